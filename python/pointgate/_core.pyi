@@ -1,0 +1,212 @@
+"""The judge, compiled: everything that looks at a payload's bytes (Rust crate `pointgate-core`)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, final
+
+__version__: Final[str]
+build_profile: Final[Literal["release", "debug"]]
+"""How the extension was compiled. A debug build judges some thirty times slower."""
+
+reasons: Final[tuple[str, ...]]
+"""The closed list of fault reasons (contract 2.5), in its order: also the metric label."""
+
+codes: Final[tuple[int, ...]]
+"""Every code a verdict can have: 0 for a bad topic, 200, and the codes of contract 3."""
+
+class DocumentError(ValueError):
+    """A model document or device file that cannot be understood (contract 6.2, 6.4).
+
+    Attributes:
+        problems: Every mistake found, first one first: `(location, reason)`. The location is a JSON
+            pointer for a model document and `line N` for a device file.
+    """
+
+    problems: list[tuple[str, str]]
+
+@final
+class Model:
+    """A thing model, compiled once and shared by every product that uses it."""
+
+    @staticmethod
+    def compile(document: bytes) -> Model:
+        """Compile a model document in either shape that EnOS writes (contract 6.1).
+
+        Raises:
+            DocumentError: The document cannot be understood; `problems` has JSON pointers.
+        """
+
+    def __len__(self) -> int:
+        """The number of points."""
+
+    @property
+    def identifiers(self) -> list[str]:
+        """The points' identifiers, in the order of the document."""
+
+@final
+class Devices:
+    """The exact set of a product's device keys, about 25 bytes a key."""
+
+    @staticmethod
+    def parse(data: bytes, format: Literal["txt", "csv", "jsonl"]) -> Devices:
+        """Read a device file (contract 6.4). The interpreter lock is released meanwhile.
+
+        Raises:
+            DocumentError: A line cannot be understood; `problems` has the line numbers.
+        """
+
+    def __len__(self) -> int: ...
+    def __contains__(self, device_key: str) -> bool: ...
+
+@final
+class Product:
+    """A product: its model, its devices and its settings (contract 6.4)."""
+
+    def __new__(
+        cls,
+        model: Model,
+        devices: Devices,
+        *,
+        default_device: str | None = None,
+        numbers_as_strings: bool = False,
+        unknown_points: Literal["reject", "ignore"] | None = None,
+        time_max_past: int | None = None,
+        time_max_future: int | None = None,
+    ) -> Product:
+        """Times are in milliseconds. `unknown_points=None` leaves it to the model."""
+
+    @property
+    def model(self) -> Model: ...
+    @property
+    def devices(self) -> Devices: ...
+
+class Catalog:
+    """An immutable snapshot: product key to product (contract 6.3)."""
+
+    def __new__(cls, products: Mapping[str, Product]) -> Catalog:
+        """Raises ValueError for a product key that no topic can have (contract 1.3)."""
+
+    def __len__(self) -> int:
+        """The number of products."""
+
+    @property
+    def products(self) -> dict[str, Product]: ...
+    @property
+    def devices(self) -> int:
+        """The number of device keys of all products together."""
+
+    @property
+    def models(self) -> int:
+        """The number of distinct models."""
+
+@final
+class Fault:
+    """Why a request was not accepted: its first fault (contract 2.5, 3)."""
+
+    @property
+    def index(self) -> int | None: ...
+    @property
+    def device_key(self) -> str | None: ...
+    @property
+    def identifier(self) -> str | None: ...
+    @property
+    def pointer(self) -> str | None:
+        """RFC 6901, whole. It resolves in the payload unless the fault is a missing member."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def expected(self) -> str | None: ...
+    @property
+    def got(self) -> str | None: ...
+    @property
+    def did_you_mean(self) -> str | None: ...
+    @property
+    def offset(self) -> int:
+        """The byte of the payload where the fault stands; the payload's length for a sudden end."""
+
+    @property
+    def message(self) -> str:
+        """The sentence that a reply carries: the code's documented text, where, expected and got."""
+
+@final
+class Report:
+    """What became of one request."""
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def points(self) -> int:
+        """How many points were accepted; 0 unless the code is 200."""
+
+    @property
+    def reply(self) -> bytes | None:
+        """The whole reply payload; None when nothing may be answered (code 0)."""
+
+    @property
+    def fault(self) -> Fault | None: ...
+
+@final
+class Validator:
+    """Judges requests against a catalog. May be called from several threads at once."""
+
+    catalog: Catalog
+    """The snapshot in force. Assigning swaps it between calls, never within one (contract 6.3)."""
+
+    def __new__(
+        cls,
+        catalog: Catalog,
+        *,
+        payload_bytes: int = 8388608,
+        reply_detail: Literal["full", "none"] = "full",
+    ) -> Validator: ...
+    def validate(
+        self, topics: Sequence[str], payloads: Sequence[bytes], *, now_ms: int | None = None
+    ) -> list[Report]:
+        """Judge a burst of requests: one report each, in order.
+
+        Args:
+            topics: The topics the requests came on.
+            payloads: Their payloads, as many as topics.
+            now_ms: The time of arrival, UTC milliseconds; the system clock when absent.
+
+        Raises:
+            ValueError: `topics` and `payloads` differ in length.
+        """
+
+@final
+class Counters:
+    """The service's hot counters: touched once a burst, read at scrape time.
+
+    `received = accepted + rejected + ignored + in flight` holds at every moment.
+    """
+
+    def __new__(cls) -> Counters: ...
+    def receive(self, payloads: Sequence[bytes]) -> None:
+        """A burst has arrived: its requests are in flight from here on."""
+
+    def settle(self, reports: Sequence[Report], seconds: float) -> None:
+        """These requests were answered and acknowledged, `seconds` after they arrived.
+
+        A report with code 0 counts as ignored (`bad_topic`) and has no reply latency.
+        """
+
+    def ignore_retained(self, requests: int) -> None:
+        """These requests were stored retained ones: acknowledged, not judged (contract 1.5)."""
+
+    def release(self, requests: int) -> None:
+        """The connection ended with these requests unsettled: the broker has them again."""
+
+    def judged(self, seconds: float) -> None:
+        """One call of the judge took `seconds`."""
+
+    @property
+    def in_flight(self) -> int: ...
+    def read(self) -> dict[str, object]:
+        """Every figure, consistent with one another.
+
+        Returns:
+            `received`, `received_bytes`, `bursts`, `in_flight`, `released`, `points` (int), `codes`
+            (dict of code to int, without 0), `reasons` (dict of reason to int), `ignored` (dict with
+            `bad_topic`, `retained`), `judge_seconds` and `reply_seconds` (dict with `bounds`: list of
+            float, `buckets`: cumulative counts with +Inf last, `sum`: float).
+        """

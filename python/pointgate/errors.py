@@ -1,0 +1,80 @@
+"""The exceptions a caller can act on, one subclass for each decision.
+
+PointgateError
+├── ConfigError       the configuration cannot be used: mend it, start again (exit status 78)
+├── CatalogError      the catalog cannot be used: mend the file it names (exit status 1)
+└── ConnectionLost    the broker is gone: connect again
+    └── SessionTakenOver  another client uses our client id: do not fight it
+
+A request that is not right is never an exception: it is a `Report` with a fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a file.
+
+    Attributes:
+        file: The file as the user named it, or the environment variable.
+        location: A JSON pointer, `line N` or a configuration key; empty for the whole file.
+        reason: What was expected and what came, lower case, no full stop.
+    """
+
+    file: str
+    location: str
+    reason: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.location, self.reason) if part)
+
+
+class PointgateError(Exception):
+    """The root of every exception that pointgate raises on purpose."""
+
+
+class _FileError(PointgateError):
+    """A file with mistakes in it; the first one is spelled out in the attributes."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(str(problems[0]) if problems else "")
+        self.problems = problems
+
+    @property
+    def file(self) -> str:
+        """The file of the first problem."""
+        return self.problems[0].file
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+        return self.problems[0].reason
+
+
+class ConfigError(_FileError):
+    """The configuration cannot be used."""
+
+    @property
+    def key(self) -> str:
+        """The configuration key of the first problem, such as `mqtt.url`."""
+        return self.problems[0].location
+
+
+class CatalogError(_FileError):
+    """The catalog folder cannot be used (contract 6.2)."""
+
+    @property
+    def pointer(self) -> str:
+        """Where in the file the first problem stands: a JSON pointer, `line N`, or empty."""
+        return self.problems[0].location
+
+
+class ConnectionLost(PointgateError):
+    """The connection to the broker ended. What was not settled comes again after a reconnect."""
+
+
+class SessionTakenOver(ConnectionLost):
+    """The broker closed the connection because another client came with the same client id."""

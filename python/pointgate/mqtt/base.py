@@ -1,0 +1,62 @@
+"""What a connection to a broker is, whichever client library makes it.
+
+A connection hands over requests in bursts (all that has arrived) and takes the replies of a burst back.
+It owns MQTT: topics, packet ids, quality of service, acknowledgement, windows. It knows nothing of models, codes or
+metrics. `gate.py` is its only user.
+
+Invariants: a request is acknowledged only in `settle`, after its reply was handed to the socket and in the order of
+arrival (contract 7.2); nothing is dropped for want of room, the connection stops reading instead (contract 7.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(slots=True)
+class Request:
+    """One MQTT message on a served topic filter.
+
+    Attributes:
+        topic: The topic it came on.
+        payload: Its bytes.
+        qos: 0 or 1.
+        retained: Whether the broker sent it from its store at subscription (contract 1.5).
+        packet_id: What the acknowledgement must carry; 0 at QoS 0.
+        correlation: MQTT 5 Correlation Data to echo, when present (contract 1.2).
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+    packet_id: int
+    correlation: bytes | None = None
+
+
+class Connection(Protocol):
+    """One connection, from a successful CONNACK to its end."""
+
+    async def receive(self) -> list[Request]:
+        """Wait for requests and return all that have arrived, in order.
+
+        Returns:
+            At least one request; bounded in count and in bytes.
+
+        Raises:
+            ConnectionLost: The connection has ended.
+        """
+
+    async def settle(self, requests: Sequence[Request], replies: Sequence[bytes | None]) -> None:
+        """Publish each reply that is not None to its request's topic + `_reply`, then acknowledge the request.
+
+        In order. Returns when everything was handed to the socket; waits while the window of unacknowledged replies
+        or the socket's buffer is full.
+
+        Raises:
+            ConnectionLost: The connection ended; what was not acknowledged comes again.
+        """
