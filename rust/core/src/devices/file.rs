@@ -1,0 +1,182 @@
+//! Device files: a key a line, a CSV column, or lines of JSON.
+
+use crate::Problem;
+use crate::json::tree::Tree;
+
+use super::DeviceTable;
+
+/// How a device file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceFormat {
+    /// One key a line.
+    Lines,
+    /// A column `deviceKey`, named in the first line.
+    Csv,
+    /// An object with `deviceKey` a line.
+    JsonLines,
+}
+
+/// A file with more mistakes than this is not the file that was meant.
+const MAX_PROBLEMS: usize = 100;
+
+const COLUMN: &str = "deviceKey";
+
+/// Keys go in here, mistakes come out with their lines.
+#[derive(Default)]
+struct Collector {
+    table: DeviceTable,
+    problems: Vec<Problem>,
+}
+
+impl Collector {
+    fn add(&mut self, line: u64, key: Result<&str, String>) {
+        if let Err(reason) = key.and_then(|key| self.table.insert(key)) {
+            self.problems.push(Problem::new(format!("line {line}"), reason));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.problems.len() >= MAX_PROBLEMS
+    }
+}
+
+pub(super) fn read(data: &[u8], format: DeviceFormat) -> Result<DeviceTable, Vec<Problem>> {
+    // Spreadsheets write a byte-order mark, which would otherwise become part of the first key.
+    let data = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
+    let mut collector = Collector::default();
+    match format {
+        DeviceFormat::Lines => read_lines(data, &mut collector, |line| Ok(line.to_owned())),
+        DeviceFormat::JsonLines => read_lines(data, &mut collector, json_key),
+        DeviceFormat::Csv => read_csv(data, &mut collector),
+    }
+    if !collector.problems.is_empty() {
+        return Err(collector.problems);
+    }
+    collector.table.keys.shrink();
+    Ok(collector.table)
+}
+
+fn read_lines(data: &[u8], collector: &mut Collector, key: impl Fn(&str) -> Result<String, String>) {
+    for (number, line) in (1..).zip(data.split(|&byte| byte == b'\n')) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let found = utf8(line).and_then(&key);
+        collector.add(number, found.as_deref().map_err(Clone::clone));
+        if collector.is_full() {
+            break;
+        }
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes)
+        .map_err(|error| format!("expected UTF-8, got an invalid byte in column {}", error.valid_up_to() + 1))
+}
+
+fn json_key(line: &str) -> Result<String, String> {
+    let tree = Tree::parse(line.as_bytes()).map_err(|syntax| syntax.to_string())?;
+    let Tree::Object(members) = tree else {
+        return Err(format!("expected an object, got {}", tree.kind().name()));
+    };
+    let mut keys = members.into_iter().filter(|(name, _)| name == COLUMN).map(|(_, value)| value);
+    match (keys.next(), keys.next()) {
+        (Some(Tree::Text(key)), None) => Ok(key.into_owned()),
+        (Some(_), Some(_)) => Err("expected deviceKey once, got it again".to_owned()),
+        (Some(value), None) => Err(format!("expected deviceKey as a string, got {}", value.kind().name())),
+        (None, _) => Err("expected a member deviceKey, got none".to_owned()),
+    }
+}
+
+fn read_csv(data: &[u8], collector: &mut Collector) {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(data);
+    let column = match reader.byte_headers() {
+        Ok(headers) => headers.iter().position(|header| header == COLUMN.as_bytes()),
+        Err(_) => None,
+    };
+    let Some(column) = column else {
+        collector.add(1, Err(format!("expected a column {COLUMN}, got none")));
+        return;
+    };
+    let mut record = csv::ByteRecord::new();
+    loop {
+        match reader.read_byte_record(&mut record) {
+            Ok(false) => break,
+            Ok(true) => {
+                let line = record.position().map_or(0, csv::Position::line);
+                let field = record.get(column).unwrap_or_default();
+                if record.iter().all(<[u8]>::is_empty) {
+                    continue;
+                }
+                collector.add(line, utf8(field));
+            }
+            Err(error) => {
+                let line = error.position().map_or(0, csv::Position::line);
+                collector.add(line, Err(error.to_string()));
+                break;
+            }
+        }
+        if collector.is_full() {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(data: &str, format: DeviceFormat) -> Vec<String> {
+        read(data.as_bytes(), format)
+            .map(|table| table.keys.iter().map(str::to_owned).collect())
+            .unwrap_or_default()
+    }
+
+    fn problem(data: &[u8], format: DeviceFormat) -> String {
+        read(data, format)
+            .err()
+            .and_then(|problems| problems.first().map(Problem::to_string))
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn every_format_gives_the_same_keys() {
+        let expected = ["device1", "b c", "é"];
+        assert_eq!(keys("\u{feff}device1\r\n\n  \nb c\ndevice1\né", DeviceFormat::Lines), expected);
+        let csv = "name,deviceKey,more\r\nx,device1,\n\n\"a,b\",\"b c\"\ny,device1,1,2,3\nz,é,\n";
+        assert_eq!(keys(csv, DeviceFormat::Csv), expected);
+        let lines =
+            "{\"deviceKey\":\"device1\"}\n\n{\"a\":[],\"deviceKey\":\"b c\"}\r\n{\"deviceKey\":\"\\u00e9\"}";
+        assert_eq!(keys(lines, DeviceFormat::JsonLines), expected);
+    }
+
+    #[test]
+    fn mistakes_name_their_line() {
+        assert_eq!(
+            problem(b"a\nb\tc\n", DeviceFormat::Lines),
+            "line 2: expected a deviceKey without control characters, got \"b\\tc\""
+        );
+        assert_eq!(
+            problem(&[b"a\n\n", "x".repeat(129).as_bytes()].concat(), DeviceFormat::Lines),
+            "line 3: expected a deviceKey of 1 to 128 bytes, got 129 bytes"
+        );
+        assert_eq!(
+            problem(b"a\xff", DeviceFormat::Lines),
+            "line 1: expected UTF-8, got an invalid byte in column 2"
+        );
+        assert_eq!(problem(b"key\na\n", DeviceFormat::Csv), "line 1: expected a column deviceKey, got none");
+        assert_eq!(
+            problem(b"deviceKey,b\na\n,c\n", DeviceFormat::Csv),
+            "line 3: expected a deviceKey of 1 to 128 bytes, got 0 bytes"
+        );
+        assert_eq!(
+            problem(b"{\"deviceKey\":1}", DeviceFormat::JsonLines),
+            "line 1: expected deviceKey as a string, got number"
+        );
+        assert_eq!(
+            problem(b"\n{\"deviceKey\":}", DeviceFormat::JsonLines),
+            "line 2: byte 13: expected a JSON value"
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! The device table: which device keys a product has, exactly (contract 6.4).
+
+mod file;
+
+use crate::Problem;
+use crate::names::Names;
+
+pub use file::DeviceFormat;
+
+/// The longest device key, in bytes.
+const MAX_DEVICE_KEY: usize = 128;
+
+/// An exact set of device keys.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceTable {
+    keys: Names,
+}
+
+impl DeviceTable {
+    /// Reads a device file: repeated keys are one, blank lines and carriage returns are passed over.
+    ///
+    /// # Errors
+    /// Every line that cannot be understood, up to a hundred, with its number.
+    pub fn parse(data: &[u8], format: DeviceFormat) -> Result<Self, Vec<Problem>> {
+        file::read(data, format)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `device_key` is one of them; bytes compare.
+    #[inline]
+    pub fn contains(&self, device_key: &str) -> bool {
+        self.keys.find(device_key).is_some()
+    }
+
+    fn insert(&mut self, device_key: &str) -> Result<(), String> {
+        if device_key.is_empty() || device_key.len() > MAX_DEVICE_KEY {
+            let length = device_key.len();
+            return Err(format!("expected a deviceKey of 1 to {MAX_DEVICE_KEY} bytes, got {length} bytes"));
+        }
+        if device_key.chars().any(char::is_control) {
+            let shown = crate::display::quoted(device_key);
+            return Err(format!("expected a deviceKey without control characters, got {shown}"));
+        }
+        self.keys.insert(device_key);
+        Ok(())
+    }
+}
+
+impl<K: AsRef<str>> FromIterator<K> for DeviceTable {
+    /// Collects keys; ones that no device can have are left out.
+    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
+        let mut table = Self::default();
+        for key in keys {
+            let _ = table.insert(key.as_ref());
+        }
+        table
+    }
+}

@@ -1,0 +1,329 @@
+//! The entries of a request: judged while they are read (contract 3.2 to 3.6).
+//!
+//! Members come in any order but are judged in one: shape, `deviceKey`, `measurepoints`, `time`. So each fault has a rank and
+//! an entry keeps the one of the lowest rank. Where a rule stops, the reader goes back to the beginning of that
+//! value and passes over it as plain JSON, so what follows is still checked; this happens at
+//! most once a member of one entry, then the request's fault is found and the rest is only syntax.
+
+use crate::catalog::Product;
+use crate::display::{quoted, shown};
+use crate::json::{Cursor, Kind, Syntax, Text};
+use crate::model::Point;
+use crate::rule::{Context, MAX_TIME, check_with_quality, milliseconds, mismatch, read_number, refused};
+use crate::scratch::Scratch;
+use crate::verdict::{Fault, Reason, Stop};
+
+/// The order in which an entry's members are judged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Shape,
+    DeviceKey,
+    Measurepoints,
+    Time,
+}
+
+const MEMBERS: [(&str, Rank); 3] =
+    [("measurepoints", Rank::Measurepoints), ("deviceKey", Rank::DeviceKey), ("time", Rank::Time)];
+
+/// The entries of one request, as far as they have been read.
+pub(crate) struct Entries<'c, 's> {
+    /// `None`: the catalog does not have the product, and entries are only checked as JSON.
+    product: Option<&'c Product>,
+    now_ms: i64,
+    scratch: &'s mut Scratch,
+    pub(crate) points: u64,
+    /// The first faulty entry's fault.
+    pub(crate) fault: Option<Box<Fault>>,
+}
+
+/// Whose points an entry holds.
+#[derive(Clone, Copy)]
+enum DeviceKey<'a> {
+    /// Absent or null: the product's default device.
+    Default,
+    Given(Text<'a>),
+    /// Of another type, or more than one.
+    Unusable,
+}
+
+/// What is known of the entry that is being read.
+struct Entry<'a> {
+    seen: [bool; MEMBERS.len()],
+    device_key: DeviceKey<'a>,
+    fault: Option<(Rank, Box<Fault>)>,
+}
+
+impl Entry<'_> {
+    /// Keeps the fault if it comes before the one that is kept.
+    #[cold]
+    fn refuse(&mut self, rank: Rank, stop: Stop) -> Result<(), Syntax> {
+        match stop {
+            Stop::Syntax(syntax) => return Err(syntax),
+            Stop::Fault(fault) => {
+                if self.fault.as_ref().is_none_or(|(kept, _)| rank < *kept) {
+                    self.fault = Some((rank, fault));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'c, 's> Entries<'c, 's> {
+    pub(crate) fn new(product: Option<&'c Product>, now_ms: i64, scratch: &'s mut Scratch) -> Self {
+        Self { product, now_ms, scratch, points: 0, fault: None }
+    }
+
+    /// Reads `params`: an array of entries, or one object, which is one entry.
+    pub(crate) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+        match cursor.kind()? {
+            Kind::Array => {
+                cursor.open()?;
+                let (mut first, mut index) = (true, 0);
+                while cursor.next_element(&mut first)? {
+                    self.entry(cursor, index, true)?;
+                    index += 1;
+                }
+                Ok(())
+            }
+            Kind::Object => Ok(self.entry(cursor, 0, false)?),
+            _ => Err(mismatch(cursor, Reason::Envelope, "array or object")),
+        }
+    }
+
+    #[inline]
+    fn entry(&mut self, cursor: &mut Cursor<'_>, index: usize, in_array: bool) -> Result<(), Syntax> {
+        let Some(product) = self.product.filter(|_| self.fault.is_none()) else {
+            return cursor.skip_value();
+        };
+        let mut entry = Entry { seen: [false; MEMBERS.len()], device_key: DeviceKey::Default, fault: None };
+        if cursor.kind()? == Kind::Object {
+            self.members(cursor, product, &mut entry)?;
+        } else {
+            entry.refuse(Rank::Shape, mismatch(cursor, Reason::Format, "object"))?;
+            entry.device_key = DeviceKey::Unusable;
+            cursor.skip_value()?;
+        }
+        if entry.fault.is_some() {
+            self.fault = place(entry, product, index, in_array);
+        }
+        Ok(())
+    }
+
+    fn members<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        product: &Product,
+        entry: &mut Entry<'a>,
+    ) -> Result<(), Syntax> {
+        cursor.open()?;
+        let mut first = true;
+        while cursor.next_member(&mut first)? {
+            let start = cursor.offset();
+            let name = cursor.string()?;
+            cursor.colon()?;
+            let Some(member) = MEMBERS.iter().position(|(known, _)| name.is(known)) else {
+                cursor.skip_value()?;
+                continue;
+            };
+            let (name, rank) = MEMBERS[member];
+            if std::mem::replace(&mut entry.seen[member], true) {
+                let fault = Fault::here(Reason::Duplicate, start).expected("the member once");
+                entry.refuse(Rank::Shape, fault.got("the member again").inside(name).into())?;
+                if rank == Rank::DeviceKey {
+                    entry.device_key = DeviceKey::Unusable;
+                }
+                cursor.skip_value()?;
+                continue;
+            }
+            let start = cursor.clone();
+            let judged = match rank {
+                Rank::Measurepoints => self.measurepoints(cursor, product),
+                Rank::DeviceKey => device_key(cursor, product, entry),
+                Rank::Time | Rank::Shape => self.time(cursor, product),
+            };
+            if let Err(stop) = judged {
+                entry.refuse(rank, stop.inside(name))?;
+                *cursor = start;
+                cursor.skip_value()?;
+            }
+        }
+        for (&(name, rank), seen) in MEMBERS.iter().zip(entry.seen) {
+            if !seen && rank != Rank::Time {
+                missing(cursor.offset() - 1, product, rank, name)
+                    .map_or(Ok(()), |stop| entry.refuse(rank, stop))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the points of an entry; the fault that stops it stands somewhere inside.
+    fn measurepoints(&mut self, cursor: &mut Cursor<'_>, product: &Product) -> Result<(), Stop> {
+        if cursor.kind()? != Kind::Object {
+            return Err(mismatch(cursor, Reason::Format, "object"));
+        }
+        let model = &*product.model;
+        let Scratch { points: seen, members, buffer, guesses } = &mut *self.scratch;
+        seen.begin(model.len());
+        guesses.begin(model.len());
+        let mut context =
+            Context { numbers_as_strings: product.settings.numbers_as_strings, buffer, members };
+
+        cursor.open()?;
+        let (mut first, mut count, mut place) = (true, 0, 0);
+        while cursor.next_member(&mut first)? {
+            let start = cursor.offset();
+            let guess = guesses.after(place);
+            let index = match model.point(guess) {
+                Some(point) if cursor.take_name(&point.name) => guess,
+                _ => {
+                    let name = cursor.string()?;
+                    cursor.colon()?;
+                    let name = name.decode_in(context.buffer);
+                    let Some(index) = model.find(name) else {
+                        if product.ignore_unknown_points {
+                            cursor.skip_value()?;
+                            continue;
+                        }
+                        return Err(unknown_point(start, name, product));
+                    };
+                    guesses.learn(place, index);
+                    index
+                }
+            };
+            let Some(point) = model.point(index) else { continue };
+            let identifier = || model.identifier(index);
+            if !seen.mark(index) {
+                let fault = Fault::here(Reason::Duplicate, start).expected("the identifier once");
+                return Err(at_point(fault.got("the identifier again").into(), identifier()));
+            }
+            check_point(point, cursor, &mut context).map_err(|stop| at_point(stop, identifier()))?;
+            count += 1;
+            place = index + 1;
+        }
+        self.points += count;
+        Ok(())
+    }
+
+    fn time(&mut self, cursor: &mut Cursor<'_>, product: &Product) -> Result<(), Stop> {
+        const EXPECTED: &str = "UTC milliseconds from 0 to 253402300799999";
+        if cursor.kind()? == Kind::Null {
+            return Ok(cursor.literal("null")?);
+        }
+        let start = cursor.offset();
+        let settings = &product.settings;
+        let number = read_number(cursor, settings.numbers_as_strings, &mut self.scratch.buffer)?;
+        let Some((number, time)) =
+            number.and_then(|number| Some((number, milliseconds(number.to_integer())?)))
+        else {
+            cursor.back_to(start);
+            return Err(refused(cursor, Reason::Time, EXPECTED));
+        };
+        // A window is inclusive; without one, history may be as old as it likes (contract 3.5).
+        let low = settings.time_max_past.map_or(0, |past| self.now_ms.saturating_sub(past));
+        let high = settings.time_max_future.map_or(MAX_TIME, |future| self.now_ms.saturating_add(future));
+        if low <= time && time <= high {
+            return Ok(());
+        }
+        let expected = format!("a time from {} to {}", low.max(0), high.min(MAX_TIME));
+        Err(Fault::here(Reason::Time, start).expected(expected).got(shown(number.token())).into())
+    }
+}
+
+#[inline]
+fn check_point(point: &Point, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    if point.quality {
+        check_with_quality(&point.rule, cursor, context)
+    } else {
+        point.rule.check(cursor, context)
+    }
+}
+
+fn device_key<'a>(cursor: &mut Cursor<'a>, product: &Product, entry: &mut Entry<'a>) -> Result<(), Stop> {
+    match cursor.kind()? {
+        Kind::Null => {
+            let start = cursor.offset();
+            cursor.literal("null")?;
+            default_device(start, product, "null")
+        }
+        Kind::String => {
+            let start = cursor.offset();
+            let text = cursor.string()?;
+            entry.device_key = DeviceKey::Given(text);
+            let device_key = text.decode();
+            if product.devices.contains(&device_key) {
+                return Ok(());
+            }
+            if device_key.contains('\0') {
+                cursor.back_to(start);
+                return Err(mismatch(cursor, Reason::Format, "string without U+0000"));
+            }
+            Err(unknown_device(start, quoted(&device_key)))
+        }
+        _ => {
+            entry.device_key = DeviceKey::Unusable;
+            Err(mismatch(cursor, Reason::Format, "string"))
+        }
+    }
+}
+
+/// Judges an entry without a device key (contract 3.4).
+fn default_device(offset: usize, product: &Product, got: &'static str) -> Result<(), Stop> {
+    match &product.settings.default_device {
+        Some(device_key) if product.devices.contains(device_key) => Ok(()),
+        Some(device_key) => Err(unknown_device(offset, format!("the default device {}", quoted(device_key)))),
+        None => Err(unknown_device(offset, got.to_owned())),
+    }
+}
+
+#[cold]
+fn unknown_device(offset: usize, got: String) -> Stop {
+    Fault::here(Reason::Device, offset).expected("a device of the product").got(got).into()
+}
+
+/// What an entry gets that lacks the member of `rank`, if anything.
+#[cold]
+fn missing(offset: usize, product: &Product, rank: Rank, name: &'static str) -> Option<Stop> {
+    let stop = if rank == Rank::DeviceKey {
+        default_device(offset, product, "no deviceKey").err()?
+    } else {
+        Fault::here(Reason::Format, offset).expected("object").got("no such member").into()
+    };
+    Some(stop.inside(name))
+}
+
+#[cold]
+fn unknown_point(offset: usize, name: &str, product: &Product) -> Stop {
+    let mut fault =
+        Fault::here(Reason::UnknownPoint, offset).expected("a point of the model").got(quoted(name));
+    fault.did_you_mean = product.model.suggest(name).map(str::to_owned);
+    at_point(fault.into(), name)
+}
+
+/// Adds the point to a fault's place.
+#[cold]
+fn at_point(stop: Stop, identifier: &str) -> Stop {
+    match stop.inside(identifier) {
+        Stop::Fault(mut fault) => {
+            fault.identifier = Some(identifier.to_owned());
+            Stop::Fault(fault)
+        }
+        syntax @ Stop::Syntax(_) => syntax,
+    }
+}
+
+/// The entry's fault with the entry's place.
+#[cold]
+fn place(entry: Entry<'_>, product: &Product, index: usize, in_array: bool) -> Option<Box<Fault>> {
+    let (_, mut fault) = entry.fault?;
+    fault.index = Some(index);
+    fault.device_key = match entry.device_key {
+        DeviceKey::Given(text) => Some(text.decode().into_owned()),
+        DeviceKey::Default => product.settings.default_device.clone(),
+        DeviceKey::Unusable => None,
+    };
+    if in_array {
+        fault = fault.inside(index);
+    }
+    Some(fault.inside("params"))
+}

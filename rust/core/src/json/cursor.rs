@@ -1,0 +1,298 @@
+//! The cursor: where the reader stands, and the structure of JSON around strings and numbers.
+
+use super::{MAX_DEPTH, Syntax, SyntaxKind};
+
+/// A reader's place in one JSON document.
+///
+/// Copying it is how a reader remembers a place to come back to.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u32,
+    /// What the end of `text` means: the end of the document, or the first byte that is not UTF-8.
+    end: SyntaxKind,
+}
+
+/// The JSON type that a value's first byte announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Object,
+    Array,
+    String,
+    Number,
+    Boolean,
+    Null,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Array => "array",
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Null => "null",
+        }
+    }
+}
+
+impl<'a> Cursor<'a> {
+    /// Stands at the beginning of `payload`.
+    ///
+    /// UTF-8 is checked here, once, at memory speed: where it breaks, the document breaks. What
+    /// stands before the break is still read, so an earlier fault is still the first one.
+    pub fn new(payload: &'a [u8]) -> Self {
+        let (text, end) = match std::str::from_utf8(payload) {
+            Ok(text) => (text, SyntaxKind::UnexpectedEnd),
+            Err(error) => {
+                let valid = payload.get(..error.valid_up_to()).unwrap_or_default();
+                (std::str::from_utf8(valid).unwrap_or_default(), SyntaxKind::InvalidUtf8)
+            }
+        };
+        Self { text, at: 0, depth: 0, end }
+    }
+
+    /// The byte that comes next, counted from the payload's beginning.
+    #[inline]
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// The next byte, or NUL at the end: NUL can stand nowhere, so one test serves both.
+    #[inline]
+    pub(crate) fn peek(&self) -> u8 {
+        self.peek_at(0)
+    }
+
+    #[inline]
+    pub(crate) fn peek_at(&self, ahead: usize) -> u8 {
+        self.text.as_bytes().get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    /// The next eight bytes, little-endian, when there are as many.
+    #[inline]
+    pub(crate) fn word(&self) -> Option<u64> {
+        let bytes = self.text.as_bytes().get(self.at..self.at + 8)?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    #[inline]
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// Goes back to an offset at the same depth.
+    #[inline]
+    pub(crate) fn back_to(&mut self, offset: usize) {
+        self.at = offset;
+    }
+
+    #[inline]
+    pub(crate) fn at_end(&self) -> bool {
+        self.at >= self.text.len()
+    }
+
+    /// The text from `start` to here. Both are at ASCII bytes, so never inside a character.
+    #[inline]
+    pub(crate) fn text_from(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// A fault at the next byte, or the end's own fault when there is none.
+    #[cold]
+    pub(crate) fn fail(&self, kind: SyntaxKind) -> Syntax {
+        Syntax::new(self.at, if self.at_end() { self.end } else { kind })
+    }
+
+    /// Passes over white space.
+    #[inline]
+    pub(crate) fn blank(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
+            self.at += 1;
+        }
+    }
+
+    /// Passes over what may stand before the document.
+    pub(crate) fn begin(&mut self) -> Result<(), Syntax> {
+        if self.text.starts_with('\u{feff}') {
+            return Err(self.fail(SyntaxKind::ByteOrderMark));
+        }
+        self.blank();
+        Ok(())
+    }
+
+    /// Checks that nothing but white space follows the document.
+    pub(crate) fn finish(&mut self) -> Result<(), Syntax> {
+        self.blank();
+        if self.at_end() && self.end == SyntaxKind::UnexpectedEnd {
+            return Ok(());
+        }
+        Err(self.fail(SyntaxKind::TrailingBytes))
+    }
+
+    /// The type of the value that begins here; the value itself is not yet checked.
+    #[inline]
+    pub(crate) fn kind(&self) -> Result<Kind, Syntax> {
+        Ok(match self.peek() {
+            b'{' => Kind::Object,
+            b'[' => Kind::Array,
+            b'"' => Kind::String,
+            b'-' | b'0'..=b'9' => Kind::Number,
+            b't' | b'f' => Kind::Boolean,
+            b'n' => Kind::Null,
+            _ => return Err(self.fail(SyntaxKind::ExpectedValue)),
+        })
+    }
+
+    /// Goes into the object or array that begins here.
+    #[inline]
+    pub(crate) fn open(&mut self) -> Result<(), Syntax> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.fail(SyntaxKind::TooDeep));
+        }
+        self.depth += 1;
+        self.at += 1;
+        self.blank();
+        Ok(())
+    }
+
+    /// Steps to the next member's name, or out of the object: false when there is none.
+    ///
+    /// `first` is true for the first call in an object, and is cleared.
+    #[inline]
+    pub(crate) fn next_member(&mut self, first: &mut bool) -> Result<bool, Syntax> {
+        if !self.next_item(first, b'}', SyntaxKind::ExpectedCommaOrBrace)? {
+            return Ok(false);
+        }
+        if self.peek() == b'"' {
+            return Ok(true);
+        }
+        Err(self.fail(SyntaxKind::ExpectedName))
+    }
+
+    /// Steps to the next element, or out of the array: false when there is none.
+    #[inline]
+    pub(crate) fn next_element(&mut self, first: &mut bool) -> Result<bool, Syntax> {
+        self.next_item(first, b']', SyntaxKind::ExpectedCommaOrBracket)
+    }
+
+    #[inline]
+    fn next_item(&mut self, first: &mut bool, close: u8, kind: SyntaxKind) -> Result<bool, Syntax> {
+        if !*first {
+            self.blank();
+        }
+        let next = self.peek();
+        if next == close {
+            self.depth -= 1;
+            self.at += 1;
+            return Ok(false);
+        }
+        if std::mem::take(first) {
+            return Ok(true);
+        }
+        if next != b',' {
+            return Err(self.fail(kind));
+        }
+        self.at += 1;
+        self.blank();
+        Ok(true)
+    }
+
+    /// Passes over the colon behind a member's name, to the value.
+    #[inline]
+    pub(crate) fn colon(&mut self) -> Result<(), Syntax> {
+        self.blank();
+        if self.peek() != b':' {
+            return Err(self.fail(SyntaxKind::ExpectedColon));
+        }
+        self.at += 1;
+        self.blank();
+        Ok(())
+    }
+
+    /// Passes over `name`, which is a quoted name with its colon, and the white space behind it, when it stands here.
+    #[inline]
+    pub(crate) fn take_name(&mut self, name: &[u8]) -> bool {
+        let found = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(name));
+        if found {
+            self.at += name.len();
+            self.blank();
+        }
+        found
+    }
+
+    /// Reads `true`, `false` or `null` as it is spelled.
+    pub(crate) fn literal(&mut self, spelling: &str) -> Result<(), Syntax> {
+        for byte in spelling.bytes() {
+            if self.peek() != byte {
+                return Err(self.fail(SyntaxKind::ExpectedValue));
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// Passes over the value that begins here, checking all of it.
+    ///
+    /// Iterative: one bit a level remembers what has to be closed.
+    pub fn skip_value(&mut self) -> Result<(), Syntax> {
+        let floor = self.depth;
+        let mut in_object: u64 = 0;
+        loop {
+            let mut first = match self.peek() {
+                b'{' => {
+                    self.open()?;
+                    in_object = in_object << 1 | 1;
+                    true
+                }
+                b'[' => {
+                    self.open()?;
+                    in_object <<= 1;
+                    true
+                }
+                _ => {
+                    self.skip_scalar()?;
+                    false
+                }
+            };
+            loop {
+                if self.depth == floor {
+                    return Ok(());
+                }
+                let more = if in_object & 1 == 1 {
+                    let member = self.next_member(&mut first)?;
+                    if member {
+                        self.string()?;
+                        self.colon()?;
+                    }
+                    member
+                } else {
+                    self.next_element(&mut first)?
+                };
+                if more {
+                    break;
+                }
+                in_object >>= 1;
+            }
+        }
+    }
+
+    fn skip_scalar(&mut self) -> Result<(), Syntax> {
+        match self.kind()? {
+            Kind::String => self.string().map(drop),
+            Kind::Number => self.number().map(drop),
+            Kind::Null => self.literal("null"),
+            Kind::Boolean => self.boolean().map(drop),
+            Kind::Object | Kind::Array => Ok(()),
+        }
+    }
+
+    /// Reads `true` or `false`; the cursor stands on a `t` or an `f`.
+    pub(crate) fn boolean(&mut self) -> Result<bool, Syntax> {
+        let value = self.peek() == b't';
+        self.literal(if value { "true" } else { "false" })?;
+        Ok(value)
+    }
+}

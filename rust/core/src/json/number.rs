@@ -1,0 +1,313 @@
+//! Numbers: grammar first, then the type that reads them decides (contract 4 and 5).
+//!
+//! ```text
+//! scan: '-'? digits ('.' digits)? ([eE] [+-]? digits)?
+//!       digits go eight at a time: one load finds how many there are and turns them into a value
+//! keep: all digits as one whole number, the place of the point as a power of ten
+//! f64:  whole * or / 10^n when the whole is at most 2^53 and n at most 22: both operands are exact,
+//!       so one IEEE operation rounds once, correctly (Clinger 1990); else the standard library
+//! f32:  the same with 2^24 and 10, never by way of f64, which would round twice
+//! ```
+//!
+//! A number with more than 19 digits does not fit the whole; its text is read again, exactly.
+
+use super::{Cursor, MAX_NUMBER, Syntax, SyntaxKind};
+
+/// A number as it stands in the payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Number<'a> {
+    token: &'a str,
+    /// Every digit before the exponent as one number; meaningless unless `exact`.
+    whole: u64,
+    /// The value is `whole` times ten to this power.
+    power: i32,
+    negative: bool,
+    /// Whether `whole` and `power` hold the number exactly.
+    exact: bool,
+}
+
+/// A number, as a whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integer {
+    /// Integral, and this.
+    Value(i64),
+    /// Integral, but beyond 64 bits; true below zero.
+    Beyond(bool),
+    /// Not integral.
+    Fraction,
+}
+
+const MAX_WHOLE_DIGITS: usize = 19;
+const MAX_EXPONENT_DIGITS: usize = 9;
+
+const POWERS_F64: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+const POWERS_F32: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+const POWERS_U64: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// How many of the leading (little-endian: low) bytes of `word` are ASCII digits.
+const fn leading_digits(word: u64) -> usize {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    // A digit is 0..=9 after the xor. Adding 0x76 lifts 10 and above into the high bit; bytes that
+    // had it before keep it by the or. No byte carries into the next: at most 0x7f + 0x76.
+    let value = word ^ ZEROS;
+    let beyond = ((value & 0x7F7F_7F7F_7F7F_7F7F) + 0x7676_7676_7676_7676) | value;
+    ((beyond & 0x8080_8080_8080_8080).trailing_zeros() / 8) as usize
+}
+
+/// The value of the first `count` digits of `word`, 1 to 8.
+const fn digits_value(word: u64, count: usize) -> u64 {
+    // Shifted up, so that the missing ones become leading zeros; then pairs, fours, eight.
+    let digits = (word ^ 0x3030_3030_3030_3030) << (64 - 8 * count);
+    let pairs = (digits * 10).wrapping_add(digits >> 8) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs * 100).wrapping_add(pairs >> 16) & 0x0000_FFFF_0000_FFFF;
+    (fours * 10_000).wrapping_add(fours >> 32) & 0xFFFF_FFFF
+}
+
+impl<'a> Cursor<'a> {
+    /// Reads a number; the cursor stands on its sign or first digit.
+    #[inline]
+    pub fn number(&mut self) -> Result<Number<'a>, Syntax> {
+        let start = self.offset();
+        let negative = self.peek() == b'-';
+        self.advance(usize::from(negative));
+
+        let mut whole = 0;
+        let first = self.peek();
+        let mut digits = self.digits(&mut whole)?;
+        if first == b'0' && digits > 1 {
+            return Err(Syntax::new(self.offset() - digits + 1, SyntaxKind::LeadingZero));
+        }
+
+        let mut power = 0;
+        if self.peek() == b'.' {
+            self.advance(1);
+            let fraction = self.digits(&mut whole)?;
+            digits += fraction;
+            // Never cut: the token is at most MAX_NUMBER long wherever the power is used.
+            power = -(fraction as i32);
+        }
+        let mut exact = digits <= MAX_WHOLE_DIGITS;
+        if matches!(self.peek(), b'e' | b'E') {
+            let exponent = self.exponent()?;
+            exact &= exponent.is_some();
+            power += exponent.unwrap_or(0);
+        }
+        let token = self.text_from(start);
+        if token.len() > MAX_NUMBER {
+            return Err(Syntax::new(start, SyntaxKind::NumberTooLong));
+        }
+        Ok(Number { token, whole, power, negative, exact })
+    }
+
+    /// Reads at least one digit onto `whole` and returns how many there were.
+    #[inline]
+    fn digits(&mut self, whole: &mut u64) -> Result<usize, Syntax> {
+        let start = self.offset();
+        while let Some(word) = self.word() {
+            let count = leading_digits(word);
+            if count > 0 {
+                // Wraps beyond 19 digits, where nobody uses it.
+                *whole = whole.wrapping_mul(POWERS_U64[count]).wrapping_add(digits_value(word, count));
+                self.advance(count);
+            }
+            if count < 8 {
+                break;
+            }
+        }
+        // Fewer than eight bytes are left, or none of the next is a digit.
+        while let digit @ b'0'..=b'9' = self.peek() {
+            *whole = whole.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            self.advance(1);
+        }
+        let count = self.offset() - start;
+        if count == 0 {
+            return Err(self.fail(SyntaxKind::ExpectedDigit));
+        }
+        Ok(count)
+    }
+
+    /// Reads the exponent; `None` when it is too long to be held.
+    #[inline]
+    fn exponent(&mut self) -> Result<Option<i32>, Syntax> {
+        self.advance(1);
+        let negative = self.peek() == b'-';
+        self.advance(usize::from(matches!(self.peek(), b'+' | b'-')));
+        let mut value = 0;
+        let digits = self.digits(&mut value)?;
+        let value = value as i32;
+        Ok((digits <= MAX_EXPONENT_DIGITS).then_some(if negative { -value } else { value }))
+    }
+}
+
+impl<'a> Number<'a> {
+    /// Reads a text that is exactly one JSON number and nothing else (contract 5.4).
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut cursor = Cursor::new(text.as_bytes());
+        let number = cursor.number().ok()?;
+        cursor.at_end().then_some(number)
+    }
+
+    /// The number as it came.
+    pub fn token(self) -> &'a str {
+        self.token
+    }
+
+    /// The nearest f64; infinite when there is none.
+    #[inline]
+    pub fn to_f64(self) -> f64 {
+        let power = self.power.unsigned_abs() as usize;
+        if self.exact && self.whole <= 1 << 53 {
+            if let Some(&ten) = POWERS_F64.get(power) {
+                let whole = self.whole as f64;
+                let value = if self.power < 0 { whole / ten } else { whole * ten };
+                return if self.negative { -value } else { value };
+            }
+        }
+        self.token.parse().unwrap_or(f64::NAN)
+    }
+
+    /// The nearest f32, rounded once; infinite when there is none.
+    #[inline]
+    pub fn to_f32(self) -> f32 {
+        let power = self.power.unsigned_abs() as usize;
+        if self.exact && self.whole <= 1 << 24 {
+            if let Some(&ten) = POWERS_F32.get(power) {
+                let whole = self.whole as f32;
+                let value = if self.power < 0 { whole / ten } else { whole * ten };
+                return if self.negative { -value } else { value };
+            }
+        }
+        self.token.parse().unwrap_or(f32::NAN)
+    }
+
+    /// The number as a whole number, exactly.
+    #[inline]
+    pub fn to_integer(self) -> Integer {
+        if self.exact && self.power == 0 && self.whole <= i64::MAX as u64 {
+            let value = self.whole as i64;
+            return Integer::Value(if self.negative { -value } else { value });
+        }
+        self.to_decimal().to_integer()
+    }
+
+    /// The greatest whole number that is not above this one; cut to 64 bits.
+    pub(crate) fn floor(self) -> i64 {
+        let decimal = self.to_decimal();
+        let whole = match decimal.to_integer() {
+            Integer::Value(value) => return value,
+            Integer::Beyond(negative) => return if negative { i64::MIN } else { i64::MAX },
+            Integer::Fraction => decimal.whole_part(),
+        };
+        if self.negative { -whole - 1 } else { whole }
+    }
+
+    /// Any form of number, as digits and a power.
+    #[cold]
+    fn to_decimal(self) -> Decimal {
+        let (mantissa, exponent) = match self.token.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, saturating_exponent(exponent)),
+            None => (self.token, 0),
+        };
+        let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        let digits = digits.trim_start_matches('0');
+        let significant = digits.trim_end_matches('0');
+        Decimal {
+            power: exponent - fraction as i64 + (digits.len() - significant.len()) as i64,
+            digits: significant.to_owned(),
+            negative: self.negative,
+        }
+    }
+}
+
+/// Digits without leading and trailing zeros, times ten to a power: exact for every legal number.
+struct Decimal {
+    digits: String,
+    power: i64,
+    negative: bool,
+}
+
+impl Decimal {
+    fn to_integer(&self) -> Integer {
+        if self.digits.is_empty() {
+            return Integer::Value(0);
+        }
+        if self.power < 0 {
+            return Integer::Fraction;
+        }
+        if self.power + self.digits.len() as i64 > MAX_WHOLE_DIGITS as i64 {
+            return Integer::Beyond(self.negative);
+        }
+        // At most 19 digits: fits 128 bits with room to spare.
+        let magnitude = self.digits.parse::<i128>().unwrap_or(i128::MAX) * 10_i128.pow(self.power as u32);
+        let value = if self.negative { -magnitude } else { magnitude };
+        i64::try_from(value).map_or(Integer::Beyond(self.negative), Integer::Value)
+    }
+
+    /// What stands before the point of a fraction, without its sign; cut to 64 bits.
+    fn whole_part(&self) -> i64 {
+        let places = self.digits.len() as i64 + self.power;
+        let whole = usize::try_from(places).ok().and_then(|places| self.digits.get(..places));
+        whole.map_or(0, |whole| if whole.is_empty() { 0 } else { whole.parse().unwrap_or(i64::MAX - 1) })
+    }
+}
+
+/// An exponent's value; beyond any number's digits the exact value does not matter.
+fn saturating_exponent(exponent: &str) -> i64 {
+    const BEYOND: i64 = 1 << 40;
+    let negative = exponent.starts_with('-');
+    let value = exponent.trim_start_matches(['+', '-']).parse().unwrap_or(BEYOND).min(BEYOND);
+    if negative { -value } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_found_and_valued_at_every_length() {
+        for (text, count, value) in [
+            (b"12345678", 8, 12_345_678),
+            (b"1234567,", 7, 1_234_567),
+            (b"00000042", 8, 42),
+            (b"9.999999", 1, 9),
+            (b"99:99999", 2, 99),
+            (b"1/234567", 1, 1),
+        ] {
+            let word = u64::from_le_bytes(*text);
+            assert_eq!(leading_digits(word), count);
+            assert_eq!(digits_value(word, count), value);
+        }
+        assert_eq!(leading_digits(u64::from_le_bytes(*b"x1234567")), 0);
+        assert_eq!(leading_digits(u64::from_le_bytes([b'1', 0xB1, b'1', 0, 0, 0, 0, 0])), 1);
+    }
+
+    #[test]
+    fn whole_numbers_are_recognised_in_every_spelling() {
+        let integer = |text| Number::parse(text).map(Number::to_integer);
+        for text in ["7", "7.0", "7e0", "70e-1", "0.7e1", "700.00e-2", "7000000000000000000000e-21"] {
+            assert_eq!(integer(text), Some(Integer::Value(7)), "{text}");
+        }
+        for text in ["0", "-0", "0.000", "0e999999999999999999999", "-0.0E-99999"] {
+            assert_eq!(integer(text), Some(Integer::Value(0)), "{text}");
+        }
+        assert_eq!(integer("-9223372036854775808"), Some(Integer::Value(i64::MIN)));
+        assert_eq!(integer("9223372036854775808"), Some(Integer::Beyond(false)));
+        assert_eq!(integer("-1e400"), Some(Integer::Beyond(true)));
+        assert_eq!(integer("1e-400"), Some(Integer::Fraction));
+        assert_eq!(integer("7.5"), Some(Integer::Fraction));
+        let floor = |text| Number::parse(text).map(Number::floor);
+        assert_eq!(floor("0.5"), Some(0));
+        assert_eq!(floor("-0.5"), Some(-1));
+        assert_eq!(floor("1.00000000000000000000001"), Some(1));
+        assert_eq!(floor("-125e-1"), Some(-13));
+        assert_eq!(floor("-1e400"), Some(i64::MIN));
+        assert_eq!(integer("7e99999999999999999999"), Some(Integer::Beyond(false)));
+        for text in ["", "-", "+1", "01", "1.", ".5", "1e", "0x1", "1 ", " 1", "NaN"] {
+            assert_eq!(integer(text), None, "{text}");
+        }
+    }
+}

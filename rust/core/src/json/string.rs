@@ -1,0 +1,191 @@
+//! Strings: found by eight bytes at a time, decoded only where somebody asks for the text.
+//!
+//! ```text
+//! scan: load 8 bytes; set the high bit of each that is '"', '\' or below 0x20;
+//!       none: go on by 8; some: step to the first of them and look
+//! ```
+//!
+//! Escapes are checked while scanning, surrogate pairs included, so decoding cannot fail.
+
+use std::borrow::Cow;
+
+use super::{Cursor, Syntax, SyntaxKind};
+
+/// A JSON string as it stands in the payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    raw: &'a str,
+    escaped: bool,
+}
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of every byte that is zero; bytes above the first such one may be wrong.
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(LOW) & !word & HIGH
+}
+
+/// How many leading bytes of the little-endian `word` can stand in a string as they are.
+const fn plain_bytes(word: u64) -> usize {
+    let quote = zero_bytes(word ^ (LOW * b'"' as u64));
+    let backslash = zero_bytes(word ^ (LOW * b'\\' as u64));
+    let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
+    ((quote | backslash | control).trailing_zeros() / 8) as usize
+}
+
+impl<'a> Cursor<'a> {
+    /// Reads a string; the cursor stands on its opening quote.
+    pub fn string(&mut self) -> Result<Text<'a>, Syntax> {
+        debug_assert_eq!(self.peek(), b'"');
+        self.advance(1);
+        let start = self.offset();
+        let mut escaped = false;
+        loop {
+            while let Some(word) = self.word() {
+                let plain = plain_bytes(word);
+                self.advance(plain);
+                if plain < 8 {
+                    break;
+                }
+            }
+            match self.peek() {
+                b'"' => {
+                    let raw = self.text_from(start);
+                    self.advance(1);
+                    return Ok(Text { raw, escaped });
+                }
+                b'\\' => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                0..0x20 => return Err(self.fail(SyntaxKind::ControlCharacter)),
+                _ => self.advance(1),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Syntax> {
+        let start = self.offset();
+        self.advance(1);
+        match self.peek() {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {
+                self.advance(1);
+                Ok(())
+            }
+            b'u' => match self.unicode_escape()? {
+                0xD800..0xDC00 => {
+                    if self.peek() == b'\\' && self.peek_at(1) == b'u' {
+                        self.advance(1);
+                        if matches!(self.unicode_escape()?, 0xDC00..0xE000) {
+                            return Ok(());
+                        }
+                    }
+                    Err(Syntax::new(start, SyntaxKind::LoneSurrogate))
+                }
+                0xDC00..0xE000 => Err(Syntax::new(start, SyntaxKind::LoneSurrogate)),
+                _ => Ok(()),
+            },
+            _ => Err(self.fail(SyntaxKind::InvalidEscape)),
+        }
+    }
+
+    /// Reads `uXXXX`; the cursor stands on the `u`.
+    fn unicode_escape(&mut self) -> Result<u32, Syntax> {
+        self.advance(1);
+        let mut unit = 0;
+        for _ in 0..4 {
+            let Some(digit) = char::from(self.peek()).to_digit(16) else {
+                return Err(self.fail(SyntaxKind::InvalidEscape));
+            };
+            unit = unit * 16 + digit;
+            self.advance(1);
+        }
+        Ok(unit)
+    }
+}
+
+impl<'a> Text<'a> {
+    /// The text between the quotes, escapes as they came.
+    pub fn raw(self) -> &'a str {
+        self.raw
+    }
+
+    /// The text itself; allocates only when it has escapes.
+    pub fn decode(self) -> Cow<'a, str> {
+        if !self.escaped {
+            return Cow::Borrowed(self.raw);
+        }
+        let mut text = String::with_capacity(self.raw.len());
+        self.decode_into(&mut text);
+        Cow::Owned(text)
+    }
+
+    /// The text itself, decoded into `buffer` when it has escapes.
+    pub(crate) fn decode_in<'b>(self, buffer: &'b mut String) -> &'b str
+    where
+        'a: 'b,
+    {
+        if !self.escaped {
+            return self.raw;
+        }
+        buffer.clear();
+        self.decode_into(buffer);
+        buffer
+    }
+
+    /// Whether the text is `name`, escapes decoded.
+    pub fn is(self, name: &str) -> bool {
+        if self.escaped { self.decode() == name } else { self.raw == name }
+    }
+
+    /// Whether the text holds U+0000, which no store keeps faithfully (contract 5.6).
+    pub(crate) fn has_nul(self) -> bool {
+        // A raw NUL cannot stand in a string, and `\\u0000` is six plain characters.
+        self.escaped && self.raw.contains("\\u0000") && self.decode().contains('\0')
+    }
+
+    fn decode_into(self, text: &mut String) {
+        let mut rest = self.raw;
+        while let Some((plain, escape)) = rest.split_once('\\') {
+            text.push_str(plain);
+            rest = decode_escape(escape, text);
+        }
+        text.push_str(rest);
+    }
+}
+
+/// Decodes the escape behind a backslash and returns what follows it. Its form was checked when the
+/// string was read.
+fn decode_escape<'a>(escape: &'a str, text: &mut String) -> &'a str {
+    let mut characters = escape.chars();
+    let decoded = match characters.next() {
+        Some('b') => '\u{8}',
+        Some('f') => '\u{c}',
+        Some('n') => '\n',
+        Some('r') => '\r',
+        Some('t') => '\t',
+        Some('u') => {
+            let unit = hexadecimal(&mut characters);
+            if (0xD800..0xDC00).contains(&unit) {
+                characters.nth(1);
+                let low = hexadecimal(&mut characters);
+                scalar(0x10000 + ((unit & 0x3FF) << 10) + (low & 0x3FF))
+            } else {
+                scalar(unit)
+            }
+        }
+        Some(itself) => itself,
+        None => return "",
+    };
+    text.push(decoded);
+    characters.as_str()
+}
+
+fn hexadecimal(characters: &mut std::str::Chars<'_>) -> u32 {
+    characters.take(4).fold(0, |unit, digit| unit * 16 + digit.to_digit(16).unwrap_or(0))
+}
+
+fn scalar(value: u32) -> char {
+    char::from_u32(value).unwrap_or(char::REPLACEMENT_CHARACTER)
+}

@@ -1,0 +1,109 @@
+//! A place in a document: its value and its pointer, with the access that leaves no surprise unnamed.
+
+use crate::Problem;
+use crate::display::quoted;
+use crate::json::Number;
+use crate::json::tree::Tree;
+
+/// A value of a document and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node<'t> {
+    pub(super) tree: &'t Tree<'t>,
+    pub(super) pointer: String,
+}
+
+impl<'t> Node<'t> {
+    pub(super) fn root(tree: &'t Tree<'t>) -> Self {
+        Self { tree, pointer: String::new() }
+    }
+
+    pub(super) fn problem(&self, reason: impl Into<String>) -> Problem {
+        Problem::new(&self.pointer, reason)
+    }
+
+    fn wrong_type(&self, expected: &str) -> Problem {
+        self.problem(format!("expected {expected}, got {}", self.tree.kind().name()))
+    }
+
+    fn at(&self, segment: &str, tree: &'t Tree<'t>) -> Self {
+        let segment = segment.replace('~', "~0").replace('/', "~1");
+        Self { tree, pointer: format!("{}/{segment}", self.pointer) }
+    }
+
+    /// The members of an object, which must not repeat.
+    pub(super) fn members(&self) -> Result<Vec<(&'t str, Self)>, Problem> {
+        let Tree::Object(members) = self.tree else {
+            return Err(self.wrong_type("object"));
+        };
+        let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+            let name = pair.first().copied().unwrap_or_default();
+            return Err(self.at(name, self.tree).problem("expected the name once, got it again"));
+        }
+        Ok(members.iter().map(|(name, tree)| (&**name, self.at(name, tree))).collect())
+    }
+
+    pub(super) fn elements(&self) -> Result<Vec<Self>, Problem> {
+        let Tree::Array(elements) = self.tree else {
+            return Err(self.wrong_type("array"));
+        };
+        Ok(elements.iter().enumerate().map(|(index, tree)| self.at(&index.to_string(), tree)).collect())
+    }
+
+    /// A member that may be absent; `null` is absent too.
+    pub(super) fn optional(&self, name: &str) -> Result<Option<Self>, Problem> {
+        let Tree::Object(members) = self.tree else {
+            return Err(self.wrong_type("object"));
+        };
+        let mut found = members.iter().filter(|(member, _)| member == name).map(|(_, tree)| tree);
+        let first = found.next();
+        if found.next().is_some() {
+            return Err(self.at(name, self.tree).problem("expected the name once, got it again"));
+        }
+        Ok(first.filter(|tree| !matches!(tree, Tree::Null)).map(|tree| self.at(name, tree)))
+    }
+
+    pub(super) fn required(&self, name: &str) -> Result<Self, Problem> {
+        self.optional(name)?.ok_or_else(|| {
+            Problem::new(
+                format!("{}/{name}", self.pointer),
+                format!("expected a member {}, got none", quoted(name)),
+            )
+        })
+    }
+
+    pub(super) fn text(&self) -> Result<&'t str, Problem> {
+        match self.tree {
+            Tree::Text(text) => Ok(text),
+            _ => Err(self.wrong_type("string")),
+        }
+    }
+
+    pub(super) fn number(&self) -> Result<Number<'t>, Problem> {
+        match self.tree {
+            Tree::Number(number) => Ok(*number),
+            _ => Err(self.wrong_type("number")),
+        }
+    }
+
+    /// A whole number that counts things or bytes.
+    pub(super) fn count(&self) -> Result<usize, Problem> {
+        match self.number()?.to_integer() {
+            crate::json::Integer::Value(value) => u32::try_from(value).map(|count| count as usize).ok(),
+            _ => None,
+        }
+        .ok_or_else(|| self.problem("expected a whole number from 0 to 4294967295"))
+    }
+
+    /// A member that is true, false or, when absent, false.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.optional(name)? {
+            None => Ok(false),
+            Some(node) => match node.tree {
+                Tree::Boolean(flag) => Ok(*flag),
+                _ => Err(node.wrong_type("true or false")),
+            },
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Finding things by their exact name: bytes in one arena, a hash table of numbers beside it.
+//!
+//! Names compare by bytes. The hash is seeded for each table, so that nobody outside can aim for
+//! collisions. About 10 bytes a name besides its own bytes.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+/// An ordered set of names; each is known by the number of names that came before it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    arena: String,
+    /// Where each name ends.
+    ends: Vec<u32>,
+    table: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl Names {
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&str> {
+        name_at(&self.arena, &self.ends, index)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// The number of `name`.
+    #[inline]
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        let hash = self.hasher.hash_one(name.as_bytes());
+        let same = |&index: &u32| self.get(index as usize) == Some(name);
+        self.table.find(hash, same).map(|&index| index as usize)
+    }
+
+    /// Adds `name`; false when it is there already, or when the arena's 4 GiB are full.
+    pub(crate) fn insert(&mut self, name: &str) -> bool {
+        if self.find(name).is_some() {
+            return false;
+        }
+        let (Ok(index), Ok(end)) = (u32::try_from(self.len()), u32::try_from(self.arena.len() + name.len()))
+        else {
+            return false;
+        };
+        self.arena.push_str(name);
+        self.ends.push(end);
+        let Self { arena, ends, table, hasher } = self;
+        let hash = |name: &str| hasher.hash_one(name.as_bytes());
+        table.insert_unique(hash(name), index, |&index| name_at(arena, ends, index as usize).map_or(0, hash));
+        true
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        self.arena.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+}
+
+fn name_at<'a>(arena: &'a str, ends: &[u32], index: usize) -> Option<&'a str> {
+    let end = *ends.get(index)?;
+    let start = index.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
+    arena.get(start as usize..end as usize)
+}

@@ -1,0 +1,141 @@
+//! The rules that a thing model is compiled into (contract 5): one family a file.
+//!
+//! A rule reads its value straight from the payload and judges it in the same step. On success it
+//! leaves the cursor behind the value and has allocated nothing; otherwise it returns the fault with what it
+//! expected and what came, and the caller adds the place.
+
+mod array;
+mod boolean;
+mod date;
+mod enumeration;
+mod number;
+mod quality;
+mod structure;
+mod text;
+mod timestamp;
+
+pub(crate) use array::{ArrayRule, DEFAULT_MAX_SIZE};
+pub(crate) use enumeration::{IntEnum, TextEnum};
+pub(crate) use number::{Bounds, DoubleRule, FloatRule, IntRule};
+pub(crate) use structure::{Member, StructRule};
+pub(crate) use text::{DEFAULT_MAX_LENGTH, TextRule};
+pub(crate) use timestamp::{MAX_TIME, milliseconds};
+
+pub(crate) use quality::check_with_quality;
+
+use crate::display::{quoted, shown};
+use crate::json::{Cursor, Kind, Number, Syntax};
+use crate::stamps::Stamps;
+use crate::verdict::{Fault, Reason, Stop};
+
+/// What a value must be.
+#[derive(Clone, Debug)]
+pub(crate) enum Rule {
+    Int(IntRule),
+    Float(FloatRule),
+    Double(DoubleRule),
+    Bool,
+    Text(TextRule),
+    IntEnum(IntEnum),
+    TextEnum(TextEnum),
+    Date,
+    Timestamp,
+    Array(ArrayRule),
+    Struct(StructRule),
+}
+
+/// What a rule needs besides the payload: the product's setting, and room to work in.
+pub(crate) struct Context<'s> {
+    pub(crate) numbers_as_strings: bool,
+    /// Holds a decoded string while it is judged.
+    pub(crate) buffer: &'s mut String,
+    /// Which members of a struct have come.
+    pub(crate) members: &'s mut Stamps,
+}
+
+impl Rule {
+    /// Judges the value that begins here and passes over it.
+    #[inline]
+    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+        match self {
+            Self::Double(rule) => rule.check(cursor, context),
+            Self::Float(rule) => rule.check(cursor, context),
+            Self::Int(rule) => rule.check(cursor, context),
+            Self::Bool => boolean::check(cursor),
+            Self::IntEnum(rule) => rule.check(cursor, context),
+            Self::TextEnum(rule) => rule.check(cursor, context),
+            Self::Text(rule) => rule.check(cursor, context),
+            Self::Date => date::check(cursor, context),
+            Self::Timestamp => timestamp::check(cursor, context),
+            Self::Array(rule) => rule.check(cursor, context),
+            Self::Struct(rule) => rule.check(cursor, context),
+        }
+    }
+}
+
+/// Reads a number, also one in a string where the product takes those (contract 5.4).
+///
+/// `None` means another type; the cursor is then where it was.
+#[inline]
+pub(crate) fn read_number<'a: 's, 's>(
+    cursor: &mut Cursor<'a>,
+    numbers_as_strings: bool,
+    buffer: &'s mut String,
+) -> Result<Option<Number<'s>>, Syntax> {
+    match cursor.peek() {
+        b'-' | b'0'..=b'9' => cursor.number().map(Some),
+        b'"' if numbers_as_strings => {
+            let start = cursor.offset();
+            let text = cursor.string()?.decode_in(buffer);
+            let number = Number::parse(text);
+            if number.is_none() {
+                cursor.back_to(start);
+            }
+            Ok(number)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A value of another type than `expected` stands here.
+#[cold]
+pub(crate) fn type_fault(cursor: &Cursor<'_>, expected: &'static str) -> Stop {
+    mismatch(cursor, Reason::Type, expected)
+}
+
+/// Something of the wrong JSON type stands here: names the type and, of a scalar, the value.
+#[cold]
+pub(crate) fn mismatch(cursor: &Cursor<'_>, reason: Reason, expected: &'static str) -> Stop {
+    match describe(cursor) {
+        Ok((kind, value)) => {
+            Fault::here(reason, cursor.offset()).expected(expected).got(kind.name()).value(value).into()
+        }
+        Err(syntax) => syntax.into(),
+    }
+}
+
+/// Another value than `expected` stands here: shows the value, or its type when it is no scalar.
+#[cold]
+pub(crate) fn refused(cursor: &Cursor<'_>, reason: Reason, expected: &'static str) -> Stop {
+    match describe(cursor) {
+        Ok((kind, value)) => Fault::here(reason, cursor.offset())
+            .expected(expected)
+            .got(value.unwrap_or_else(|| kind.name().to_owned()))
+            .into(),
+        Err(syntax) => syntax.into(),
+    }
+}
+
+/// The type of the value that stands here and, of a scalar, the value as it is shown.
+#[cold]
+pub(crate) fn describe(cursor: &Cursor<'_>) -> Result<(Kind, Option<String>), Syntax> {
+    let mut cursor = cursor.clone();
+    let kind = cursor.kind()?;
+    let value = match kind {
+        Kind::String => Some(quoted(&cursor.string()?.decode())),
+        Kind::Number => Some(shown(cursor.number()?.token())),
+        Kind::Boolean => Some(cursor.boolean()?.to_string()),
+        Kind::Null | Kind::Object | Kind::Array => None,
+    };
+    Ok((kind, value))
+}

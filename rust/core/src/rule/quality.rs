@@ -1,0 +1,49 @@
+//! Points with quality: `{"value":v,"quality":q}`, `{"value":v}` or the bare value (contract 5.2).
+
+use crate::json::{Cursor, Integer};
+use crate::verdict::{Reason, Stop};
+
+use super::structure::{missing_member, repeated, unknown_member};
+use super::{Context, Rule, read_number, refused};
+
+/// Judges a point with quality; `rule` is the value's own.
+pub(crate) fn check_with_quality(
+    rule: &Rule,
+    cursor: &mut Cursor<'_>,
+    context: &mut Context<'_>,
+) -> Result<(), Stop> {
+    if cursor.peek() != b'{' {
+        return rule.check(cursor, context);
+    }
+    cursor.open()?;
+    let (mut value, mut quality, mut first) = (false, false, true);
+    while cursor.next_member(&mut first)? {
+        let start = cursor.offset();
+        let name = cursor.string()?;
+        cursor.colon()?;
+        let (name, seen): (&'static str, _) = if name.is("value") {
+            ("value", std::mem::replace(&mut value, true))
+        } else if name.is("quality") {
+            ("quality", std::mem::replace(&mut quality, true))
+        } else {
+            return Err(unknown_member(start, &name.decode(), ["value", "quality"].into_iter()));
+        };
+        if seen {
+            return Err(repeated(start, name));
+        }
+        let judged =
+            if name == "value" { rule.check(cursor, context) } else { check_quality(cursor, context) };
+        judged.map_err(|stop| stop.inside(name))?;
+    }
+    if value { Ok(()) } else { Err(missing_member(cursor, "value")) }
+}
+
+fn check_quality(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    let start = cursor.offset();
+    let number = read_number(cursor, context.numbers_as_strings, context.buffer)?;
+    if let Some(Integer::Value(0..=9)) = number.map(crate::json::Number::to_integer) {
+        return Ok(());
+    }
+    cursor.back_to(start);
+    Err(refused(cursor, Reason::Quality, "a quality from 0 to 9"))
+}

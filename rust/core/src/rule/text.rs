@@ -1,0 +1,51 @@
+//! STRING and FILE: at most so many bytes of UTF-8 (contract 5, 5.6).
+
+use crate::json::{Cursor, Text};
+use crate::verdict::{Fault, Reason, Stop};
+
+use super::{Context, type_fault};
+
+/// The longest STRING when the model says nothing, and the longest FILE, in bytes.
+pub(crate) const DEFAULT_MAX_LENGTH: usize = 1024;
+
+/// A string of limited length.
+#[derive(Clone, Debug)]
+pub(crate) struct TextRule {
+    /// `STRING` or `FILE`.
+    pub(crate) type_name: &'static str,
+    /// In bytes of UTF-8, escapes decoded.
+    pub(crate) max_length: usize,
+}
+
+impl TextRule {
+    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+        let start = cursor.offset();
+        let text = read_text(cursor, self.type_name)?;
+        // Decoding never makes a string longer, so most need not be decoded.
+        if text.raw().len() <= self.max_length {
+            return Ok(());
+        }
+        let length = text.decode_in(context.buffer).len();
+        if length <= self.max_length {
+            return Ok(());
+        }
+        Err(Fault::here(Reason::Length, start)
+            .expected(format!("at most {} bytes", self.max_length))
+            .got(format!("{length} bytes"))
+            .into())
+    }
+}
+
+/// Reads a string that a store can keep: one without U+0000 (contract 5.6).
+pub(crate) fn read_text<'a>(cursor: &mut Cursor<'a>, type_name: &'static str) -> Result<Text<'a>, Stop> {
+    let start = cursor.offset();
+    if cursor.peek() != b'"' {
+        return Err(type_fault(cursor, type_name));
+    }
+    let text = cursor.string()?;
+    if text.has_nul() {
+        cursor.back_to(start);
+        return Err(type_fault(cursor, type_name));
+    }
+    Ok(text)
+}
