@@ -1,0 +1,69 @@
+# Everything a contributor runs. `make demo` and `make test` set up what they need on a fresh machine.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+EXTENSION := python/pointgate/_core.abi3.so
+RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
+
+.PHONY: help demo test check format bench cases setup extension mosquitto lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: setup mosquitto ## run broker, service and simulated senders; SECONDS=30 ends it after that time
+	@$(BIN)/pointgate demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: setup mosquitto ## run every test
+	cargo test --locked --workspace --quiet
+	$(BIN)/pytest -q
+
+check: setup ## formatting, lints, types, stubs
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/stubtest pointgate._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
+
+format: setup ## format everything
+	cargo fmt
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix --quiet || true
+
+bench: setup mosquitto ## compare the judge with its peers, then measure the service end to end
+	$(BIN)/pytest -q benches --benchmark-enable --benchmark-only --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+	$(BIN)/python benches/bench_echo.py
+
+setup: $(VENV)/installed extension
+
+$(VENV)/installed: requirements.lock
+	@command -v cargo >/dev/null || { echo "pointgate needs a Rust toolchain (cargo): install one with rustup" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pointgate needs Python 3.11 or newer; say PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# By content, not by time: a checkout of other sources never runs with a stale extension.
+extension: $(VENV)/installed
+	@print=$$({ rustc -V; sha256sum $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml; } | sha256sum); \
+	if [ "$$print" != "$$(cat $(VENV)/extension 2>/dev/null)" ] || [ ! -e $(EXTENSION) ]; then \
+		echo "building the extension (release)" >&2; \
+		VIRTUAL_ENV=$(CURDIR)/$(VENV) PIP_QUIET=1 $(BIN)/maturin develop --release --locked --quiet && echo "$$print" > $(VENV)/extension; \
+	fi
+
+mosquitto:
+	@PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing mosquitto" >&2; \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto mosquitto-clients prometheus; } >/dev/null; \
+		else \
+			echo "pointgate's demo and tests need Mosquitto: apt-get install mosquitto mosquitto-clients" >&2; exit 1; \
+		fi; }
+
+lock: ## resolve requirements.lock again
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --python-version 3.11 --upgrade -o requirements.lock
+
+clean: ## remove what was built
+	rm -rf $(VENV) target $(EXTENSION)

@@ -1,0 +1,156 @@
+//! The service's hot counters: touched once a burst from Python, read at scrape time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pointgate_core as core;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::histogram::Histogram;
+use crate::report::Report;
+
+/// Seconds that one call of the judge takes: a burst of one small request up to one of many megabytes.
+const JUDGE_BOUNDS: &[f64] = &[
+    5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.0,
+];
+
+/// Seconds from the arrival of a request to its acknowledgement.
+const REPLY_BOUNDS: &[f64] =
+    &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+struct Figures {
+    received: u64,
+    received_bytes: u64,
+    bursts: u64,
+    points: u64,
+    codes: [u64; core::Code::ALL.len()],
+    reasons: [u64; core::Reason::ALL.len()],
+    bad_topic: u64,
+    retained: u64,
+    connection_lost: u64,
+    judge: Histogram,
+    reply: Histogram,
+}
+
+impl Figures {
+    /// Every request that is no longer in flight.
+    fn disposed(&self) -> u64 {
+        self.codes.iter().sum::<u64>() + self.bad_topic + self.retained + self.connection_lost
+    }
+
+    fn settle(&mut self, report: &Report) {
+        if report.code == core::Code::BadTopic {
+            self.bad_topic += 1;
+        } else {
+            count(&mut self.codes, &core::Code::ALL, report.code);
+        }
+        self.points += report.points;
+        if let Some(fault) = &report.fault {
+            count(&mut self.reasons, &core::Reason::ALL, fault.reason);
+        }
+    }
+}
+
+fn count<T: PartialEq>(counts: &mut [u64], labels: &[T], label: T) {
+    if let Some(index) = labels.iter().position(|known| *known == label) {
+        counts[index] += 1;
+    }
+}
+
+/// What the service has done so far.
+#[pyclass(frozen, module = "pointgate._core")]
+pub(crate) struct Counters(Mutex<Figures>);
+
+impl Counters {
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Counters {
+    #[new]
+    fn new() -> Self {
+        Self(Mutex::new(Figures {
+            received: 0,
+            received_bytes: 0,
+            bursts: 0,
+            points: 0,
+            codes: [0; core::Code::ALL.len()],
+            reasons: [0; core::Reason::ALL.len()],
+            bad_topic: 0,
+            retained: 0,
+            connection_lost: 0,
+            judge: Histogram::new(JUDGE_BOUNDS),
+            reply: Histogram::new(REPLY_BOUNDS),
+        }))
+    }
+
+    fn receive(&self, payloads: Vec<Bound<'_, PyBytes>>) {
+        let bytes: usize = payloads.iter().map(|payload| payload.as_bytes().len()).sum();
+        let mut figures = self.figures();
+        figures.received += payloads.len() as u64;
+        figures.received_bytes += bytes as u64;
+        figures.bursts += 1;
+    }
+
+    fn settle(&self, reports: Vec<Bound<'_, Report>>, seconds: f64) {
+        let mut figures = self.figures();
+        let mut replies = 0;
+        for report in &reports {
+            let report = report.get();
+            figures.settle(report);
+            replies += u64::from(report.code != core::Code::BadTopic);
+        }
+        figures.reply.observe(seconds, replies);
+    }
+
+    fn ignore_retained(&self, requests: u64) {
+        self.figures().retained += requests;
+    }
+
+    fn abandon(&self, requests: u64) {
+        self.figures().connection_lost += requests;
+    }
+
+    fn judged(&self, seconds: f64) {
+        self.figures().judge.observe(seconds, 1);
+    }
+
+    #[getter]
+    fn in_flight(&self) -> u64 {
+        let figures = self.figures();
+        figures.received.saturating_sub(figures.disposed())
+    }
+
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let figures = self.figures();
+        let codes = PyDict::new(py);
+        for (code, count) in core::Code::ALL.iter().zip(figures.codes) {
+            if *code != core::Code::BadTopic {
+                codes.set_item(code.number(), count)?;
+            }
+        }
+        let reasons = PyDict::new(py);
+        for (reason, count) in core::Reason::ALL.iter().zip(figures.reasons) {
+            reasons.set_item(reason.name(), count)?;
+        }
+        let ignored = PyDict::new(py);
+        ignored.set_item("bad_topic", figures.bad_topic)?;
+        ignored.set_item("retained", figures.retained)?;
+        ignored.set_item("connection_lost", figures.connection_lost)?;
+
+        let read = PyDict::new(py);
+        read.set_item("received", figures.received)?;
+        read.set_item("received_bytes", figures.received_bytes)?;
+        read.set_item("bursts", figures.bursts)?;
+        read.set_item("in_flight", figures.received.saturating_sub(figures.disposed()))?;
+        read.set_item("points", figures.points)?;
+        read.set_item("codes", codes)?;
+        read.set_item("reasons", reasons)?;
+        read.set_item("ignored", ignored)?;
+        read.set_item("judge_seconds", figures.judge.read(py)?)?;
+        read.set_item("reply_seconds", figures.reply.read(py)?)?;
+        Ok(read)
+    }
+}
