@@ -10,9 +10,8 @@ use crate::histogram::Histogram;
 use crate::report::Report;
 
 /// Seconds that one call of the judge takes: a burst of one small request up to one of many megabytes.
-const JUDGE_BOUNDS: &[f64] = &[
-    5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.0,
-];
+const JUDGE_BOUNDS: &[f64] =
+    &[5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.0];
 
 /// Seconds from the arrival of a request to its acknowledgement.
 const REPLY_BOUNDS: &[f64] =

@@ -184,12 +184,13 @@ impl<'a> Cursor<'a> {
             self.blank();
         }
         let next = self.peek();
+        let was_first = std::mem::take(first);
         if next == close {
             self.depth -= 1;
             self.at += 1;
             return Ok(false);
         }
-        if std::mem::take(first) {
+        if was_first {
             return Ok(true);
         }
         if next != b',' {

@@ -75,13 +75,19 @@ impl<'a> Cursor<'a> {
             }
             b'u' => match self.unicode_escape()? {
                 0xD800..0xDC00 => {
-                    if self.peek() == b'\\' && self.peek_at(1) == b'u' {
-                        self.advance(1);
-                        if matches!(self.unicode_escape()?, 0xDC00..0xE000) {
-                            return Ok(());
+                    for (ahead, expected) in [(0, b'\\'), (1, b'u')] {
+                        if self.peek_at(ahead) != expected {
+                            // What was cut off might have been the other half.
+                            self.advance(ahead);
+                            let cut_off = self.at_end().then(|| self.fail(SyntaxKind::LoneSurrogate));
+                            return Err(cut_off.unwrap_or(Syntax::new(start, SyntaxKind::LoneSurrogate)));
                         }
                     }
-                    Err(Syntax::new(start, SyntaxKind::LoneSurrogate))
+                    self.advance(1);
+                    match self.unicode_escape()? {
+                        0xDC00..0xE000 => Ok(()),
+                        _ => Err(Syntax::new(start, SyntaxKind::LoneSurrogate)),
+                    }
                 }
                 0xDC00..0xE000 => Err(Syntax::new(start, SyntaxKind::LoneSurrogate)),
                 _ => Ok(()),
