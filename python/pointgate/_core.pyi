@@ -193,8 +193,8 @@ class Counters:
     def ignore_retained(self, requests: int) -> None:
         """These requests were stored retained ones: acknowledged, not judged (contract 1.5)."""
 
-    def release(self, requests: int) -> None:
-        """The connection ended with these requests unsettled: the broker has them again."""
+    def abandon(self, requests: int) -> None:
+        """The connection ended with these requests unsettled: at QoS 1 they come again."""
 
     def judged(self, seconds: float) -> None:
         """One call of the judge took `seconds`."""
@@ -205,8 +205,8 @@ class Counters:
         """Every figure, consistent with one another.
 
         Returns:
-            `received`, `received_bytes`, `bursts`, `in_flight`, `released`, `points` (int), `codes`
-            (dict of code to int, without 0), `reasons` (dict of reason to int), `ignored` (dict with
-            `bad_topic`, `retained`), `judge_seconds` and `reply_seconds` (dict with `bounds`: list of
+            `received`, `received_bytes`, `bursts`, `in_flight`, `points` (int), `codes` (dict of code
+            to int, without 0), `reasons` (dict of reason to int), `ignored` (dict with `bad_topic`,
+            `retained`, `connection_lost`), `judge_seconds` and `reply_seconds` (dict with `bounds`: list of
             float, `buckets`: cumulative counts with +Inf last, `sum`: float).
         """

@@ -2,7 +2,7 @@
 
 A connection hands over requests in bursts (all that has arrived) and takes the replies of a burst back.
 It owns MQTT: topics, packet ids, quality of service, acknowledgement, windows. It knows nothing of models, codes or
-metrics. `gate.py` is its only user.
+metrics. `gate.py` is the user of `Connection`; `link.py` opens and ends it.
 
 Invariants: a request is acknowledged only in `settle`, after its reply was handed to the socket and in the order of
 arrival (contract 7.2); nothing is dropped for want of room, the connection stops reading instead (contract 7.3).
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from pointgate.errors import ConnectionLost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,7 @@ class Request:
         qos: 0 or 1.
         retained: Whether the broker sent it from its store at subscription (contract 1.5).
         packet_id: What the acknowledgement must carry; 0 at QoS 0.
+        arrived: When the socket gave its last byte, on the monotonic clock, in seconds.
         correlation: MQTT 5 Correlation Data to echo, when present (contract 1.2).
     """
 
@@ -35,7 +38,12 @@ class Request:
     qos: int
     retained: bool
     packet_id: int
+    arrived: float
     correlation: bytes | None = None
+
+
+class BrokerRefused(ConnectionLost):
+    """The broker answers, but does not let this client in or subscribe: settings or rights are wrong."""
 
 
 class Connection(Protocol):
@@ -45,7 +53,8 @@ class Connection(Protocol):
         """Wait for requests and return all that have arrived, in order.
 
         Returns:
-            At least one request; bounded in count and in bytes.
+            At least one request, bounded in count and in bytes; or none, which says that the connection is
+            draining and that nothing more will come.
 
         Raises:
             ConnectionLost: The connection has ended.
