@@ -137,8 +137,11 @@ impl<'a> Cursor<'a> {
         self.advance(usize::from(matches!(self.peek(), b'+' | b'-')));
         let mut value = 0;
         let digits = self.digits(&mut value)?;
+        if digits > MAX_EXPONENT_DIGITS {
+            return Ok(None);
+        }
         let value = value as i32;
-        Ok((digits <= MAX_EXPONENT_DIGITS).then_some(if negative { -value } else { value }))
+        Ok(Some(if negative { -value } else { value }))
     }
 }
 
@@ -186,11 +189,19 @@ impl<'a> Number<'a> {
     /// The number as a whole number, exactly.
     #[inline]
     pub fn to_integer(self) -> Integer {
-        if self.exact && self.power == 0 && self.whole <= i64::MAX as u64 {
-            let value = self.whole as i64;
-            return Integer::Value(if self.negative { -value } else { value });
+        if !self.exact || self.whole > i64::MAX as u64 {
+            return self.to_decimal().to_integer();
         }
-        self.to_decimal().to_integer()
+        let signed = |whole: u64| Integer::Value(if self.negative { -(whole as i64) } else { whole as i64 });
+        if self.power == 0 {
+            return signed(self.whole);
+        }
+        // `7.0` is what a client writes that knows only floating point.
+        match POWERS_U64.get(self.power.unsigned_abs() as usize) {
+            Some(&ten) if self.power < 0 && self.whole % ten == 0 => signed(self.whole / ten),
+            Some(_) if self.power < 0 => Integer::Fraction,
+            _ => self.to_decimal().to_integer(),
+        }
     }
 
     /// The greatest whole number that is not above this one; cut to 64 bits.
@@ -291,7 +302,7 @@ mod tests {
         for text in ["7", "7.0", "7e0", "70e-1", "0.7e1", "700.00e-2", "7000000000000000000000e-21"] {
             assert_eq!(integer(text), Some(Integer::Value(7)), "{text}");
         }
-        for text in ["0", "-0", "0.000", "0e999999999999999999999", "-0.0E-99999"] {
+        for text in ["0", "-0", "0.000", "0e999999999999999999999", "0e-2147483648", "-0.0E-99999"] {
             assert_eq!(integer(text), Some(Integer::Value(0)), "{text}");
         }
         assert_eq!(integer("-9223372036854775808"), Some(Integer::Value(i64::MIN)));
