@@ -74,7 +74,7 @@ impl Devices {
 pub(crate) struct Product {
     model: Py<Model>,
     devices: Py<Devices>,
-    product: core::Product,
+    judged_by: core::Product,
 }
 
 #[pymethods]
@@ -82,7 +82,6 @@ impl Product {
     #[new]
     #[pyo3(signature = (model, devices, *, default_device=None, numbers_as_strings=false,
         unknown_points=None, time_max_past=None, time_max_future=None))]
-    #[expect(clippy::too_many_arguments, reason = "one for each setting of contract 6.4, by keyword")]
     fn new(
         model: Bound<'_, Model>,
         devices: Bound<'_, Devices>,
@@ -107,8 +106,8 @@ impl Product {
             time_max_past,
             time_max_future,
         };
-        let product = core::Product::new(model.get().0.clone(), devices.get().0.clone(), settings);
-        Ok(Self { model: model.unbind(), devices: devices.unbind(), product })
+        let judged_by = core::Product::new(model.get().0.clone(), devices.get().0.clone(), settings);
+        Ok(Self { model: model.unbind(), devices: devices.unbind(), judged_by })
     }
 
     #[getter]
@@ -143,7 +142,7 @@ impl Catalog {
                 )));
             }
             kept.set_item(&key, &product)?;
-            snapshot.push((key, product.get().product.clone()));
+            snapshot.push((key, product.get().judged_by.clone()));
         }
         Ok(Self { snapshot: Arc::new(snapshot.into_iter().collect()), products: kept.unbind() })
     }

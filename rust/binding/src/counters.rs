@@ -17,6 +17,7 @@ const JUDGE_BOUNDS: &[f64] =
 const REPLY_BOUNDS: &[f64] =
     &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+#[derive(Clone)]
 struct Figures {
     received: u64,
     received_bytes: u64,
@@ -41,17 +42,17 @@ impl Figures {
         if report.code == core::Code::BadTopic {
             self.bad_topic += 1;
         } else {
-            count(&mut self.codes, &core::Code::ALL, report.code);
+            count(&mut self.codes, &core::Code::ALL, &report.code);
         }
         self.points += report.points;
         if let Some(fault) = &report.fault {
-            count(&mut self.reasons, &core::Reason::ALL, fault.reason);
+            count(&mut self.reasons, &core::Reason::ALL, &fault.reason);
         }
     }
 }
 
-fn count<T: PartialEq>(counts: &mut [u64], labels: &[T], label: T) {
-    if let Some(index) = labels.iter().position(|known| *known == label) {
+fn count<T: PartialEq>(counts: &mut [u64], labels: &[T], label: &T) {
+    if let Some(index) = labels.iter().position(|known| known == label) {
         counts[index] += 1;
     }
 }
@@ -123,7 +124,8 @@ impl Counters {
     }
 
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let figures = self.figures();
+        // A copy: making Python objects can run Python code, which must not find the lock held.
+        let figures = self.figures().clone();
         let codes = PyDict::new(py);
         for (code, count) in core::Code::ALL.iter().zip(figures.codes) {
             if *code != core::Code::BadTopic {

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 /// Counts of durations by upper bound.
+#[derive(Clone)]
 pub(crate) struct Histogram {
     bounds: &'static [f64],
     /// One more than bounds: the last one has no bound.

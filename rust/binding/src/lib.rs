@@ -3,6 +3,8 @@
 //! Bytes and small frozen objects cross, one call a burst. The interpreter lock is given up only around work
 //! that takes long enough to be worth it (`validator::RELEASE_BYTES`). Nothing here calls back into Python code.
 
+#![allow(clippy::needless_pass_by_value, reason = "PyO3 hands extracted arguments over by value")]
+
 mod catalog;
 mod counters;
 mod histogram;

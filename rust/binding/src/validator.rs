@@ -86,7 +86,8 @@ impl Validator {
         }
         // A topic that is no text cannot be one that is served.
         let topics = topics.iter().map(|topic| topic.to_str().unwrap_or_default());
-        let requests: Requests<'_> = topics.zip(payloads.iter().map(|payload| payload.as_bytes())).collect();
+        let requests: Requests<'_> =
+            topics.zip(payloads.iter().map(pyo3::types::PyBytesMethods::as_bytes)).collect();
         let catalog = self.catalog(py);
         let snapshot = catalog.get().snapshot.clone();
         let now_ms = now_ms.unwrap_or_else(now);

@@ -1,4 +1,4 @@
-//! Judges batches of IoT measurepoints: the contract in code.
+//! Judges batches of `IoT` measurepoints: the contract in code.
 //!
 //! A request is read once, from its first byte to its last. There is no tree: the reader knows the
 //! product's thing model and asks the text for what the model wants next, so a point costs a

@@ -276,7 +276,7 @@ fn compare_with_serde_json(document: &str) -> Result<(), TestCaseError> {
         // Only a type knows its range (contract 4).
         Err(error) if error.to_string().contains("out of range") => {}
         theirs => {
-            prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?}: {:?} and {:?}", document, ours, theirs)
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?}: {:?} and {:?}", document, ours, theirs);
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Public suites: JSONTestSuite, UTF-8 cases, naughty strings, and every number of the parse-number data.
+//! Public suites: `JSONTestSuite`, UTF-8 cases, naughty strings, and every number of the parse-number data.
 //!
 //! The data lies beside the repository; without it these tests say so and pass.
 
@@ -16,7 +16,7 @@ use pointgate_core::json::{self, Number};
 use pointgate_core::{ProductSettings, Reason, Scratch};
 use support::{judge_pk, one_product, public_data, repository, with_points};
 
-/// Which documents JSONTestSuite leaves to us, and what became of them: decided once.
+/// Which documents `JSONTestSuite` leaves to us, and what became of them: decided once.
 const FROZEN: &str = "tests/data/json-test-suite-verdicts.txt";
 
 #[test]

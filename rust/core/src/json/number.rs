@@ -162,12 +162,13 @@ impl<'a> Number<'a> {
     #[inline]
     pub fn to_f64(self) -> f64 {
         let power = self.power.unsigned_abs() as usize;
-        if self.exact && self.whole <= 1 << 53 {
-            if let Some(&ten) = POWERS_F64.get(power) {
-                let whole = self.whole as f64;
-                let value = if self.power < 0 { whole / ten } else { whole * ten };
-                return if self.negative { -value } else { value };
-            }
+        if self.exact
+            && self.whole <= 1 << 53
+            && let Some(&ten) = POWERS_F64.get(power)
+        {
+            let whole = self.whole as f64;
+            let value = if self.power < 0 { whole / ten } else { whole * ten };
+            return if self.negative { -value } else { value };
         }
         self.token.parse().unwrap_or(f64::NAN)
     }
@@ -176,12 +177,13 @@ impl<'a> Number<'a> {
     #[inline]
     pub fn to_f32(self) -> f32 {
         let power = self.power.unsigned_abs() as usize;
-        if self.exact && self.whole <= 1 << 24 {
-            if let Some(&ten) = POWERS_F32.get(power) {
-                let whole = self.whole as f32;
-                let value = if self.power < 0 { whole / ten } else { whole * ten };
-                return if self.negative { -value } else { value };
-            }
+        if self.exact
+            && self.whole <= 1 << 24
+            && let Some(&ten) = POWERS_F32.get(power)
+        {
+            let whole = self.whole as f32;
+            let value = if self.power < 0 { whole / ten } else { whole * ten };
+            return if self.negative { -value } else { value };
         }
         self.token.parse().unwrap_or(f32::NAN)
     }
@@ -198,7 +200,7 @@ impl<'a> Number<'a> {
         }
         // `7.0` is what a client writes that knows only floating point.
         match POWERS_U64.get(self.power.unsigned_abs() as usize) {
-            Some(&ten) if self.power < 0 && self.whole % ten == 0 => signed(self.whole / ten),
+            Some(&ten) if self.power < 0 && self.whole.is_multiple_of(ten) => signed(self.whole / ten),
             Some(_) if self.power < 0 => Integer::Fraction,
             _ => self.to_decimal().to_integer(),
         }

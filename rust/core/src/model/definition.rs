@@ -12,7 +12,7 @@ use crate::rule::{
 use super::MAX_IDENTIFIER;
 use super::node::Node;
 
-/// The type names of EnOS.
+/// The type names of `EnOS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DataType {
     Int,
@@ -163,21 +163,18 @@ fn need<'n, 't>(
 }
 
 fn compile_enum(point: &Node<'_>, definition: Option<&Node<'_>>) -> Result<Rule, Problem> {
-    let (keys, integral) = match point.optional("specsMap")? {
-        Some(keys) => {
-            // The console's export: true means whole numbers.
-            point.required("valueType")?;
-            (keys, point.flag("valueType")?)
-        }
-        None => {
-            let definition = need(point, definition, "enumType and enumDesc")?;
-            let kind = definition.required("enumType")?;
-            match read_data_type(&kind)? {
-                DataType::Int => (definition.required("enumDesc")?, true),
-                DataType::String => (definition.required("enumDesc")?, false),
-                _ => {
-                    return Err(kind.problem(format!("expected INT or STRING, got {}", quoted(kind.text()?))));
-                }
+    let (keys, integral) = if let Some(keys) = point.optional("specsMap")? {
+        // The console's export: true means whole numbers.
+        point.required("valueType")?;
+        (keys, point.flag("valueType")?)
+    } else {
+        let definition = need(point, definition, "enumType and enumDesc")?;
+        let kind = definition.required("enumType")?;
+        match read_data_type(&kind)? {
+            DataType::Int => (definition.required("enumDesc")?, true),
+            DataType::String => (definition.required("enumDesc")?, false),
+            _ => {
+                return Err(kind.problem(format!("expected INT or STRING, got {}", quoted(kind.text()?))));
             }
         }
     };

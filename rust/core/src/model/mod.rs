@@ -1,4 +1,4 @@
-//! Thing models: documents as EnOS writes them, compiled into rules (contract 6.1, 6.2).
+//! Thing models: documents as `EnOS` writes them, compiled into rules (contract 6.1, 6.2).
 //!
 //! `node` gives typed access to a document and turns every surprise into a problem with its pointer;
 //! `definition` compiles one point's type; `shapes` knows where the two document shapes keep things.
@@ -92,5 +92,5 @@ impl ThingModel {
 
 fn line_of(document: &[u8], offset: usize) -> String {
     let before = document.get(..offset).unwrap_or(document);
-    format!("line {}", 1 + before.iter().filter(|&&byte| byte == b'\n').count())
+    format!("line {}", before.split(|&byte| byte == b'\n').count())
 }

@@ -47,11 +47,11 @@ fn distance(left: &[u8], right: &[u8]) -> usize {
         let high = (i + MAX_DISTANCE + 1).min(right.len());
         for j in low..high {
             let b = right[j];
-            let mut least = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
+            let mut cost = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && a == right[j - 1] && left[i - 1] == b {
-                least = least.min(before_last[j - 1] + 1);
+                cost = cost.min(before_last[j - 1] + 1);
             }
-            row[j + 1] = least.min(FAR);
+            row[j + 1] = cost.min(FAR);
         }
         if row.iter().all(|&least| least >= FAR) {
             return FAR;

@@ -1,6 +1,10 @@
 //! What the tests of this crate share: the test catalog and the public data, read as a service would.
 
-#![allow(dead_code, reason = "every test file uses another part")]
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    reason = "every test file uses another part; a skipped test says so"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
