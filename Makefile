@@ -6,15 +6,15 @@ PYTHON ?= python3
 EXTENSION := python/pointgate/_core.abi3.so
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench cases setup extension mosquitto lock clean
+.PHONY: help demo test check format bench setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-demo: setup mosquitto ## run broker, service and simulated senders; SECONDS=30 ends it after that time
+demo: setup broker ## run broker, service and simulated senders; SECONDS=30 ends it after that time
 	@$(BIN)/pointgate demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: setup mosquitto ## run every test
+test: setup servers ## run every test
 	cargo test --locked --workspace --quiet
 	$(BIN)/pytest -q
 
@@ -31,7 +31,7 @@ format: setup ## format everything
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix --quiet || true
 
-bench: setup mosquitto ## compare the judge with its peers, then measure the service end to end
+bench: setup broker ## compare the judge with its peers, then measure the service end to end
 	$(BIN)/pytest -q benches --benchmark-enable --benchmark-only --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
 	$(BIN)/python benches/bench_echo.py
 
@@ -52,14 +52,24 @@ extension: $(VENV)/installed
 		VIRTUAL_ENV=$(CURDIR)/$(VENV) PIP_QUIET=1 $(BIN)/maturin develop --release --locked --quiet && echo "$$print" > $(VENV)/extension; \
 	fi
 
-mosquitto:
-	@PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || { \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "installing mosquitto" >&2; \
-			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto mosquitto-clients prometheus; } >/dev/null; \
-		else \
-			echo "pointgate's demo and tests need Mosquitto: apt-get install mosquitto mosquitto-clients" >&2; exit 1; \
-		fi; }
+# $(call need,COMMANDS,PACKAGES): installs Debian packages where we may, else says which are needed.
+define need
+@PATH="$$PATH:/usr/sbin"; for command in $(1); do command -v $$command >/dev/null || missing="$$missing $$command"; done; \
+if [ -n "$$missing" ]; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing $(2)" >&2; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); } >/dev/null; \
+	else \
+		echo "missing:$$missing; install the packages $(2) first" >&2; exit 1; \
+	fi; \
+fi
+endef
+
+broker:
+	$(call need,mosquitto mosquitto_pub mosquitto_sub,mosquitto mosquitto-clients)
+
+servers:
+	$(call need,mosquitto mosquitto_pub promtool,mosquitto mosquitto-clients prometheus)
 
 lock: ## resolve requirements.lock again
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \

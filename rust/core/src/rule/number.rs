@@ -21,7 +21,7 @@ pub(crate) struct Bounds<'m> {
 
 impl Bounds<'_> {
     /// `DOUBLE, at least 0 and below 100`: what a range fault says was expected.
-    fn text(&self, type_name: &str) -> Box<str> {
+    fn text(&self, type_name: &str, unbounded: &str) -> Box<str> {
         let side = |number: Option<Number<'_>>, exclusive, open, closed| {
             number
                 .map(|number| format!("{} {}", if exclusive { open } else { closed }, shown(number.token())))
@@ -31,7 +31,7 @@ impl Bounds<'_> {
         match (low, high) {
             (Some(low), Some(high)) => format!("{type_name}, {low} and {high}").into(),
             (Some(side), None) | (None, Some(side)) => format!("{type_name}, {side}").into(),
-            (None, None) => format!("{type_name} in its own range").into(),
+            (None, None) => unbounded.into(),
         }
     }
 }
@@ -63,7 +63,11 @@ impl IntRule {
             let integral = maximum.to_integer() != Integer::Fraction;
             high = high.min(maximum.floor().saturating_sub(i64::from(integral && bounds.exclusive_maximum)));
         }
-        (low <= high).then(|| Self { low, high, expected: bounds.text("INT") })
+        (low <= high).then(|| Self {
+            low,
+            high,
+            expected: bounds.text("INT", "INT from -2147483648 to 2147483647"),
+        })
     }
 
     #[inline]
@@ -101,7 +105,11 @@ macro_rules! floating_rule {
                     None => <$float>::MAX,
                 };
                 let (low, high) = (low.max(<$float>::MIN), high.min(<$float>::MAX));
-                (low <= high).then(|| Self { low, high, expected: bounds.text($name) })
+                (low <= high).then(|| Self {
+                    low,
+                    high,
+                    expected: bounds.text($name, concat!("a finite ", $name)),
+                })
             }
 
             #[inline]

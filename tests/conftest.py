@@ -1,0 +1,18 @@
+"""What every test shares: Hypothesis profiles, chosen by HYPOTHESIS_PROFILE."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# A request is a large example and is cheap to judge: its size is no sign of a bad strategy, and a
+# shared machine's pauses are no sign of slow code.
+_QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+settings.register_profile("dev", max_examples=100, deadline=None, suppress_health_check=_QUIET)
+settings.register_profile(
+    "ci", max_examples=500, deadline=None, suppress_health_check=_QUIET, derandomize=True
+)
+settings.register_profile("deep", max_examples=50_000, deadline=None, suppress_health_check=_QUIET)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
