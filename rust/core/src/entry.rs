@@ -6,7 +6,7 @@
 //! most once a member of one entry, then the request's fault is found and the rest is only syntax.
 
 use crate::catalog::Product;
-use crate::display::{quoted, shown};
+use crate::display::shown;
 use crate::json::{Cursor, Kind, Syntax, Text};
 use crate::model::Point;
 use crate::rule::{Context, MAX_TIME, check_with_quality, milliseconds, mismatch, read_number, refused};
@@ -258,7 +258,7 @@ fn device_key<'a>(cursor: &mut Cursor<'a>, product: &Product, entry: &mut Entry<
                 cursor.back_to(start);
                 return Err(mismatch(cursor, Reason::Format, "string without U+0000"));
             }
-            Err(unknown_device(start, quoted(&device_key)))
+            Err(unknown_device(start).got_text(&device_key).into())
         }
         _ => {
             entry.device_key = DeviceKey::Unusable;
@@ -271,14 +271,14 @@ fn device_key<'a>(cursor: &mut Cursor<'a>, product: &Product, entry: &mut Entry<
 fn default_device(offset: usize, product: &Product, got: &'static str) -> Result<(), Stop> {
     match &product.settings.default_device {
         Some(device_key) if product.devices.contains(device_key) => Ok(()),
-        Some(device_key) => Err(unknown_device(offset, format!("the default device {}", quoted(device_key)))),
-        None => Err(unknown_device(offset, got.to_owned())),
+        Some(device_key) => Err(unknown_device(offset).got_text(device_key).into()),
+        None => Err(unknown_device(offset).got(got).into()),
     }
 }
 
 #[cold]
-fn unknown_device(offset: usize, got: String) -> Stop {
-    Fault::here(Reason::Device, offset).expected("a device of the product").got(got).into()
+fn unknown_device(offset: usize) -> Box<Fault> {
+    Fault::here(Reason::Device, offset).expected("a device of the product")
 }
 
 /// What an entry gets that lacks the member of `rank`, if anything.
@@ -294,8 +294,7 @@ fn missing(offset: usize, product: &Product, rank: Rank, name: &'static str) -> 
 
 #[cold]
 fn unknown_point(offset: usize, name: &str, product: &Product) -> Stop {
-    let mut fault =
-        Fault::here(Reason::UnknownPoint, offset).expected("a point of the model").got(quoted(name));
+    let mut fault = Fault::here(Reason::UnknownPoint, offset).expected("a point of the model").got_text(name);
     fault.did_you_mean = product.model.suggest(name).map(str::to_owned);
     at_point(fault.into(), name)
 }

@@ -102,11 +102,8 @@ pub fn message(fault: &Fault) -> String {
     if let Some(expected) = &fault.expected {
         let _ = write!(message, ": expected {expected}");
     }
-    if let Some(got) = &fault.got {
+    if let Some(got) = fault.said.as_deref().or(fault.got.as_deref()) {
         let _ = write!(message, ", got {got}");
-    }
-    if let Some(value) = &fault.value {
-        let _ = write!(message, " {value}");
     }
     if let Some(meant) = &fault.did_you_mean {
         let _ = write!(message, "; did you mean \"{}\"?", shown(meant));
@@ -157,10 +154,14 @@ fn push_string_within(json: &mut String, text: &str, limit: usize) {
             '\n' => json.push_str("\\n"),
             '\r' => json.push_str("\\r"),
             '\t' => json.push_str("\\t"),
-            '\0'..' ' => {
-                let _ = write!(json, "\\u{:04x}", u32::from(character));
+            '\'' => json.push(character),
+            _ if character.escape_debug().len() == 1 => json.push(character),
+            // Nothing invisible goes out raw: replies end up in logs and on terminals.
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(json, "\\u{unit:04x}");
+                }
             }
-            _ => json.push(character),
         }
         if json.len() - start > room {
             json.truncate(cut_at);

@@ -15,7 +15,6 @@
 use std::ops::Range;
 
 use crate::catalog::Catalog;
-use crate::display::quoted;
 use crate::entry::Entries;
 use crate::json::{Cursor, Kind, Syntax, SyntaxKind, Text};
 use crate::limits::{ID_PREFIX, Limits, MAX_ID};
@@ -67,7 +66,7 @@ pub fn judge(catalog: &Catalog, limits: &Limits, request: &Request<'_>, scratch:
     let Some(product_key) = product_key(request.topic) else {
         let fault = Fault::without_place(Reason::BadTopic, 0)
             .expected("[/]sys/{productKey}/integration/measurepoint/post")
-            .got(quoted(request.topic));
+            .got_text(request.topic);
         return Verdict::refused(fault, None);
     };
     if payload.len() > limits.payload_bytes {
@@ -90,7 +89,7 @@ pub fn judge(catalog: &Catalog, limits: &Limits, request: &Request<'_>, scratch:
     let points = entries.points;
     let unknown_product = || {
         let fault = Fault::without_place(Reason::Device, 0).expected("a product of the catalog");
-        fault.got(quoted(product_key))
+        fault.got_text(product_key)
     };
     let fault = envelope
         .fault
@@ -245,7 +244,7 @@ impl Envelope {
         }
         let method = cursor.string()?;
         if !method.is(METHOD) {
-            let fault = Fault::here(Reason::Method, start).expected(METHOD).got(quoted(&method.decode()));
+            let fault = Fault::here(Reason::Method, start).expected(METHOD).got_text(&method.decode());
             self.method_fault = Some(fault.inside("method"));
         }
         Ok(())

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::display::{quoted, shown};
+
 /// The answer to a request. The number is what the reply carries (contract 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
@@ -202,10 +204,10 @@ pub struct Fault {
     pub identifier: Option<String>,
     /// What the model, the protocol or JSON asks for.
     pub expected: Option<Cow<'static, str>>,
-    /// What came: a JSON type for `type` and `format` faults, else the value, cut and escaped.
+    /// What came: a JSON type for `type`, `format` and `envelope` faults, else the value, cut and escaped.
     pub got: Option<Cow<'static, str>>,
-    /// The value behind a JSON type in `got`, cut and escaped; only the message shows it.
-    pub value: Option<String>,
+    /// What the message says came, where that is more than `got`: a string in its quotes, a type with its value.
+    pub(crate) said: Option<String>,
     /// The identifier that was probably meant.
     pub did_you_mean: Option<String>,
     /// Innermost segment first; `None` where a pointer does not apply.
@@ -224,7 +226,7 @@ impl Fault {
             identifier: None,
             expected: None,
             got: None,
-            value: None,
+            said: None,
             did_you_mean: None,
             path: None,
         })
@@ -248,8 +250,14 @@ impl Fault {
         self
     }
 
-    pub(crate) fn value(mut self: Box<Self>, value: Option<String>) -> Box<Self> {
-        self.value = value;
+    /// A string came: shown, and in the message in its quotes.
+    pub(crate) fn got_text(mut self: Box<Self>, text: &str) -> Box<Self> {
+        self.said = Some(quoted(text));
+        self.got(shown(text))
+    }
+
+    pub(crate) fn said(mut self: Box<Self>, said: Option<String>) -> Box<Self> {
+        self.said = said;
         self
     }
 

@@ -21,13 +21,13 @@ impl ArrayRule {
         if cursor.peek() != b'[' {
             return Err(type_fault(cursor, "ARRAY"));
         }
-        let start = cursor.offset();
         cursor.open()?;
         let mut first = true;
         let mut size = 0;
         while cursor.next_element(&mut first)? {
             if size == self.max_size {
-                return Err(Fault::here(Reason::Length, start)
+                // The array is named, but it is from here on that it is too long.
+                return Err(Fault::here(Reason::Length, cursor.offset())
                     .expected(format!("at most {} elements", self.max_size))
                     .got("more elements")
                     .into());

@@ -1,6 +1,5 @@
 //! DATE: `yyyy-MM-dd HH:mm:ss`, or `yyyy-MM-dd`, and a real date (contract 5).
 
-use crate::display::quoted;
 use crate::json::Cursor;
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -15,7 +14,7 @@ pub(crate) fn check(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Resul
     }
     Err(Fault::here(Reason::Date, start)
         .expected("a real date as yyyy-MM-dd HH:mm:ss or yyyy-MM-dd")
-        .got(quoted(text))
+        .got_text(text)
         .into())
 }
 

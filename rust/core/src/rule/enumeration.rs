@@ -68,7 +68,7 @@ impl TextEnum {
         }
         Err(Fault::here(Reason::Enum, start)
             .expected(one_of(self.keys.iter().map(|key| quoted(key))))
-            .got(quoted(text))
+            .got_text(text)
             .into())
     }
 }

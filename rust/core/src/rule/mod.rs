@@ -108,7 +108,8 @@ pub(crate) fn type_fault(cursor: &Cursor<'_>, expected: &'static str) -> Stop {
 pub(crate) fn mismatch(cursor: &Cursor<'_>, reason: Reason, expected: &'static str) -> Stop {
     match describe(cursor) {
         Ok((kind, value)) => {
-            Fault::here(reason, cursor.offset()).expected(expected).got(kind.name()).value(value).into()
+            let said = value.map(|value| format!("{} {value}", kind.name()));
+            Fault::here(reason, cursor.offset()).expected(expected).got(kind.name()).said(said).into()
         }
         Err(syntax) => syntax.into(),
     }
@@ -118,10 +119,15 @@ pub(crate) fn mismatch(cursor: &Cursor<'_>, reason: Reason, expected: &'static s
 #[cold]
 pub(crate) fn refused(cursor: &Cursor<'_>, reason: Reason, expected: &'static str) -> Stop {
     match describe(cursor) {
-        Ok((kind, value)) => Fault::here(reason, cursor.offset())
-            .expected(expected)
-            .got(value.unwrap_or_else(|| kind.name().to_owned()))
-            .into(),
+        Ok((kind, value)) => {
+            let said = value.as_deref().unwrap_or(kind.name());
+            let bare = said.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(said);
+            Fault::here(reason, cursor.offset())
+                .expected(expected)
+                .got(bare.to_owned())
+                .said(Some(said.to_owned()))
+                .into()
+        }
         Err(syntax) => syntax.into(),
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn unknown_member<'m>(offset: usize, name: &str, members: impl Iterat
     let known: Vec<_> = members.take(8).map(quoted).collect();
     Fault::here(Reason::UnknownMember, offset)
         .expected(format!("members {}", known.join(", ")))
-        .got(quoted(name))
+        .got_text(name)
         .inside(name)
         .into()
 }

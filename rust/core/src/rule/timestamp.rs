@@ -1,6 +1,6 @@
 //! TIMESTAMP, and the range that an entry's `time` shares with it (contract 3.5 and 5).
 
-use crate::display::{quoted, shown};
+use crate::display::shown;
 use crate::json::{Cursor, Integer};
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -26,7 +26,7 @@ pub(crate) fn check(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Resul
             return Ok(());
         }
         if integer != Integer::Fraction {
-            return Err(range_fault(start, shown(number.token())));
+            return Err(range_fault(start).got(shown(number.token())).into());
         }
         cursor.back_to(start);
         return Err(type_fault(cursor, "TIMESTAMP"));
@@ -41,11 +41,11 @@ pub(crate) fn check(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Resul
     let value = if digits.is_empty() { Some(0) } else { digits.parse().ok() };
     match value.map(Integer::Value).and_then(milliseconds) {
         Some(_) => Ok(()),
-        None => Err(range_fault(start, quoted(text))),
+        None => Err(range_fault(start).got_text(text).into()),
     }
 }
 
 #[cold]
-fn range_fault(offset: usize, got: String) -> Stop {
-    Fault::here(Reason::Range, offset).expected("UTC milliseconds from 0 to 253402300799999").got(got).into()
+fn range_fault(offset: usize) -> Box<Fault> {
+    Fault::here(Reason::Range, offset).expected("UTC milliseconds from 0 to 253402300799999")
 }
