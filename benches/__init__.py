@@ -1,0 +1,1 @@
+"""Benchmarks: what they compare, and against what, is said in each file."""
