@@ -36,6 +36,24 @@ pub(crate) struct Entries<'c, 's> {
     pub(crate) fault: Option<Box<Fault>>,
 }
 
+/// Reads a member's name: its place in [`MEMBERS`], or `None` for any other.
+#[inline]
+fn next_known_member(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Syntax> {
+    // As nearly every payload spells them, without reading them.
+    if cursor.take(b"\"measurepoints\":") {
+        return Ok(Some(0));
+    }
+    if cursor.take(b"\"deviceKey\":") {
+        return Ok(Some(1));
+    }
+    if cursor.take(b"\"time\":") {
+        return Ok(Some(2));
+    }
+    let name = cursor.string()?;
+    cursor.colon()?;
+    Ok(MEMBERS.iter().position(|(known, _)| name.is(known)))
+}
+
 /// Whose points an entry holds.
 #[derive(Clone, Copy)]
 enum DeviceKey<'a> {
@@ -120,9 +138,7 @@ impl<'c, 's> Entries<'c, 's> {
         let mut first = true;
         while cursor.next_member(&mut first)? {
             let start = cursor.offset();
-            let name = cursor.string()?;
-            cursor.colon()?;
-            let Some(member) = MEMBERS.iter().position(|(known, _)| name.is(known)) else {
+            let Some(member) = next_known_member(cursor)? else {
                 cursor.skip_value()?;
                 continue;
             };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::display::{cut, shown};
 use crate::request::Verdict;
-use crate::verdict::{Fault, Segment};
+use crate::verdict::{Code, Fault, Segment};
 
 /// How much a failure's reply tells (`reply.detail`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub enum Detail {
 /// The longest reply without its id (contract 2.6), and the shares in it that make sure of that: whatever
 /// the payload held, message, `deviceKey` and `expected` fit when everything else is left out.
 const MAX_REPLY: usize = 1024;
+const AROUND_ID: usize = r#"{"id":,"#.len();
 const MAX_MESSAGE: usize = 300;
 const MAX_EXPECTED: usize = 200;
 
@@ -27,25 +28,21 @@ const DISPENSABLE: usize = 4;
 
 /// Appends the reply to a request with this verdict; nothing for a bad topic.
 pub fn render(verdict: &Verdict, payload: &[u8], detail: Detail, reply: &mut Vec<u8>) {
-    let id = verdict.id.clone().and_then(|token| payload.get(token));
-    let mut head = b"{".to_vec();
-    if let Some(id) = id {
-        head.extend_from_slice(b"\"id\":");
-        head.extend_from_slice(id);
-        head.push(b',');
+    if verdict.code() == Code::BadTopic {
+        return;
+    }
+    reply.push(b'{');
+    if let Some(id) = verdict.id.clone().and_then(|token| payload.get(token)) {
+        reply.extend_from_slice(b"\"id\":");
+        reply.extend_from_slice(id);
+        reply.push(b',');
     }
     let Some(fault) = &verdict.fault else {
-        reply.extend_from_slice(&head);
         reply.extend_from_slice(b"\"code\":200,\"data\":{}}");
         return;
     };
-    if fault.code() == crate::Code::BadTopic {
-        return;
-    }
-    reply.extend_from_slice(&head);
-    let room = MAX_REPLY - (head.len() - id.map_or(0, <[u8]>::len));
-    let bodies = (0..=DISPENSABLE).map(|left_out| body(fault, detail, left_out));
-    let fitting = bodies.into_iter().find(|body| body.len() <= room);
+    let mut bodies = (0..=DISPENSABLE).map(|left_out| body(fault, detail, left_out));
+    let fitting = bodies.find(|body| AROUND_ID + body.len() <= MAX_REPLY);
     debug_assert!(fitting.is_some(), "a reply without its dispensable members always fits");
     reply.extend_from_slice(fitting.unwrap_or_default().as_bytes());
 }

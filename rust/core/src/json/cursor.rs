@@ -54,48 +54,59 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0, depth: 0, end }
     }
 
+    /// Stands at the beginning of a text.
+    pub(crate) fn over(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0, end: SyntaxKind::UnexpectedEnd }
+    }
+
+    /// All of the text, read and unread.
+    #[inline(always)]
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// The byte that comes next, counted from the payload's beginning.
-    #[inline]
+    #[inline(always)]
     pub fn offset(&self) -> usize {
         self.at
     }
 
     /// The next byte, or NUL at the end: NUL can stand nowhere, so one test serves both.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn peek(&self) -> u8 {
         self.peek_at(0)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn peek_at(&self, ahead: usize) -> u8 {
         self.text.as_bytes().get(self.at + ahead).copied().unwrap_or(0)
     }
 
     /// The next eight bytes, little-endian, when there are as many.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn word(&self) -> Option<u64> {
         let bytes = self.text.as_bytes().get(self.at..self.at + 8)?;
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.at += bytes;
     }
 
     /// Goes back to an offset at the same depth.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn back_to(&mut self, offset: usize) {
         self.at = offset;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at_end(&self) -> bool {
         self.at >= self.text.len()
     }
 
     /// The text from `start` to here. Both are at ASCII bytes, so never inside a character.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn text_from(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
@@ -107,8 +118,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over white space.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn blank(&mut self) {
+        // One comparison where there is none, as in what machines write.
+        if self.peek() <= b' ' {
+            self.pass_blank();
+        }
+    }
+
+    fn pass_blank(&mut self) {
         while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
         }
@@ -133,7 +151,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The type of the value that begins here; the value itself is not yet checked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn kind(&self) -> Result<Kind, Syntax> {
         Ok(match self.peek() {
             b'{' => Kind::Object,
@@ -147,7 +165,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes into the object or array that begins here.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open(&mut self) -> Result<(), Syntax> {
         if self.depth == MAX_DEPTH {
             return Err(self.fail(SyntaxKind::TooDeep));
@@ -161,7 +179,7 @@ impl<'a> Cursor<'a> {
     /// Steps to the next member's name, or out of the object: false when there is none.
     ///
     /// `first` is true for the first call in an object, and is cleared.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_member(&mut self, first: &mut bool) -> Result<bool, Syntax> {
         if !self.next_item(first, b'}', SyntaxKind::ExpectedCommaOrBrace)? {
             return Ok(false);
@@ -173,12 +191,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps to the next element, or out of the array: false when there is none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_element(&mut self, first: &mut bool) -> Result<bool, Syntax> {
         self.next_item(first, b']', SyntaxKind::ExpectedCommaOrBracket)
     }
 
-    #[inline]
+    #[inline(always)]
     fn next_item(&mut self, first: &mut bool, close: u8, kind: SyntaxKind) -> Result<bool, Syntax> {
         if !*first {
             self.blank();
@@ -202,7 +220,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over the colon behind a member's name, to the value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn colon(&mut self) -> Result<(), Syntax> {
         self.blank();
         if self.peek() != b':' {
@@ -213,9 +231,16 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Passes over `name`, which is a quoted name with its colon, and the white space behind it, when it stands here.
-    #[inline]
-    pub(crate) fn take_name(&mut self, name: &[u8]) -> bool {
+    /// The next 32 bytes, when there are as many.
+    #[inline(always)]
+    pub(crate) fn window(&self) -> Option<&'a [u8; 32]> {
+        self.text.as_bytes().get(self.at..self.at + 32)?.try_into().ok()
+    }
+
+    /// Passes over `name`, which is a quoted name with its colon, and the white space behind it, when
+    /// it stands here.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, name: &[u8]) -> bool {
         let found = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(name));
         if found {
             self.at += name.len();

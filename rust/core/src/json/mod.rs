@@ -6,6 +6,7 @@
 //! Whatever the caller does not want it must [`Cursor::skip_value`], which checks just as strictly.
 
 mod cursor;
+mod name;
 mod number;
 mod string;
 mod syntax;
@@ -13,6 +14,7 @@ pub(crate) mod tree;
 
 pub use cursor::Cursor;
 pub(crate) use cursor::Kind;
+pub(crate) use name::MemberName;
 pub use number::{Integer, Number};
 pub use string::Text;
 pub use syntax::{Syntax, SyntaxKind};

@@ -16,7 +16,10 @@ use super::{Cursor, MAX_NUMBER, Syntax, SyntaxKind};
 /// A number as it stands in the payload.
 #[derive(Clone, Copy, Debug)]
 pub struct Number<'a> {
-    token: &'a str,
+    /// The text that the number stands in; its token is cut out only for those who ask.
+    text: &'a str,
+    start: usize,
+    end: usize,
     /// Every digit before the exponent as one number; meaningless unless `exact`.
     whole: u64,
     /// The value is `whole` times ten to this power.
@@ -68,7 +71,7 @@ const fn digits_value(word: u64, count: usize) -> u64 {
 
 impl<'a> Cursor<'a> {
     /// Reads a number; the cursor stands on its sign or first digit.
-    #[inline]
+    #[inline(always)]
     pub fn number(&mut self) -> Result<Number<'a>, Syntax> {
         let start = self.offset();
         let negative = self.peek() == b'-';
@@ -95,18 +98,22 @@ impl<'a> Cursor<'a> {
             exact &= exponent.is_some();
             power += exponent.unwrap_or(0);
         }
-        let token = self.text_from(start);
-        if token.len() > MAX_NUMBER {
+        let end = self.offset();
+        if end - start > MAX_NUMBER {
             return Err(Syntax::new(start, SyntaxKind::NumberTooLong));
         }
-        Ok(Number { token, whole, power, negative, exact })
+        Ok(Number { text: self.text(), start, end, whole, power, negative, exact })
     }
 
     /// Reads at least one digit onto `whole` and returns how many there were.
-    #[inline]
+    #[inline(always)]
     fn digits(&mut self, whole: &mut u64) -> Result<usize, Syntax> {
         let start = self.offset();
-        while let Some(word) = self.word() {
+        loop {
+            let Some(word) = self.word() else {
+                self.last_digits(whole);
+                break;
+            };
             let count = leading_digits(word);
             if count > 0 {
                 // Wraps beyond 19 digits, where nobody uses it.
@@ -117,16 +124,20 @@ impl<'a> Cursor<'a> {
                 break;
             }
         }
-        // Fewer than eight bytes are left, or none of the next is a digit.
-        while let digit @ b'0'..=b'9' = self.peek() {
-            *whole = whole.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.advance(1);
-        }
         let count = self.offset() - start;
         if count == 0 {
             return Err(self.fail(SyntaxKind::ExpectedDigit));
         }
         Ok(count)
+    }
+
+    /// The digits among the payload's last seven bytes.
+    #[cold]
+    fn last_digits(&mut self, whole: &mut u64) {
+        while let digit @ b'0'..=b'9' = self.peek() {
+            *whole = whole.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            self.advance(1);
+        }
     }
 
     /// Reads the exponent; `None` when it is too long to be held.
@@ -148,14 +159,14 @@ impl<'a> Cursor<'a> {
 impl<'a> Number<'a> {
     /// Reads a text that is exactly one JSON number and nothing else (contract 5.4).
     pub fn parse(text: &'a str) -> Option<Self> {
-        let mut cursor = Cursor::new(text.as_bytes());
+        let mut cursor = Cursor::over(text);
         let number = cursor.number().ok()?;
         cursor.at_end().then_some(number)
     }
 
     /// The number as it came.
     pub fn token(self) -> &'a str {
-        self.token
+        self.text.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The nearest f64; infinite when there is none.
@@ -170,7 +181,7 @@ impl<'a> Number<'a> {
             let value = if self.power < 0 { whole / ten } else { whole * ten };
             return if self.negative { -value } else { value };
         }
-        self.token.parse().unwrap_or(f64::NAN)
+        self.token().parse().unwrap_or(f64::NAN)
     }
 
     /// The nearest f32, rounded once; infinite when there is none.
@@ -185,7 +196,7 @@ impl<'a> Number<'a> {
             let value = if self.power < 0 { whole / ten } else { whole * ten };
             return if self.negative { -value } else { value };
         }
-        self.token.parse().unwrap_or(f32::NAN)
+        self.token().parse().unwrap_or(f32::NAN)
     }
 
     /// The number as a whole number, exactly.
@@ -220,9 +231,10 @@ impl<'a> Number<'a> {
     /// Any form of number, as digits and a power.
     #[cold]
     fn to_decimal(self) -> Decimal {
-        let (mantissa, exponent) = match self.token.split_once(['e', 'E']) {
+        let token = self.token();
+        let (mantissa, exponent) = match token.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, saturating_exponent(exponent)),
-            None => (self.token, 0),
+            None => (token, 0),
         };
         let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
         let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();

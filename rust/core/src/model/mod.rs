@@ -10,6 +10,7 @@ mod shapes;
 mod suggest;
 
 use crate::Problem;
+use crate::json::MemberName;
 use crate::json::tree::Tree;
 use crate::names::Names;
 use crate::rule::Rule;
@@ -32,8 +33,8 @@ pub struct ThingModel {
 /// One measurepoint of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Point {
-    /// The identifier as a member's name with its colon, as nearly every payload spells it.
-    pub(crate) name: Box<[u8]>,
+    /// The identifier as nearly every payload spells it.
+    pub(crate) name: MemberName,
     pub(crate) quality: bool,
     pub(crate) rule: Rule,
 }

@@ -3,6 +3,7 @@
 
 use crate::Problem;
 use crate::display::quoted;
+use crate::json::MemberName;
 use crate::json::tree::Tree;
 use crate::names::Names;
 
@@ -76,7 +77,7 @@ fn compile_point(shape: Shape, identifier: &str, node: &Node<'_>) -> Result<Poin
         let reason = "expected quality only for INT, FLOAT and DOUBLE";
         return Err(node.required("hasQuality")?.problem(reason));
     }
-    Ok(Point { name: member_name(identifier), quality, rule: definition::compile(data_type, node)? })
+    Ok(Point { name: MemberName::new(identifier), quality, rule: definition::compile(data_type, node)? })
 }
 
 /// `….TSLDoubleMeasurepoint` is a DOUBLE.
@@ -87,12 +88,4 @@ fn read_class(node: &Node<'_>) -> Result<DataType, Problem> {
         .and_then(|name| name.strip_suffix("Measurepoint"))
         .and_then(DataType::named)
         .ok_or_else(|| node.problem(format!("expected a class TSL<Type>Measurepoint, got {}", quoted(class))))
-}
-
-/// `"identifier":`, with the escapes that JSON demands and no others.
-fn member_name(identifier: &str) -> Box<[u8]> {
-    let mut name = String::with_capacity(identifier.len() + 3);
-    crate::reply::push_string(&mut name, identifier);
-    name.push(':');
-    name.into_bytes().into()
 }

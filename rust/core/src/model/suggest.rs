@@ -13,8 +13,8 @@ pub(super) fn nearest<'m>(name: &str, candidates: impl Iterator<Item = &'m str>)
     if name.is_empty() || name.len() > MAX_LENGTH {
         return None;
     }
-    // Short names are all alike: one slip in four letters, two from five on.
-    let limit = if name.chars().count() < 5 { 1 } else { MAX_DISTANCE };
+    // Short names are all alike: two slips are believed from ten letters on.
+    let limit = if name.chars().count() < 10 { 1 } else { MAX_DISTANCE };
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         if candidate.eq_ignore_ascii_case(name) {
@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(nearest("inv.genactivepw"), Some("INV.GenActivePW"));
         assert_eq!(nearest("humidity"), None);
         assert_eq!(nearest("tp"), None);
+        assert_eq!(nearest("Powxx"), None);
         assert_eq!(nearest(""), None);
     }
 

@@ -55,7 +55,7 @@ pub(crate) struct Context<'s> {
 
 impl Rule {
     /// Judges the value that begins here and passes over it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
         match self {
             Self::Double(rule) => rule.check(cursor, context),
@@ -76,7 +76,7 @@ impl Rule {
 /// Reads a number, also one in a string where the product takes those (contract 5.4).
 ///
 /// `None` means another type; the cursor is then where it was.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_number<'a: 's, 's>(
     cursor: &mut Cursor<'a>,
     numbers_as_strings: bool,

@@ -70,7 +70,7 @@ impl IntRule {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
         let start = cursor.offset();
         let Some(number) = read_number(cursor, context.numbers_as_strings, context.buffer)? else {
@@ -112,7 +112,7 @@ macro_rules! floating_rule {
                 })
             }
 
-            #[inline]
+            #[inline(always)]
             pub(crate) fn check(
                 &self,
                 cursor: &mut Cursor<'_>,
