@@ -24,7 +24,7 @@ check: setup ## formatting, lints, types, stubs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/stubtest pointgate._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/stubtest pointgate._core --mypy-config-file pyproject.toml
 
 format: setup ## format everything
 	cargo fmt

@@ -33,10 +33,9 @@ import orjson
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pointgate._core import __version__, build_profile
-
 from benches.corpus import CODES, SHAPES, Stream, stream
 from benches.peers import JUDGE, PEERS, Pass, prepare
+from pointgate._core import __version__, build_profile
 
 LEAST_SECONDS: Final = 0.01
 VARIED: Final = "M"

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 import orjson
+
 from pointgate import _core
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import json
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import pytest
-from pointgate import Catalog, Validator
 
+from pointgate import Catalog, Validator
 from tests.cases import CATALOG, Case, load_cases
 from tests.oracle.json_reader import Array, Object, Value, read
 

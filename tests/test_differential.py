@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pointgate import Catalog, Validator
 
+from pointgate import Catalog, Validator
 from tests.cases import CATALOG, DEFAULT_NOW_MS
 from tests.oracle.json_reader import read
 from tests.oracle.judge import judge

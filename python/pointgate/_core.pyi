@@ -3,6 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, final
 
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Catalog",
+    "Counters",
+    "Devices",
+    "DocumentError",
+    "Fault",
+    "Model",
+    "Product",
+    "Report",
+    "Validator",
+    "__version__",
+    "build_profile",
+    "codes",
+    "reasons",
+]
+
 __version__: Final[str]
 build_profile: Final[Literal["release", "debug"]]
 """How the extension was compiled. A debug build judges some thirty times slower."""
@@ -55,7 +73,7 @@ class Devices:
         """
 
     def __len__(self) -> int: ...
-    def __contains__(self, device_key: str) -> bool: ...
+    def __contains__(self, key: str, /) -> bool: ...
 
 @final
 class Product:
@@ -79,6 +97,7 @@ class Product:
     @property
     def devices(self) -> Devices: ...
 
+@disjoint_base
 class Catalog:
     """An immutable snapshot: product key to product (contract 6.3)."""
 
@@ -126,7 +145,7 @@ class Fault:
 
     @property
     def message(self) -> str:
-        """The sentence that a reply carries: the code's documented text, where, expected and got."""
+        """The sentence of a reply: the code's documented text, where, expected and got."""
 
 @final
 class Report:
@@ -205,8 +224,9 @@ class Counters:
         """Every figure, consistent with one another.
 
         Returns:
-            `received`, `received_bytes`, `bursts`, `in_flight`, `points` (int), `codes` (dict of code
-            to int, without 0), `reasons` (dict of reason to int), `ignored` (dict with `bad_topic`,
-            `retained`, `connection_lost`), `judge_seconds` and `reply_seconds` (dict with `bounds`: list of
-            float, `buckets`: cumulative counts with +Inf last, `sum`: float).
+            `received`, `received_bytes`, `bursts`, `in_flight`, `points`: int;
+            `codes`: dict of code to int, without 0; `reasons`: dict of reason to int;
+            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`;
+            `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
+            (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
         """

@@ -15,6 +15,9 @@ use crate::report::Report;
 /// than the work: with another thread busy, five milliseconds a call.
 const RELEASE_BYTES: usize = 200_000;
 
+// Spelled out in the signature, so that Python can show it.
+const _: () = assert!(core::DEFAULT_PAYLOAD_BYTES == 8_388_608);
+
 /// Judges requests against the catalog in force.
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Validator {
@@ -31,7 +34,7 @@ type Requests<'a> = Vec<(&'a str, &'a [u8])>;
 #[pymethods]
 impl Validator {
     #[new]
-    #[pyo3(signature = (catalog, *, payload_bytes=core::DEFAULT_PAYLOAD_BYTES, reply_detail="full"))]
+    #[pyo3(signature = (catalog, *, payload_bytes=8_388_608, reply_detail="full"))]
     fn new(catalog: Py<Catalog>, payload_bytes: usize, reply_detail: &str) -> PyResult<Self> {
         if !(1..=core::MAX_PAYLOAD_BYTES).contains(&payload_bytes) {
             let most = core::MAX_PAYLOAD_BYTES;

@@ -1,0 +1,28 @@
+"""`pointgate demo`: see it at work, without any preparation.
+
+Everything that happens is in `pointgate.demo`; here are only the options.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+
+def demo(
+    *,
+    seconds: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=0.0, help="Stop by itself after this time."),
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(metavar="R", min=0.1, max=5000, help="Requests a second.")
+    ] = 100.0,
+) -> NoReturn:
+    """See it at work, without any preparation."""
+    from pointgate.demo.session import run  # noqa: PLC0415 - no other command needs it
+
+    sys.exit(asyncio.run(run(seconds=seconds, rate=rate)))

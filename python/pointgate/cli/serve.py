@@ -1,0 +1,65 @@
+"""`pointgate serve`: from the configuration to a running service.
+
+It reads the settings, sets up logging and hands over to `pointgate.service`, which says what an
+answer of 200 promises. What else the service does with them is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from pointgate import __version__
+from pointgate.cli.talk import ConfigOption, Status, refuse_configuration, settings_or_exit
+from pointgate.errors import CatalogError, ConfigError
+
+_log = logging.getLogger(__name__)
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def serve(
+    config: ConfigOption = Path("pointgate.toml"),
+    log_level: Annotated[LogLevel, typer.Option(help="How much to log.")] = LogLevel.INFO,
+) -> NoReturn:
+    """Judge what the broker brings, until stopped."""
+    # Before anything else: as process 1 of a container, a signal without a handler is ignored.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Status.TERMINATED))
+    from pointgate import service  # noqa: PLC0415 - after it can be interrupted
+
+    settings = settings_or_exit(config)
+    _configure_logging(log_level)
+    _log.info("pointgate %s", __version__)
+    try:
+        sys.exit(asyncio.run(service.serve(settings)))
+    except (ConfigError, CatalogError) as error:
+        refuse_configuration(error.problems)
+
+
+def _configure_logging(level: LogLevel) -> None:
+    """One line an event on stderr, in UTC as every time in this service."""
+    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    form.converter = time.gmtime
+    form.default_time_format = "%Y-%m-%dT%H:%M:%S"
+    form.default_msec_format = "%s.%03dZ"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(form)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("pointgate").setLevel(level.value.upper())

@@ -1,0 +1,207 @@
+"""TOML documents that people write, read so that every mistake is found and named.
+
+`read_toml` turns a file into a dict, `check` turns a dict into a pydantic model, and both say
+what is wrong as a list of `Problem`: the key, what was expected there and what came. What was
+expected is the field's own description, so a model reads as its documentation:
+
+    class Metrics(Document):
+        listen: str = Field("127.0.0.1:9464", description="host:port")
+
+Invariants: all mistakes of a document are reported at once; the value of an unknown key, or of a
+key with `password` in its name, is never shown.
+
+It does not know what the keys mean: `config.py` and `catalog.py` do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pointgate.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
+"""More than any catalog of ten thousand products needs: a wrong path must not fill the memory."""
+
+_SHOWN_CHARACTERS: Final = 64
+"""How much of a wrong value is shown, as in replies (contract 2.5)."""
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Document(BaseModel):
+    """A table of a TOML document: no unknown keys, no silent conversions, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def read_toml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """Read a TOML file.
+
+    Returns:
+        The document, and the problems that kept it from being read: one of the two is empty.
+    """
+    data, reason = read_file(path, limit=_DOCUMENT_BYTES)
+    if reason:
+        return {}, [Problem(str(path), "", reason)]
+    try:
+        return tomllib.loads(data.decode()), []
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return {}, [Problem(str(path), f"line {line}", "expected UTF-8, got other bytes")]
+    except tomllib.TOMLDecodeError as error:
+        return {}, [_toml_problem(path, str(error))]
+    except RecursionError:
+        return {}, [Problem(str(path), "", "expected TOML, got arrays or tables nested too deeply")]
+
+
+def read_file(path: Path, *, limit: int | None = None) -> tuple[bytes, str]:
+    """Read a whole file that a person has named.
+
+    Args:
+        path: The file. A device or a pipe, which may never end, is refused.
+        limit: How many bytes it may have.
+
+    Returns:
+        Its bytes, and why it could not be read: one of the two is empty.
+    """
+    try:
+        if not path.is_file():
+            return b"", _missing_file(path)
+        if limit is not None and path.stat().st_size > limit:
+            return b"", f"expected at most {limit} bytes, got {path.stat().st_size}"
+        return path.read_bytes(), ""
+    except OSError as error:
+        return b"", f"cannot be read: {os_reason(error)}"
+
+
+def check(
+    model: type[D], document: dict[str, Any], *, file: str, **context: Any
+) -> D | list[Problem]:
+    """Check a document against its model.
+
+    Args:
+        model: What the document must be.
+        document: What it is.
+        file: The name that problems carry.
+        **context: What the model's validators ask for.
+
+    Returns:
+        The model, or every mistake that was found.
+    """
+    try:
+        return model.model_validate(document, context=context)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        return [_problem(model, detail, file) for detail in details]
+
+
+def shown(value: object) -> str:
+    """A value of a document as its author wrote it, on one line and cut to a readable length."""
+    match value:
+        case dict():
+            return "a table"
+        case list():
+            return "an array"
+        case bool() | int() | float() | str():
+            text = json.dumps(value, ensure_ascii=False)
+            if len(text) > _SHOWN_CHARACTERS:
+                text = text[: _SHOWN_CHARACTERS - 1] + "…"
+            return text if text.isprintable() else ascii(text)
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names the nearest known name; empty when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {near[0]}" if near else ""
+
+
+def os_reason(error: OSError) -> str:
+    """What the system says about a file, in the style of our own errors."""
+    text = error.strerror or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+def dotted(location: Sequence[str | int]) -> str:
+    """A location as TOML writes a key: `products."a b".model`."""
+    steps = (str(step) for step in location)
+    return ".".join(step if _BARE_KEY.fullmatch(step) else shown(step) for step in steps)
+
+
+def _missing_file(path: Path) -> str:
+    if path.is_dir():
+        return "expected a file, got a folder"
+    return "expected a file, got something else" if path.exists() else "no such file"
+
+
+def _toml_problem(path: Path, text: str) -> Problem:
+    """Split `Expected … (at line 3, column 5)`, which is how tomllib says where."""
+    found = re.fullmatch(r"(?s)(.*) \(at (line \d+, column \d+|end of document)\)", text)
+    reason, location = (found[1], found[2]) if found else (text, "")
+    return Problem(str(path), location, f"not TOML: {reason[:1].lower()}{reason[1:]}")
+
+
+def _problem(model: type[Document], detail: ErrorDetails, file: str) -> Problem:
+    location = detail["loc"]
+    key = dotted(location)
+    if detail["type"] == "extra_forbidden":
+        table, _ = _walk(model, location[:-1])
+        known = table.model_fields if table else {}
+        return Problem(file, key, f"unknown key{did_you_mean(str(location[-1]), known)}")
+    if detail["type"] == "value_error":
+        return Problem(file, key, str(detail["ctx"]["error"]))
+    table, field = _walk(model, location)
+    expected = field.description if field and field.description else "a table"
+    if detail["type"] == "missing":
+        return Problem(file, key, f"expected {expected}, got nothing")
+    secret = any("password" in str(step) for step in location)
+    got = "a value that is not shown" if secret else shown(detail["input"])
+    return Problem(file, key, f"expected {expected}, got {got}")
+
+
+def _walk(
+    model: type[Document], location: Sequence[str | int]
+) -> tuple[type[Document] | None, FieldInfo | None]:
+    """Follow a location through nested models and tables of models.
+
+    Returns:
+        The model it ends in, when it ends in one, and the field that led there.
+    """
+    table: type[Document] | None = model
+    field: FieldInfo | None = None
+    entries: type[Document] | None = None  # the model of each entry, inside a table of models
+    for step in location:
+        if entries is not None:
+            table, entries, field = entries, None, None
+            continue
+        field = table.model_fields.get(str(step)) if table else None
+        if field is None:
+            return None, None
+        table = _model_in(field.annotation)
+        entries = next(filter(None, map(_model_in, get_args(field.annotation))), None)
+        if entries is not None:
+            table = None
+    return table, field
+
+
+def _model_in(annotation: object) -> type[Document] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Document):
+        return annotation
+    return None

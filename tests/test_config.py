@@ -1,0 +1,314 @@
+"""Settings: the file, the environment over it, and every mistake named at once (contract 9)."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+
+import pytest
+
+from pointgate.config import MqttSettings, Settings, load_settings
+from pointgate.errors import ConfigError
+
+SECRET = "correct-horse-battery"  # noqa: S105 - what must never be shown
+
+
+def load(folder: Path, text: str = "", **environ: str) -> Settings:
+    path = folder / "pointgate.toml"
+    path.write_text(text)
+    return load_settings(path, environ)
+
+
+def problems(folder: Path, text: str = "", **environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, **environ)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    mine = f"{folder / 'pointgate.toml'}: "
+    return [str(problem).removeprefix(mine) for problem in caught.value.problems]
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert (settings.mqtt.host, settings.mqtt.port, settings.mqtt.tls) == ("127.0.0.1", 1883, False)
+    assert settings.mqtt.client_id.startswith("pointgate-")
+    assert (settings.mqtt.protocol, settings.mqtt.reply_qos) == (5, None)
+    assert (settings.mqtt.keepalive, settings.mqtt.session_expiry) == (15, 3600)
+    assert settings.mqtt.receive_maximum == 1000
+    assert (settings.metrics.host, settings.metrics.port) == ("127.0.0.1", 9464)
+    assert settings.store.ack == "verdict"
+    assert settings.limits.payload_bytes == 8_388_608
+    assert settings.limits.in_flight_requests == 4096
+    assert settings.limits.in_flight_bytes == 67_108_864
+    assert settings.reply.detail == "full"
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    assert load(tmp_path).catalog.path == tmp_path / "catalog"
+    assert load(tmp_path, "catalog.path = 'a/b'").catalog.path == tmp_path / "a" / "b"
+    assert load(tmp_path, "catalog.path = '/a/b'").catalog.path == Path("/a/b")
+    assert load(tmp_path, POINTGATE_CATALOG__PATH="c").catalog.path == tmp_path / "c"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        "[mqtt]\nkeepalive = 20\nprotocol = 5\nclient_id = 'file'",
+        POINTGATE_MQTT__KEEPALIVE="30",
+        POINTGATE_MQTT__PROTOCOL="4",
+        POINTGATE_MQTT__REPLY_QOS="0",
+        POINTGATE_LIMITS__PAYLOAD_BYTES="1000",
+        POINTGATE_REPLY__DETAIL="none",
+        HOME="/not/ours",
+    )
+    assert (settings.mqtt.keepalive, settings.mqtt.protocol, settings.mqtt.reply_qos) == (30, 4, 0)
+    assert settings.mqtt.client_id == "file"
+    assert settings.limits.payload_bytes == 1000
+    assert settings.reply.detail == "none"
+
+
+def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    values = {"password_file": "file", "ca_file": "file", "cert_file": "file", "key_file": "file"}
+    values |= {"url": "mqtts://broker", "username": "u", "ack": "verdict", "detail": "none"}
+    values |= {"listen": "127.0.0.1:0", "protocol": "5", "reply_qos": "1", "path": "x"}
+    names = {
+        f"POINTGATE_{section}__{key}".upper(): values.get(key, "7")
+        for section, field in Settings.model_fields.items()
+        for key in getattr(field.annotation, "model_fields", {})
+        if key != "password"
+    }
+    settings = load(tmp_path, **names)
+    assert settings.mqtt.receive_maximum == 7
+    assert settings.mqtt.key_file == tmp_path / "file"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "tls"),
+    [
+        ("mqtt://broker", "broker", 1883, False),
+        ("mqtts://broker", "broker", 8883, True),
+        ("mqtts://broker:1234/", "broker", 1234, True),
+        ("mqtt://[::1]:1884", "::1", 1884, False),
+    ],
+)
+def test_the_url_says_where_the_broker_is(url: str, host: str, port: int, *, tls: bool) -> None:
+    mqtt = MqttSettings(url=url)
+    assert (mqtt.host, mqtt.port, mqtt.tls) == (host, port, tls)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "broker",
+        "broker:1883",
+        "http://broker",
+        "mqtt://",
+        "mqtt://:1883",
+        "mqtt://b:0",
+        "mqtt://b:65536",
+        "mqtt://b:x",
+        "mqtt://[::1",
+        "mqtt://b/topic",
+        "mqtt://b?x=1",
+        "mqtt://b#x",
+        "mqtt://a,b",
+    ],
+)
+def test_a_wrong_url_is_refused_and_shown(tmp_path: Path, url: str) -> None:
+    assert problems(tmp_path, f"mqtt.url = '{url}'") == [
+        f'mqtt.url: expected mqtt://host:port or mqtts://host:port, got "{url}"'
+    ]
+
+
+@pytest.mark.parametrize(
+    "listen", ["", "9464", ":9464", "a:b", "a:65536", "a:-1", "a:٣", "::1:9464", "[a]:1", "a b:1"]
+)
+def test_a_wrong_listen_address_is_refused(tmp_path: Path, listen: str) -> None:
+    (problem,) = problems(tmp_path, f"metrics.listen = '{listen}'")
+    assert "metrics.listen: expected host:port such as 127.0.0.1:9464" in problem
+
+
+def test_listen_addresses(tmp_path: Path) -> None:
+    for listen, host, port in [("0.0.0.0:0", "0.0.0.0", 0), ("[::1]:9464", "::1", 9464)]:  # noqa: S104
+        metrics = load(tmp_path, f"metrics.listen = '{listen}'").metrics
+        assert (metrics.host, metrics.port) == (host, port)
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    text = """
+    typo = 1
+    [mqtt]
+    urll = "mqtt://127.0.0.1"
+    keepalive = true
+    reply_qos = true
+    protocol = 3
+    share_group = "a/b"
+    client_id = ""
+    [limits]
+    payload_bytes = 0
+    in_flight_requests = 1.0
+    [store]
+    ack = "sometimes"
+    [repli]
+    detail = "none"
+    """
+    assert problems(tmp_path, text, POINTGATE_MQTT__RECEIVE_MAXIMUM="many") == [
+        'mqtt.client_id: expected 1 to 65535 bytes of text without U+0000, got ""',
+        "mqtt.share_group: expected a name without '/', '+' and '#', got \"a/b\"",
+        "mqtt.protocol: expected 5 (MQTT 5) or 4 (MQTT 3.1.1), got 3",
+        'mqtt.reply_qos: expected 0 or 1 (each request\'s own QoS when absent), got "true"',
+        "mqtt.keepalive: expected 1 to 65535 seconds, got true",
+        (
+            "POINTGATE_MQTT__RECEIVE_MAXIMUM: mqtt.receive_maximum: expected 1 to 65535 requests, "
+            'got "many"'
+        ),
+        "mqtt.urll: unknown key, did you mean url",
+        'store.ack: expected "verdict", got "sometimes"',
+        "limits.payload_bytes: expected 1 to 268435455 bytes, got 0",
+        "limits.in_flight_requests: expected 1 to 1000000 requests, got 1.0",
+        "typo: unknown key",
+        "repli: unknown key, did you mean reply",
+    ]
+
+
+def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path, POINTGATE_MQTT__URLL="x", POINTGATE_MQTT_URL="x", POINTGATE_METRICS__LISTEN_="x"
+    )
+    expected = "unknown setting, expected POINTGATE_<SECTION>__<KEY>, did you mean"
+    assert found == [
+        f"POINTGATE_METRICS__LISTEN_: {expected} POINTGATE_METRICS__LISTEN",
+        f"POINTGATE_MQTT_URL: {expected} POINTGATE_MQTT__URL",
+        f"POINTGATE_MQTT__URLL: {expected} POINTGATE_MQTT__URL",
+    ]
+
+
+def test_a_setting_that_is_called_port_is_not_taken_for_one_of_kubernetes(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, POINTGATE_MQTT__PORT="1884")
+    assert problem.startswith("POINTGATE_MQTT__PORT: unknown setting")
+
+
+def test_what_kubernetes_says_about_a_service_called_pointgate_is_not_a_setting(
+    tmp_path: Path,
+) -> None:
+    for service in ("POINTGATE", "POINTGATE_METRICS"):
+        kubernetes = {
+            f"{service}_SERVICE_HOST": "10.0.0.1",
+            f"{service}_SERVICE_PORT": "9464",
+            f"{service}_SERVICE_PORT_HTTP": "9464",
+            f"{service}_PORT": "tcp://10.0.0.1:9464",
+            f"{service}_PORT_9464_TCP": "tcp://10.0.0.1:9464",
+            f"{service}_PORT_9464_TCP_ADDR": "10.0.0.1",
+        }
+        load(tmp_path, **kubernetes)
+
+
+@pytest.mark.parametrize("ack", ["spool", "sink"])
+def test_what_this_version_cannot_promise_is_refused(tmp_path: Path, ack: str) -> None:
+    assert problems(
+        tmp_path, f"store.ack = '{ack}'\n[spool]\npath = 's'\n[[sinks]]\ntype = 'x'"
+    ) == [
+        "spool: [spool] is not available in this version, which stores nothing yet",
+        "sinks: [[sinks]] is not available in this version, which stores nothing yet",
+        f'store.ack: "{ack}" is not available in this version: only "verdict" can be promised',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"mqtt.url = 'mqtt://me:{SECRET}@broker'", "mqtt.url: expected a url without user"),
+        (f"mqtt.url = '{SECRET}@broker'", "mqtt.url: expected a url without user"),
+        (f"mqtt.password = '{SECRET}'", "mqtt.password: expected no secret in this file, got one"),
+        (f"mqtt.passwrod = '{SECRET}'", "mqtt.passwrod: unknown key, did you mean password"),
+        (f"mqtt.password_file = '{SECRET}'", "mqtt.password_file: cannot read this file: no such"),
+        (f"mqtt.password_file = ['{SECRET}']", "got a value that is not shown"),
+    ],
+)
+def test_a_secret_in_the_file_is_refused_and_never_shown(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    (problem,) = problems(tmp_path, text)
+    assert reason in problem
+
+
+def test_a_secret_is_in_no_repr_and_no_error(tmp_path: Path) -> None:
+    settings = load(tmp_path, "mqtt.username = 'u'", POINTGATE_MQTT__PASSWORD=SECRET)
+    assert settings.mqtt.password_text() == SECRET
+    assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+    problems(tmp_path, "mqtt.url = 1", POINTGATE_MQTT__PASSWORD=SECRET)
+    problems(tmp_path, "mqtt = 1", POINTGATE_MQTT__PASSWORD=SECRET)
+
+
+def test_the_password_file_is_read_without_its_last_line_break(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    settings = load(tmp_path, "mqtt = {username = 'u', password_file = 'secret'}")
+    assert settings.mqtt.password_text() == SECRET
+    (tmp_path / "secret").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="expected a file of UTF-8 text"):
+        settings.mqtt.password_text()
+    (tmp_path / "secret").unlink()
+    with pytest.raises(ConfigError, match="no such file"):
+        settings.mqtt.password_text()
+
+
+def test_settings_that_need_one_another(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    reasons = problems(
+        tmp_path,
+        "mqtt = {password_file='f', key_file='f', ca_file='f'}",
+        POINTGATE_MQTT__PASSWORD="x",  # noqa: S106 - no password
+    )
+    assert reasons == [
+        (
+            "POINTGATE_MQTT__PASSWORD: mqtt.password: expected only beside mqtt.username, "
+            "which is missing"
+        ),
+        "mqtt.password_file: expected only beside mqtt.username, which is missing",
+        "mqtt.ca_file: expected only beside an mqtts:// url, got an mqtt:// one",
+        "mqtt.key_file: expected only beside an mqtts:// url, got an mqtt:// one",
+    ]
+    reasons = problems(
+        tmp_path,
+        "mqtt = {url='mqtts://b', username='u', password_file='f', key_file='f'}",
+        POINTGATE_MQTT__PASSWORD="x",  # noqa: S106 - no password
+    )
+    assert reasons == [
+        "mqtt.password_file: expected either this or POINTGATE_MQTT__PASSWORD, got both",
+        "mqtt.key_file: expected only beside mqtt.cert_file, which is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"[mqtt", r"line 1, column 6: not TOML|end of document: not TOML"),
+        (b"a = 1\nb = \n", r"line 2, column 5: not TOML"),
+        (b"a = 1\na = 2", r"not TOML: cannot overwrite"),
+        (b"a = '\xff'", r"line 1: expected UTF-8, got other bytes"),
+        (b"a = " + b"[" * 100_000, r"nested too deeply|not TOML"),
+        (b"[" + b"a." * 20_000 + b"a]", r"nested too deeply|unknown key"),
+    ],
+)
+def test_what_is_not_toml_is_located(tmp_path: Path, data: bytes, reason: str) -> None:
+    path = tmp_path / "pointgate.toml"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, {})
+    assert re.search(reason, str(caught.value))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nope\.toml: no such file"):
+        load_settings(tmp_path / "nope.toml", {})
+    with pytest.raises(ConfigError, match="expected a file, got a folder"):
+        load_settings(tmp_path, {})
+
+
+def test_the_first_problem_is_spelled_out_in_the_attributes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "mqtt.keepalive = 0")
+    assert caught.value.key == "mqtt.keepalive"
+    assert caught.value.file == str(tmp_path / "pointgate.toml")
+    assert caught.value.reason == "expected 1 to 65535 seconds, got 0"

@@ -1,0 +1,145 @@
+"""Metrics: names, labels that are there from the start, and formats that tools accept."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import defaultdict
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from pointgate import _core
+from pointgate.metrics import Metrics
+
+PLAIN_FIGURES = [
+    "pointgate_requests_received_total",
+    "pointgate_received_bytes_total",
+    "pointgate_points_accepted_total",
+    "pointgate_requests_in_flight",
+    "pointgate_bursts_total",
+    "pointgate_judge_seconds_count",
+    "pointgate_judge_seconds_sum",
+    "pointgate_reply_seconds_count",
+    "pointgate_reply_seconds_sum",
+    "pointgate_mqtt_connected",
+    "pointgate_mqtt_subscribed",
+    "pointgate_mqtt_connections_lost_total",
+    "pointgate_mqtt_reconnects_total",
+    "pointgate_mqtt_sessions_lost_total",
+    "pointgate_mqtt_takeovers_total",
+    "pointgate_mqtt_replies_refused_total",
+    "pointgate_catalog_loaded_timestamp_seconds",
+    "pointgate_catalog_devices",
+    "pointgate_catalog_models",
+    "pointgate_catalog_products",
+    "pointgate_http_connections_refused_total",
+]
+
+
+def samples(metrics: Metrics) -> dict[str, dict[tuple[str, ...], float]]:
+    page, _ = metrics.render()
+    found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
+    for family in parse(page.decode()):
+        for sample in family.samples:
+            found[sample.name][tuple(sample.labels.values())] = sample.value
+    return found
+
+
+def test_every_name_and_label_value_is_there_from_the_start_at_zero() -> None:
+    found = samples(Metrics())
+    for name in PLAIN_FIGURES:
+        assert found[name] == {(): 0.0}, name
+    codes = {(str(code),): 0.0 for code in _core.codes if code}
+    assert found["pointgate_requests_total"] == codes
+    assert {("200",), ("1204",), ("1257",)} <= codes.keys()
+    reasons = {(reason,): 0.0 for reason in _core.reasons}
+    assert found["pointgate_faults_total"] == reasons
+    ignored = {("bad_topic",): 0.0, ("retained",): 0.0, ("connection_lost",): 0.0}
+    assert found["pointgate_requests_ignored_total"] == ignored
+    reloads = {("success",): 0.0, ("failure",): 0.0}
+    assert found["pointgate_catalog_reloads_total"] == reloads
+    assert found["pointgate_store_info"] == {("verdict",): 1.0}
+    assert _core.__version__ in next(iter(found["pointgate_build_info"]))
+
+
+def test_attributes_are_what_is_shown() -> None:
+    metrics = Metrics(ack="spool")
+    metrics.mqtt_connected = metrics.subscribed = True
+    metrics.connections_lost = 2
+    metrics.reconnects = 3
+    metrics.sessions_lost = 4
+    metrics.takeovers = 5
+    metrics.replies_refused = 6
+    metrics.reloads_failed = 7
+    found = samples(metrics)
+    assert found["pointgate_mqtt_connected"] == {(): 1.0}
+    assert found["pointgate_mqtt_subscribed"] == {(): 1.0}
+    assert found["pointgate_mqtt_connections_lost_total"] == {(): 2.0}
+    assert found["pointgate_mqtt_reconnects_total"] == {(): 3.0}
+    assert found["pointgate_mqtt_sessions_lost_total"] == {(): 4.0}
+    assert found["pointgate_mqtt_takeovers_total"] == {(): 5.0}
+    assert found["pointgate_mqtt_replies_refused_total"] == {(): 6.0}
+    assert found["pointgate_catalog_reloads_total"] == {("success",): 0.0, ("failure",): 7.0}
+    assert found["pointgate_store_info"] == {("spool",): 1.0}
+
+
+def test_every_request_received_is_somewhere() -> None:
+    metrics = Metrics()
+    model = _core.Model.compile(b'{"measurepoints":{"temp":{"dataType":"DOUBLE"}}}')
+    devices = _core.Devices.parse(b"d\n", "txt")
+    validator = _core.Validator(_core.Catalog({"pk": _core.Product(model, devices)}))
+    topic = "sys/pk/integration/measurepoint/post"
+    payloads = [b"", b"{", b'{"version":"1","method":"integration.measurepoint.post","params":[]}']
+    reports = validator.validate([topic] * 3, payloads, now_ms=0)
+    metrics.counters.receive([*payloads, b"retained", b"cut off", b"in flight"])
+    metrics.counters.judged(0.001)
+    metrics.counters.settle(reports, 0.002)
+    metrics.counters.ignore_retained(1)
+    metrics.counters.abandon(1)
+    found = samples(metrics)
+    assert found["pointgate_requests_received_total"][()] == 6
+    answered = sum(found["pointgate_requests_total"].values())
+    ignored = sum(found["pointgate_requests_ignored_total"].values())
+    assert (answered, ignored) == (3, 2)
+    assert found["pointgate_requests_in_flight"][()] == 1
+    assert found["pointgate_requests_total"]["200",] == 1
+    assert found["pointgate_faults_total"]["empty",] == 1
+    assert found["pointgate_faults_total"]["syntax",] == 1
+    assert found["pointgate_judge_seconds_count"][()] == 1
+    assert found["pointgate_reply_seconds_count"][()] == 3
+    assert found["pointgate_reply_seconds_bucket"]["+Inf",] == 3
+
+
+def test_the_process_itself_is_shown() -> None:
+    found = samples(Metrics())
+    assert found["process_resident_memory_bytes"][()] > 0
+    assert "python_info" in found
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain"),
+        ("*/*", "text/plain"),
+        ("text/plain;version=0.0.4", "text/plain"),
+        ("text/plain;version=nonsense", "text/plain"),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "application/openmetrics"),
+        ("Application/OpenMetrics-Text;version=x;escaping=y", "application/openmetrics"),
+    ],
+)
+def test_the_format_is_what_the_scraper_asks_for(accept: str, content_type: str) -> None:
+    page, got = Metrics().render(accept)
+    assert got.startswith(content_type)
+    families = list((parse_open if "openmetrics" in got else parse)(page.decode()))
+    assert any(family.name.startswith("pointgate_requests") for family in families)
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_promtool_finds_nothing_to_improve() -> None:
+    page, _ = Metrics().render()
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=page, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
