@@ -215,6 +215,9 @@ class Counters:
     def abandon(self, requests: int) -> None:
         """The connection ended with these requests unsettled: at QoS 1 they come again."""
 
+    def fail(self, requests: int) -> None:
+        """The judge itself failed on these requests: acknowledged, without a reply."""
+
     def judged(self, seconds: float) -> None:
         """One call of the judge took `seconds`."""
 
@@ -226,7 +229,8 @@ class Counters:
         Returns:
             `received`, `received_bytes`, `bursts`, `in_flight`, `points`: int;
             `codes`: dict of code to int, without 0; `reasons`: dict of reason to int;
-            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`;
+            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`,
+            `judge_failed`;
             `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
             (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
         """

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _OPEN_METRICS: Final = "application/openmetrics-text"
 
-_IGNORED: Final = ("bad_topic", "retained", "connection_lost")
+_IGNORED: Final = ("bad_topic", "retained", "connection_lost", "judge_failed")
 
 
 class Metrics(Collector):

@@ -28,6 +28,7 @@ struct Figures {
     bad_topic: u64,
     retained: u64,
     connection_lost: u64,
+    judge_failed: u64,
     judge: Histogram,
     reply: Histogram,
 }
@@ -35,7 +36,11 @@ struct Figures {
 impl Figures {
     /// Every request that is no longer in flight.
     fn disposed(&self) -> u64 {
-        self.codes.iter().sum::<u64>() + self.bad_topic + self.retained + self.connection_lost
+        self.codes.iter().sum::<u64>()
+            + self.bad_topic
+            + self.retained
+            + self.connection_lost
+            + self.judge_failed
     }
 
     fn settle(&mut self, report: &Report) {
@@ -81,6 +86,7 @@ impl Counters {
             bad_topic: 0,
             retained: 0,
             connection_lost: 0,
+            judge_failed: 0,
             judge: Histogram::new(JUDGE_BOUNDS),
             reply: Histogram::new(REPLY_BOUNDS),
         }))
@@ -113,6 +119,10 @@ impl Counters {
         self.figures().connection_lost += requests;
     }
 
+    fn fail(&self, requests: u64) {
+        self.figures().judge_failed += requests;
+    }
+
     fn judged(&self, seconds: f64) {
         self.figures().judge.observe(seconds, 1);
     }
@@ -140,6 +150,7 @@ impl Counters {
         ignored.set_item("bad_topic", figures.bad_topic)?;
         ignored.set_item("retained", figures.retained)?;
         ignored.set_item("connection_lost", figures.connection_lost)?;
+        ignored.set_item("judge_failed", figures.judge_failed)?;
 
         let read = PyDict::new(py);
         read.set_item("received", figures.received)?;

@@ -72,6 +72,18 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// A member has come again; only the first fault of the shape is built, however often that happens.
+    #[cold]
+    fn repeated(&mut self, offset: usize, name: &'static str, rank: Rank) {
+        if rank == Rank::DeviceKey {
+            self.device_key = DeviceKey::Unusable;
+        }
+        if !matches!(self.fault, Some((Rank::Shape, _))) {
+            let fault = Fault::here(Reason::Duplicate, offset).expected("the member once");
+            self.fault = Some((Rank::Shape, fault.got("the member again").inside(name)));
+        }
+    }
+
     /// Keeps the fault if it comes before the one that is kept.
     #[cold]
     fn refuse(&mut self, rank: Rank, stop: Stop) -> Result<(), Syntax> {
@@ -144,11 +156,7 @@ impl<'c, 's> Entries<'c, 's> {
             };
             let (name, rank) = MEMBERS[member];
             if std::mem::replace(&mut entry.seen[member], true) {
-                let fault = Fault::here(Reason::Duplicate, start).expected("the member once");
-                entry.refuse(Rank::Shape, fault.got("the member again").inside(name).into())?;
-                if rank == Rank::DeviceKey {
-                    entry.device_key = DeviceKey::Unusable;
-                }
+                entry.repeated(start, name, rank);
                 cursor.skip_value()?;
                 continue;
             }

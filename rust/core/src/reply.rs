@@ -41,7 +41,9 @@ pub fn render(verdict: &Verdict, payload: &[u8], detail: Detail, reply: &mut Vec
         reply.extend_from_slice(b"\"code\":200,\"data\":{}}");
         return;
     };
-    let mut bodies = (0..=DISPENSABLE).map(|left_out| body(fault, detail, left_out));
+    // A pointer that never fits makes everything before it dispensable at once.
+    let least = if fault.pointer_is_longer_than(MAX_REPLY) { DISPENSABLE } else { 0 };
+    let mut bodies = (least..=DISPENSABLE).map(|left_out| body(fault, detail, left_out));
     let fitting = bodies.find(|body| AROUND_ID + body.len() <= MAX_REPLY);
     debug_assert!(fitting.is_some(), "a reply without its dispensable members always fits");
     reply.extend_from_slice(fitting.unwrap_or_default().as_bytes());
@@ -70,9 +72,8 @@ fn body(fault: &Fault, detail: Detail, left_out: usize) -> String {
         }
     };
     let keep = |dispensable: usize| left_out < dispensable;
-    let optional = |kept: bool, value: Option<String>| value.filter(|_| kept);
-    let pointer = optional(keep(4), fault.pointer());
-    let identifier = optional(keep(3), fault.identifier.as_deref().map(|text| cut(text).into_owned()));
+    let pointer = if keep(4) { fault.pointer() } else { None };
+    let identifier = fault.identifier.as_deref().filter(|_| keep(3)).map(cut);
     let device_key = fault.device_key.as_deref().map(cut);
     member("deviceKey", device_key.as_deref(), usize::MAX);
     member("identifier", identifier.as_deref(), usize::MAX);

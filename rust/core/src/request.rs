@@ -177,9 +177,11 @@ impl Envelope {
         };
         let name = MEMBERS[member];
         if std::mem::replace(&mut self.seen[member], true) {
-            let fault =
-                Fault::here(Reason::Envelope, start).expected("the member once").got("the member again");
-            self.refuse(fault.into(), Some(name))?;
+            // Only the first fault is kept, so only one is built, however often members are repeated.
+            if self.fault.is_none() {
+                let fault = Fault::here(Reason::Envelope, start).expected("the member once");
+                self.fault = Some(fault.got("the member again").inside(name));
+            }
             return cursor.skip_value();
         }
         let start = cursor.clone();

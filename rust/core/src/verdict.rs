@@ -276,10 +276,16 @@ impl Fault {
             pointer.push('/');
             match segment {
                 Segment::Index(index) => pointer.push_str(&index.to_string()),
+                Segment::Name(name) if !name.contains(['~', '/']) => pointer.push_str(name),
                 Segment::Name(name) => pointer.push_str(&name.replace('~', "~0").replace('/', "~1")),
             }
         }
         Some(pointer)
+    }
+
+    /// Whether the pointer is surely longer than that, found without building it.
+    pub(crate) fn pointer_is_longer_than(&self, length: usize) -> bool {
+        self.segments().any(|segment| matches!(segment, Segment::Name(name) if name.len() > length))
     }
 
     /// The path segments, outermost first.
