@@ -56,7 +56,9 @@ def test_every_name_and_label_value_is_there_from_the_start_at_zero() -> None:
     assert {("200",), ("1204",), ("1257",)} <= codes.keys()
     reasons = {(reason,): 0.0 for reason in _core.reasons}
     assert found["pointgate_faults_total"] == reasons
-    ignored = {("bad_topic",): 0.0, ("retained",): 0.0, ("connection_lost",): 0.0}
+    ignored = {
+        (reason,): 0.0 for reason in ("bad_topic", "retained", "connection_lost", "judge_failed")
+    }
     assert found["pointgate_requests_ignored_total"] == ignored
     reloads = {("success",): 0.0, ("failure",): 0.0}
     assert found["pointgate_catalog_reloads_total"] == reloads

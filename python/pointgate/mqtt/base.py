@@ -1,11 +1,13 @@
 """What a connection to a broker is, whichever client library makes it.
 
-A connection hands over requests in bursts (all that has arrived) and takes the replies of a burst back.
-It owns MQTT: topics, packet ids, quality of service, acknowledgement, windows. It knows nothing of models, codes or
-metrics. `gate.py` is the user of `Connection`; `link.py` opens and ends it.
+A connection hands over requests in bursts (all that has arrived) and takes the replies of a burst
+back. It owns MQTT: topics, packet ids, quality of service, acknowledgement, windows. It knows
+nothing of models, codes or metrics. `gate.py` is the user of `Connection`; `link.py` opens and ends
+it.
 
-Invariants: a request is acknowledged only in `settle`, after its reply was handed to the socket and in the order of
-arrival (contract 7.2); nothing is dropped for want of room, the connection stops reading instead (contract 7.3).
+Invariants: a request is acknowledged only in `settle`, after its reply was handed to the socket and
+in the order of arrival (contract 7.2); nothing is dropped for want of room, the connection stops
+reading instead (contract 7.3).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Request:
 
 
 class BrokerRefused(ConnectionLost):
-    """The broker answers, but does not let this client in or subscribe: settings or rights are wrong."""
+    """The broker does not let this client in or subscribe: settings or rights are wrong."""
 
 
 class Connection(Protocol):
@@ -53,18 +55,22 @@ class Connection(Protocol):
         """Wait for requests and return all that have arrived, in order.
 
         Returns:
-            At least one request, bounded in count and in bytes; or none, which says that the connection is
-            draining and that nothing more will come.
+            At least one request, bounded in count and in bytes; or none, which says that the
+            connection is draining and that nothing more will come.
 
         Raises:
             ConnectionLost: The connection has ended.
         """
 
     async def settle(self, requests: Sequence[Request], replies: Sequence[bytes | None]) -> None:
-        """Publish each reply that is not None to its request's topic + `_reply`, then acknowledge the request.
+        """Publish each reply to its request's topic + `_reply`, then acknowledge the request.
 
-        In order. Returns when everything was handed to the socket; waits while the window of unacknowledged replies
-        or the socket's buffer is full.
+        In order. Returns when everything was handed to the socket; waits while the window of
+        unacknowledged replies or the socket's buffer is full.
+
+        Args:
+            requests: What `receive` returned, whole or in parts, in its order.
+            replies: As many; None for a request that is only acknowledged.
 
         Raises:
             ConnectionLost: The connection ended; what was not acknowledged comes again.
