@@ -1,0 +1,521 @@
+"""A connection made by aiomqtt, over paho: MQTT 5 and 3.1.1, plain or TLS, any broker.
+
+    async with connect(settings.mqtt, settings.limits, on_refused=count) as connection:
+        await connection.subscribe()  # beside the gate: a resumed session delivers before it
+        ... receive, settle, receive, settle ...
+        connection.drain()            # nothing new; after what has arrived, receive returns []
+
+aiomqtt connects, authenticates, subscribes, keeps alive and disconnects (`library.py`). Requests
+and replies go past it: as it comes it acknowledges a request before anybody saw it, drops requests
+when its queue is bounded, and takes 200 µs for each. A `Relay` stands between paho and the socket,
+a `Splitter` takes every PUBLISH and every PUBACK of a reply from it, and paho gets the rest. What
+paho does not see it cannot acknowledge.
+
+Reading stops while more than `limits` is in flight and goes on below half of that, with one
+exception: the broker's PUBACK of a reply stands in the same stream behind requests. So while
+`settle` waits for one, reading goes on, up to twice the limits. There it no longer waits: brokers
+that keep our Receive Maximum never get us there, and Mosquitto 2.0, which does not, pours out all
+it has queued, with the PUBACKs at the end; it acknowledges at once, so it takes more replies than
+its own Receive Maximum says.
+
+A reply that the broker has not acknowledged when the connection ends is not sent again: the
+acknowledgement of its request stood behind it in the same stream, so either both arrived or the
+request comes again.
+
+Invariants: those of `base.py`; what is in flight never exceeds twice `limits` and one burst.
+
+It does not reconnect (`link.py` does) and does not know what a request says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+from pointgate.errors import ConnectionLost, SessionTakenOver
+from pointgate.mqtt.base import BrokerRefused, Request
+from pointgate.mqtt.frames import (
+    DISCONNECT,
+    FIRST_REPLY_ID,
+    LAST_REPLY_ID,
+    MQTT_5,
+    REFUSED,
+    MalformedPacketError,
+    Splitter,
+    puback,
+    publish,
+)
+from pointgate.mqtt.library import Library
+from pointgate.mqtt.tls import tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from paho.mqtt.client import MQTTMessage
+    from paho.mqtt.properties import Properties
+
+    from pointgate.config import LimitSettings, MqttSettings
+    from pointgate.mqtt.relay import Relay
+
+FILTERS: Final = (
+    "sys/+/integration/measurepoint/post",
+    "/sys/+/integration/measurepoint/post",
+)
+"""Both forms that senders use (contract 1.1)."""
+
+BURST_REQUESTS: Final = 512
+BURST_BYTES: Final = 200_000
+"""How much one burst brings at most, so that the event loop is never held for long."""
+
+_WINDOW: Final = 1000
+"""Replies at QoS 1 that may be unacknowledged, if the broker allows as many."""
+
+_WINDOW_3: Final = 20
+"""The same in MQTT 3.1.1, where a broker cannot say what it allows: the usual default."""
+
+_WRITE_BYTES: Final = 262_144
+"""How much may wait for the socket before `settle` waits."""
+
+_FAREWELL: Final = 2.0
+"""Seconds the broker has to close its side after our DISCONNECT."""
+
+_TAKEN_OVER: Final = 0x8E
+_KEEP_ALIVE_TIMEOUT: Final = 0x8D
+_NOT_LET_IN: Final = {0x85, 0x86, 0x87, 0x8A, 0x8C}
+"""Reasons in CONNACK that another try does not change; paho translates those of 3.1.1 into them."""
+
+
+@asynccontextmanager
+async def connect(
+    settings: MqttSettings, limits: LimitSettings, *, on_refused: Callable[[str], None]
+) -> AsyncIterator[AiomqttConnection]:
+    """Connect, and disconnect at the end.
+
+    The broker keeps the session between connections, `session_expiry` long. In MQTT 5 it is told to
+    send no packet over twice `limits.payload_bytes` plus 64 KiB, and drops such requests silently;
+    those between are answered 1008, in 3.1.1 all over the limit.
+
+    Args:
+        settings: Where and as whom.
+        limits: How much may be in flight.
+        on_refused: Called with the reason for each reply that the broker did not take.
+
+    Raises:
+        BrokerRefused: The broker is there, but does not let us in.
+        ConnectionLost: There is no connection.
+        ConfigError: A file that TLS needs cannot be used.
+    """
+    connection = AiomqttConnection(settings, limits, on_refused=on_refused)
+    try:
+        await connection.open()
+        yield connection
+    finally:
+        await connection.close()
+
+
+class AiomqttConnection:
+    """One connection (see `base.Connection`). Use `connect`.
+
+    Attributes:
+        session_present: Whether the broker had kept our session, with what we had not acknowledged.
+    """
+
+    def __init__(
+        self, settings: MqttSettings, limits: LimitSettings, *, on_refused: Callable[[str], None]
+    ) -> None:
+        self.session_present = False
+        self._settings = settings
+        self._limits = limits
+        self._on_refused = on_refused
+        self._loop = asyncio.get_running_loop()
+        # Twice, so that what is somewhat too large is answered instead of dropped by the broker.
+        frame_limit = 2 * limits.payload_bytes + 65_536
+        self._splitter = Splitter(protocol=settings.protocol, frame_limit=frame_limit)
+        self._library = Library(
+            settings, context=tls_context(settings), packet_limit=frame_limit, events=self
+        )
+        self._relay: Relay | None = None
+        self._reading = False
+        self._writing = False
+        self._draining = False
+        self._lost: ConnectionLost | None = None
+        self._change: asyncio.Future[None] | None = None  # what `_wait` waits for
+        self._in_flight_requests = 0
+        self._in_flight_bytes = 0
+        # What the broker allows, known from CONNACK on.
+        self._window = _WINDOW_3
+        self._best_qos = 1
+        self._packet_limit: int | None = None
+        # Replies that the broker has not acknowledged.
+        self._unacknowledged: set[int] = set()
+        self._next_id = FIRST_REPLY_ID
+        self._waits_for_broker = False
+
+    # The life of a connection, for `connect` and `link.py`.
+
+    async def open(self) -> None:
+        """Connect and wait for CONNACK (see `connect`)."""
+        try:
+            await self._library.connect()
+        except (aiomqtt.MqttError, ValueError) as error:  # ValueError: a host that cannot be one
+            code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+            lost = self._lost or ConnectionLost(f"cannot connect: {_reason(error)}")
+            if getattr(code, "value", code) in _NOT_LET_IN:
+                lost = BrokerRefused(f"the broker does not let this client in: {code}")
+            self._lose(lost)
+            raise lost from error
+        if self._lost:
+            raise self._lost
+        self._tick()
+
+    async def subscribe(self) -> None:
+        """Subscribe to both forms of the topic at QoS 1 and wait for SUBACK.
+
+        Also in a session that the broker had kept: that may have begun with other settings.
+
+        Raises:
+            BrokerRefused: The broker did not grant a subscription.
+            ConnectionLost: The connection has ended.
+        """
+        group = self._settings.share_group
+        filters = [f"$share/{group}/{name}" if group else name for name in FILTERS]
+        try:
+            reasons = await self._library.subscribe(filters)
+        except aiomqtt.MqttError as error:
+            raise self._lost or ConnectionLost(f"cannot subscribe: {error}") from error
+        for name, reason in zip(filters, reasons, strict=True):
+            if reason.is_failure:
+                raise BrokerRefused(f"the broker refuses the subscription to {name}: {reason}")
+
+    def drain(self) -> None:
+        """Take nothing new. What has arrived can still be received and settled."""
+        self._draining = True
+        self._adjust_reading()
+        self._changed()
+
+    async def close(self) -> None:
+        """Send what waits and DISCONNECT, then close the socket."""
+        relay = self._relay
+        if relay is not None and self._lost is None:
+            with contextlib.suppress(ConnectionLost, OSError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL):
+                    relay.write(DISCONNECT)
+                    while not self._flush():
+                        await self._wait()
+                    # To close with bytes unread would be a reset, which can overtake what was just
+                    # sent: the broker closes first.
+                    relay.end_writing()
+                    self._loop.add_reader(relay.fileno(), self._discard)
+                    while True:
+                        await self._wait()
+        self._lose(ConnectionLost("closed"))
+
+    # `base.Connection`
+
+    async def receive(self) -> list[Request]:  # noqa: D102 - see base.Connection
+        # One turn of the loop a burst: under load reading and everybody else would starve.
+        await asyncio.sleep(0)
+        arrived = self._splitter.requests
+        while not arrived:
+            if self._draining and not self._lost:
+                return []
+            await self._wait()
+        if self._lost:
+            raise self._lost
+        size = taken = 0
+        for request in arrived[:BURST_REQUESTS]:
+            size += len(request.payload)
+            if size > BURST_BYTES and taken:
+                break
+            taken += 1
+        burst = arrived[:taken]
+        del arrived[:taken]
+        return burst
+
+    async def settle(  # noqa: D102 - see base.Connection
+        self, requests: Sequence[Request], replies: Sequence[bytes | None]
+    ) -> None:
+        relay, configured = self._relay, self._settings.reply_qos
+        if self._lost or relay is None:
+            raise self._lost or ConnectionLost("not connected")
+        for request, payload in zip(requests, replies, strict=True):
+            if payload is not None:
+                qos = min(request.qos if configured is None else configured, self._best_qos)
+                if qos and len(self._unacknowledged) >= self._window:
+                    await self._room()
+                self._reply(relay, request, payload, qos)
+            if request.packet_id:
+                relay.write(puback(request.packet_id))
+        self._in_flight_requests -= len(requests)
+        self._in_flight_bytes -= sum(len(request.payload) for request in requests)
+        self._flush()
+        self._adjust_reading()
+        while relay.waiting_bytes > _WRITE_BYTES:
+            await self._wait()
+
+    def _reply(self, relay: Relay, request: Request, payload: bytes, qos: int) -> None:
+        packet_id = self._free_id() if qos else 0
+        frame = publish(
+            request.topic + "_reply",
+            payload,
+            packet_id=packet_id,
+            correlation=request.correlation,
+            protocol=self._settings.protocol,
+        )
+        if self._packet_limit is not None and len(frame) > self._packet_limit:
+            # The broker would end the connection, and the request would come again, for ever.
+            self._on_refused(f"it has {len(frame)} bytes, the broker takes {self._packet_limit}")
+            return
+        relay.write(frame)
+        if packet_id:
+            self._unacknowledged.add(packet_id)
+
+    def _free_id(self) -> int:
+        """The next packet id that no unacknowledged reply has; `_room` keeps one free."""
+        while True:
+            packet_id = self._next_id
+            self._next_id = FIRST_REPLY_ID if packet_id == LAST_REPLY_ID else packet_id + 1
+            if packet_id not in self._unacknowledged:
+                return packet_id
+
+    async def _room(self) -> None:
+        """Wait until the broker has acknowledged a reply, or can no longer be heard."""
+        if len(self._unacknowledged) > LAST_REPLY_ID - FIRST_REPLY_ID:
+            raise ConnectionLost("the broker does not acknowledge replies")
+        self._waits_for_broker = True
+        self._flush()
+        self._adjust_reading()
+        try:
+            while len(self._unacknowledged) >= self._window and not self._is_beyond(2.0):
+                await self._wait()
+        finally:
+            self._waits_for_broker = False
+            self._adjust_reading()
+
+    # Waiting and ending
+
+    async def _wait(self) -> None:
+        """Wait until anything has changed; one task at a time: the gate, at the end `close`."""
+        if self._lost:
+            raise self._lost
+        self._change = self._loop.create_future()
+        await self._change
+        if self._lost:
+            raise self._lost
+
+    def _changed(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+
+    def _lose(self, reason: ConnectionLost) -> None:
+        """The connection has ended; the first reason is the one told."""
+        if self._lost is None:
+            self._lost = reason
+        if self._relay is not None and self._relay.fileno() >= 0:
+            self.closing()
+            self._relay.close()
+            self._library.read()  # the library sees the end, too
+        self._changed()
+
+    # Reading
+
+    def _adjust_reading(self) -> None:
+        """Read, or do not, as the limits demand and who waits."""
+        relay = self._relay
+        if self._lost or relay is None:
+            return
+        if self._waits_for_broker:
+            wanted = not self._is_beyond(2.0)
+        else:
+            wanted = not self._draining and not self._is_beyond(1.0 if self._reading else 0.5)
+        if wanted and not self._reading:
+            self._reading = True
+            self._loop.add_reader(relay.fileno(), self._readable)
+            self._read_soon()
+        elif self._reading and not wanted:
+            self._stop_reading(relay)
+
+    def _is_beyond(self, share: float) -> bool:
+        """Whether more than this share of the limits is in flight."""
+        return (
+            self._in_flight_requests > share * self._limits.in_flight_requests
+            or self._in_flight_bytes > share * self._limits.in_flight_bytes
+        )
+
+    def _read_soon(self) -> None:
+        """Read without being told to: the loop cannot see what TLS holds back."""
+        self._loop.call_soon(self._readable)
+
+    def _stop_reading(self, relay: Relay) -> None:
+        self._reading = False
+        self._loop.remove_reader(relay.fileno())
+
+    def _readable(self) -> None:
+        """Read what has come, until a burst is full, and wake whoever waits."""
+        relay, splitter = self._relay, self._splitter
+        if relay is None or not self._reading:
+            return
+        before, size, now = len(splitter.requests), 0, time.monotonic()
+        more = True
+        try:
+            while more and size < BURST_BYTES and len(splitter.requests) - before < BURST_REQUESTS:
+                data = relay.read()
+                if data:
+                    size += len(data)
+                    splitter.feed(data, now)
+                more = relay.has_more(data)
+            self._take(relay, before)
+        except (OSError, MalformedPacketError) as error:
+            self._lose(_broken(error))
+            return
+        if size:
+            relay.answer_ping()  # whatever came, the broker lives
+        if relay.control or relay.ended:
+            self._library.read()
+        if more:
+            self._read_soon()
+        self._adjust_reading()
+        self._changed()
+
+    def _take(self, relay: Relay, before: int) -> None:
+        """Account for what the splitter has cut: the requests from `before` on, and the rest."""
+        splitter = self._splitter
+        if self._draining:
+            # Not acknowledged, so what came at QoS 1 comes again.
+            del splitter.requests[before:]
+        else:
+            new = splitter.requests[before:]
+            self._in_flight_requests += len(new)
+            self._in_flight_bytes += sum(len(request.payload) for request in new)
+        for packet_id, reason in splitter.acknowledged:
+            self._unacknowledged.discard(packet_id)
+            if reason >= REFUSED:
+                self._on_refused(str(ReasonCode(PacketTypes.PUBACK, identifier=reason)))
+        splitter.acknowledged.clear()
+        relay.control += splitter.control
+        splitter.control.clear()
+
+    def _discard(self) -> None:
+        """After DISCONNECT: wait for the broker to close."""
+        relay = self._relay
+        try:
+            while relay is not None and (data := relay.read()) is not None:
+                if not data:
+                    self._lose(ConnectionLost("closed"))
+                    return
+        except OSError as error:
+            self._lose(_broken(error))
+
+    # Writing
+
+    def _flush(self) -> bool:
+        """Send what waits, now and when the socket takes more; returns whether nothing waits."""
+        relay = self._relay
+        if relay is None or self._lost:
+            return False
+        try:
+            done = relay.flush()
+        except OSError as error:
+            self._lose(_broken(error))
+            return False
+        if done and self._writing:
+            self._writing = False
+            self._loop.remove_writer(relay.fileno())
+        elif not done and not self._writing:
+            self._writing = True
+            self._loop.add_writer(relay.fileno(), self._writable)
+        return done
+
+    def _writable(self) -> None:
+        self._flush()
+        self._changed()
+
+    def _tick(self) -> None:
+        """Once a second: let the library see to its pings."""
+        if self._lost or self._relay is None:
+            return
+        if not self._reading:
+            self._relay.answer_ping()  # the answer cannot be read, and that is our doing
+            self._library.read()
+        self._library.tick()
+        self._loop.call_later(1.0, self._tick)
+
+    # What the library tells (`library.Events`)
+
+    def opened(self, relay: Relay) -> None:  # noqa: D102 - see library.Events
+        if self._lost:
+            raise self._lost  # nobody waits for this connection any longer
+        self._relay = relay
+        self._loop.call_soon_threadsafe(self._adjust_reading)
+
+    def pending(self) -> None:  # noqa: D102 - see library.Events
+        self._loop.call_soon_threadsafe(self._write_control)
+
+    def _write_control(self) -> None:
+        if not self._lost:
+            self._library.write()
+            self._flush()
+
+    def accepted(  # noqa: D102 - see library.Events
+        self, *, session_present: bool, properties: Properties | None
+    ) -> None:
+        self.session_present = session_present
+        if self._settings.protocol == MQTT_5:
+            # What CONNACK leaves out is at its default (MQTT 5, 3.2.2.3).
+            self._window = min(_WINDOW, getattr(properties, "ReceiveMaximum", _WINDOW))
+            self._best_qos = min(1, getattr(properties, "MaximumQoS", 1))
+            self._packet_limit = getattr(properties, "MaximumPacketSize", None)
+
+    def closing(self) -> None:  # noqa: D102 - see library.Events
+        # The loop does not notice that a descriptor was closed, and would not watch the next socket
+        # with its number.
+        relay = self._relay
+        if relay is not None and relay.fileno() >= 0:
+            self._stop_reading(relay)
+            self._loop.remove_writer(relay.fileno())
+
+    def message(self, message: MQTTMessage) -> None:  # noqa: D102 - see library.Events
+        # Never subscribed at QoS 2: only a session that another program began can hold one. The
+        # library has acknowledged it, so it is answered like one at QoS 0.
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "\ufffd"
+        request = Request(topic, bytes(message.payload), 0, message.retain, 0, time.monotonic())
+        self._in_flight_requests += 1
+        self._in_flight_bytes += len(request.payload)
+        self._splitter.requests.append(request)
+
+    def ended(  # noqa: D102 - see library.Events
+        self, *, reason: ReasonCode, by_broker: bool
+    ) -> None:
+        client_id = self._settings.client_id
+        if by_broker and reason.value == _TAKEN_OVER:
+            self._lose(SessionTakenOver(f"another client connected as {client_id}"))
+        elif by_broker:
+            self._lose(ConnectionLost(f"the broker ended the connection: {reason}"))
+        elif reason.value == _KEEP_ALIVE_TIMEOUT:
+            self._lose(ConnectionLost("the broker does not answer pings"))
+        else:
+            self._lose(ConnectionLost("the broker closed the connection"))
+
+
+def _broken(error: Exception) -> ConnectionLost:
+    text = getattr(error, "strerror", None) or str(error)
+    return ConnectionLost(f"the connection broke: {text}")
+
+
+def _reason(error: BaseException) -> str:
+    """What stood behind aiomqtt's exception, in words."""
+    cause = error.__context__ if isinstance(error.__context__, OSError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the broker's certificate is not accepted: {cause.verify_message}"
+    return getattr(cause, "strerror", None) or str(cause) or str(error)

@@ -1,0 +1,227 @@
+"""aiomqtt and paho, with a `Relay` between paho and the socket.
+
+The only place that touches anything private of theirs.
+
+aiomqtt runs the blocking connect in a thread, waits for CONNACK and SUBACK and turns failures into
+exceptions. paho writes and reads CONNECT, SUBSCRIBE, pings, DISCONNECT and the four packets of QoS
+2. Neither sees the socket: paho's callbacks for event loops are ours instead of aiomqtt's.
+
+What is private, and why there is no other way (`tests/test_mqtt_library.py` pins all of it):
+    aiomqtt.Client._client  the paho client; aiomqtt offers no way to its callbacks
+    paho Client._sock       where paho keeps the socket; replaced before its first use
+
+Invariants: if paho no longer keeps its socket there, connecting fails, it does not quietly go on
+without the relay and acknowledge requests that nobody has handled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from pointgate.mqtt.frames import MQTT_5
+from pointgate.mqtt.relay import Relay
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    from pointgate.config import MqttSettings
+
+TIMEOUT: Final = 10.0
+"""Seconds for CONNACK and SUBACK."""
+
+_SERVER_UNAVAILABLE: Final = 0x88
+
+_log = logging.getLogger(__name__)
+# What paho reports as errors are lost connections, which `link.py` reports once each.
+_log.setLevel(logging.CRITICAL)
+
+
+class Events(Protocol):
+    """Who is told; all but `opened` are called on the event loop's thread."""
+
+    def opened(self, relay: Relay) -> None:
+        """There is a socket. Called on the connecting thread."""
+
+    def accepted(self, *, session_present: bool, properties: Properties | None) -> None:
+        """CONNACK let us in."""
+
+    def pending(self) -> None:
+        """There is something to write: call `write` on the loop. Called on any thread."""
+
+    def closing(self) -> None:
+        """The socket is about to be closed: its descriptor will be another's."""
+
+    def message(self, message: paho.MQTTMessage) -> None:
+        """A request at QoS 2, which the relay leaves to paho."""
+
+    def ended(self, *, reason: ReasonCode, by_broker: bool) -> None:
+        """The connection has ended."""
+
+
+class Library:
+    """One client of one connection.
+
+    Args:
+        settings: Where and as whom.
+        context: The TLS settings, None without TLS.
+        packet_limit: The longest packet the broker shall send (MQTT 5).
+        events: Who is told what happens.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        context: ssl.SSLContext | None,
+        packet_limit: int,
+        events: Events,
+    ) -> None:
+        self._settings = settings
+        self._events = events
+        five = settings.protocol == MQTT_5
+        self._client = aiomqtt.Client(
+            settings.host,
+            settings.port,
+            username=settings.username,
+            password=settings.password_text(),
+            identifier=settings.client_id,
+            protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
+            # Each of the two is refused with the other protocol.
+            clean_start=False if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
+            clean_session=None if five else False,
+            properties=_connect_properties(settings, packet_limit) if five else None,
+            keepalive=settings.keepalive,
+            timeout=TIMEOUT,
+            tls_context=context,
+            logger=_log,
+        )
+        client = self._client._client  # noqa: SLF001 - see above
+        self._paho = client
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_register_write = self._on_socket_register_write
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_unregister_write = None  # the relay takes everything at once
+        client.on_message = self._on_message
+        # aiomqtt's own handlers complete its waiting calls, so ours come before and then call them.
+        self._tell_connected: Any = client.on_connect
+        self._tell_disconnected: Any = client.on_disconnect
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        self._accepted = False
+
+    # What the connection calls.
+
+    async def connect(self) -> None:
+        """Connect and wait for CONNACK.
+
+        Raises:
+            aiomqtt.MqttError: There is no connection.
+            ValueError: The host's name cannot be one.
+        """
+        await self._client.__aenter__()
+
+    async def subscribe(self, filters: Sequence[str]) -> list[ReasonCode]:
+        """Subscribe at QoS 1 and wait for SUBACK.
+
+        Raises:
+            aiomqtt.MqttError: No answer came.
+        """
+        topics: list[tuple[str, Any]]
+        if self._settings.protocol == MQTT_5:
+            # Retained requests come with the first subscription only, and only stored ones are
+            # marked so.
+            options = SubscribeOptions(
+                qos=1,
+                retainAsPublished=False,
+                retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
+            )
+            topics = [(name, options) for name in filters]
+        else:
+            topics = [(name, 1) for name in filters]
+        # With this version of paho's callbacks these are reason codes in 3.1.1, too.
+        return cast("list[ReasonCode]", await self._client.subscribe(topics))
+
+    def read(self) -> None:
+        """Let paho take what the relay has for it, and see the relay's end."""
+        while isinstance(relay := self._paho.socket(), Relay) and (relay.control or relay.ended):
+            if self._paho.loop_read() != paho.MQTT_ERR_SUCCESS:
+                return
+
+    def write(self) -> None:
+        """Let paho hand its packets to the relay."""
+        self._paho.loop_write()
+
+    def tick(self) -> None:
+        """Let paho see to its pings; once a second."""
+        self._paho.loop_misc()
+
+    # What paho calls.
+
+    def _on_socket_open(self, client: Any, _userdata: Any, sock: Any) -> None:
+        if client._sock is not sock:  # noqa: SLF001 - see above
+            raise RuntimeError("paho keeps its socket elsewhere than the tested versions do")
+        with contextlib.suppress(OSError):
+            # A reply is the last packet for a while as often as not; it must not wait for another.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        relay = Relay(sock)
+        client._sock = relay  # noqa: SLF001 - see above
+        self._events.opened(relay)
+
+    def _on_socket_register_write(self, *_: Any) -> None:
+        self._events.pending()
+
+    def _on_socket_close(self, *_: Any) -> None:
+        self._events.closing()
+
+    def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        self._events.message(message)
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if not reason.is_failure:
+            self._accepted = True
+            self._events.accepted(session_present=flags.session_present, properties=properties)
+        self._tell_connected(client, userdata, flags, reason, properties)
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        self._events.ended(reason=reason, by_broker=flags.is_disconnect_packet_from_server)
+        if not self._accepted:
+            # aiomqtt would wait for a CONNACK until its timeout.
+            refused = ReasonCode(PacketTypes.CONNACK, identifier=_SERVER_UNAVAILABLE)
+            self._tell_connected(
+                client, userdata, paho.ConnectFlags(session_present=False), refused, None
+            )
+        # As a success: aiomqtt would keep a failure in a future that nobody asks.
+        self._tell_disconnected(client, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
+
+
+def _connect_properties(settings: MqttSettings, packet_limit: int) -> Any:
+    properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = settings.session_expiry
+    properties.ReceiveMaximum = settings.receive_maximum
+    properties.MaximumPacketSize = packet_limit
+    return properties

@@ -1,0 +1,214 @@
+"""`pointgate serve`: builds the parts from the settings, and sees to their beginning and end.
+
+    HTTP (alive, not ready) ─► catalog ─► link and catalog watcher, one TaskGroup ─► signal ─► drain
+
+SIGTERM and SIGINT drain: nothing new is read, what has arrived is answered and acknowledged, the
+broker gets a DISCONNECT and keeps our session. A second signal ends the process at once; nothing
+answered is lost by that, nothing unanswered either, at QoS 1. SIGHUP reloads the catalog.
+
+Invariants: every task belongs to the TaskGroup; a catalog that cannot be used ends the start, later
+it is refused.
+
+It decides nothing about requests (`gate.py`) or connections (`link.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING, Final, Self
+
+from pointgate._core import Validator
+from pointgate.catalog import Catalog, CatalogWatcher
+from pointgate.gate import Gate
+from pointgate.http import serve_http
+from pointgate.link import Link
+from pointgate.metrics import Metrics
+from pointgate.mqtt.tls import tls_context
+from pointgate.store.verdict import VerdictStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pointgate.config import Settings
+    from pointgate.store.base import Store
+
+_DRAIN: Final = 7.0
+"""Seconds to answer what has arrived; with the farewell to the broker, under the usual ten."""
+
+_log = logging.getLogger(__name__)
+
+
+class Health:
+    """What /livez and /readyz ask."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.draining = False
+
+    def live(self) -> bool:
+        """Always: whoever gets an answer from the event loop has reached a working one."""
+        return True
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether requests sent now are answered, and why not."""
+        if self.draining:
+            return False, "draining"
+        if self.link is None:
+            return False, "catalog not loaded"
+        return not self.link.trouble, self.link.trouble
+
+
+class Stop:
+    """The wish to stop.
+
+    Attributes:
+        signal: The signal that brought it, None if something else did.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._asked = asyncio.Event()
+
+    def ask(self, number: signal.Signals | None = None) -> None:
+        """Let the service drain and end."""
+        self.signal = number
+        self._asked.set()
+
+    async def wait(self) -> None:
+        """Return when asked."""
+        await self._asked.wait()
+
+
+async def serve(settings: Settings, *, stop: Stop | None = None) -> int:
+    """Run the service until it is asked to stop.
+
+    Args:
+        settings: All of them.
+        stop: How a program asks; then signals are the program's own affair.
+
+    Returns:
+        The exit status: 0, or 130 and 143 for a signal that came before the service was ever ready.
+
+    Raises:
+        ConfigError: The address for metrics or a file for TLS cannot be used.
+        CatalogError: The catalog cannot be used.
+    """
+    tls_context(settings.mqtt)  # a wrong file is told now, not at each try to connect
+    store = VerdictStore()
+    metrics = Metrics(ack=store.ack)
+    health = Health()
+    host = settings.metrics.host
+    with _Signals(stop) as signals:
+        async with serve_http(host, settings.metrics.port, metrics=metrics, health=health) as port:
+            _log.info("metrics on http://%s:%d/metrics", host, port)
+            _log.info('store.ack = "%s": %s', store.ack, store.promise)
+            catalog = await _load(settings.catalog.path, signals.stop)
+            if catalog is not None:
+                metrics.record_catalog(catalog)
+                await _run(
+                    settings,
+                    catalog,
+                    store=store,
+                    metrics=metrics,
+                    health=health,
+                    signals=signals,
+                )
+        number = signals.stop.signal
+        was_ready = health.link is not None and health.link.was_ready
+        return 0 if was_ready or number is None else 128 + number
+
+
+async def _load(path: Path, stop: Stop) -> Catalog | None:
+    """Load the catalog in a thread; None if asked to stop meanwhile."""
+    loading = asyncio.create_task(asyncio.to_thread(Catalog.load, path), name="load catalog")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return await loading if loading.done() else None
+    finally:
+        loading.cancel()
+        stopping.cancel()
+
+
+async def _run(
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    store: Store,
+    metrics: Metrics,
+    health: Health,
+    signals: _Signals,
+) -> None:
+    """Serve until asked to stop, then drain."""
+    validator = Validator(
+        catalog,
+        payload_bytes=settings.limits.payload_bytes,
+        reply_detail=settings.reply.detail,
+    )
+    gate = Gate(validator=validator, store=store, counters=metrics.counters)
+    link = health.link = Link(settings, gate=gate, metrics=metrics)
+
+    def swap(newer: Catalog) -> None:
+        validator.catalog = newer
+
+    watcher = CatalogWatcher(settings.catalog.path, swap, metrics, catalog=catalog)
+    signals.reload = watcher.request_reload
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            linking = tasks.create_task(link.run(), name="link")
+            watching = tasks.create_task(watcher.run(), name="catalog watcher")
+            await signals.stop.wait()
+            health.draining = True
+            watching.cancel()
+            link.drain()
+            # A connection that is only being made has nothing to drain.
+            await asyncio.wait({linking}, timeout=_DRAIN if link.connected else 0)
+            if link.connected:
+                _log.warning("not drained in %.0f s: what is unanswered comes again", _DRAIN)
+            linking.cancel()
+    finally:
+        gate.close()
+    _log.info("stopped")
+
+
+class _Signals:
+    """SIGTERM and SIGINT ask to stop, the second time they end the process; SIGHUP reloads.
+
+    Args:
+        stop: What to set; if it is given, no signal is handled.
+
+    Attributes:
+        stop: What is set.
+        reload: What SIGHUP calls; until it is set, SIGHUP does nothing.
+    """
+
+    def __init__(self, stop: Stop | None) -> None:
+        self.stop = stop or Stop()
+        self.reload: Callable[[], None] = lambda: None
+        self._handled = () if stop else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in self._handled:
+            loop.add_signal_handler(number, self._take, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in self._handled:
+            loop.remove_signal_handler(number)
+
+    def _take(self, number: signal.Signals) -> None:
+        if number == signal.SIGHUP:
+            _log.info("SIGHUP: loading the catalog again")
+            self.reload()
+            return
+        loop = asyncio.get_running_loop()
+        for other in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(other)
+            signal.signal(other, signal.SIG_DFL)
+        _log.info("%s: draining; once more ends at once", number.name)
+        self.stop.ask(number)

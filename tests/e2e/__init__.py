@@ -1,0 +1,1 @@
+"""The whole service against a real Mosquitto on the loopback, with plain paho clients."""

@@ -1,0 +1,182 @@
+"""The gate keeps its order and its counts whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pointgate.errors import ConnectionLost
+from pointgate.gate import LOOP_BYTES, Gate
+from pointgate.mqtt.base import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pointgate import Report
+
+
+class _Report:
+    def __init__(self, payload: bytes) -> None:
+        self.code = 200
+        self.reply = b"re:" + payload[:10]
+
+
+class _Panic(BaseException):
+    """As a panic of the extension is: no Exception."""
+
+
+class _Validator:
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+
+    def validate(self, topics: Sequence[str], payloads: Sequence[bytes]) -> list[Any]:
+        assert len(topics) == len(payloads)
+        self.threads.append(threading.current_thread().name)
+        if b"panic" in payloads:
+            raise _Panic
+        return [_Report(payload) for payload in payloads]
+
+
+class _Counters:
+    """Adds up, and holds what the real ones promise."""
+
+    def __init__(self) -> None:
+        self.received = self.settled = self.retained = self.abandoned = 0
+
+    def receive(self, payloads: Sequence[bytes]) -> None:
+        self.received += len(payloads)
+
+    def settle(self, reports: Sequence[Report], seconds: float) -> None:
+        assert seconds >= 0
+        self.settled += len(reports)
+
+    def ignore_retained(self, requests: int) -> None:
+        self.retained += requests
+
+    def abandon(self, requests: int) -> None:
+        self.abandoned += requests
+
+    def judged(self, seconds: float) -> None:
+        assert seconds >= 0
+
+    @property
+    def figures(self) -> tuple[int, int, int, int]:
+        assert self.received == self.settled + self.retained + self.abandoned
+        return self.received, self.settled, self.retained, self.abandoned
+
+
+class _Connection:
+    """Hands over what it was given, then drains."""
+
+    def __init__(self, *bursts: list[Request], journal: list[str]) -> None:
+        self._bursts = [*bursts, []]
+        self._journal = journal
+        self.settled: list[tuple[bytes, bytes | None]] = []
+        self.fails = False
+
+    async def receive(self) -> list[Request]:
+        return self._bursts.pop(0)
+
+    async def settle(self, requests: Sequence[Request], replies: Sequence[bytes | None]) -> None:
+        if self.fails:
+            raise ConnectionLost("cut")
+        self._journal.append("settle")
+        self.settled += zip((one.payload for one in requests), replies, strict=True)
+
+
+class _Store:
+    ack = "test"
+    promise = ""
+
+    def __init__(self, journal: list[str]) -> None:
+        self._journal = journal
+        self.full = asyncio.Event()
+        self.full.set()
+
+    async def keep(self, reports: Sequence[Report]) -> None:
+        await self.full.wait()
+        self._journal.append(f"keep {len(reports)}")
+
+
+class _World:
+    def __init__(self, *bursts: list[Request]) -> None:
+        self.journal: list[str] = []
+        self.counters = _Counters()
+        self.validator = _Validator()
+        self.store = _Store(self.journal)
+        self.connection = _Connection(*bursts, journal=self.journal)
+        self.gate = Gate(
+            validator=self.validator,  # type: ignore[arg-type]
+            store=self.store,
+            counters=self.counters,  # type: ignore[arg-type]
+        )
+
+    async def run(self) -> None:
+        await self.gate.run(self.connection)
+        self.gate.close()
+
+
+def _request(payload: bytes, *, retained: bool = False) -> Request:
+    return Request("t", payload, 1, retained, 1, 0.0)
+
+
+async def test_a_burst_is_kept_before_it_is_answered() -> None:
+    world = _World([_request(b"a"), _request(b"b")], [_request(b"c")])
+    await world.run()
+    assert world.journal == ["keep 2", "settle", "keep 1", "settle"]
+    assert world.connection.settled == [(b"a", b"re:a"), (b"b", b"re:b"), (b"c", b"re:c")]
+    assert world.counters.figures == (3, 3, 0, 0)
+
+
+async def test_stored_retained_requests_are_acknowledged_in_their_place_and_not_judged() -> None:
+    world = _World(
+        [_request(b"old", retained=True), _request(b"a"), _request(b"old", retained=True)]
+    )
+    await world.run()
+    assert world.connection.settled == [(b"old", None), (b"a", b"re:a"), (b"old", None)]
+    assert world.counters.figures == (3, 1, 2, 0)
+
+
+async def test_a_large_burst_is_judged_off_the_loop_and_a_small_one_on_it() -> None:
+    world = _World([_request(b"a" * LOOP_BYTES)], [_request(b"a" * (LOOP_BYTES + 1))])
+    await world.run()
+    on_loop, off_loop = world.validator.threads
+    assert on_loop == threading.current_thread().name
+    assert off_loop.startswith("judge")
+
+
+async def test_what_was_not_settled_is_counted_as_abandoned() -> None:
+    world = _World([_request(b"a"), _request(b"old", retained=True)])
+    world.connection.fails = True
+    with pytest.raises(ConnectionLost):
+        await world.run()
+    assert world.counters.figures == (2, 0, 0, 2)
+
+
+async def test_a_gate_that_is_cancelled_while_the_store_waits_answers_nothing() -> None:
+    world = _World([_request(b"a")])
+    world.store.full.clear()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(world.run(), 0.05)
+    assert world.connection.settled == []
+    assert world.counters.figures == (1, 0, 0, 1)
+
+
+@pytest.mark.parametrize("size", [0, LOOP_BYTES])
+async def test_a_request_that_the_judge_fails_on_costs_no_other_its_answer(
+    size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = b"b" * (size + 1)
+    world = _World([_request(b"a"), _request(b"panic"), _request(large), _request(b"panic")])
+    await world.run()
+    assert world.connection.settled == [
+        (b"a", b"re:a"),
+        (b"panic", None),
+        (large, b"re:" + large[:10]),
+        (b"panic", None),
+    ]
+    assert world.counters.figures == (4, 2, 0, 2)
+    assert len(caplog.records) == 1

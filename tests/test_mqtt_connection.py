@@ -1,0 +1,337 @@
+"""A connection against a broker that does what the test says: windows, pressure, pings, ends."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from pointgate.config import LimitSettings, MqttSettings
+from pointgate.errors import ConnectionLost, SessionTakenOver
+from pointgate.mqtt.aiomqtt import AiomqttConnection, connect
+from pointgate.mqtt.base import BrokerRefused
+from pointgate.mqtt.frames import FIRST_REPLY_ID
+from tests.scripted_broker import (
+    DISCONNECT,
+    PUBACK,
+    PUBLISH,
+    TOPIC,
+    ScriptedBroker,
+    frame,
+    puback,
+    request,
+    until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_RECEIVE_MAXIMUM = b"\x21"
+_PACKET_LIMIT = b"\x27"
+_REPLY = b'{"code":200}'
+
+
+class _Ends:
+    """Both ends of one connection."""
+
+    def __init__(self, broker: ScriptedBroker, connection: AiomqttConnection) -> None:
+        self.broker = broker
+        self.connection = connection
+        self.refused: list[str] = []
+
+    async def settle(self, count: int) -> list[bytes]:
+        """Receive and settle so many requests; returns their payloads."""
+        payloads: list[bytes] = []
+        while len(payloads) < count:
+            burst = await self.connection.receive()
+            payloads += [one.payload for one in burst]
+            await self.connection.settle(burst, [_REPLY] * len(burst))
+        return payloads
+
+
+@asynccontextmanager
+async def _connected(
+    *,
+    protocol: Literal[5, 4] = 5,
+    session: bool = False,
+    properties: bytes = b"",
+    limits: dict[str, int] | None = None,
+    **mqtt: Any,
+) -> AsyncIterator[_Ends]:
+    refused: list[str] = []
+    async with ScriptedBroker() as broker, asyncio.timeout(20):
+        settings = MqttSettings(
+            url=f"mqtt://127.0.0.1:{broker.port}", client_id="me", protocol=protocol, **mqtt
+        )
+        accepting = asyncio.create_task(
+            broker.accept(session=session, properties=properties, five=protocol == 5)
+        )
+        bounds = LimitSettings(**(limits or {}))
+        async with connect(settings, bounds, on_refused=refused.append) as connection:
+            await accepting
+            ends = _Ends(broker, connection)
+            ends.refused = refused
+            yield ends
+
+
+def _reply_id(body: bytes) -> int:
+    at = 2 + int.from_bytes(body[:2], "big")
+    return int.from_bytes(body[at : at + 2], "big")
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+async def test_a_reply_comes_before_the_acknowledgement_in_the_order_of_arrival(
+    protocol: Literal[5, 4],
+) -> None:
+    async with _connected(protocol=protocol) as ends:
+        five = protocol == 5
+        ends.broker.send(*(request(b"%d" % n, packet_id=n, five=five) for n in (7, 3, 5)))
+        assert await ends.settle(3) == [b"7", b"3", b"5"]
+        kinds = [await ends.broker.packet() for _ in range(6)]
+        assert [first for first, _ in kinds] == [PUBLISH | 2, PUBACK] * 3
+        assert [body for first, body in kinds if first == PUBACK] == [b"\0\7", b"\0\3", b"\0\5"]
+        topic = (TOPIC + "_reply").encode()
+        assert all(body[2:].startswith(topic) for first, body in kinds if first != PUBACK)
+
+
+async def test_nothing_is_acknowledged_before_it_is_settled() -> None:
+    async with _connected() as ends:
+        ends.broker.send(request(b"{}", packet_id=1))
+        await ends.connection.receive()
+        await ends.connection.subscribe()  # a round trip
+        assert ends.broker.packets_now() == []
+
+
+async def test_replies_wait_for_the_window_that_the_broker_grants() -> None:
+    async with _connected(properties=_RECEIVE_MAXIMUM + b"\0\2") as ends:
+        ends.broker.send(*(request(b"{}", packet_id=n) for n in range(1, 6)))
+        settling = asyncio.create_task(ends.settle(5))
+        first = [await ends.broker.packet() for _ in range(4)]
+        assert [kind for kind, _ in first] == [PUBLISH | 2, PUBACK] * 2
+        await ends.connection.subscribe()  # a round trip, in which nothing else comes
+        assert ends.broker.packets_now() == []
+        ends.broker.send(puback(FIRST_REPLY_ID))
+        third, acknowledgement = await ends.broker.packet(), await ends.broker.packet()
+        assert (_reply_id(third[1]), acknowledgement) == (FIRST_REPLY_ID + 2, (PUBACK, b"\0\3"))
+        ends.broker.send(*(puback(FIRST_REPLY_ID + n) for n in range(1, 5)))
+        await settling
+        assert len([await ends.broker.packet() for _ in range(4)]) == 4
+
+
+async def test_a_reply_that_the_broker_refuses_is_reported_and_settled() -> None:
+    async with _connected() as ends:
+        ends.broker.send(request(b"{}", packet_id=1))
+        await ends.settle(1)
+        ends.broker.send(puback(FIRST_REPLY_ID, 0x87))
+        await ends.connection.subscribe()
+        assert ends.refused == ["Not authorized"]
+
+
+async def test_a_reply_that_the_broker_cannot_take_is_reported_and_not_sent() -> None:
+    async with _connected(properties=_PACKET_LIMIT + (60).to_bytes(4, "big")) as ends:
+        ends.broker.send(request(b"{}", packet_id=1))
+        await ends.settle(1)
+        assert await ends.broker.packet() == (PUBACK, b"\0\1")
+        assert len(ends.refused) == 1
+
+
+@pytest.mark.parametrize("limits", [{"in_flight_requests": 10}, {"in_flight_bytes": 400_000}])
+async def test_reading_stops_while_too_much_is_in_flight_and_nothing_is_dropped(
+    limits: dict[str, int],
+) -> None:
+    async with _connected(limits=limits) as ends:
+        count, payload = 300, b"x" * 50_000
+        ends.broker.send(*(request(payload + b"%d" % n) for n in range(count)))
+        taken = await ends.connection.receive()
+        with pytest.raises(TimeoutError):  # 15 MB: more than the kernel's buffers hold
+            await asyncio.wait_for(ends.broker.writer.drain(), 0.5)
+        while True:
+            try:
+                taken += await asyncio.wait_for(ends.connection.receive(), 0.2)
+            except TimeoutError:
+                break
+        assert 5 < len(taken) < 30
+        await ends.connection.settle(taken, [None] * len(taken))
+        rest = await ends.settle(count - len(taken))
+        assert [one.payload for one in taken] + rest == [payload + b"%d" % n for n in range(count)]
+
+
+async def test_a_window_that_is_full_does_not_wait_for_a_stopped_reader() -> None:
+    properties = _RECEIVE_MAXIMUM + b"\0\1"
+    async with _connected(properties=properties, limits={"in_flight_requests": 4}) as ends:
+        ends.broker.send(*(request(b"%d" % n, packet_id=n) for n in range(1, 7)))
+        settling = asyncio.create_task(ends.settle(6))
+        for n in range(6):
+            kind, body = await ends.broker.packet()
+            assert (kind, _reply_id(body)) == (PUBLISH | 2, FIRST_REPLY_ID + n)
+            assert (await ends.broker.packet())[0] == PUBACK
+            ends.broker.send(puback(FIRST_REPLY_ID + n))
+        await settling
+
+
+async def test_a_broker_that_pours_out_all_it_has_before_it_acknowledges_is_answered() -> None:
+    properties = _RECEIVE_MAXIMUM + b"\0\1"
+    async with _connected(properties=properties, limits={"in_flight_bytes": 1_000_000}) as ends:
+        count, payload = 400, b"x" * 50_000  # 20 MB: more than the kernel's buffers hold
+        ends.broker.send(*(request(payload, packet_id=n) for n in range(1, count + 1)))
+        settled = 0
+        while settled < count - 60:  # 40 are what twice the limit holds
+            burst = await ends.connection.receive()
+            await ends.connection.settle(burst, [_REPLY] * len(burst))
+            settled += len(burst)
+            assert ends.connection._in_flight_bytes < 2_000_000 + 200_000
+        answered = ends.broker.packets_now()
+        assert len(answered) > 20
+        assert [first for first, _ in answered[:4]] == [PUBLISH | 2, PUBACK] * 2
+
+
+async def test_a_connection_that_does_not_read_still_pings_and_does_not_miss_the_answers() -> None:
+    async with _connected(keepalive=1, limits={"in_flight_requests": 1}) as ends:
+        ends.broker.send(request(b"1", packet_id=1), request(b"2", packet_id=2))
+        burst = await ends.connection.receive()
+        await until(lambda: ends.broker.pings >= 3)
+        await ends.connection.settle(burst, [None] * len(burst))
+        ends.broker.send(request(b"3", packet_id=3))
+        assert await ends.settle(1) == [b"3"]
+
+
+async def test_a_broker_that_answers_no_ping_is_left() -> None:
+    async with _connected(keepalive=1) as ends:
+        ends.broker.answers_pings = False
+        with pytest.raises(ConnectionLost, match="does not answer pings"):
+            await ends.connection.receive()
+
+
+async def test_requests_prove_the_broker_alive_while_a_ping_is_unanswered() -> None:
+    async with _connected(keepalive=1) as ends:
+        ends.broker.answers_pings = False
+        while ends.broker.pings < 3:
+            ends.broker.send(request(b"{}"))
+            await ends.settle(1)
+            await asyncio.sleep(0.1)
+
+
+async def test_a_client_id_that_another_took_is_told_from_a_lost_connection() -> None:
+    async with _connected() as ends:
+        ends.broker.send(frame(DISCONNECT, b"\x8e\0"))
+        with pytest.raises(SessionTakenOver, match="me"):
+            await ends.connection.receive()
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param(b"", id="closed"),
+        pytest.param(request(b"{}")[:-1], id="closed within a packet"),
+        pytest.param(b"\x30\xff\xff\xff\xff\xff", id="not MQTT"),
+        pytest.param(b"\xf0\0", id="a packet that paho does not know"),
+        pytest.param(frame(DISCONNECT, b"\x8b\0"), id="shutting down"),
+    ],
+)
+async def test_every_end_is_a_connection_lost(last: bytes) -> None:
+    async with _connected() as ends:
+        ends.broker.send(last)
+        await ends.broker.writer.drain()
+        ends.broker.writer.write_eof()
+        with pytest.raises(ConnectionLost) as lost:
+            await ends.connection.receive()
+        assert not isinstance(lost.value, SessionTakenOver)
+        with pytest.raises(ConnectionLost):
+            await ends.connection.settle([], [])
+
+
+async def test_a_draining_connection_hands_over_what_has_arrived_and_nothing_more() -> None:
+    async with _connected() as ends:
+        ends.broker.send(request(b"1", packet_id=1))
+        burst = await ends.connection.receive()
+        ends.broker.send(request(b"2", packet_id=2))
+        await ends.connection.subscribe()
+        ends.connection.drain()
+        ends.broker.send(request(b"3", packet_id=3))
+        assert [one.payload for one in await ends.connection.receive()] == [b"2"]
+        assert await ends.connection.receive() == []
+        await ends.connection.settle(burst, [_REPLY])
+    packets = ends.broker.packets_now()
+    assert [first for first, _ in packets][:3] == [PUBLISH | 2, PUBACK, DISCONNECT]
+
+
+@pytest.mark.parametrize("by_broker", [False, True])
+async def test_a_connection_that_has_ended_watches_its_descriptor_no_longer(
+    *,
+    by_broker: bool,
+) -> None:
+    async with _connected() as ends:
+        relay = ends.connection._relay
+        assert relay is not None
+        descriptor = relay.fileno()
+        if by_broker:
+            ends.broker.hang_up()
+            with pytest.raises(ConnectionLost):
+                await ends.connection.receive()
+    # The next socket may have the same number, and a stale entry would keep it from being watched.
+    loop = asyncio.get_running_loop()
+    assert (loop.remove_reader(descriptor), loop.remove_writer(descriptor)) == (False, False)
+    assert relay.fileno() == -1
+
+
+async def test_a_request_at_qos_2_from_an_older_session_is_answered() -> None:
+    async with _connected(session=True) as ends:
+        ends.broker.send(request(b"{}", packet_id=9, qos=2))
+        assert (await ends.broker.packet())[0] == 0x50  # PUBREC
+        ends.broker.send(frame(0x62, b"\0\x09"))  # PUBREL
+        assert await ends.settle(1) == [b"{}"]
+        kinds = {(await ends.broker.packet())[0], (await ends.broker.packet())[0]}
+        assert kinds == {0x70, PUBLISH}  # PUBCOMP, and the reply at QoS 0
+
+
+@pytest.mark.parametrize(("protocol", "reason"), [(5, 0x87), (5, 0x86), (4, 4), (4, 5)])
+async def test_a_broker_that_refuses_is_told_from_one_that_is_absent(
+    protocol: Literal[5, 4], reason: int
+) -> None:
+    async with ScriptedBroker() as broker, asyncio.timeout(5):
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        settings = MqttSettings(url=url, client_id="me", protocol=protocol)
+        accepting = asyncio.create_task(broker.accept(reason=reason, five=protocol == 5))
+        with pytest.raises(BrokerRefused):
+            async with connect(settings, LimitSettings(), on_refused=print):
+                pass
+        await accepting
+
+
+async def test_a_broker_that_hangs_up_instead_of_an_answer_is_not_waited_for() -> None:
+    async with ScriptedBroker() as broker, asyncio.timeout(5):
+        settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="me")
+        connecting = asyncio.create_task(_connect_only(settings))
+        await broker.take()
+        broker.hang_up()
+        with pytest.raises(ConnectionLost):
+            await connecting
+
+
+async def _connect_only(settings: MqttSettings) -> None:
+    async with connect(settings, LimitSettings(), on_refused=print):
+        pass
+
+
+async def test_connect_says_what_we_can_take() -> None:
+    limits = {"payload_bytes": 1000}
+    async with _connected(receive_maximum=77, session_expiry=99, limits=limits) as ends:
+        sent = ends.broker.connect
+        assert b"\x11" + (99).to_bytes(4, "big") in sent
+        assert _RECEIVE_MAXIMUM + (77).to_bytes(2, "big") in sent
+        assert _PACKET_LIMIT + (2000 + 65_536).to_bytes(4, "big") in sent
+        assert sent[7] & 0x02 == 0  # not a clean start
+        await ends.connection.subscribe()
+        plain = TOPIC.replace("protocol", "+").encode()
+        assert ends.broker.filters == [plain, b"/" + plain]
+
+
+async def test_replicas_share() -> None:
+    async with _connected(share_group="gate") as ends:
+        await ends.connection.subscribe()
+        assert [one.split(b"sys")[0] for one in ends.broker.filters] == [
+            b"$share/gate/",
+            b"$share/gate//",
+        ]
