@@ -44,7 +44,7 @@ class _Counters:
     """Adds up, and holds what the real ones promise."""
 
     def __init__(self) -> None:
-        self.received = self.settled = self.retained = self.abandoned = 0
+        self.received = self.settled = self.retained = self.failed = self.abandoned = 0
 
     def receive(self, payloads: Sequence[bytes]) -> None:
         self.received += len(payloads)
@@ -56,6 +56,9 @@ class _Counters:
     def ignore_retained(self, requests: int) -> None:
         self.retained += requests
 
+    def fail(self, requests: int) -> None:
+        self.failed += requests
+
     def abandon(self, requests: int) -> None:
         self.abandoned += requests
 
@@ -64,7 +67,8 @@ class _Counters:
 
     @property
     def figures(self) -> tuple[int, int, int, int]:
-        assert self.received == self.settled + self.retained + self.abandoned
+        disposed = self.settled + self.retained + self.failed + self.abandoned
+        assert self.received == disposed
         return self.received, self.settled, self.retained, self.abandoned
 
 
@@ -178,5 +182,6 @@ async def test_a_request_that_the_judge_fails_on_costs_no_other_its_answer(
         (large, b"re:" + large[:10]),
         (b"panic", None),
     ]
-    assert world.counters.figures == (4, 2, 0, 2)
+    assert world.counters.figures == (4, 2, 0, 0)
+    assert world.counters.failed == 2
     assert len(caplog.records) == 1

@@ -14,6 +14,8 @@ from paho.mqtt.properties import Properties
 
 from pointgate.mqtt.frames import (
     FIRST_REPLY_ID,
+    HEADER_BYTES,
+    NO_TOPIC,
     MalformedPacketError,
     Splitter,
     puback,
@@ -188,3 +190,17 @@ def test_time_is_linear_when_a_large_packet_comes_in_small_pieces() -> None:
     for at in range(0, len(frame), 100):
         splitter.feed(frame[at : at + 100], 0.0)
     assert len(splitter.requests[0].payload) == 4_000_000
+
+
+def test_properties_over_the_limit_are_a_request_that_is_only_acknowledged() -> None:
+    user_property = b"\x26" + _string(b"k" * 60_000) + _string(b"v" * 60_000)
+    size = len(user_property) * 10
+    properties = (
+        bytes((size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14)) + user_property * 10
+    )
+    stream = _frame(0x32, _string(b"t") + b"\0\7" + properties + b"{}") + _frame(0xD0, b"")
+    splitter = Splitter(protocol=5, frame_limit=HEADER_BYTES)
+    splitter.feed(stream, 0.0)
+    (request,) = splitter.requests
+    assert (request.topic, request.payload, request.packet_id) == (NO_TOPIC, b"", 7)
+    assert splitter.control == b"\xd0\x00"

@@ -63,7 +63,7 @@ def test_paho_uses_nothing_of_its_socket_that_a_relay_does_not_have() -> None:
 
 async def test_a_paho_that_keeps_its_socket_elsewhere_is_refused() -> None:
     settings = MqttSettings(client_id="me")
-    library = Library(settings, context=None, packet_limit=100, events=_Events())
+    library = Library(settings, context=None, events=_Events())
     client = library._client._client
     with pytest.raises(RuntimeError, match="elsewhere"), socket.socket() as sock:
         client.on_socket_open(client, None, sock)  # type: ignore[misc]

@@ -104,7 +104,8 @@ async def serve(settings: Settings, *, stop: Stop | None = None) -> int:
     with _Signals(stop) as signals:
         async with serve_http(host, settings.metrics.port, metrics=metrics, health=health) as port:
             _log.info("metrics on http://%s:%d/metrics", host, port)
-            _log.info('store.ack = "%s": %s', store.ack, store.promise)
+            level = logging.WARNING if store.ack == "verdict" else logging.INFO
+            _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
             catalog = await _load(settings.catalog.path, signals.stop)
             if catalog is not None:
                 metrics.record_catalog(catalog)

@@ -173,6 +173,7 @@ class Service(Process):
         broker: The port of the broker on 127.0.0.1, or a whole url.
         catalog: The catalog folder.
         name: The client id.
+        memory: How many bytes of address space it may have.
         extra: More lines for the `[mqtt]` section, then any more sections.
     """
 
@@ -183,6 +184,7 @@ class Service(Process):
         *extra: str,
         catalog: Path = CATALOG,
         name: str = "service",
+        memory: int | None = None,
     ) -> None:
         self.protocol = 5
         url = f"mqtt://127.0.0.1:{broker}" if isinstance(broker, int) else broker
@@ -193,7 +195,8 @@ class Service(Process):
             + "\n".join(mqtt_lines)
             + "\n"
         )
-        super().__init__(sys.executable, "-m", "pointgate", "serve", "-c", str(settings))
+        limited = ["prlimit", f"--as={memory}"] if memory else []
+        super().__init__(*limited, sys.executable, "-m", "pointgate", "serve", "-c", str(settings))
 
     def ready(self) -> Self:
         """Wait until it receives requests."""

@@ -45,8 +45,10 @@ from pointgate.mqtt.base import BrokerRefused, Request
 from pointgate.mqtt.frames import (
     DISCONNECT,
     FIRST_REPLY_ID,
+    HEADER_BYTES,
     LAST_REPLY_ID,
     MQTT_5,
+    NO_TOPIC,
     REFUSED,
     MalformedPacketError,
     Splitter,
@@ -99,9 +101,10 @@ async def connect(
 ) -> AsyncIterator[AiomqttConnection]:
     """Connect, and disconnect at the end.
 
-    The broker keeps the session between connections, `session_expiry` long. In MQTT 5 it is told to
-    send no packet over twice `limits.payload_bytes` plus 64 KiB, and drops such requests silently;
-    those between are answered 1008, in 3.1.1 all over the limit.
+    The broker keeps the session between connections, `session_expiry` long. It is not told a
+    maximum packet size: it would drop what is over that silently, and the sender would wait for its
+    answer. The end of a payload over `limits.payload_bytes` is dropped here, as it comes, and the
+    request is answered 1008.
 
     Args:
         settings: Where and as whom.
@@ -136,12 +139,9 @@ class AiomqttConnection:
         self._limits = limits
         self._on_refused = on_refused
         self._loop = asyncio.get_running_loop()
-        # Twice, so that what is somewhat too large is answered instead of dropped by the broker.
-        frame_limit = 2 * limits.payload_bytes + 65_536
+        frame_limit = limits.payload_bytes + HEADER_BYTES
         self._splitter = Splitter(protocol=settings.protocol, frame_limit=frame_limit)
-        self._library = Library(
-            settings, context=tls_context(settings), packet_limit=frame_limit, events=self
-        )
+        self._library = Library(settings, context=tls_context(settings), events=self)
         self._relay: Relay | None = None
         self._reading = False
         self._writing = False
@@ -488,7 +488,7 @@ class AiomqttConnection:
         try:
             topic = message.topic
         except UnicodeDecodeError:
-            topic = "\ufffd"
+            topic = NO_TOPIC
         request = Request(topic, bytes(message.payload), 0, message.retain, 0, time.monotonic())
         self._in_flight_requests += 1
         self._in_flight_bytes += len(request.payload)

@@ -29,6 +29,12 @@ FIRST_REPLY_ID: Final = 0x8000
 LAST_REPLY_ID: Final = 0xFFFF
 """The packet ids of our replies; the library's own, for SUBSCRIBE, count from 1 and stay below."""
 
+HEADER_BYTES: Final = 0x2_0000
+"""More than a PUBLISH without properties has before its payload: the longest topic is 64 KiB."""
+
+NO_TOPIC: Final = "\ufffd"
+"""Stands for a topic that cannot be told: no product has it."""
+
 DISCONNECT: Final = b"\xe0\x00"
 """A whole DISCONNECT: we leave on purpose, the session stays."""
 
@@ -73,9 +79,9 @@ class Splitter:
 
     Args:
         protocol: The protocol level, 4 or 5.
-        frame_limit: Of a PUBLISH longer than this only so many bytes are kept. More than
-            `limits.payload_bytes` of its payload remain, so that the judge still sees that it is
-            too large.
+        frame_limit: Of a PUBLISH longer than this only so many bytes are kept, at least
+            `HEADER_BYTES`. With that much over `limits.payload_bytes`, the judge still sees that
+            its payload is too large.
 
     Attributes:
         requests: What has arrived; the owner takes from its front.
@@ -151,7 +157,7 @@ class Splitter:
                         f"{size} bytes are too many for a packet of its kind"
                     )
                 limit = start + self._frame_limit
-                self.requests.append(self._request(data, start, body, limit, now))
+                self.requests.append(self._request(data, start, body, limit, now, cut=True))
                 self._skip = max(0, stop - end)
                 start = min(stop, end)
                 continue
@@ -178,7 +184,9 @@ class Splitter:
         reason = data[body + 2] if stop - body > _ID_BYTES else 0
         self.acknowledged.append((packet_id, reason))
 
-    def _request(self, data: bytes, start: int, body: int, stop: int, now: float) -> Request:
+    def _request(
+        self, data: bytes, start: int, body: int, stop: int, now: float, *, cut: bool = False
+    ) -> Request:
         first = data[start]
         at = body + 2 + (data[body] << 8 | data[body + 1])
         # A topic that is not UTF-8 gets U+FFFD, which no product key has: a bad topic, with no
@@ -192,7 +200,14 @@ class Splitter:
         correlation = None
         if self._properties:
             if data[at]:
-                correlation, at = _correlation(data, at, stop)
+                try:
+                    correlation, at = _correlation(data, at, stop)
+                except MalformedPacketError:
+                    if not cut:
+                        raise
+                    # Properties longer than all we keep: nothing that this protocol's senders do.
+                    # To end the connection would bring the packet back for ever.
+                    topic, at = NO_TOPIC, stop
             else:
                 at += 1
         if at > stop:

@@ -75,7 +75,6 @@ class Library:
     Args:
         settings: Where and as whom.
         context: The TLS settings, None without TLS.
-        packet_limit: The longest packet the broker shall send (MQTT 5).
         events: Who is told what happens.
     """
 
@@ -84,7 +83,6 @@ class Library:
         settings: MqttSettings,
         *,
         context: ssl.SSLContext | None,
-        packet_limit: int,
         events: Events,
     ) -> None:
         self._settings = settings
@@ -100,7 +98,7 @@ class Library:
             # Each of the two is refused with the other protocol.
             clean_start=False if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
             clean_session=None if five else False,
-            properties=_connect_properties(settings, packet_limit) if five else None,
+            properties=_connect_properties(settings) if five else None,
             keepalive=settings.keepalive,
             timeout=TIMEOUT,
             tls_context=context,
@@ -219,9 +217,8 @@ class Library:
         self._tell_disconnected(client, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
 
 
-def _connect_properties(settings: MqttSettings, packet_limit: int) -> Any:
+def _connect_properties(settings: MqttSettings) -> Any:
     properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = settings.session_expiry
     properties.ReceiveMaximum = settings.receive_maximum
-    properties.MaximumPacketSize = packet_limit
     return properties

@@ -1,0 +1,34 @@
+"""Hostile payloads over MQTT: each gets its contract answer, the service stays within bounds."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.processes import TOPIC, Broker, Sender, Service, small
+from tests.test_hostile import MEMORY_LIMIT, TOTAL_BYTES, hostile_payloads
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.timeout(120)
+def test_a_gibibyte_of_hostile_requests_is_answered_within_half_of_one(
+    broker: Broker, tmp_path: Path
+) -> None:
+    payloads = hostile_payloads(2**23 - 2**10)
+    with (
+        Service(tmp_path, broker.port, memory=MEMORY_LIMIT) as service,
+        Sender(broker.port) as sender,
+    ):
+        service.ready()
+        sent = 0
+        while sent < TOTAL_BYTES:
+            for name, (payload, code) in payloads.items():
+                reply = sender.ask(payload, TOPIC)
+                assert json.loads(reply.payload)["code"] == code, name
+                sent += len(payload)
+        assert json.loads(sender.ask(small("after")).payload)["id"] == "after"
+        assert service.end() == 0
