@@ -1,12 +1,12 @@
 //! The validator: a burst of requests in, a list of reports out.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pointgate_core as core;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyList, PySequence, PyString};
 
 use crate::catalog::Catalog;
 use crate::report::Report;
@@ -24,12 +24,16 @@ pub(crate) struct Validator {
     catalog: Mutex<Py<Catalog>>,
     limits: core::Limits,
     detail: core::Detail,
-    /// One for each call under way, kept for the next ones.
-    scratches: Mutex<Vec<core::Scratch>>,
+    /// As many as there were ever calls under way at once.
+    workspaces: Mutex<Vec<Workspace>>,
 }
 
-/// The requests of a call, borrowed from Python objects that the call holds on to.
-type Requests<'a> = Vec<(&'a str, &'a [u8])>;
+/// What a call works with; kept from one to the next, so that a small one allocates nothing but its results.
+#[derive(Default)]
+struct Workspace {
+    scratch: core::Scratch,
+    reply: Vec<u8>,
+}
 
 #[pymethods]
 impl Validator {
@@ -55,7 +59,7 @@ impl Validator {
             catalog: Mutex::new(catalog),
             limits: core::Limits { payload_bytes },
             detail,
-            scratches: Mutex::default(),
+            workspaces: Mutex::default(),
         })
     }
 
@@ -77,62 +81,82 @@ impl Validator {
     fn validate<'py>(
         &self,
         py: Python<'py>,
-        topics: Vec<Bound<'py, PyString>>,
-        payloads: Vec<Bound<'py, PyBytes>>,
+        topics: &Bound<'py, PyAny>,
+        payloads: &Bound<'py, PyAny>,
         now_ms: Option<i64>,
     ) -> PyResult<Bound<'py, PyList>> {
+        let (topics, payloads) = (as_list(topics)?, as_list(payloads)?);
         if topics.len() != payloads.len() {
             let (topics, payloads) = (topics.len(), payloads.len());
             return Err(PyValueError::new_err(format!(
                 "expected as many payloads as topics, got {payloads} payloads and {topics} topics"
             )));
         }
-        // A topic that is no text cannot be one that is served.
-        let topics = topics.iter().map(|topic| topic.to_str().unwrap_or_default());
-        let requests: Requests<'_> =
-            topics.zip(payloads.iter().map(pyo3::types::PyBytesMethods::as_bytes)).collect();
         let catalog = self.catalog(py);
-        let snapshot = catalog.get().snapshot.clone();
         let now_ms = now_ms.unwrap_or_else(now);
-
-        let bytes: usize = requests.iter().map(|(_, payload)| payload.len()).sum();
-        let (verdicts, replies) = if bytes < RELEASE_BYTES {
-            self.judge(&snapshot, &requests, now_ms)
-        } else {
-            py.detach(|| self.judge(&snapshot, &requests, now_ms))
-        };
-
-        let mut start = 0;
-        let mut reports = Vec::with_capacity(verdicts.len());
-        for (verdict, end) in verdicts {
-            let reply = replies.get(start..end).unwrap_or_default();
-            reports.push(Bound::new(py, Report::new(py, verdict, reply))?);
-            start = end;
+        let mut requests = Vec::with_capacity(topics.len());
+        let mut bytes = 0;
+        for (topic, payload) in topics.iter().zip(payloads.iter()) {
+            let (topic, payload) = (topic.cast_into::<PyString>()?, payload.cast_into::<PyBytes>()?);
+            bytes += payload.as_bytes().len();
+            requests.push((topic, payload));
         }
+        // A topic that is no text cannot be one that is served.
+        let requests = requests.iter().map(|(topic, payload)| core::Request {
+            topic: topic.to_str().unwrap_or_default(),
+            payload: payload.as_bytes(),
+            now_ms,
+        });
+
+        let mut workspace = self.workspaces().pop().unwrap_or_default();
+        let mut reports = Vec::with_capacity(topics.len());
+        if bytes < RELEASE_BYTES {
+            for request in requests {
+                let verdict = self.judge(&catalog.get().snapshot, &request, &mut workspace);
+                reports.push(Bound::new(py, Report::new(py, verdict, &workspace.reply))?);
+            }
+        } else {
+            let snapshot = catalog.get().snapshot.clone();
+            let requests: Vec<_> = requests.collect();
+            let judged: Vec<_> = py.detach(|| {
+                let judged = requests.iter().map(|request| {
+                    let verdict = self.judge(&snapshot, request, &mut workspace);
+                    (verdict, workspace.reply.clone())
+                });
+                judged.collect()
+            });
+            for (verdict, reply) in judged {
+                reports.push(Bound::new(py, Report::new(py, verdict, &reply))?);
+            }
+        }
+        self.workspaces().push(workspace);
         PyList::new(py, reports)
     }
 }
 
 impl Validator {
-    /// Judges every request; returns each verdict with the end of its reply in the bytes beside them.
+    fn workspaces(&self) -> MutexGuard<'_, Vec<Workspace>> {
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Judges one request and leaves the reply in the workspace.
     fn judge(
         &self,
-        catalog: &Arc<core::Catalog>,
-        requests: &Requests<'_>,
-        now_ms: i64,
-    ) -> (Vec<(core::Verdict, usize)>, Vec<u8>) {
-        let scratches = || self.scratches.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut scratch = scratches().pop().unwrap_or_default();
-        let mut replies = Vec::with_capacity(64 * requests.len());
-        let mut verdicts = Vec::with_capacity(requests.len());
-        for &(topic, payload) in requests {
-            let request = core::Request { topic, payload, now_ms };
-            let verdict = core::judge(catalog, &self.limits, &request, &mut scratch);
-            core::render(&verdict, payload, self.detail, &mut replies);
-            verdicts.push((verdict, replies.len()));
-        }
-        scratches().push(scratch);
-        (verdicts, replies)
+        catalog: &core::Catalog,
+        request: &core::Request<'_>,
+        workspace: &mut Workspace,
+    ) -> core::Verdict {
+        let verdict = core::judge(catalog, &self.limits, request, &mut workspace.scratch);
+        workspace.reply.clear();
+        core::render(&verdict, request.payload, self.detail, &mut workspace.reply);
+        verdict
+    }
+}
+
+fn as_list<'py>(sequence: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    match sequence.cast::<PyList>() {
+        Ok(list) => Ok(list.clone()),
+        Err(_) => sequence.cast::<PySequence>()?.to_list(),
     }
 }
 
