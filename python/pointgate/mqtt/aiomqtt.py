@@ -37,25 +37,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import aiomqtt
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 
 from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.mqtt.base import BrokerRefused, Request
 from pointgate.mqtt.frames import (
     DISCONNECT,
-    FIRST_REPLY_ID,
     HEADER_BYTES,
-    LAST_REPLY_ID,
-    MQTT_5,
     NO_TOPIC,
-    REFUSED,
     MalformedPacketError,
     Splitter,
     puback,
-    publish,
 )
 from pointgate.mqtt.library import Library
+from pointgate.mqtt.replies import Replies
 from pointgate.mqtt.tls import tls_context
 
 if TYPE_CHECKING:
@@ -63,6 +57,7 @@ if TYPE_CHECKING:
 
     from paho.mqtt.client import MQTTMessage
     from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
 
     from pointgate.config import LimitSettings, MqttSettings
     from pointgate.mqtt.relay import Relay
@@ -76,12 +71,6 @@ FILTERS: Final = (
 BURST_REQUESTS: Final = 512
 BURST_BYTES: Final = 200_000
 """How much one burst brings at most, so that the event loop is never held for long."""
-
-_WINDOW: Final = 1000
-"""Replies at QoS 1 that may be unacknowledged, if the broker allows as many."""
-
-_WINDOW_3: Final = 20
-"""The same in MQTT 3.1.1, where a broker cannot say what it allows: the usual default."""
 
 _WRITE_BYTES: Final = 262_144
 """How much may wait for the socket before `settle` waits."""
@@ -137,7 +126,9 @@ class AiomqttConnection:
         self.session_present = False
         self._settings = settings
         self._limits = limits
-        self._on_refused = on_refused
+        self._replies = Replies(
+            protocol=settings.protocol, qos=settings.reply_qos, on_refused=on_refused
+        )
         self._loop = asyncio.get_running_loop()
         frame_limit = limits.payload_bytes + HEADER_BYTES
         self._splitter = Splitter(protocol=settings.protocol, frame_limit=frame_limit)
@@ -150,13 +141,6 @@ class AiomqttConnection:
         self._change: asyncio.Future[None] | None = None  # what `_wait` waits for
         self._in_flight_requests = 0
         self._in_flight_bytes = 0
-        # What the broker allows, known from CONNACK on.
-        self._window = _WINDOW_3
-        self._best_qos = 1
-        self._packet_limit: int | None = None
-        # Replies that the broker has not acknowledged.
-        self._unacknowledged: set[int] = set()
-        self._next_id = FIRST_REPLY_ID
         self._waits_for_broker = False
 
     # The life of a connection, for `connect` and `link.py`.
@@ -243,15 +227,15 @@ class AiomqttConnection:
     async def settle(  # noqa: D102 - see base.Connection
         self, requests: Sequence[Request], replies: Sequence[bytes | None]
     ) -> None:
-        relay, configured = self._relay, self._settings.reply_qos
+        relay, outgoing = self._relay, self._replies
         if self._lost or relay is None:
             raise self._lost or ConnectionLost("not connected")
         for request, payload in zip(requests, replies, strict=True):
             if payload is not None:
-                qos = min(request.qos if configured is None else configured, self._best_qos)
-                if qos and len(self._unacknowledged) >= self._window:
+                if outgoing.window_is_full and outgoing.qos(request):
                     await self._room()
-                self._reply(relay, request, payload, qos)
+                if frame := outgoing.frame(request, payload):
+                    relay.write(frame)
             if request.packet_id:
                 relay.write(puback(request.packet_id))
         self._in_flight_requests -= len(requests)
@@ -261,40 +245,15 @@ class AiomqttConnection:
         while relay.waiting_bytes > _WRITE_BYTES:
             await self._wait()
 
-    def _reply(self, relay: Relay, request: Request, payload: bytes, qos: int) -> None:
-        packet_id = self._free_id() if qos else 0
-        frame = publish(
-            request.topic + "_reply",
-            payload,
-            packet_id=packet_id,
-            correlation=request.correlation,
-            protocol=self._settings.protocol,
-        )
-        if self._packet_limit is not None and len(frame) > self._packet_limit:
-            # The broker would end the connection, and the request would come again, for ever.
-            self._on_refused(f"it has {len(frame)} bytes, the broker takes {self._packet_limit}")
-            return
-        relay.write(frame)
-        if packet_id:
-            self._unacknowledged.add(packet_id)
-
-    def _free_id(self) -> int:
-        """The next packet id that no unacknowledged reply has; `_room` keeps one free."""
-        while True:
-            packet_id = self._next_id
-            self._next_id = FIRST_REPLY_ID if packet_id == LAST_REPLY_ID else packet_id + 1
-            if packet_id not in self._unacknowledged:
-                return packet_id
-
     async def _room(self) -> None:
         """Wait until the broker has acknowledged a reply, or can no longer be heard."""
-        if len(self._unacknowledged) > LAST_REPLY_ID - FIRST_REPLY_ID:
+        if self._replies.ids_are_used_up:
             raise ConnectionLost("the broker does not acknowledge replies")
         self._waits_for_broker = True
         self._flush()
         self._adjust_reading()
         try:
-            while len(self._unacknowledged) >= self._window and not self._is_beyond(2.0):
+            while self._replies.window_is_full and not self._is_beyond(2.0):
                 await self._wait()
         finally:
             self._waits_for_broker = False
@@ -396,9 +355,7 @@ class AiomqttConnection:
             self._in_flight_requests += len(new)
             self._in_flight_bytes += sum(len(request.payload) for request in new)
         for packet_id, reason in splitter.acknowledged:
-            self._unacknowledged.discard(packet_id)
-            if reason >= REFUSED:
-                self._on_refused(str(ReasonCode(PacketTypes.PUBACK, identifier=reason)))
+            self._replies.acknowledge(packet_id, reason)
         splitter.acknowledged.clear()
         relay.control += splitter.control
         splitter.control.clear()
@@ -468,11 +425,7 @@ class AiomqttConnection:
         self, *, session_present: bool, properties: Properties | None
     ) -> None:
         self.session_present = session_present
-        if self._settings.protocol == MQTT_5:
-            # What CONNACK leaves out is at its default (MQTT 5, 3.2.2.3).
-            self._window = min(_WINDOW, getattr(properties, "ReceiveMaximum", _WINDOW))
-            self._best_qos = min(1, getattr(properties, "MaximumQoS", 1))
-            self._packet_limit = getattr(properties, "MaximumPacketSize", None)
+        self._replies.allow(properties)
 
     def closing(self) -> None:  # noqa: D102 - see library.Events
         # The loop does not notice that a descriptor was closed, and would not watch the next socket
