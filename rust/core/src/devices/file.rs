@@ -91,12 +91,14 @@ fn json_key(line: &str) -> Result<String, String> {
 
 fn read_csv(data: &[u8], collector: &mut Collector) {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(data);
-    let column = match reader.byte_headers() {
-        Ok(headers) => headers.iter().position(|header| header == COLUMN.as_bytes()),
-        Err(_) => None,
+    let is_key = |header: &[u8]| header == COLUMN.as_bytes();
+    let columns: Vec<_> = match reader.byte_headers() {
+        Ok(headers) => headers.iter().enumerate().filter(|(_, header)| is_key(header)).collect(),
+        Err(_) => Vec::new(),
     };
-    let Some(column) = column else {
-        collector.add(1, Err(format!("expected a column {COLUMN}, got none")));
+    let &[(column, _)] = &columns[..] else {
+        let got = if columns.is_empty() { "none (columns are separated by commas)" } else { "several" };
+        collector.add(1, Err(format!("expected a column {COLUMN}, got {got}")));
         return;
     };
     let mut record = csv::ByteRecord::new();
@@ -107,6 +109,14 @@ fn read_csv(data: &[u8], collector: &mut Collector) {
                 let line = record.position().map_or(0, csv::Position::line);
                 let field = record.get(column).unwrap_or_default();
                 if record.iter().all(<[u8]>::is_empty) {
+                    continue;
+                }
+                if record.iter().any(|field| field.contains(&b'\n')) {
+                    // More likely a quote that was never closed, which would swallow devices.
+                    collector.add(
+                        line,
+                        Err("expected every field on one line, got a line break in quotes".into()),
+                    );
                     continue;
                 }
                 collector.add(line, utf8(field));
@@ -154,6 +164,15 @@ mod tests {
     #[test]
     fn mistakes_name_their_line() {
         assert_eq!(
+            problem(b"deviceKey,b,deviceKey\n", DeviceFormat::Csv),
+            "line 1: expected a column deviceKey, got several"
+        );
+        let unclosed = b"deviceKey,name\nd1,\"oops\nd2,x\nd3,y\n";
+        assert_eq!(
+            problem(unclosed, DeviceFormat::Csv),
+            "line 2: expected every field on one line, got a line break in quotes"
+        );
+        assert_eq!(
             problem(b"a\nb\tc\n", DeviceFormat::Lines),
             "line 2: expected a deviceKey without control characters, got \"b\\tc\""
         );
@@ -165,7 +184,10 @@ mod tests {
             problem(b"a\xff", DeviceFormat::Lines),
             "line 1: expected UTF-8, got an invalid byte in column 2"
         );
-        assert_eq!(problem(b"key\na\n", DeviceFormat::Csv), "line 1: expected a column deviceKey, got none");
+        assert_eq!(
+            problem(b"key\na\n", DeviceFormat::Csv),
+            "line 1: expected a column deviceKey, got none (columns are separated by commas)"
+        );
         assert_eq!(
             problem(b"deviceKey,b\na\n,c\n", DeviceFormat::Csv),
             "line 3: expected a deviceKey of 1 to 128 bytes, got 0 bytes"

@@ -22,6 +22,9 @@ impl DeviceTable {
     /// # Errors
     /// Every line that cannot be understood, up to a hundred, with its number.
     pub fn parse(data: &[u8], format: DeviceFormat) -> Result<Self, Vec<Problem>> {
+        if u32::try_from(data.len()).is_err() {
+            return Err(vec![Problem::new("", "expected a file of less than 4 GiB")]);
+        }
         file::read(data, format)
     }
 

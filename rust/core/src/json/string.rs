@@ -142,7 +142,12 @@ impl<'a> Text<'a> {
 
     /// Whether the text is `name`, escapes decoded.
     pub fn is(self, name: &str) -> bool {
-        if self.escaped { self.decode() == name } else { self.raw == name }
+        // An escape is at most six bytes a byte of text: what is longer need not be decoded.
+        if self.escaped {
+            self.raw.len() <= 6 * name.len() && self.decode() == name
+        } else {
+            self.raw == name
+        }
     }
 
     /// Whether the text holds U+0000, which no store keeps faithfully (contract 5.6).

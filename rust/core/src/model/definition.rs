@@ -5,8 +5,8 @@ use crate::display::quoted;
 use crate::json::tree::Tree;
 use crate::json::{Integer, Number};
 use crate::rule::{
-    ArrayRule, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DoubleRule, FloatRule, IntEnum, IntRule, Member,
-    Rule, StructRule, TextEnum, TextRule,
+    ArrayRule, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DoubleRule, FloatRule, IntEnum, IntRule, Rule,
+    StructRule, TextEnum, TextRule,
 };
 
 use super::MAX_IDENTIFIER;
@@ -74,20 +74,21 @@ pub(super) fn compile(data_type: DataType, point: &Node<'_>) -> Result<Rule, Pro
         return compile_defined(data_type, point, None);
     };
     // The model service also writes the definition as JSON text in a string.
-    match node.tree {
-        Tree::Text(text) if text.is_empty() => compile_defined(data_type, point, None),
+    let text_tree;
+    let definition = match node.tree {
+        Tree::Text(text) if text.is_empty() => None,
         Tree::Text(text) => {
-            let tree = Tree::parse(text.as_bytes())
+            text_tree = Tree::parse(text.as_bytes())
                 .map_err(|syntax| node.problem(format!("expected JSON text: {syntax}")))?;
-            match &tree {
-                Tree::Null => compile_defined(data_type, point, None),
-                tree => {
-                    compile_defined(data_type, point, Some(&Node { tree, pointer: node.pointer.clone() }))
-                }
-            }
+            Some(Node { tree: &text_tree, pointer: node.pointer })
+                .filter(|node| !matches!(node.tree, Tree::Null))
         }
-        _ => compile_defined(data_type, point, Some(&node)),
+        _ => Some(node),
+    };
+    if let Some(definition) = &definition {
+        definition.members()?;
     }
+    compile_defined(data_type, point, definition.as_ref())
 }
 
 fn compile_defined(
@@ -95,6 +96,9 @@ fn compile_defined(
     point: &Node<'_>,
     definition: Option<&Node<'_>>,
 ) -> Result<Rule, Problem> {
+    for bound in ["minimum", "maximum"] {
+        point.optional(bound)?.map(|node| node.number()).transpose()?;
+    }
     match data_type {
         DataType::Bool => Ok(Rule::Bool),
         DataType::Date => Ok(Rule::Date),
@@ -210,13 +214,10 @@ fn compile_array(point: &Node<'_>, definition: Option<&Node<'_>>) -> Result<Rule
 
 fn compile_struct(point: &Node<'_>, definition: Option<&Node<'_>>) -> Result<Rule, Problem> {
     let items = need(point, definition, "items")?.required("items")?;
-    let mut members: Vec<Member> = Vec::new();
+    let mut rule = StructRule::default();
     for item in items.elements()? {
         let identifier = item.required("identifier")?;
         let name = read_identifier(&identifier)?;
-        if members.iter().any(|member| &*member.identifier == name) {
-            return Err(identifier.problem("expected the name once, got it again"));
-        }
         let type_node = item.required("dataType")?;
         let data_type = read_data_type(&type_node)?;
         if data_type == DataType::Struct {
@@ -225,13 +226,11 @@ fn compile_struct(point: &Node<'_>, definition: Option<&Node<'_>>) -> Result<Rul
         if item.flag("hasQuality")? {
             return Err(item.required("hasQuality")?.problem("expected no quality inside a struct"));
         }
-        members.push(Member {
-            identifier: name.into(),
-            required: item.flag("required")?,
-            rule: compile(data_type, &item)?,
-        });
+        if !rule.add(name, item.flag("required")?, compile(data_type, &item)?) {
+            return Err(identifier.problem("expected the name once, got it again"));
+        }
     }
-    Ok(Rule::Struct(StructRule { members: members.into() }))
+    Ok(Rule::Struct(rule))
 }
 
 fn read_identifier<'t>(node: &Node<'t>) -> Result<&'t str, Problem> {
@@ -241,6 +240,10 @@ fn read_identifier<'t>(node: &Node<'t>) -> Result<&'t str, Problem> {
 }
 
 pub(super) fn check_identifier(identifier: &str) -> Result<(), String> {
+    if identifier.contains('\0') {
+        // No store keeps it faithfully, as for values (contract 5.6).
+        return Err("expected an identifier without U+0000".to_owned());
+    }
     if (1..=MAX_IDENTIFIER).contains(&identifier.len()) {
         return Ok(());
     }

@@ -26,6 +26,8 @@ const MAX_IDENTIFIER: usize = 128;
 pub struct ThingModel {
     identifiers: Names,
     points: Vec<Point>,
+    /// Of each identifier, for [`suggest`].
+    signatures: Vec<u64>,
     /// `allowAdditionalMeasurepoint` of the console's export.
     additional_points: bool,
 }
@@ -73,7 +75,7 @@ impl ThingModel {
 
     /// The identifier that `identifier`, which the model lacks, was probably meant to be.
     pub(crate) fn suggest(&self, identifier: &str) -> Option<&str> {
-        suggest::nearest(identifier, self.identifiers())
+        suggest::nearest(identifier, self.identifiers().zip(self.signatures.iter().copied()))
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use crate::names::Names;
 
 use super::definition::{self, DataType};
 use super::node::Node;
-use super::{MAX_POINTS, Point, ThingModel};
+use super::{MAX_POINTS, Point, ThingModel, suggest};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -28,12 +28,18 @@ pub(super) fn compile(tree: &Tree<'_>) -> Result<ThingModel, Vec<Problem>> {
         let reason = format!("expected at most {MAX_POINTS} points, got {}", members.len());
         return Err(vec![points.problem(reason)]);
     }
-    let mut model = ThingModel { identifiers: Names::default(), points: Vec::new(), additional_points };
+    let mut model = ThingModel {
+        identifiers: Names::default(),
+        points: Vec::new(),
+        signatures: Vec::new(),
+        additional_points,
+    };
     let mut problems = Vec::new();
     for (identifier, node) in members {
         match compile_point(shape, identifier, &node) {
             Ok(point) => {
                 model.identifiers.insert(identifier);
+                model.signatures.push(suggest::signature(identifier));
                 model.points.push(point);
             }
             Err(problem) => problems.push(problem),

@@ -17,7 +17,7 @@ mod timestamp;
 pub(crate) use array::{ArrayRule, DEFAULT_MAX_SIZE};
 pub(crate) use enumeration::{IntEnum, TextEnum};
 pub(crate) use number::{Bounds, DoubleRule, FloatRule, IntRule};
-pub(crate) use structure::{Member, StructRule};
+pub(crate) use structure::StructRule;
 pub(crate) use text::{DEFAULT_MAX_LENGTH, TextRule};
 pub(crate) use timestamp::{MAX_TIME, milliseconds};
 

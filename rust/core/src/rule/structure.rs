@@ -2,60 +2,78 @@
 
 use crate::display::quoted;
 use crate::json::Cursor;
+use crate::names::Names;
 use crate::verdict::{Fault, Reason, Stop};
 
 use super::{Context, Rule, type_fault};
 
 /// One member of a struct.
 #[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) identifier: Box<str>,
-    pub(crate) required: bool,
-    pub(crate) rule: Rule,
+struct Member {
+    required: bool,
+    rule: Rule,
 }
 
 /// An object with these members and no others.
-#[derive(Clone, Debug)]
+///
+/// Time does not depend on how many members the model has: names are looked up, and required members are counted.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct StructRule {
+    names: Names,
     /// In the model's order, in which missing ones are reported.
-    pub(crate) members: Box<[Member]>,
+    members: Vec<Member>,
+    required: usize,
 }
 
 impl StructRule {
+    /// Adds a member; false when there is one of that name.
+    pub(crate) fn add(&mut self, identifier: &str, required: bool, rule: Rule) -> bool {
+        let is_new = self.names.insert(identifier);
+        if is_new {
+            self.members.push(Member { required, rule });
+            self.required += usize::from(required);
+        }
+        is_new
+    }
+
     pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
         if cursor.peek() != b'{' {
             return Err(type_fault(cursor, "STRUCT"));
         }
         cursor.open()?;
         context.members.begin(self.members.len());
-        let mut first = true;
+        let (mut first, mut required) = (true, 0);
         while cursor.next_member(&mut first)? {
-            self.check_member(cursor, context)?;
+            required += usize::from(self.check_member(cursor, context)?);
         }
-        for (index, member) in self.members.iter().enumerate() {
-            if member.required && context.members.mark(index) {
-                return Err(missing_member(cursor, &member.identifier));
-            }
-        }
-        Ok(())
+        if required == self.required { Ok(()) } else { Err(self.missing(cursor, context)) }
     }
 
-    fn check_member(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    /// Judges one member; returns whether it is a required one.
+    fn check_member(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<bool, Stop> {
         let start = cursor.offset();
         let name = cursor.string()?;
         cursor.colon()?;
-        // A struct has a handful of members: looking along them is faster than hashing.
+        let name = name.decode_in(context.buffer);
         let Some((index, member)) =
-            self.members.iter().enumerate().find(|(_, member)| name.is(&member.identifier))
+            self.names.find(name).and_then(|index| Some((index, self.members.get(index)?)))
         else {
-            let members = self.members.iter().map(|member| &*member.identifier);
-            return Err(unknown_member(start, &name.decode(), members));
+            return Err(unknown_member(start, name, self.names.iter()));
         };
-        let identifier = &*member.identifier;
+        let identifier = self.names.get(index).unwrap_or_default();
         if !context.members.mark(index) {
             return Err(repeated(start, identifier));
         }
-        member.rule.check(cursor, context).map_err(|stop| stop.inside(identifier))
+        member.rule.check(cursor, context).map_err(|stop| stop.inside(identifier))?;
+        Ok(member.required)
+    }
+
+    #[cold]
+    fn missing(&self, cursor: &Cursor<'_>, context: &mut Context<'_>) -> Stop {
+        let mut members = self.members.iter().enumerate();
+        let missing = members.find(|(index, member)| member.required && context.members.mark(*index));
+        let name = missing.and_then(|(index, _)| self.names.get(index)).unwrap_or_default();
+        missing_member(cursor, name)
     }
 }
 

@@ -1,13 +1,10 @@
 //! What the tests of this crate share: the test catalog and the public data, read as a service would.
 
-#![allow(
-    dead_code,
-    clippy::print_stderr,
-    reason = "every test file uses another part; a skipped test says so"
-)]
+#![allow(dead_code, reason = "every test file uses another part")]
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +26,9 @@ pub(crate) fn public_data(folder: &str) -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    eprintln!("skipped: no public test data in {}", path.display());
+    assert!(std::env::var_os("CI").is_none(), "no public test data in {}", path.display());
+    // Past the harness, which would keep it to itself: a suite that did not run must be seen.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: no public test data in {}", path.display());
     None
 }
 
