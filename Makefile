@@ -71,7 +71,7 @@ broker:
 servers:
 	$(call need,mosquitto mosquitto_pub promtool,mosquitto mosquitto-clients prometheus)
 
-lock: ## resolve requirements.lock again
+lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --python-version 3.11 --upgrade -o requirements.lock
 
