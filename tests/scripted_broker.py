@@ -33,13 +33,21 @@ def frame(first: int, body: bytes) -> bytes:
 
 
 def request(
-    payload: bytes, *, packet_id: int = 0, qos: int | None = None, five: bool = True
+    payload: bytes,
+    *,
+    packet_id: int = 0,
+    qos: int | None = None,
+    five: bool = True,
+    correlation: bytes = b"",
 ) -> bytes:
     """A PUBLISH of a request; at QoS 1 if it has a packet id."""
     qos = (1 if packet_id else 0) if qos is None else qos
     body = len(TOPIC).to_bytes(2, "big") + TOPIC.encode()
     body += packet_id.to_bytes(2, "big") if qos else b""
-    body += b"\0" if five else b""
+    if correlation:
+        correlation = b"\x09" + len(correlation).to_bytes(2, "big") + correlation
+    if five:
+        body += frame(0, correlation)[1:]  # their length, written as that of a packet is
     return frame(PUBLISH | qos << 1, body + payload)
 
 

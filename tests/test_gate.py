@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,10 +32,14 @@ class _Panic(BaseException):
 class _Validator:
     def __init__(self) -> None:
         self.threads: list[str] = []
+        self.calls: list[int] = []
+        self.seconds = 0.0
 
     def validate(self, topics: Sequence[str], payloads: Sequence[bytes]) -> list[Any]:
         assert len(topics) == len(payloads)
         self.threads.append(threading.current_thread().name)
+        self.calls.append(len(payloads))
+        time.sleep(self.seconds)
         if b"panic" in payloads:
             raise _Panic
         return [_Report(payload) for payload in payloads]
@@ -78,17 +83,21 @@ class _Connection:
     def __init__(self, *bursts: list[Request], journal: list[str]) -> None:
         self._bursts = [*bursts, []]
         self._journal = journal
-        self.settled: list[tuple[bytes, bytes | None]] = []
-        self.fails = False
+        self.answers: list[tuple[bytes, bytes | None]] = []
+        self.settled = 7  # of bursts before
+        self.ends: tuple[int, BaseException] | None = None
 
     async def receive(self) -> list[Request]:
         return self._bursts.pop(0)
 
     async def settle(self, requests: Sequence[Request], replies: Sequence[bytes | None]) -> None:
-        if self.fails:
-            raise ConnectionLost("cut")
+        if self.ends:
+            settled, error = self.ends
+            self.settled += settled
+            raise error
         self._journal.append("settle")
-        self.settled += zip((one.payload for one in requests), replies, strict=True)
+        self.answers += zip((one.payload for one in requests), replies, strict=True)
+        self.settled += len(requests)
 
 
 class _Store:
@@ -131,7 +140,7 @@ async def test_a_burst_is_kept_before_it_is_answered() -> None:
     world = _World([_request(b"a"), _request(b"b")], [_request(b"c")])
     await world.run()
     assert world.journal == ["keep 2", "settle", "keep 1", "settle"]
-    assert world.connection.settled == [(b"a", b"re:a"), (b"b", b"re:b"), (b"c", b"re:c")]
+    assert world.connection.answers == [(b"a", b"re:a"), (b"b", b"re:b"), (b"c", b"re:c")]
     assert world.counters.figures == (3, 3, 0, 0)
 
 
@@ -140,7 +149,7 @@ async def test_stored_retained_requests_are_acknowledged_in_their_place_and_not_
         [_request(b"old", retained=True), _request(b"a"), _request(b"old", retained=True)]
     )
     await world.run()
-    assert world.connection.settled == [(b"old", None), (b"a", b"re:a"), (b"old", None)]
+    assert world.connection.answers == [(b"old", None), (b"a", b"re:a"), (b"old", None)]
     assert world.counters.figures == (3, 1, 2, 0)
 
 
@@ -152,12 +161,60 @@ async def test_a_large_burst_is_judged_off_the_loop_and_a_small_one_on_it() -> N
     assert off_loop.startswith("judge")
 
 
+async def _turns(seen: list[None]) -> None:
+    """Note every turn of the loop."""
+    while True:
+        seen.append(None)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(0.0, 0), (0.01, 3)])
+async def test_a_burst_that_is_slow_to_judge_does_not_hold_the_loop(
+    seconds: float, turns: int
+) -> None:
+    requests = [_request(b"%d" % number) for number in range(200)]
+    world = _World(requests)
+    world.validator.seconds = seconds
+    seen: list[None] = []
+    watching = asyncio.create_task(_turns(seen))
+    await world.run()
+    watching.cancel()
+    assert len(seen) == turns
+    assert world.validator.calls == [64, 64, 64, 8]
+    assert world.journal == ["keep 200", "settle"]
+    assert world.connection.answers == [(one.payload, b"re:" + one.payload) for one in requests]
+
+
+async def test_an_ordinary_burst_is_one_call() -> None:
+    world = _World([_request(b"a")] * 64)
+    await world.run()
+    assert world.validator.calls == [64]
+
+
 async def test_what_was_not_settled_is_counted_as_abandoned() -> None:
     world = _World([_request(b"a"), _request(b"old", retained=True)])
-    world.connection.fails = True
+    world.connection.ends = 0, ConnectionLost("cut")
     with pytest.raises(ConnectionLost):
         await world.run()
     assert world.counters.figures == (2, 0, 0, 2)
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("cut"), asyncio.CancelledError()])
+async def test_what_was_settled_before_the_end_is_counted_as_settled(error: BaseException) -> None:
+    world = _World(
+        [
+            _request(b"a"),
+            _request(b"old", retained=True),
+            _request(b"panic"),
+            _request(b"b"),
+            _request(b"c"),
+        ]
+    )
+    world.connection.ends = 4, error
+    with pytest.raises(type(error)):
+        await world.run()
+    assert world.counters.figures == (5, 2, 1, 1)
+    assert world.counters.failed == 1
 
 
 async def test_a_gate_that_is_cancelled_while_the_store_waits_answers_nothing() -> None:
@@ -165,7 +222,7 @@ async def test_a_gate_that_is_cancelled_while_the_store_waits_answers_nothing() 
     world.store.full.clear()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(world.run(), 0.05)
-    assert world.connection.settled == []
+    assert world.connection.answers == []
     assert world.counters.figures == (1, 0, 0, 1)
 
 
@@ -176,7 +233,7 @@ async def test_a_request_that_the_judge_fails_on_costs_no_other_its_answer(
     large = b"b" * (size + 1)
     world = _World([_request(b"a"), _request(b"panic"), _request(large), _request(b"panic")])
     await world.run()
-    assert world.connection.settled == [
+    assert world.connection.answers == [
         (b"a", b"re:a"),
         (b"panic", None),
         (large, b"re:" + large[:10]),

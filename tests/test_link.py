@@ -7,20 +7,21 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pointgate import Validator, _core
 from pointgate.config import MqttSettings, Settings
 from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.gate import Gate
 from pointgate.link import Backoff, Link
 from pointgate.metrics import Metrics
+from pointgate.mqtt.aiomqtt import AiomqttConnection
 from pointgate.mqtt.base import BrokerRefused
 from pointgate.store.verdict import VerdictStore
 from tests.scripted_broker import DISCONNECT, ScriptedBroker, frame, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import pytest
 
 
 def test_an_absent_broker_is_tried_at_once_first_and_every_five_seconds_at_last() -> None:
@@ -59,14 +60,18 @@ def test_a_broker_that_refuses_is_not_asked_in_haste() -> None:
     assert Backoff().wait(BrokerRefused(), None) == 5.0
 
 
-@asynccontextmanager
-async def _linked(broker: ScriptedBroker) -> AsyncIterator[tuple[Link, Metrics]]:
-    mqtt = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="me")
+def _link(port: int) -> tuple[Link, Metrics]:
+    mqtt = MqttSettings(url=f"mqtt://127.0.0.1:{port}", client_id="me")
     metrics = Metrics()
     gate = Gate(
         validator=Validator(_core.Catalog({})), store=VerdictStore(), counters=metrics.counters
     )
-    link = Link(Settings(mqtt=mqtt), gate=gate, metrics=metrics)
+    return Link(Settings(mqtt=mqtt), gate=gate, metrics=metrics), metrics
+
+
+@asynccontextmanager
+async def _linked(broker: ScriptedBroker) -> AsyncIterator[tuple[Link, Metrics]]:
+    link, metrics = _link(broker.port)
     running = asyncio.create_task(link.run())
     try:
         async with asyncio.timeout(10):
@@ -115,3 +120,39 @@ async def test_a_link_that_drains_ends_and_says_goodbye() -> None:
         await _until_subscribed(link)
         link.drain()
         assert await broker.packet() == (DISCONNECT, b"")
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_link_that_is_cancelled_while_it_waits_ends_as_cancelled(
+    turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def absent(_self: Link) -> None:
+        raise ConnectionLost
+
+    monkeypatch.setattr(Link, "_hold", absent)
+    link, _ = _link(1)
+    running = asyncio.create_task(link.run())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    link.drain()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    cancelled = running.cancel()  # false when it has ended already
+    await asyncio.wait({running})
+    assert running.cancelled() == cancelled
+
+
+async def test_a_link_that_is_cancelled_while_it_loses_its_connection_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def cancelled_and_lost(_self: AiomqttConnection) -> None:
+        running.cancel()
+        raise ConnectionLost("cut")
+
+    monkeypatch.setattr(AiomqttConnection, "subscribe", cancelled_and_lost)
+    async with ScriptedBroker() as broker, asyncio.timeout(10):
+        link, _ = _link(broker.port)
+        running = asyncio.create_task(link.run())
+        await broker.accept()
+        await asyncio.wait({running}, timeout=2)
+        assert running.cancelled()

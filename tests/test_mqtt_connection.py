@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.mqtt.aiomqtt import AiomqttConnection, connect
 from pointgate.mqtt.base import BrokerRefused
 from pointgate.mqtt.frames import FIRST_REPLY_ID
+from pointgate.mqtt.replies import Replies
 from tests.scripted_broker import (
     DISCONNECT,
     PUBACK,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _RECEIVE_MAXIMUM = b"\x21"
+_MAXIMUM_QOS = b"\x24"
 _PACKET_LIMIT = b"\x27"
 _REPLY = b'{"code":200}'
 
@@ -76,6 +79,10 @@ async def _connected(
             yield ends
 
 
+def _limit(in_flight_bytes: int) -> dict[str, int]:
+    return {"in_flight_bytes": in_flight_bytes, "payload_bytes": 100_000}
+
+
 def _reply_id(body: bytes) -> int:
     at = 2 + int.from_bytes(body[:2], "big")
     return int.from_bytes(body[at : at + 2], "big")
@@ -120,13 +127,78 @@ async def test_replies_wait_for_the_window_that_the_broker_grants() -> None:
         assert len([await ends.broker.packet() for _ in range(4)]) == 4
 
 
-async def test_a_reply_that_the_broker_refuses_is_reported_and_settled() -> None:
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        pytest.param(0x87, "Not authorized", id="listed"),
+        pytest.param(0x82, "reason 0x82", id="not for a PUBACK"),
+        pytest.param(0xFE, "reason 0xfe", id="not listed"),
+    ],
+)
+async def test_a_reply_that_the_broker_refuses_is_reported_and_settled(
+    reason: int, text: str
+) -> None:
     async with _connected() as ends:
         ends.broker.send(request(b"{}", packet_id=1))
         await ends.settle(1)
-        ends.broker.send(puback(FIRST_REPLY_ID, 0x87))
-        await ends.connection.subscribe()
-        assert ends.refused == ["Not authorized"]
+        ends.broker.send(puback(FIRST_REPLY_ID, reason), request(b"next"))
+        assert await ends.settle(1) == [b"next"]
+        assert ends.refused == [text]
+
+
+async def test_a_mistake_of_our_own_ends_the_connection_instead_of_stalling_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("canary")
+
+    monkeypatch.setattr(Replies, "acknowledge", broken)
+    async with _connected() as ends:
+        ends.broker.send(puback(FIRST_REPLY_ID))
+        with pytest.raises(ConnectionLost, match="canary"):
+            await ends.connection.receive()
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info
+
+
+@pytest.mark.parametrize(
+    ("protocol", "configured", "maximum", "expected"),
+    [
+        (4, None, b"", {0: 0, 1: 1}),
+        (4, 0, b"", {0: 0, 1: 0}),
+        (4, 1, b"", {0: 1, 1: 1}),
+        (5, None, b"", {0: 0, 1: 1}),
+        (5, 0, b"", {0: 0, 1: 0}),
+        (5, 1, b"", {0: 1, 1: 1}),
+        (5, None, _MAXIMUM_QOS + b"\1", {0: 0, 1: 1}),
+        (5, None, _MAXIMUM_QOS + b"\0", {0: 0, 1: 0}),
+        (5, 1, _MAXIMUM_QOS + b"\0", {0: 0, 1: 0}),
+    ],
+)
+async def test_a_reply_has_the_qos_that_is_configured_and_the_broker_takes(
+    protocol: Literal[5, 4], configured: int | None, maximum: bytes, expected: dict[int, int]
+) -> None:
+    async with _connected(protocol=protocol, properties=maximum, reply_qos=configured) as ends:
+        five = protocol == 5
+        for asked, qos in expected.items():
+            ends.broker.send(request(b"{}", packet_id=asked, five=five))
+            await ends.settle(1)
+            assert (await ends.broker.packet())[0] == PUBLISH | qos << 1
+            if asked:
+                assert await ends.broker.packet() == (PUBACK, b"\0\1")
+
+
+async def test_an_end_in_the_middle_of_a_burst_tells_how_much_of_it_was_settled() -> None:
+    async with _connected(properties=_RECEIVE_MAXIMUM + b"\0\2") as ends:
+        ends.broker.send(*(request(b"{}", packet_id=n) for n in range(1, 6)))
+        settling = asyncio.create_task(ends.settle(5))
+        for _ in range(4):
+            await ends.broker.packet()
+        ends.broker.hang_up()
+        with pytest.raises(ConnectionLost):
+            await settling
+        assert ends.connection.settled == 2
 
 
 async def test_a_reply_that_the_broker_cannot_take_is_reported_and_not_sent() -> None:
@@ -137,13 +209,22 @@ async def test_a_reply_that_the_broker_cannot_take_is_reported_and_not_sent() ->
         assert len(ends.refused) == 1
 
 
-@pytest.mark.parametrize("limits", [{"in_flight_requests": 10}, {"in_flight_bytes": 400_000}])
+@pytest.mark.parametrize(
+    ("limits", "payload", "correlation"),
+    [
+        ({"in_flight_requests": 10}, b"x" * 50_000, b""),
+        (_limit(400_000), b"x" * 50_000, b""),
+        (_limit(400_000), b"", b"x" * 50_000),
+    ],
+)
 async def test_reading_stops_while_too_much_is_in_flight_and_nothing_is_dropped(
-    limits: dict[str, int],
+    limits: dict[str, int], payload: bytes, correlation: bytes
 ) -> None:
     async with _connected(limits=limits) as ends:
-        count, payload = 300, b"x" * 50_000
-        ends.broker.send(*(request(payload + b"%d" % n) for n in range(count)))
+        count = 300
+        ends.broker.send(
+            *(request(payload + b"%d" % n, correlation=correlation) for n in range(count))
+        )
         taken = await ends.connection.receive()
         with pytest.raises(TimeoutError):  # 15 MB: more than the kernel's buffers hold
             await asyncio.wait_for(ends.broker.writer.drain(), 0.5)
@@ -173,7 +254,7 @@ async def test_a_window_that_is_full_does_not_wait_for_a_stopped_reader() -> Non
 
 async def test_a_broker_that_pours_out_all_it_has_before_it_acknowledges_is_answered() -> None:
     properties = _RECEIVE_MAXIMUM + b"\0\1"
-    async with _connected(properties=properties, limits={"in_flight_bytes": 1_000_000}) as ends:
+    async with _connected(properties=properties, limits=_limit(1_000_000)) as ends:
         count, payload = 400, b"x" * 50_000  # 20 MB: more than the kernel's buffers hold
         ends.broker.send(*(request(payload, packet_id=n) for n in range(1, count + 1)))
         settled = 0
@@ -181,7 +262,7 @@ async def test_a_broker_that_pours_out_all_it_has_before_it_acknowledges_is_answ
             burst = await ends.connection.receive()
             await ends.connection.settle(burst, [_REPLY] * len(burst))
             settled += len(burst)
-            assert ends.connection._in_flight_bytes < 2_000_000 + 200_000
+            assert ends.connection._intake._bytes < 2_000_000 + 200_000
         answered = ends.broker.packets_now()
         assert len(answered) > 20
         assert [first for first, _ in answered[:4]] == [PUBLISH | 2, PUBACK] * 2
@@ -221,21 +302,22 @@ async def test_a_client_id_that_another_took_is_told_from_a_lost_connection() ->
 
 
 @pytest.mark.parametrize(
-    "last",
+    ("last", "why"),
     [
-        pytest.param(b"", id="closed"),
-        pytest.param(request(b"{}")[:-1], id="closed within a packet"),
-        pytest.param(b"\x30\xff\xff\xff\xff\xff", id="not MQTT"),
-        pytest.param(b"\xf0\0", id="a packet that paho does not know"),
-        pytest.param(frame(DISCONNECT, b"\x8b\0"), id="shutting down"),
+        pytest.param(b"", "the broker closed", id="closed"),
+        pytest.param(request(b"{}")[:-1], "the broker closed", id="closed within a packet"),
+        pytest.param(b"\x30\xff\xff\xff\xff\xff", "we closed .*: a length", id="not MQTT"),
+        pytest.param(b"\xf0\0", "we closed .*: it sent", id="a packet that paho does not know"),
+        pytest.param(frame(DISCONNECT, b"\xfe\0"), "we closed .*: it sent", id="unknown reason"),
+        pytest.param(frame(DISCONNECT, b"\x8b\0"), "broker ended .*down", id="shutting down"),
     ],
 )
-async def test_every_end_is_a_connection_lost(last: bytes) -> None:
+async def test_every_end_is_a_connection_lost_and_says_who_ended_it(last: bytes, why: str) -> None:
     async with _connected() as ends:
         ends.broker.send(last)
         await ends.broker.writer.drain()
         ends.broker.writer.write_eof()
-        with pytest.raises(ConnectionLost) as lost:
+        with pytest.raises(ConnectionLost, match=why) as lost:
             await ends.connection.receive()
         assert not isinstance(lost.value, SessionTakenOver)
         with pytest.raises(ConnectionLost):
@@ -298,6 +380,49 @@ async def test_a_broker_that_refuses_is_told_from_one_that_is_absent(
             async with connect(settings, LimitSettings(), on_refused=print):
                 pass
         await accepting
+
+
+async def test_a_broker_that_cannot_take_us_now_is_asked_again_soon() -> None:
+    async with ScriptedBroker() as broker, asyncio.timeout(5):
+        settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="me")
+        connecting = asyncio.create_task(_connect_only(settings))
+        await broker.accept(reason=0x88)
+        with pytest.raises(ConnectionLost, match="Server unavailable") as lost:
+            await connecting
+        assert not isinstance(lost.value, BrokerRefused)
+
+
+async def test_a_cancellation_that_meets_the_brokers_answer_to_connect_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accepted = AiomqttConnection.accepted
+
+    def cancel_first(self: AiomqttConnection, **answer: Any) -> None:
+        connecting.cancel()
+        accepted(self, **answer)
+
+    monkeypatch.setattr(AiomqttConnection, "accepted", cancel_first)
+    async with ScriptedBroker() as broker, asyncio.timeout(5):
+        settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="me")
+        connecting = asyncio.create_task(_connect_only(settings))
+        await broker.accept()
+        await asyncio.wait({connecting})
+        assert connecting.cancelled()
+
+
+async def test_a_cancellation_that_meets_the_brokers_answer_to_subscribe_is_not_lost() -> None:
+    async with _connected() as ends:
+        paho = ends.connection._library._paho
+        answered: Any = paho.on_subscribe
+
+        def cancel_first(*answer: Any) -> None:
+            subscribing.cancel()
+            answered(*answer)
+
+        paho.on_subscribe = cancel_first
+        subscribing = asyncio.create_task(ends.connection.subscribe())
+        await asyncio.wait({subscribing})
+        assert subscribing.cancelled()
 
 
 async def test_a_broker_that_hangs_up_instead_of_an_answer_is_not_waited_for() -> None:

@@ -23,7 +23,7 @@ import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pointgate.errors import ConfigError, ConnectionLost, SessionTakenOver
 from pointgate.mqtt.aiomqtt import connect
@@ -135,6 +135,7 @@ class Link:
 
     async def run(self) -> None:
         """Hold a connection until `drain` was called and everything is answered."""
+        running = cast("asyncio.Task[Any]", asyncio.current_task())
         while not self._draining.is_set():
             self._since = None
             try:
@@ -147,8 +148,12 @@ class Link:
                 wait = self._lost(BrokerRefused(str(error)))
             else:
                 return
+            if running.cancelling():
+                # Before Python 3.13, a TaskGroup with an error forgets a cancellation.
+                raise asyncio.CancelledError
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._draining.wait()
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what has arrived is answered."""

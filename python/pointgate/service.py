@@ -96,12 +96,12 @@ async def serve(settings: Settings, *, stop: Stop | None = None) -> int:
         ConfigError: The address for metrics or a file for TLS cannot be used.
         CatalogError: The catalog cannot be used.
     """
-    tls_context(settings.mqtt)  # a wrong file is told now, not at each try to connect
-    store = VerdictStore()
-    metrics = Metrics(ack=store.ack)
-    health = Health()
-    host = settings.metrics.host
-    with _Signals(stop) as signals:
+    with _Signals(stop) as signals:  # first, so that no signal finds nobody
+        tls_context(settings.mqtt)  # a wrong file is told now, not at each try to connect
+        store = VerdictStore()
+        metrics = Metrics(ack=store.ack)
+        health = Health()
+        host = settings.metrics.host
         async with serve_http(host, settings.metrics.port, metrics=metrics, health=health) as port:
             _log.info("metrics on http://%s:%d/metrics", host, port)
             level = logging.WARNING if store.ack == "verdict" else logging.INFO

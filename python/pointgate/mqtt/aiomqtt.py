@@ -22,7 +22,8 @@ A reply that the broker has not acknowledged when the connection ends is not sen
 acknowledgement of its request stood behind it in the same stream, so either both arrived or the
 request comes again.
 
-Invariants: those of `base.py`; what is in flight never exceeds twice `limits` and one burst.
+Invariants: those of `base.py`; what is in flight (`intake.py`) never exceeds twice `limits` and one
+burst; whatever fails in a callback of the loop ends the connection, it never just stands still.
 
 It does not reconnect (`link.py` does) and does not know what a request says.
 """
@@ -31,15 +32,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
+import logging
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import aiomqtt
 
-from pointgate.errors import ConnectionLost, SessionTakenOver
+from pointgate.errors import ConnectionLost
 from pointgate.mqtt.base import BrokerRefused, Request
+from pointgate.mqtt.ends import broken, ended, not_connected, refused
 from pointgate.mqtt.frames import (
     DISCONNECT,
     HEADER_BYTES,
@@ -48,12 +50,13 @@ from pointgate.mqtt.frames import (
     Splitter,
     puback,
 )
+from pointgate.mqtt.intake import BURST_BYTES, BURST_REQUESTS, Intake
 from pointgate.mqtt.library import Library
 from pointgate.mqtt.replies import Replies
 from pointgate.mqtt.tls import tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from paho.mqtt.client import MQTTMessage
     from paho.mqtt.properties import Properties
@@ -68,20 +71,13 @@ FILTERS: Final = (
 )
 """Both forms that senders use (contract 1.1)."""
 
-BURST_REQUESTS: Final = 512
-BURST_BYTES: Final = 200_000
-"""How much one burst brings at most, so that the event loop is never held for long."""
-
 _WRITE_BYTES: Final = 262_144
 """How much may wait for the socket before `settle` waits."""
 
 _FAREWELL: Final = 2.0
 """Seconds the broker has to close its side after our DISCONNECT."""
 
-_TAKEN_OVER: Final = 0x8E
-_KEEP_ALIVE_TIMEOUT: Final = 0x8D
-_NOT_LET_IN: Final = {0x85, 0x86, 0x87, 0x8A, 0x8C}
-"""Reasons in CONNACK that another try does not change; paho translates those of 3.1.1 into them."""
+_log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -118,20 +114,22 @@ class AiomqttConnection:
 
     Attributes:
         session_present: Whether the broker had kept our session, with what we had not acknowledged.
+        settled: See `base.Connection`.
     """
 
     def __init__(
         self, settings: MqttSettings, limits: LimitSettings, *, on_refused: Callable[[str], None]
     ) -> None:
         self.session_present = False
+        self.settled = 0
         self._settings = settings
-        self._limits = limits
         self._replies = Replies(
             protocol=settings.protocol, qos=settings.reply_qos, on_refused=on_refused
         )
         self._loop = asyncio.get_running_loop()
         frame_limit = limits.payload_bytes + HEADER_BYTES
         self._splitter = Splitter(protocol=settings.protocol, frame_limit=frame_limit)
+        self._intake = Intake(limits)
         self._library = Library(settings, context=tls_context(settings), events=self)
         self._relay: Relay | None = None
         self._reading = False
@@ -139,8 +137,6 @@ class AiomqttConnection:
         self._draining = False
         self._lost: ConnectionLost | None = None
         self._change: asyncio.Future[None] | None = None  # what `_wait` waits for
-        self._in_flight_requests = 0
-        self._in_flight_bytes = 0
         self._waits_for_broker = False
 
     # The life of a connection, for `connect` and `link.py`.
@@ -150,10 +146,7 @@ class AiomqttConnection:
         try:
             await self._library.connect()
         except (aiomqtt.MqttError, ValueError) as error:  # ValueError: a host that cannot be one
-            code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
-            lost = self._lost or ConnectionLost(f"cannot connect: {_reason(error)}")
-            if getattr(code, "value", code) in _NOT_LET_IN:
-                lost = BrokerRefused(f"the broker does not let this client in: {code}")
+            lost = self._lost or not_connected(error)
             self._lose(lost)
             raise lost from error
         if self._lost:
@@ -175,6 +168,8 @@ class AiomqttConnection:
             reasons = await self._library.subscribe(filters)
         except aiomqtt.MqttError as error:
             raise self._lost or ConnectionLost(f"cannot subscribe: {error}") from error
+        if len(reasons) != len(filters):
+            raise ConnectionLost(f"the broker's SUBACK has {len(reasons)} reasons, not two")
         for name, reason in zip(filters, reasons, strict=True):
             if reason.is_failure:
                 raise BrokerRefused(f"the broker refuses the subscription to {name}: {reason}")
@@ -207,21 +202,12 @@ class AiomqttConnection:
     async def receive(self) -> list[Request]:  # noqa: D102 - see base.Connection
         # One turn of the loop a burst: under load reading and everybody else would starve.
         await asyncio.sleep(0)
-        arrived = self._splitter.requests
-        while not arrived:
+        while not (burst := self._intake.burst()):
             if self._draining and not self._lost:
                 return []
             await self._wait()
         if self._lost:
             raise self._lost
-        size = taken = 0
-        for request in arrived[:BURST_REQUESTS]:
-            size += len(request.payload)
-            if size > BURST_BYTES and taken:
-                break
-            taken += 1
-        burst = arrived[:taken]
-        del arrived[:taken]
         return burst
 
     async def settle(  # noqa: D102 - see base.Connection
@@ -238,8 +224,8 @@ class AiomqttConnection:
                     relay.write(frame)
             if request.packet_id:
                 relay.write(puback(request.packet_id))
-        self._in_flight_requests -= len(requests)
-        self._in_flight_bytes -= sum(len(request.payload) for request in requests)
+            self.settled += 1
+        self._intake.release(requests)
         self._flush()
         self._adjust_reading()
         while relay.waiting_bytes > _WRITE_BYTES:
@@ -253,7 +239,7 @@ class AiomqttConnection:
         self._flush()
         self._adjust_reading()
         try:
-            while self._replies.window_is_full and not self._is_beyond(2.0):
+            while self._replies.window_is_full and not self._intake.is_beyond(2.0):
                 await self._wait()
         finally:
             self._waits_for_broker = False
@@ -278,11 +264,22 @@ class AiomqttConnection:
         """The connection has ended; the first reason is the one told."""
         if self._lost is None:
             self._lost = reason
+        self._changed()
         if self._relay is not None and self._relay.fileno() >= 0:
             self.closing()
             self._relay.close()
             self._library.read()  # the library sees the end, too
-        self._changed()
+
+    @contextlib.contextmanager
+    def _or_lose(self) -> Iterator[None]:
+        """Around every callback of the loop: a failure ends the connection and is told."""
+        try:
+            yield
+        except (OSError, MalformedPacketError) as error:
+            self._lose(broken(error))
+        except Exception as error:  # noqa: BLE001 - else nobody would be woken
+            _log.exception("a mistake of this service ends the connection")
+            self._lose(broken(error))
 
     # Reading
 
@@ -292,22 +289,16 @@ class AiomqttConnection:
         if self._lost or relay is None:
             return
         if self._waits_for_broker:
-            wanted = not self._is_beyond(2.0)
+            wanted = not self._intake.is_beyond(2.0)
         else:
-            wanted = not self._draining and not self._is_beyond(1.0 if self._reading else 0.5)
+            most = 1.0 if self._reading else 0.5
+            wanted = not self._draining and not self._intake.is_beyond(most)
         if wanted and not self._reading:
             self._reading = True
             self._loop.add_reader(relay.fileno(), self._readable)
             self._read_soon()
         elif self._reading and not wanted:
             self._stop_reading(relay)
-
-    def _is_beyond(self, share: float) -> bool:
-        """Whether more than this share of the limits is in flight."""
-        return (
-            self._in_flight_requests > share * self._limits.in_flight_requests
-            or self._in_flight_bytes > share * self._limits.in_flight_bytes
-        )
 
     def _read_soon(self) -> None:
         """Read without being told to: the loop cannot see what TLS holds back."""
@@ -318,23 +309,21 @@ class AiomqttConnection:
         self._loop.remove_reader(relay.fileno())
 
     def _readable(self) -> None:
+        if self._relay is not None and self._reading:
+            with self._or_lose():
+                self._read(self._relay)
+
+    def _read(self, relay: Relay) -> None:
         """Read what has come, until a burst is full, and wake whoever waits."""
-        relay, splitter = self._relay, self._splitter
-        if relay is None or not self._reading:
-            return
-        before, size, now = len(splitter.requests), 0, time.monotonic()
-        more = True
-        try:
-            while more and size < BURST_BYTES and len(splitter.requests) - before < BURST_REQUESTS:
-                data = relay.read()
-                if data:
-                    size += len(data)
-                    splitter.feed(data, now)
-                more = relay.has_more(data)
-            self._take(relay, before)
-        except (OSError, MalformedPacketError) as error:
-            self._lose(_broken(error))
-            return
+        splitter = self._splitter
+        size, now, more = 0, time.monotonic(), True
+        while more and size < BURST_BYTES and len(splitter.requests) < BURST_REQUESTS:
+            data = relay.read()
+            if data:
+                size += len(data)
+                splitter.feed(data, now)
+            more = relay.has_more(data)
+        self._take(relay)
         if size:
             relay.answer_ping()  # whatever came, the broker lives
         if relay.control or relay.ended:
@@ -344,16 +333,12 @@ class AiomqttConnection:
         self._adjust_reading()
         self._changed()
 
-    def _take(self, relay: Relay, before: int) -> None:
-        """Account for what the splitter has cut: the requests from `before` on, and the rest."""
+    def _take(self, relay: Relay) -> None:
+        """Hand on what the splitter has cut."""
         splitter = self._splitter
-        if self._draining:
-            # Not acknowledged, so what came at QoS 1 comes again.
-            del splitter.requests[before:]
-        else:
-            new = splitter.requests[before:]
-            self._in_flight_requests += len(new)
-            self._in_flight_bytes += sum(len(request.payload) for request in new)
+        if not self._draining:  # else not acknowledged, so what came at QoS 1 comes again
+            self._intake.add(splitter.requests)
+        splitter.requests.clear()
         for packet_id, reason in splitter.acknowledged:
             self._replies.acknowledge(packet_id, reason)
         splitter.acknowledged.clear()
@@ -363,13 +348,11 @@ class AiomqttConnection:
     def _discard(self) -> None:
         """After DISCONNECT: wait for the broker to close."""
         relay = self._relay
-        try:
+        with self._or_lose():
             while relay is not None and (data := relay.read()) is not None:
                 if not data:
                     self._lose(ConnectionLost("closed"))
                     return
-        except OSError as error:
-            self._lose(_broken(error))
 
     # Writing
 
@@ -381,7 +364,7 @@ class AiomqttConnection:
         try:
             done = relay.flush()
         except OSError as error:
-            self._lose(_broken(error))
+            self._lose(broken(error))
             return False
         if done and self._writing:
             self._writing = False
@@ -399,11 +382,12 @@ class AiomqttConnection:
         """Once a second: let the library see to its pings."""
         if self._lost or self._relay is None:
             return
-        if not self._reading:
-            self._relay.answer_ping()  # the answer cannot be read, and that is our doing
-            self._library.read()
-        self._library.tick()
-        self._loop.call_later(1.0, self._tick)
+        with self._or_lose():
+            if not self._reading:
+                self._relay.answer_ping()  # the answer cannot be read, and that is our doing
+                self._library.read()
+            self._library.tick()
+            self._loop.call_later(1.0, self._tick)
 
     # What the library tells (`library.Events`)
 
@@ -418,14 +402,18 @@ class AiomqttConnection:
 
     def _write_control(self) -> None:
         if not self._lost:
-            self._library.write()
-            self._flush()
+            with self._or_lose():
+                self._library.write()
+                self._flush()
 
     def accepted(  # noqa: D102 - see library.Events
         self, *, session_present: bool, properties: Properties | None
     ) -> None:
         self.session_present = session_present
         self._replies.allow(properties)
+
+    def refused(self, *, reason: ReasonCode) -> None:  # noqa: D102 - see library.Events
+        self._lost = refused(reason)
 
     def closing(self) -> None:  # noqa: D102 - see library.Events
         # The loop does not notice that a descriptor was closed, and would not watch the next socket
@@ -442,33 +430,11 @@ class AiomqttConnection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = NO_TOPIC
-        request = Request(topic, bytes(message.payload), 0, message.retain, 0, time.monotonic())
-        self._in_flight_requests += 1
-        self._in_flight_bytes += len(request.payload)
-        self._splitter.requests.append(request)
+        payload = bytes(message.payload)
+        self._intake.add([Request(topic, payload, 0, message.retain, 0, time.monotonic())])
 
     def ended(  # noqa: D102 - see library.Events
         self, *, reason: ReasonCode, by_broker: bool
     ) -> None:
         client_id = self._settings.client_id
-        if by_broker and reason.value == _TAKEN_OVER:
-            self._lose(SessionTakenOver(f"another client connected as {client_id}"))
-        elif by_broker:
-            self._lose(ConnectionLost(f"the broker ended the connection: {reason}"))
-        elif reason.value == _KEEP_ALIVE_TIMEOUT:
-            self._lose(ConnectionLost("the broker does not answer pings"))
-        else:
-            self._lose(ConnectionLost("the broker closed the connection"))
-
-
-def _broken(error: Exception) -> ConnectionLost:
-    text = getattr(error, "strerror", None) or str(error)
-    return ConnectionLost(f"the connection broke: {text}")
-
-
-def _reason(error: BaseException) -> str:
-    """What stood behind aiomqtt's exception, in words."""
-    cause = error.__context__ if isinstance(error.__context__, OSError) else error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the broker's certificate is not accepted: {cause.verify_message}"
-    return getattr(cause, "strerror", None) or str(cause) or str(error)
+        self._lose(ended(reason, by_broker=by_broker, client_id=client_id))

@@ -12,13 +12,17 @@ reading instead (contract 7.3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pointgate.errors import ConnectionLost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_OBJECT_BYTES: Final = 256
+"""What a request takes besides its contents: its object, its number and time, their allocation."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Request:
         packet_id: What the acknowledgement must carry; 0 at QoS 0.
         arrived: When the socket gave its last byte, on the monotonic clock, in seconds.
         correlation: MQTT 5 Correlation Data to echo, when present (contract 1.2).
+        size: How much memory it takes, for every bound in bytes.
     """
 
     topic: str
@@ -42,6 +47,12 @@ class Request:
     packet_id: int
     arrived: float
     correlation: bytes | None = None
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        # One rare character makes a topic take four bytes for each of its characters.
+        size = len(self.payload) + sys.getsizeof(self.topic) + _OBJECT_BYTES
+        self.size = size if self.correlation is None else size + len(self.correlation)
 
 
 class BrokerRefused(ConnectionLost):
@@ -49,7 +60,14 @@ class BrokerRefused(ConnectionLost):
 
 
 class Connection(Protocol):
-    """One connection, from a successful CONNACK to its end."""
+    """One connection, from a successful CONNACK to its end.
+
+    Attributes:
+        settled: How many requests have been settled, each in full: where `settle` has got to when
+            it ends early.
+    """
+
+    settled: int
 
     async def receive(self) -> list[Request]:
         """Wait for requests and return all that have arrived, in order.

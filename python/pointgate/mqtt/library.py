@@ -11,11 +11,13 @@ What is private, and why there is no other way (`tests/test_mqtt_library.py` pin
     paho Client._sock       where paho keeps the socket; replaced before its first use
 
 Invariants: if paho no longer keeps its socket there, connecting fails, it does not quietly go on
-without the relay and acknowledge requests that nobody has handled.
+without the relay and acknowledge requests that nobody has handled; a task that is cancelled while
+it waits here ends as cancelled.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -33,7 +35,7 @@ from pointgate.mqtt.relay import Relay
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pointgate.config import MqttSettings
 
@@ -55,6 +57,9 @@ class Events(Protocol):
 
     def accepted(self, *, session_present: bool, properties: Properties | None) -> None:
         """CONNACK let us in."""
+
+    def refused(self, *, reason: ReasonCode) -> None:
+        """CONNACK did not let us in; the library closes the socket."""
 
     def pending(self) -> None:
         """There is something to write: call `write` on the loop. Called on any thread."""
@@ -127,7 +132,8 @@ class Library:
             aiomqtt.MqttError: There is no connection.
             ValueError: The host's name cannot be one.
         """
-        await self._client.__aenter__()
+        with _cancellable():
+            await self._client.__aenter__()
 
     async def subscribe(self, filters: Sequence[str]) -> list[ReasonCode]:
         """Subscribe at QoS 1 and wait for SUBACK.
@@ -147,8 +153,10 @@ class Library:
             topics = [(name, options) for name in filters]
         else:
             topics = [(name, 1) for name in filters]
+        with _cancellable():
+            reasons = await self._client.subscribe(topics)
         # With this version of paho's callbacks these are reason codes in 3.1.1, too.
-        return cast("list[ReasonCode]", await self._client.subscribe(topics))
+        return cast("list[ReasonCode]", reasons)
 
     def read(self) -> None:
         """Let paho take what the relay has for it, and see the relay's end."""
@@ -193,7 +201,9 @@ class Library:
         reason: ReasonCode,
         properties: Properties | None = None,
     ) -> None:
-        if not reason.is_failure:
+        if reason.is_failure:
+            self._events.refused(reason=reason)
+        else:
             self._accepted = True
             self._events.accepted(session_present=flags.session_present, properties=properties)
         self._tell_connected(client, userdata, flags, reason, properties)
@@ -215,6 +225,17 @@ class Library:
             )
         # As a success: aiomqtt would keep a failure in a future that nobody asks.
         self._tell_disconnected(client, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
+
+
+@contextlib.contextmanager
+def _cancellable() -> Iterator[None]:
+    """Around what waits in aiomqtt: before Python 3.12 its `wait_for` can lose a cancellation."""
+    try:
+        yield
+    finally:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
 
 def _connect_properties(settings: MqttSettings) -> Any:

@@ -98,7 +98,7 @@ class Replies:
         """Take note of a PUBACK."""
         self._unacknowledged.discard(packet_id)
         if reason >= REFUSED:
-            self._on_refused(str(ReasonCode(PacketTypes.PUBACK, identifier=reason)))
+            self._on_refused(_name(reason))
 
     def _free_id(self) -> int:
         """The next packet id that no unacknowledged reply has."""
@@ -107,3 +107,11 @@ class Replies:
             self._next_id = FIRST_REPLY_ID if packet_id == LAST_REPLY_ID else packet_id + 1
             if packet_id not in self._unacknowledged:
                 return packet_id
+
+
+def _name(reason: int) -> str:
+    """The name of a PUBACK's reason code; brokers send others than paho knows."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=reason))
+    except (KeyError, ValueError):
+        return f"reason 0x{reason:02x}"

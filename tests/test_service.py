@@ -1,0 +1,30 @@
+"""How the service begins: signals first."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from pointgate import service
+from pointgate.config import CatalogSettings, MetricsSettings, MqttSettings, Settings
+from tests.e2e.processes import CATALOG
+
+if TYPE_CHECKING:
+    import pytest
+
+
+async def test_a_signal_at_the_very_beginning_stops_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def first(_settings: MqttSettings) -> None:
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(service, "tls_context", first)
+    settings = Settings(
+        catalog=CatalogSettings(path=CATALOG),
+        metrics=MetricsSettings(listen="127.0.0.1:0"),
+        mqtt=MqttSettings(url="mqtt://127.0.0.1:1", client_id="me"),
+    )
+    assert await service.serve(settings) == 128 + signal.SIGTERM
