@@ -160,6 +160,51 @@ def test_a_pipe_in_place_of_a_file_does_not_hang(folder: Path) -> None:
     assert problems(folder) == [("model.json", "", "expected a file, got something else")]
 
 
+ODD_FILES = [
+    ("loop", "cannot be read: too many levels of symbolic links"),
+    ("a\\u0000b", "cannot be read: embedded null byte"),
+    ("x" * 300, "cannot be read: file name too long"),
+    ("model.json/x", "cannot be read: not a directory"),
+]
+
+
+@pytest.mark.parametrize(("name", "reason"), ODD_FILES)
+def test_a_path_that_leads_nowhere_is_a_problem(folder: Path, name: str, reason: str) -> None:
+    (folder / "loop").symlink_to("loop")
+    (folder / "loop.txt").symlink_to("loop.txt")
+    (folder / "catalog.toml").write_text(
+        f'[products.pk]\nmodel = "{name}"\ndevices = "{name}.txt"\n'
+    )
+    name = name.replace("\\u0000", "\0")
+    assert problems(folder) == [(name, "", reason), (f"{name}.txt", "", reason)]
+
+
+def test_a_folder_that_cannot_be_looked_at_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name, reason in (
+        ("loop", "too many levels of symbolic links"),
+        ("x" * 300, "file name too long"),
+        ("a\0b", "embedded null byte"),
+    ):
+        expected = f"expected a folder with a catalog.toml, got nothing: {reason}"
+        with pytest.raises(CatalogError) as caught:
+            Catalog.load(tmp_path / name)
+        assert caught.value.reason == expected
+
+
+def test_an_integer_of_any_length_is_a_problem(folder: Path) -> None:
+    number = "9" * 5_000
+    reason = "expected integers of at most 4300 digits, got more"
+    assert document_problems(folder, f"{PRODUCT}time.max_past = {number}") == [("", reason)]
+    ((_, reason),) = document_problems(folder, f"{PRODUCT}time.max_past = 0x{number}")
+    assert reason.endswith("got an integer of more than 64 digits")
+
+
+def test_a_byte_order_mark_is_passed_over(folder: Path) -> None:
+    (folder / "catalog.toml").write_text(PRODUCT, "utf-8-sig")
+    assert len(Catalog.load(folder)) == 1
+
+
 def test_what_is_legal_and_hardly_meant_is_a_warning(folder: Path) -> None:
     (folder / "catalog.toml").write_text(PRODUCT + "default_device = 'device3'\n")
     (warning,) = Catalog.load(folder).warnings
@@ -258,6 +303,40 @@ async def test_a_mistake_keeps_the_last_good_one_and_is_said_once(
     assert len(refused) <= 3  # the two texts differ in the column, if in anything
     assert sum("no such file" in r.message for r in caplog.records) == 1
     assert watched.metrics.reloads_succeeded == 1
+
+
+async def test_no_path_however_odd_ends_the_watch(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    async with watching(folder, start=Catalog.load(folder)) as watched:
+        for count, (name, _) in enumerate(ODD_FILES, start=1):
+            rewrite(
+                folder / "catalog.toml",
+                PRODUCT + PRODUCT.replace("pk", "p" * 9).replace("'model.json'", f'"{name}"'),
+            )
+            await watched.failures(count)
+        rewrite(folder / "catalog.toml", f"[products.pk]\nmodel = {'1' * 5_000}\n")
+        await watched.failures(len(ODD_FILES) + 1)
+        assert watched.changes.empty()
+        rewrite(folder / "catalog.toml", PRODUCT)
+        await watched.change()
+
+
+async def test_whatever_a_load_raises_is_a_failed_reload(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = catalog_module._Loading.run
+
+    def fail(_self: catalog_module._Loading, _cls: type[Catalog]) -> Catalog | None:
+        raise MemoryError("no room")
+
+    async with watching(folder, start=Catalog.load(folder)) as watched:
+        monkeypatch.setattr(catalog_module._Loading, "run", fail)
+        watched.watcher.request_reload()
+        await watched.failures(1)
+        monkeypatch.setattr(catalog_module._Loading, "run", run)
+        watched.watcher.request_reload()
+        await watched.change()
+    assert f"{folder}: cannot be loaded: MemoryError('no room')" in caplog.text
 
 
 async def test_the_same_mistake_after_a_touch_is_counted_and_not_said_again(

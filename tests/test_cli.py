@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import pointgate
 
+ROOT = Path(__file__).parent.parent
 CASES = Path(__file__).parent / "data" / "catalog"
 EXAMPLE = Path(pointgate.__file__).parent / "demo" / "example.json"
 
@@ -175,7 +177,141 @@ def test_explain_by_the_configuration(config: Path) -> None:
     )
 
 
-def test_a_pipe_that_is_closed_early_is_no_traceback(config: Path) -> None:
-    command = f"'{sys.executable}' -m pointgate check -c '{config}' | head -c 1 >/dev/null"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=30)
-    assert done.stderr.count(b"Traceback") == 0
+def shell(arguments: str, *, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `pointgate` as a shell does, with pipes and redirections, in a folder."""
+    command = f"{shlex.quote(sys.executable)} -m pointgate {arguments}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    "command", ["check", "check --json", "--help", f"explain '{EXAMPLE}' --product protocol"]
+)
+def test_a_pipe_that_nobody_reads_is_silent(config: Path, command: str) -> None:
+    readable, writable = os.pipe()
+    os.close(readable)
+    done = subprocess.run(
+        [sys.executable, "-m", "pointgate", *shlex.split(command)],
+        cwd=config.parent,
+        stdout=writable,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=30,
+    )
+    os.close(writable)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command", ["check", "check --json", "--help", f"explain '{EXAMPLE}' --product protocol"]
+)
+def test_a_full_disk_is_one_line(config: Path, command: str, unbuffered: str) -> None:
+    done = shell(f"{command} >/dev/full", folder=config.parent, PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (74, "cannot write: no space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_talk_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+    assert shell("serve -c gone.toml 2>/dev/full", folder=tmp_path).returncode == 78
+    assert shell("serve -c gone.toml 2>&-", folder=tmp_path).returncode == 78
+    assert shell("check -c gone.toml 2>/dev/full", folder=tmp_path).returncode == 1
+
+
+def test_stdin_that_is_closed_is_wrong_usage(config: Path) -> None:
+    done = shell("explain - --product protocol <&-", folder=config.parent)
+    assert done.returncode == 2
+    assert "-: stdin is closed" in done.stderr
+
+
+def test_arguments_that_are_not_utf_8(config: Path) -> None:
+    done = shell(f"explain '{EXAMPLE}' --topic $'a\\xff' --json", folder=config.parent)
+    assert (done.returncode, json.loads(done.stdout)["topic"]) == (1, "a\\xff")
+    done = shell("check -c $'\\xff.toml' --json", folder=config.parent)
+    assert (done.returncode, json.loads(done.stdout)["problems"]) == (
+        1,
+        [{"file": "\\xff.toml", "location": "", "reason": "no such file"}],
+    )
+    for command in ("check -c $'\\xff'", "serve -c $'\\xff'", "explain $'\\xff' --topic x"):
+        done = shell(command, folder=config.parent)
+        assert "no such file" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["latin-1", "POSIX"],
+)
+def test_text_that_the_terminal_cannot_show_is_escaped(
+    config: Path, environ: dict[str, str]
+) -> None:
+    payload = config.with_name("payload.json")
+    payload.write_text(EXAMPLE.read_text("utf-8").replace('"temp"', '"t界"'), "utf-8")
+    done = run("explain", payload, "--product", "protocol", "-c", config, **environ)
+    assert done.returncode == 1
+    assert "\\u754c" in done.stdout
+    done = run("check", "-c", "界.toml", **environ)
+    assert (done.returncode, done.stdout[-20:]) == (1, ".toml: no such file\n")
+
+
+_INTERRUPTED = """\
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == os.environ["AT"]:
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+
+sys.meta_path.insert(0, Interrupt())
+from pointgate.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "rich.console", "pointgate.service"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_it_is_imported(
+    config: Path, module: str, number: signal.Signals, status: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, "serve", "-c", str(config)],
+        env=os.environ | {"AT": module, "SIGNAL": str(int(number))},
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+def test_what_the_readme_says_under_run_it_works_from_a_checkout(tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text("utf-8").partition("## Run it\n")[2]
+    script = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)[0]
+    install, rest = script.split("\n", 1)
+    steps, serve, end = rest.partition("pointgate serve")
+    assert install.startswith("pip install .")
+    assert (serve, end.count("\n")) == ("pointgate serve", 1)
+    (tmp_path / "python").symlink_to(ROOT / "python")
+    done = subprocess.run(
+        ["sh", "-e", "-c", f'pointgate() {{ "$PYTHON" -m pointgate "$@"; }}\n{steps}'],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.endswith("no problems found\n")

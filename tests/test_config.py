@@ -241,16 +241,37 @@ def test_a_secret_is_in_no_repr_and_no_error(tmp_path: Path) -> None:
     problems(tmp_path, "mqtt = 1", POINTGATE_MQTT__PASSWORD=SECRET)
 
 
-def test_the_password_file_is_read_without_its_last_line_break(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text(f"{SECRET}\n")
+def test_the_first_line_of_the_password_file_is_the_password(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
     settings = load(tmp_path, "mqtt = {username = 'u', password_file = 'secret'}")
-    assert settings.mqtt.password_text() == SECRET
+    for rest in ("", "\n", "\r\n", "\n\n", "\na note\n", "\r\na note\r\n"):
+        (tmp_path / "secret").write_bytes(f"{SECRET}{rest}".encode())
+        assert settings.mqtt.password_text() == SECRET
     (tmp_path / "secret").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="expected a file of UTF-8 text"):
         settings.mqtt.password_text()
     (tmp_path / "secret").unlink()
     with pytest.raises(ConfigError, match="no such file"):
         settings.mqtt.password_text()
+
+
+def test_a_payload_of_the_largest_size_must_fit_into_what_is_taken_in(tmp_path: Path) -> None:
+    reason = "limits.in_flight_bytes: expected at least limits.payload_bytes, 1000, got 999"
+    text = "[limits]\npayload_bytes = 1000\nin_flight_bytes = "
+    assert problems(tmp_path, f"{text}999") == [reason]
+    assert load(tmp_path, f"{text}1000").limits.in_flight_bytes == 1000
+    (found,) = problems(tmp_path, POINTGATE_LIMITS__PAYLOAD_BYTES="100000000")
+    assert found.endswith("limits.payload_bytes, 100000000, got 67108864")
+
+
+def test_a_path_that_no_system_has_is_refused(tmp_path: Path) -> None:
+    assert problems(tmp_path, 'mqtt = {username = "u", password_file = "a\\u0000b"}') == [
+        "mqtt.password_file: cannot read this file: embedded null byte"
+    ]
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    assert load(tmp_path, "\ufeffmqtt.keepalive = 7").mqtt.keepalive == 7
 
 
 def test_settings_that_need_one_another(tmp_path: Path) -> None:
@@ -287,6 +308,9 @@ def test_settings_that_need_one_another(tmp_path: Path) -> None:
         (b"a = 1\nb = \n", r"line 2, column 5: not TOML"),
         (b"a = 1\na = 2", r"not TOML: cannot overwrite"),
         (b"a = '\xff'", r"line 1: expected UTF-8, got other bytes"),
+        (b"\xef\xbb\xbfa = 1\nb = '\xff'", r"line 2: expected UTF-8, got other bytes"),
+        (b"a = " + b"1" * 5_000, r"expected integers of at most 4300 digits, got more"),
+        (b"mqtt.keepalive = 0x" + b"f" * 5_000, r"got an integer of more than 64 digits"),
         (b"a = " + b"[" * 100_000, r"nested too deeply|not TOML"),
         (b"[" + b"a." * 20_000 + b"a]", r"nested too deeply|unknown key"),
     ],

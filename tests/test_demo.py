@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -129,6 +131,17 @@ def test_a_person_is_shown_and_plants_are_shown_seldom() -> None:
     assert [note.who for note in tally.notes] == ["plant", "you"]
 
 
+@pytest.mark.parametrize("called", ["bin/pointgate", "somewhere/pointgate/__main__.py"])
+def test_the_command_it_tells_works_from_another_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str
+) -> None:
+    monkeypatch.chdir(Path(sys.executable).parent.parent)
+    monkeypatch.setattr(sys, "argv", [called])
+    command = [*shlex.split(session._command()), "--version"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, check=True)
+    assert done.stdout.startswith(b"pointgate ")
+
+
 async def test_without_a_broker_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,10 +232,27 @@ async def test_the_whole_demo_runs_and_ends(tmp_path: Path, *, interrupt: bool) 
     status, shown, errors = await play(tmp_path, *options, interrupt=interrupt)
     assert (status, errors) == (0, "")
     text = "".join(shown)
-    for promised in ("mosquitto_pub -h 127.0.0.1 -p ", "/metrics", "points/s", "1204"):
+    explain = f"{sys.executable} -m pointgate explain /"
+    for promised in ("mosquitto_pub -h 127.0.0.1 -p ", explain, "/metrics", "points/s", "1204"):
         assert promised in text
     replies = shown[-1].split("replies to the plants: ")[1].split(",")[0]
     answered, sent = replies.split(" of ")
     assert answered == sent != "0"
     assert "not as the plants" not in text
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.slow
+def test_when_nobody_reads_on_it_ends_and_stops_everything(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m pointgate demo --seconds 30 | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        check=True,
+        timeout=50,
+    )
+    assert (done.stdout.count(b"\n"), done.stderr) == (1, b"")
     assert os.listdir(tmp_path) == []  # noqa: PTH208

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from pointgate.cli import _app
+from pointgate.cli.commands import app
 from pointgate.cli.excerpt import excerpt
 
 CASES = Path(__file__).parent / "data" / "catalog"
@@ -20,7 +20,7 @@ CASES = Path(__file__).parent / "data" / "catalog"
 
 def explain(payload: str | bytes, *options: str, product: str = "protocol") -> Result:
     arguments = ["explain", "-", "--product", product, "--catalog", str(CASES), *options]
-    return CliRunner(env={"COLUMNS": "80"}).invoke(_app, arguments, input=payload)
+    return CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments, input=payload)
 
 
 def envelope(entry: str) -> str:
@@ -112,9 +112,26 @@ def test_a_payload_that_is_too_large(tmp_path: Path) -> None:
     assert done.stdout.startswith("rejected: 1008 Msg size is too large, discard the message: ")
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
+def test_a_payload_without_an_end_is_too_large() -> None:
+    arguments = ["explain", "/dev/zero", "--product", "protocol", "--catalog", str(CASES)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("rejected: 1008 Msg size is too large, discard the message: ")
+    assert done.stderr == "note: no more than the first 9437184 bytes were read\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_without_any_width(columns: str) -> None:
+    arguments = ["explain", "-", "--product", "protocol", "--catalog", str(CASES)]
+    done = CliRunner(env={"COLUMNS": columns}).invoke(app, arguments, input='{"id":x}')
+    assert done.stdout.startswith("rejected: 1220 Payload format error")
+    assert at_caret(done.stdout).startswith("x}")
+
+
 def test_a_topic_that_is_not_served() -> None:
     arguments = ["explain", "-", "--topic", "a/b", "--catalog", str(CASES)]
-    done = CliRunner().invoke(_app, arguments, input="{}")
+    done = CliRunner().invoke(app, arguments, input="{}")
     assert done.exit_code == 1
     assert done.stdout.startswith("rejected: Bad topic: ")
     assert done.stdout.endswith("no reply is sent\n")
@@ -123,7 +140,7 @@ def test_a_topic_that_is_not_served() -> None:
 def test_the_other_slash_form_is_answered_in_kind() -> None:
     topic = "/sys/protocol/integration/measurepoint/post"
     arguments = ["explain", "-", "--topic", topic, "--catalog", str(CASES)]
-    done = CliRunner().invoke(_app, arguments, input=envelope(""))
+    done = CliRunner().invoke(app, arguments, input=envelope(""))
     assert (done.exit_code, f"reply to {topic}_reply" in done.stdout) == (0, True)
 
 
@@ -142,7 +159,7 @@ def test_the_clock_is_an_option() -> None:
 
 def test_a_catalog_that_cannot_be_used_is_not_a_verdict(tmp_path: Path) -> None:
     arguments = ["explain", "-", "--product", "x", "--catalog", str(tmp_path)]
-    done = CliRunner().invoke(_app, arguments, input="{}")
+    done = CliRunner().invoke(app, arguments, input="{}")
     assert (done.exit_code, done.stdout) == (78, "")
     assert "catalog.toml: no such file" in done.stderr
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import stat
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeVar, 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pointgate import _core
-from pointgate.document import Document, check, dotted, read_file, read_toml, shown
+from pointgate.document import Document, check, dotted, os_reason, read_file, read_toml, shown
 from pointgate.errors import CatalogError, Problem
 
 if TYPE_CHECKING:
@@ -168,9 +169,9 @@ class _Loading:
 
     def _settings(self) -> dict[str, _ProductSettings]:
         self._sign(self._document)
-        if not self._folder.is_dir():
-            reason = "expected a folder with a catalog.toml, got "
-            reason += "a file" if self._folder.exists() else "nothing: no such folder"
+        instead = _instead_of_a_folder(self._folder)
+        if instead:
+            reason = f"expected a folder with a catalog.toml, got {instead}"
             self.problems.append(Problem(str(self._folder), "", reason))
             return {}
         document, problems = read_toml(self._document)
@@ -231,7 +232,7 @@ class _Loading:
     def _compile(self, kind: type[T], name: str, build: Callable[[bytes, Path], T]) -> T | None:
         """Read a file and build something of it, once however many products name it."""
         path = self._folder / name
-        key = (kind, path.resolve())
+        key = (kind, _destination(path))
         if key not in self._compiled:
             self._sign(path)
             self._compiled[key] = self._build(path, build)
@@ -319,7 +320,11 @@ class CatalogWatcher:
 
     async def _reload(self) -> None:
         loading = _Loading(self._path)
-        catalog = await asyncio.to_thread(loading.run, Catalog)
+        try:
+            catalog = await asyncio.to_thread(loading.run, Catalog)
+        except Exception as error:  # noqa: BLE001 - no file, however odd, ends a running service
+            loading.problems.append(Problem(str(self._path), "", f"cannot be loaded: {error!r}"))
+            catalog = None
         after = await asyncio.to_thread(_signatures, loading.files)
         self._loaded = loading.files
         self._seen = after
@@ -359,10 +364,28 @@ def _parse_devices(data: bytes, path: Path) -> _core.Devices:
     return _core.Devices.parse(data, form)
 
 
+def _instead_of_a_folder(path: Path) -> str:
+    """What there is in place of a folder; empty when there is one."""
+    try:
+        return "" if stat.S_ISDIR(path.stat().st_mode) else "a file"
+    except FileNotFoundError:
+        return "nothing: no such folder"
+    except (OSError, ValueError) as error:
+        return f"nothing: {os_reason(error)}"
+
+
+def _destination(path: Path) -> Path:
+    """Where a path leads; the path itself when it leads nowhere: reading it will say why."""
+    try:
+        return path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of symbolic links
+        return path
+
+
 def _signature(path: Path) -> Signature:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
@@ -48,9 +48,6 @@ _LATER: Final = {"spool": "[spool]", "sinks": "[[sinks]]"}
 """Sections that the contract names and this version does not have yet."""
 
 
-S = TypeVar("S", Path, SecretStr)
-
-
 def _path(value: Path, info: ValidationInfo) -> Path:
     base: Path | None = (info.context or {}).get("base")
     return base / value if base else value
@@ -61,7 +58,7 @@ def _readable(value: Path, info: ValidationInfo) -> Path:
     try:
         with path.open("rb"):
             return path
-    except OSError as error:
+    except (OSError, ValueError) as error:
         # Not the path itself: who puts a password where its file belongs must not read it in a log.
         raise ValueError(f"cannot read this file: {os_reason(error)}") from None
 
@@ -72,10 +69,13 @@ def _only_with_tls(value: Path, info: ValidationInfo) -> Path:
     return value
 
 
-def _beside_certificate(value: Path, info: ValidationInfo) -> Path:
-    if info.data.get("cert_file", value) is None:
-        raise ValueError("expected only beside mqtt.cert_file, which is missing")
-    return value
+def _beside(other: str) -> AfterValidator:
+    def validate(value: Path | SecretStr, info: ValidationInfo) -> Path | SecretStr:
+        if info.data.get(other, value) is None:
+            raise ValueError(f"expected only beside mqtt.{other}, which is missing")
+        return value
+
+    return AfterValidator(validate)
 
 
 def _mqtt_string(value: str) -> str:
@@ -105,10 +105,8 @@ def _broker_url(value: str) -> str:
         port = parts.port
     except ValueError:  # a port that is not a number, or too large a one; a broken [address]
         raise ValueError(expected) from None
-    whole = parts.scheme in _DEFAULT_PORTS and parts.hostname and port != 0
+    whole = parts.scheme in _DEFAULT_PORTS and _is_host(parts.hostname or "") and port != 0
     if not whole or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError(expected)
-    if not _is_host(parts.hostname or ""):
         raise ValueError(expected)
     return value
 
@@ -138,9 +136,10 @@ def _password_file(value: Path, info: ValidationInfo) -> Path:
     return value
 
 
-def _beside_username(value: S, info: ValidationInfo) -> S:
-    if info.data.get("username", value) is None:
-        raise ValueError("expected only beside mqtt.username, which is missing")
+def _at_least_one_payload(value: int, info: ValidationInfo) -> int:
+    largest = info.data.get("payload_bytes", 0)
+    if value < largest:
+        raise ValueError(f"expected at least limits.payload_bytes, {largest}, got {value}")
     return value
 
 
@@ -174,12 +173,12 @@ class MqttSettings(Document):
         description="a client id, the same after each restart and no other client's",
     )
     username: _MqttString | None = Field(default=None, description="a user name")
-    password: Annotated[SecretStr, AfterValidator(_beside_username)] | None = Field(
+    password: Annotated[SecretStr, _beside("username")] | None = Field(
         default=None, description="a password, in the environment only"
     )
-    password_file: (
-        Annotated[_File, AfterValidator(_password_file), AfterValidator(_beside_username)] | None
-    ) = Field(default=None, description="a file whose first line is the password")
+    password_file: Annotated[_File, AfterValidator(_password_file), _beside("username")] | None = (
+        Field(default=None, description="a file whose first line is the password")
+    )
     share_group: Annotated[_MqttString, AfterValidator(_share_group)] | None = Field(
         default=None, description="a group of replicas that share the requests between them"
     )
@@ -200,9 +199,9 @@ class MqttSettings(Document):
     cert_file: Annotated[_File, AfterValidator(_only_with_tls)] | None = Field(
         default=None, description="a file with our certificate, PEM"
     )
-    key_file: (
-        Annotated[_File, AfterValidator(_only_with_tls), AfterValidator(_beside_certificate)] | None
-    ) = Field(default=None, description="a file with our certificate's key, PEM")
+    key_file: Annotated[_File, AfterValidator(_only_with_tls), _beside("cert_file")] | None = Field(
+        default=None, description="a file with our certificate's key, PEM"
+    )
 
     @property
     def _parts(self) -> SplitResult:
@@ -234,7 +233,7 @@ class MqttSettings(Document):
         if self.password_file is None:
             return None
         try:
-            return self.password_file.read_text("utf-8").rstrip("\r\n")
+            return self.password_file.read_text("utf-8").partition("\n")[0]  # "\r\n" is "\n" here
         except OSError as error:
             reason = f"cannot read this file: {os_reason(error)}"
         except UnicodeDecodeError:
@@ -288,8 +287,8 @@ class LimitSettings(Document):
     in_flight_requests: int = Field(
         default=4096, ge=1, le=1_000_000, description="1 to 1000000 requests"
     )
-    in_flight_bytes: int = Field(
-        default=67_108_864, ge=1, le=2**40, description=f"1 to {2**40} bytes"
+    in_flight_bytes: Annotated[int, AfterValidator(_at_least_one_payload)] = Field(
+        default=67_108_864, validate_default=True, ge=1, le=2**40, description=f"1 to {2**40} bytes"
     )
 
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import stat
+import sys
 import tomllib
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
@@ -51,7 +53,7 @@ D = TypeVar("D", bound=Document)
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """Read a TOML file.
+    """Read a TOML file; it may begin with a byte-order mark, as some editors write it.
 
     Returns:
         The document, and the problems that kept it from being read: one of the two is empty.
@@ -60,12 +62,15 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     if reason:
         return {}, [Problem(str(path), "", reason)]
     try:
-        return tomllib.loads(data.decode()), []
+        return tomllib.loads(data.decode("utf-8-sig")), []
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         return {}, [Problem(str(path), f"line {line}", "expected UTF-8, got other bytes")]
     except tomllib.TOMLDecodeError as error:
         return {}, [_toml_problem(path, str(error))]
+    except ValueError:  # a bound of the interpreter, of which tomllib does not know
+        reason = f"expected integers of at most {sys.get_int_max_str_digits()} digits, got more"
+        return {}, [Problem(str(path), "", reason)]
     except RecursionError:
         return {}, [Problem(str(path), "", "expected TOML, got arrays or tables nested too deeply")]
 
@@ -81,12 +86,16 @@ def read_file(path: Path, *, limit: int | None = None) -> tuple[bytes, str]:
         Its bytes, and why it could not be read: one of the two is empty.
     """
     try:
-        if not path.is_file():
-            return b"", _missing_file(path)
-        if limit is not None and path.stat().st_size > limit:
-            return b"", f"expected at most {limit} bytes, got {path.stat().st_size}"
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            got = "a folder" if stat.S_ISDIR(status.st_mode) else "something else"
+            return b"", f"expected a file, got {got}"
+        if limit is not None and status.st_size > limit:
+            return b"", f"expected at most {limit} bytes, got {status.st_size}"
         return path.read_bytes(), ""
-    except OSError as error:
+    except FileNotFoundError:
+        return b"", "no such file"
+    except (OSError, ValueError) as error:
         return b"", f"cannot be read: {os_reason(error)}"
 
 
@@ -118,6 +127,8 @@ def shown(value: object) -> str:
             return "a table"
         case list():
             return "an array"
+        case int() if abs(value) >= 10**_SHOWN_CHARACTERS:  # Python prints no integer of any size
+            return f"an integer of more than {_SHOWN_CHARACTERS} digits"
         case bool() | int() | float() | str():
             text = json.dumps(value, ensure_ascii=False)
             if len(text) > _SHOWN_CHARACTERS:
@@ -133,9 +144,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f", did you mean {near[0]}" if near else ""
 
 
-def os_reason(error: OSError) -> str:
-    """What the system says about a file, in the style of our own errors."""
-    text = error.strerror or type(error).__name__
+def os_reason(error: OSError | ValueError) -> str:
+    """What the system says about a file, in the style of our own errors.
+
+    A ValueError is what Python says of a path that no system has, such as one with U+0000.
+    """
+    text = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
     return text[:1].lower() + text[1:]
 
 
@@ -143,12 +157,6 @@ def dotted(location: Sequence[str | int]) -> str:
     """A location as TOML writes a key: `products."a b".model`."""
     steps = (str(step) for step in location)
     return ".".join(step if _BARE_KEY.fullmatch(step) else shown(step) for step in steps)
-
-
-def _missing_file(path: Path) -> str:
-    if path.is_dir():
-        return "expected a file, got a folder"
-    return "expected a file, got something else" if path.exists() else "no such file"
 
 
 def _toml_problem(path: Path, text: str) -> Problem:

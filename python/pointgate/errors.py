@@ -1,11 +1,12 @@
 """The exceptions a caller can act on, one subclass for each decision.
 
 PointgateError
-├── ConfigError       the configuration cannot be used: mend it, start again (exit status 78)
-├── CatalogError      the catalog cannot be used: mend the file it names (exit status 1)
+├── ConfigError       the configuration cannot be used: mend it, start again
+├── CatalogError      the catalog cannot be used: mend the file it names
 └── ConnectionLost    the broker is gone: connect again
     └── SessionTakenOver  another client uses our client id: do not fight it
 
+The first two end `serve` and `explain` with exit status 78; `check` is there to find them: 1.
 A request that is not right is never an exception: it is a `Report` with a fault.
 """
 

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import orjson
 import typer
 
 from pointgate.catalog import Catalog
-from pointgate.cli.talk import SHOWN_PROBLEMS, ConfigOption, Status, printable, say
+from pointgate.cli.talk import (
+    SHOWN_PROBLEMS,
+    ConfigOption,
+    Status,
+    print_json,
+    printable,
+    say,
+    unicode_text,
+)
 from pointgate.config import load_settings
 from pointgate.errors import CatalogError, ConfigError
 
@@ -39,7 +47,7 @@ def check(
         problems = error.problems
     warnings = catalog.warnings if catalog else ()
     if as_json:
-        typer.echo(_json(catalog, problems, warnings))
+        print_json(_document(catalog, problems, warnings))
     else:
         _print(catalog, problems, warnings)
     sys.exit(Status.FINDINGS if problems else Status.DONE)
@@ -64,22 +72,23 @@ def _print(
     )
 
 
-def _json(
+def _document(
     catalog: Catalog | None, problems: Sequence[Problem], warnings: Sequence[Problem]
-) -> bytes:
+) -> dict[str, object]:
     products = catalog.products if catalog else {}
-    return orjson.dumps(
-        {
-            "ok": not problems,
-            "problems": problems,
-            "warnings": warnings,
-            "products": {
-                key: {"points": len(product.model), "devices": len(product.devices)}
-                for key, product in sorted(products.items())
-            },
+    return {
+        "ok": not problems,
+        "problems": [_fields(problem) for problem in problems],
+        "warnings": [_fields(warning) for warning in warnings],
+        "products": {
+            key: {"points": len(product.model), "devices": len(product.devices)}
+            for key, product in sorted(products.items())
         },
-        option=orjson.OPT_INDENT_2,
-    )
+    }
+
+
+def _fields(problem: Problem) -> dict[str, str]:
+    return {name: unicode_text(value) for name, value in asdict(problem).items()}
 
 
 def _count(number: int, noun: str) -> str:

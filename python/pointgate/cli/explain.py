@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
-import orjson
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from pointgate import Validator
@@ -23,21 +21,29 @@ from pointgate.catalog import Catalog
 from pointgate.cli.excerpt import Excerpt, excerpt
 from pointgate.cli.talk import (
     Status,
+    console,
+    print_json,
     printable,
     refuse_configuration,
     say,
     settings_or_exit,
+    unicode_text,
 )
 from pointgate.config import Settings
 from pointgate.document import did_you_mean, os_reason
 from pointgate.errors import CatalogError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pointgate import Fault, Report
 
 _ACCEPTED = 200
 _GUTTER_CELLS = 12
 """What stands left of the payload's line: its number and a bar, with room to spare."""
+
+_MARGIN_BYTES: Final = 1_048_576
+"""How much over the limit a payload is read, so that by how much it is over is mostly told."""
 
 
 def explain(
@@ -69,9 +75,10 @@ def explain(
     if (product is None) == (topic is None):
         raise typer.BadParameter("expected either --product or --topic")
     topic = topic if topic is not None else f"sys/{product}/integration/measurepoint/post"
+    topic = unicode_text(topic)
     settings = Settings() if catalog and not config else settings_or_exit(config or _DEFAULT)
     loaded = _catalog_or_exit(catalog or settings.catalog.path)
-    payload = _read(file)
+    payload = _read(file, settings.limits.payload_bytes + _MARGIN_BYTES)
     validator = Validator(
         loaded,
         payload_bytes=settings.limits.payload_bytes,
@@ -82,7 +89,7 @@ def explain(
     except (OverflowError, ValueError) as error:
         raise typer.BadParameter(f"--now-ms: {error}") from error
     if as_json:
-        typer.echo(_json(report, payload, topic))
+        print_json(_document(report, payload, topic))
     else:
         _print(report, payload, topic)
     if product is not None and product not in loaded.products:
@@ -101,51 +108,54 @@ def _catalog_or_exit(path: Path) -> Catalog:
         refuse_configuration(error.problems)
 
 
-def _read(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read()
+def _read(file: str, limit: int) -> bytes:
+    """The payload; of one that is longer, or that never ends, its beginning."""
+    if file == "-" and sys.stdin is None:
+        raise typer.BadParameter("-: stdin is closed")
     try:
-        return Path(file).read_bytes()
+        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as stream:
+            payload = stream.read(limit)
     except OSError as error:
-        raise typer.BadParameter(f"{file}: {os_reason(error)}") from error
+        raise typer.BadParameter(f"{printable(file)}: {os_reason(error)}") from error
+    if len(payload) == limit:  # not one byte more: a terminal would ask for it
+        say(f"note: no more than the first {limit} bytes were read")
+    return payload
 
 
 def _print(report: Report, payload: bytes, topic: str) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    stdout = console()
     fault = report.fault
     if fault is None:
         points = f"{report.points:,} point{'' if report.points == 1 else 's'}"
-        console.print(Text.assemble(("accepted", "bold green"), f": {report.code}, {points}"))
+        stdout.print(Text.assemble(("accepted", "bold green"), f": {report.code}, {points}"))
     else:
         code = f"{report.code} " if report.code else ""
-        console.print(
-            Text.assemble(("rejected", "bold red"), f": {code}{printable(fault.message)}")
-        )
-        found = _excerpt(fault, payload, console.width - _GUTTER_CELLS)
+        stdout.print(Text.assemble(("rejected", "bold red"), f": {code}{printable(fault.message)}"))
+        found = _excerpt(fault, payload, stdout.width - _GUTTER_CELLS)
         if found is not None:
-            _print_excerpt(console, found, fault)
-        console.print()
+            _print_excerpt(stdout, found, fault)
+        stdout.print()
         for name, value in _details(fault).items():
-            console.print(Text.assemble((f"  {name:<14}", "bold"), printable(value)))
-    console.print()
+            stdout.print(Text.assemble((f"  {name:<14}", "bold"), printable(value)))
+    stdout.print()
     if report.reply is None:
-        console.print("no reply is sent")
+        stdout.print("no reply is sent")
         return
-    console.print(Text.assemble((f"reply to {printable(topic)}_reply", "bold")))
-    console.print(f"  {printable(_text(report.reply))}")
+    stdout.print(Text.assemble((f"reply to {printable(topic)}_reply", "bold")))
+    stdout.print(f"  {printable(_text(report.reply))}")
 
 
-def _print_excerpt(console: Console, found: Excerpt, fault: Fault) -> None:
+def _print_excerpt(stdout: Console, found: Excerpt, fault: Fault) -> None:
     number = str(found.line)
     gutter = " " * len(number)
     place = f"line {found.line}, column {found.column} (byte {fault.offset})"
-    console.print(Text.assemble((f"{gutter}--> ", "blue"), place))
-    console.print(Text.assemble((f"{gutter} |", "blue")))
-    console.print(Text.assemble((f"{number} | ", "blue"), found.text))
+    stdout.print(Text.assemble((f"{gutter}--> ", "blue"), place))
+    stdout.print(Text.assemble((f"{gutter} |", "blue")))
+    stdout.print(Text.assemble((f"{number} | ", "blue"), found.text))
     expected = f" expected {fault.expected}" if fault.expected else ""
     got = f", got {fault.got}" if fault.expected and fault.got else ""
     caret = f"{' ' * found.caret}^{printable(expected + got)}"
-    console.print(Text.assemble((f"{gutter} | ", "blue"), (caret, "bold red")))
+    stdout.print(Text.assemble((f"{gutter} | ", "blue"), (caret, "bold red")))
 
 
 def _excerpt(fault: Fault, payload: bytes, width: int) -> Excerpt | None:
@@ -168,7 +178,7 @@ def _details(fault: Fault) -> dict[str, str]:
     return {name: value for name, value in details.items() if value is not None}
 
 
-def _json(report: Report, payload: bytes, topic: str) -> bytes:
+def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
     """The verdict for programs; members of `fault` are named as in the reply (contract 2.5)."""
     document: dict[str, object] = {
         "code": report.code,
@@ -194,7 +204,7 @@ def _json(report: Report, payload: bytes, topic: str) -> bytes:
             "line": found.line if found else None,
             "column": found.column if found else None,
         }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    return document
 
 
 def _text(data: bytes) -> str:

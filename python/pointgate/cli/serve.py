@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
 import time
 from enum import StrEnum
@@ -18,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pointgate import __version__
-from pointgate.cli.talk import ConfigOption, Status, refuse_configuration, settings_or_exit
+from pointgate.cli.talk import ConfigOption, refuse_configuration, settings_or_exit
 from pointgate.errors import CatalogError, ConfigError
 
 _log = logging.getLogger(__name__)
@@ -38,9 +37,7 @@ def serve(
     log_level: Annotated[LogLevel, typer.Option(help="How much to log.")] = LogLevel.INFO,
 ) -> NoReturn:
     """Judge what the broker brings, until stopped."""
-    # Before anything else: as process 1 of a container, a signal without a handler is ignored.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Status.TERMINATED))
-    from pointgate import service  # noqa: PLC0415 - after it can be interrupted
+    from pointgate import service  # noqa: PLC0415 - no other command needs it
 
     settings = settings_or_exit(config)
     _configure_logging(log_level)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import time
@@ -21,10 +22,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import aiomqtt
-from rich.console import Console
 from rich.live import Live
 
-from pointgate.cli.talk import Status, say
+from pointgate.cli.talk import Status, console, say
 from pointgate.demo import view
 from pointgate.demo.broker import (
     HOST,
@@ -104,7 +104,7 @@ async def _play(folder: Path, stop: asyncio.Event, *, seconds: float | None, rat
             return
         show = _Show(stage, tally)
         show.begin()
-        trouble = ""
+        failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(Fleet(broker, rate=rate, tally=tally).run(stop), name="fleet")
@@ -114,11 +114,11 @@ async def _play(folder: Path, stop: asyncio.Event, *, seconds: float | None, rat
                         await stop.wait()
                 stop.set()
         except* aiomqtt.MqttError:
-            trouble = "the broker is gone"
-        except* DemoError as group:
-            trouble = str(group.exceptions[0])
-        if trouble:
-            raise DemoError(trouble)
+            failure = DemoError("the broker is gone")
+        except* (DemoError, OSError) as group:
+            failure = group.exceptions[0]
+        if failure:
+            raise failure
         await show.end()
 
 
@@ -148,7 +148,7 @@ class _Show:
     def __init__(self, stage: _Stage, tally: Tally) -> None:
         self._stage = stage
         self._tally = tally
-        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._console = console()
         self._started = time.monotonic()
         self._moment = view.Moment(0.0, _NOTHING, _NOTHING, 0.0)
         self._told: object = None
@@ -171,7 +171,7 @@ Post the protocol page's own example, from another terminal:
   mosquitto_sub {connect} -t {topic}_reply &
   mosquitto_pub {connect} -t {topic} -f {example}
 Spoil it, and have it explained:
-  pointgate explain {example} --product example --catalog {stage.folder / "catalog"}
+  {_command()} explain {example} --product example --catalog {stage.folder / "catalog"}
 Change a model or a device table, in force within two seconds:
   {stage.folder / "catalog"}
 See what Prometheus sees:
@@ -227,6 +227,14 @@ Ctrl-C ends the demo.
         await asyncio.sleep(_VIEW_SECONDS)  # the page of metrics is rendered once a second
         await self._look()
         self._console.print(view.summary(self._moment, self._tally))
+
+
+def _command() -> str:
+    """How to call us from another terminal, where nothing of ours need be on the PATH."""
+    called = Path(sys.argv[0])
+    if called.name == "pointgate":
+        return shlex.quote(str(called.absolute()))
+    return f"{shlex.quote(sys.executable)} -m pointgate"
 
 
 def _copy(source: Traversable, target: Path) -> None:

@@ -1,0 +1,72 @@
+"""The command line itself: its commands, and where their output ends.
+
+Invariants: what a person asks for never ends in a traceback because of where it is written: text
+that a stream cannot encode is escaped, a closed pipe ends the command silently, a full disk with
+one line and status 74.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from pointgate import __version__
+from pointgate.cli.check import check
+from pointgate.cli.demo import demo
+from pointgate.cli.explain import explain
+from pointgate.cli.serve import serve
+from pointgate.cli.talk import Status, give_up, say
+from pointgate.document import os_reason
+
+_CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""No fault of ours. What else a system refuses is handled where it was asked, or is a bug."""
+
+# Plain help: it is read in logs, pipes and narrow windows as often as on a wide terminal.
+app = typer.Typer(
+    name="pointgate",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+for _command in (serve, check, explain, demo):
+    app.command()(_command)
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pointgate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """The gate that every IoT measurement point passes on its way into a platform."""
+
+
+def run() -> None:
+    """Run the command that the arguments ask for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None when it was closed from the start
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="pointgate")
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        say(f"cannot write: {os_reason(error)}")
+        give_up(sys.stdout)
+        sys.exit(Status.OUTPUT)
