@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 EXTENSION := python/pointgate/_core.abi3.so
+FUZZ_SECONDS ?= 60
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench setup extension broker servers lock clean
+.PHONY: help demo test check format bench instructions fuzz setup extension broker servers lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 demo: setup broker ## run broker, service and simulated senders; SECONDS=30 ends it after that time
 	@$(BIN)/pointgate demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -32,8 +33,24 @@ format: setup ## format everything
 	$(BIN)/ruff check --fix --quiet || true
 
 bench: setup broker ## compare the judge with its peers, then measure the service end to end
+	@mkdir -p docs/benchmarks
+	$(BIN)/python benches/compare.py --json docs/benchmarks/judge.json --plot docs/benchmarks/judge.svg --markdown docs/benchmarks/judge.md
 	$(BIN)/pytest -q benches --benchmark-enable --benchmark-only --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
-	$(BIN)/python benches/bench_echo.py
+	$(BIN)/python benches/bench_echo.py --qos 0
+	$(BIN)/python benches/bench_echo.py --qos 1
+
+instructions: $(VENV)/installed ## count the judge's instructions a byte, and fail above the limits
+	$(call need,valgrind,valgrind)
+	@$(BIN)/python benches/instructions.py
+
+# Without a sanitizer: the stable toolchain has none to offer, and the core has no unsafe code for one to watch.
+fuzz: ## fuzz each target of rust/fuzz for a minute; FUZZ_SECONDS=600 for longer
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	$(PYTHON) rust/fuzz/seed.py
+	@for target in payload json model devices; do \
+		cargo fuzz run --fuzz-dir rust/fuzz --sanitizer none $$target -- -dict=rust/fuzz/json.dict \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=2 -rss_limit_mb=1024 -max_len=65536 || exit 1; \
+	done
 
 setup: $(VENV)/installed extension
 

@@ -1,13 +1,15 @@
 """The judge and its peers, side by side in one process.
 
-    python benches/compare.py [--shapes S,M,L,XL] [--rounds 15] [--json FILE]
+    python benches/compare.py [--shapes S,M,L,XL] [--rounds 15] [--json FILE] [--plot FILE.svg]
+                              [--markdown FILE.md]
 
 A shared machine changes its speed by half from one second to the next, so only ratios inside a
 round count: in each round every peer passes over the stream, in an order drawn anew, and the table
 has the median of the rounds' ratios with their quartiles. A pass that is not timed comes before the
 timed ones, since the peer before has left its own data in the caches; short passes are repeated
-until they take `LEAST_SECONDS`. Every peer's codes are compared with the stated ones before
-anything is timed.
+until they take `LEAST_SECONDS`. Seconds are of the thread's processor time, so that what others run
+meanwhile counts by the caches it takes only. Every peer's codes are compared with the stated ones
+before anything is timed.
 
 The judge is timed as Python calls it, with its reports and replies made; a peer gives a bare code.
 Nanoseconds a point count what stands in the payloads, also where a fault lets a peer read less.
@@ -18,14 +20,16 @@ from __future__ import annotations
 import argparse
 import gc
 import math
+import os
 import platform
 import random
 import statistics
 import sys
 import time
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -35,22 +39,20 @@ if not __package__:
 
 from benches.corpus import CODES, SHAPES, Stream, stream
 from benches.peers import JUDGE, PEERS, Pass, prepare
+from benches.plot import svg
+from benches.report import NAMES, Report, goal_of, markdown
 from pointgate._core import __version__, build_profile
 
 LEAST_SECONDS: Final = 0.01
-VARIED: Final = "M"
-"""The shape whose variants are compared, too."""
-GOALS: Final = {
-    ("S", "msgspec_typed"): 4.5,
-    ("S", "orjson_checks"): 10.0,
-    ("M", "msgspec_typed"): 3.0,
-    ("M", "orjson_checks"): 7.0,
-    ("L", "msgspec_typed"): 3.2,
-    ("L", "orjson_checks"): 9.0,
-    ("XL", "msgspec_typed"): 5.0,
-    ("XL", "orjson_checks"): 14.0,
+VARIANTS: Final = {
+    "S": ("valid", "shuffled", "pretty"),
+    "M": tuple(CODES),
+    "L": ("valid", "shuffled", "pretty"),
+    "XL": ("valid",),
 }
-"""How many times faster than a peer the judge is meant to be on valid requests, at least."""
+"""What is compared of each shape."""
+DIGITS: Final = 5
+"""As many of a figure are written: the machine knows fewer."""
 
 
 def environment() -> dict[str, str]:
@@ -64,18 +66,18 @@ def environment() -> dict[str, str]:
         "cpu": f"{len(names)} x {names[0]}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "pointgate": f"{__version__} ({build_profile})",
-        "orjson": version("orjson"),
-        "msgspec": version("msgspec"),
+        **{name: version(name) for name in ("orjson", "msgspec", "pydantic", "jsonschema-rs")},
+        "load": f"{os.getloadavg()[0]:.1f} before the run (one minute's average)",
     }
 
 
 def time_pass(judge_all: Pass, repeats: int) -> float:
     """The seconds that one pass takes with warm caches."""
     judge_all()
-    start = time.perf_counter()
+    start = time.thread_time()
     for _ in range(repeats):
         judge_all()
-    return (time.perf_counter() - start) / repeats
+    return (time.thread_time() - start) / repeats
 
 
 def time_peers(requests: Stream, rounds: int) -> dict[str, list[float]]:
@@ -94,27 +96,30 @@ def time_peers(requests: Stream, rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def quartiles(values: list[float]) -> tuple[float, float, float]:
+def quartiles(values: list[float]) -> list[float]:
     """The lower quartile, the median and the upper quartile."""
     if len(values) < 2:
-        return values[0], values[0], values[0]
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, median, high
+        return values * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
 
 
-def summarise(requests: Stream, seconds: dict[str, list[float]]) -> dict[str, Any]:
+def written(figure: float) -> float:
+    return float(f"{figure:.{DIGITS}g}")
+
+
+def summarise(requests: Stream, seconds: dict[str, list[float]]) -> Report:
     """The figures of one stream."""
     peers = {}
     for name, times in seconds.items():
         low, median, high = quartiles(times)
         ratios = [one / judge for one, judge in zip(times, seconds[JUDGE], strict=True)]
         peers[name] = {
-            "seconds": times,
-            "mb_per_second": requests.size / median / 1e6,
-            "requests_per_second": len(requests.payloads) / median,
-            "ns_per_point": median / requests.points * 1e9,
-            "spread": (high - low) / median,
-            "ratio": quartiles(ratios),
+            "seconds": [written(one) for one in (low, median, high)],
+            "mb_per_second": written(requests.size / median / 1e6),
+            "requests_per_second": written(len(requests.payloads) / median),
+            "ns_per_point": written(median / requests.points * 1e9),
+            "spread": written((high - low) / median),
+            "ratio": [written(one) for one in quartiles(ratios)],
         }
     return {
         "shape": requests.shape,
@@ -127,7 +132,7 @@ def summarise(requests: Stream, seconds: dict[str, list[float]]) -> dict[str, An
     }
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: Report) -> None:
     """Print the figures of one stream."""
     print(
         f"\n{result['shape']} {result['variant']}: {result['requests']:,} requests of code"
@@ -136,30 +141,38 @@ def show(result: dict[str, Any]) -> None:
     for name, peer in result["peers"].items():
         low, median, high = peer["ratio"]
         line = (
-            f"  {name:<14}{peer['mb_per_second']:>8.0f} MB/s{peer['ns_per_point']:>8.1f} ns/point"
-            f"{peer['requests_per_second']:>12,.0f} req/s{peer['spread']:>7.1%} spread"
+            f"  {NAMES[name]:<23}{peer['mb_per_second']:>7.0f} MB/s"
+            f"{peer['ns_per_point']:>8.1f} ns/point{peer['requests_per_second']:>12,.0f} req/s"
+            f"{peer['spread']:>7.1%} spread"
         )
         if name != JUDGE:
             line += f"{median:>8.2f} x ({low:.2f} to {high:.2f})"
-        goal = GOALS.get((result["shape"], name))
-        if goal and result["variant"] == "valid":
-            line += f"  at least {goal}"
-        print(line)
+        goal = goal_of(result, name)
+        if goal is not None:
+            line += f"  {'at least' if median >= goal else 'MISSES'} {goal:g}"
+        print(line, flush=True)
 
 
-def main() -> None:
-    """Compare, print, and write JSON when asked to."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shapes", default=",".join(SHAPES), help="of S,M,L,XL (default: all)")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="write every figure to this file")
+    parser.add_argument("--plot", type=Path, help="draw the ratios as SVG")
+    parser.add_argument("--markdown", type=Path, help="write the tables for people")
     options = parser.parse_args()
-    shapes = options.shapes.split(",")
-    if unknown := set(shapes) - SHAPES.keys():
+    options.shapes = options.shapes.split(",")
+    if unknown := set(options.shapes) - SHAPES.keys():
         parser.error(f"expected shapes of {', '.join(SHAPES)}, got {', '.join(sorted(unknown))}")
     if options.rounds < 1:
         parser.error(f"expected at least 1 round, got {options.rounds}")
+    return options
 
+
+def main() -> None:
+    """Compare, print, and write what is asked for."""
+    options = arguments()
     around = environment()
     print(", ".join(f"{name} {value}" for name, value in around.items()))
     print(
@@ -167,14 +180,25 @@ def main() -> None:
         " (quartiles); spread: quartile range of the times"
     )
     results = []
-    for shape in shapes:
-        for variant in CODES if shape == VARIED else ("valid",):
+    for shape in options.shapes:
+        for variant in VARIANTS[shape]:
             requests = stream(shape, variant)
             results.append(summarise(requests, time_peers(requests, options.rounds)))
             show(results[-1])
+    report: Report = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "environment": around,
+        "rounds": options.rounds,
+        "streams": results,
+    }
     if options.json:
-        report = {"environment": around, "rounds": options.rounds, "streams": results}
-        options.json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        layout = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        options.json.write_bytes(orjson.dumps(report, option=layout))
+    if options.plot:
+        options.plot.write_text(svg(report), encoding="utf-8")
+    if options.markdown:
+        address = options.plot and os.path.relpath(options.plot, options.markdown.parent)
+        options.markdown.write_text(markdown(report, address), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+//! Judges a dumped stream of requests some times over, without Python: what `benches/instructions.py` counts.
+//!
+//! ```text
+//! judge_stream MODEL DEVICES STREAM PASSES
+//! ```
+//!
+//! MODEL is a model document, DEVICES has a device key a line, STREAM has the payloads, each behind its length
+//! in bytes (32 bits, little-endian). Everything is read before the first pass, and all passes share one
+//! scratch: a pass is judging and nothing else, no reply is made. Prints how many requests were accepted.
+
+use std::error::Error;
+use std::io::Write;
+use std::sync::Arc;
+use std::{env, fs, io};
+
+use pointgate_core::{
+    Catalog, Code, DeviceFormat, DeviceTable, Limits, Problem, Product, ProductSettings, Request, Scratch,
+    ThingModel, judge,
+};
+
+const TOPIC: &str = "sys/product/integration/measurepoint/post";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [model, devices, stream, passes] = arguments.as_slice() else {
+        return Err("expected MODEL DEVICES STREAM PASSES".into());
+    };
+    let model = ThingModel::compile(&fs::read(model)?).map_err(told)?;
+    let devices = DeviceTable::parse(&fs::read(devices)?, DeviceFormat::Lines).map_err(told)?;
+    let product = Product::new(Arc::new(model), Arc::new(devices), ProductSettings::default());
+    let catalog: Catalog = [("product".to_owned(), product)].into_iter().collect();
+    let stream = fs::read(stream)?;
+    let payloads = split(&stream).ok_or("expected payloads behind their lengths, got a part of one")?;
+
+    let (limits, mut scratch) = (Limits::default(), Scratch::default());
+    let mut accepted = 0_usize;
+    for _ in 0..passes.parse::<usize>()? {
+        for payload in &payloads {
+            let request = Request { topic: TOPIC, payload, now_ms: 0 };
+            let verdict = judge(&catalog, &limits, &request, &mut scratch);
+            accepted += usize::from(verdict.code() == Code::Ok);
+        }
+    }
+    writeln!(io::stdout(), "{accepted}")?;
+    Ok(())
+}
+
+fn split(mut stream: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut payloads = Vec::new();
+    while !stream.is_empty() {
+        let (length, rest) = stream.split_first_chunk()?;
+        let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        payloads.push(payload);
+        stream = rest;
+    }
+    Some(payloads)
+}
+
+fn told(problems: Vec<Problem>) -> String {
+    let told: Vec<String> = problems.into_iter().map(|problem| problem.to_string()).collect();
+    told.join("; ")
+}
