@@ -102,33 +102,25 @@ fn read_csv(data: &[u8], collector: &mut Collector) {
         return;
     };
     let mut record = csv::ByteRecord::new();
-    loop {
+    while !collector.is_full() {
         match reader.read_byte_record(&mut record) {
             Ok(false) => break,
+            Ok(true) if record.iter().all(<[u8]>::is_empty) => {}
             Ok(true) => {
                 let line = record.position().map_or(0, csv::Position::line);
-                let field = record.get(column).unwrap_or_default();
-                if record.iter().all(<[u8]>::is_empty) {
-                    continue;
-                }
-                if record.iter().any(|field| field.contains(&b'\n')) {
-                    // More likely a quote that was never closed, which would swallow devices.
-                    collector.add(
-                        line,
-                        Err("expected every field on one line, got a line break in quotes".into()),
-                    );
-                    continue;
-                }
-                collector.add(line, utf8(field));
+                // More likely a quote that was never closed, which would swallow devices.
+                let key = if record.iter().any(|field| field.contains(&b'\n')) {
+                    Err("expected every field on one line, got a line break in quotes".to_owned())
+                } else {
+                    utf8(record.get(column).unwrap_or_default())
+                };
+                collector.add(line, key);
             }
             Err(error) => {
                 let line = error.position().map_or(0, csv::Position::line);
                 collector.add(line, Err(error.to_string()));
                 break;
             }
-        }
-        if collector.is_full() {
-            break;
         }
     }
 }
@@ -159,6 +151,19 @@ mod tests {
         let lines =
             "{\"deviceKey\":\"device1\"}\n\n{\"a\":[],\"deviceKey\":\"b c\"}\r\n{\"deviceKey\":\"\\u00e9\"}";
         assert_eq!(keys(lines, DeviceFormat::JsonLines), expected);
+    }
+
+    #[test]
+    fn mistakes_are_bounded_in_every_format() {
+        for (data, format) in [
+            ("\t\n".repeat(300).replace('\t', "a\tb"), DeviceFormat::Lines),
+            ("[]\n".repeat(300), DeviceFormat::JsonLines),
+            (format!("deviceKey\n{}", "\"a\nb\"\n".repeat(300)), DeviceFormat::Csv),
+            (format!("deviceKey,b\n{}", ",c\n".repeat(300)), DeviceFormat::Csv),
+        ] {
+            let problems = read(data.as_bytes(), format).err().unwrap_or_default();
+            assert_eq!(problems.len(), MAX_PROBLEMS, "{format:?}");
+        }
     }
 
     #[test]
