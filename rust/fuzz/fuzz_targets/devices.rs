@@ -76,7 +76,7 @@ fn csv_keys(data: &[u8]) -> Option<BTreeSet<String>> {
         return None;
     };
     lines
-        .filter(|line| line.iter().any(|&byte| byte != b','))
+        .filter(|line| line.iter().any(|&byte| byte != b',') && !line.trim_ascii().is_empty())
         .map(|line| line.split(|&byte| byte == b',').nth(column).unwrap_or_default())
         .map(|field| String::from_utf8(field.to_vec()).ok().filter(|key| is_device_key(key)))
         .collect()

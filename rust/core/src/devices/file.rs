@@ -89,8 +89,35 @@ fn json_key(line: &str) -> Result<String, String> {
     }
 }
 
+/// Refuses a record that goes over several lines: more likely a quote that was never closed, which would
+/// swallow devices without a word.
+fn one_line(record: &csv::ByteRecord) -> Result<(), String> {
+    if record.iter().flatten().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        return Err("expected every field on one line, got a line break in quotes".to_owned());
+    }
+    Ok(())
+}
+
+/// The line that a record begins in. The reader has it begin where the last one ended, which is before the line
+/// feed of a CRLF and before blank lines.
+fn line_at(data: &[u8], position: &csv::Position) -> u64 {
+    let rest = usize::try_from(position.byte()).ok().and_then(|start| data.get(start..)).unwrap_or_default();
+    let breaks = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));
+    position.line() + breaks.filter(|&&byte| byte == b'\n').count() as u64
+}
+
+/// A blank line, or one of nothing but commas.
+fn is_blank(record: &csv::ByteRecord) -> bool {
+    let is_line_of_blanks = record.len() == 1 && record.iter().flatten().all(u8::is_ascii_whitespace);
+    is_line_of_blanks || record.iter().all(<[u8]>::is_empty)
+}
+
 fn read_csv(data: &[u8], collector: &mut Collector) {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(data);
+    if let Some(Err(reason)) = reader.byte_headers().ok().map(one_line) {
+        collector.add(1, Err(reason));
+        return;
+    }
     let is_key = |header: &[u8]| header == COLUMN.as_bytes();
     let columns: Vec<_> = match reader.byte_headers() {
         Ok(headers) => headers.iter().enumerate().filter(|(_, header)| is_key(header)).collect(),
@@ -105,15 +132,10 @@ fn read_csv(data: &[u8], collector: &mut Collector) {
     while !collector.is_full() {
         match reader.read_byte_record(&mut record) {
             Ok(false) => break,
-            Ok(true) if record.iter().all(<[u8]>::is_empty) => {}
+            Ok(true) if is_blank(&record) => {}
             Ok(true) => {
-                let line = record.position().map_or(0, csv::Position::line);
-                // More likely a quote that was never closed, which would swallow devices.
-                let key = if record.iter().any(|field| field.contains(&b'\n')) {
-                    Err("expected every field on one line, got a line break in quotes".to_owned())
-                } else {
-                    utf8(record.get(column).unwrap_or_default())
-                };
+                let line = record.position().map_or(0, |position| line_at(data, position));
+                let key = one_line(&record).and_then(|()| utf8(record.get(column).unwrap_or_default()));
                 collector.add(line, key);
             }
             Err(error) => {
@@ -164,6 +186,41 @@ mod tests {
             let problems = read(data.as_bytes(), format).err().unwrap_or_default();
             assert_eq!(problems.len(), MAX_PROBLEMS, "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_never_swallows_devices() {
+        const EXPECTED: &str = "expected every field on one line, got a line break in quotes";
+        for (data, line) in [
+            ("deviceKey,\"name\nd1,x\nd2,y\n", 1),
+            ("deviceKey,\"na\nme\"\nd1,x\n", 1),
+            // Lines are counted by their line feeds, of which there are none.
+            ("deviceKey,name\rd1,\"oops\rd2,x\rd3,y\r", 1),
+            ("deviceKey,name\r\nd1,\"oops\r\nd2,x\r\n", 2),
+        ] {
+            let found = problem(data.as_bytes(), DeviceFormat::Csv);
+            assert_eq!(found, format!("line {line}: {EXPECTED}"), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn csv_lines_are_those_of_an_editor_whatever_ends_them() {
+        for (data, line) in [
+            ("deviceKey,b\na,1\n,2\n", 3),
+            ("deviceKey,b\r\na,1\r\n,2\r\n", 3),
+            ("deviceKey,b\n\n\n,2\n", 4),
+            ("deviceKey,b\r\n\r\n\r\na,1\r\n\r\n,2", 6),
+        ] {
+            let found = problem(data.as_bytes(), DeviceFormat::Csv);
+            assert!(found.starts_with(&format!("line {line}: ")), "{data:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_blank_line_is_no_key_in_any_format() {
+        assert_eq!(keys("d1\n   \n", DeviceFormat::Lines), ["d1"]);
+        assert_eq!(keys("{\"deviceKey\":\"d1\"}\n   \n", DeviceFormat::JsonLines), ["d1"]);
+        assert_eq!(keys("deviceKey\nd1\n   \n\t\n", DeviceFormat::Csv), ["d1"]);
     }
 
     #[test]
