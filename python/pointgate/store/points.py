@@ -1,0 +1,40 @@
+"""The columns in which accepted points travel, from the judge to the spool and to the sinks.
+
+One row a point; exactly one of the `value_…` columns is set:
+
+    value_double   FLOAT (widened) and DOUBLE
+    value_long     INT, ENUM of whole numbers, TIMESTAMP (UTC milliseconds)
+    value_bool     BOOL
+    value_text     STRING, FILE, ENUM of strings, DATE
+    value_json     ARRAY and STRUCT, as the JSON text that came
+
+`time` is the point's own, or that of arrival where it has none; `received` is that of arrival.
+`Validator.collect` gives these columns, in this order, through the Arrow PyCapsule interface.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+_NAME: Final = pa.dictionary(pa.int32(), pa.string())
+"""Names repeat from row to row, so each is held once a batch."""
+
+_INSTANT: Final = pa.timestamp("ms", tz="UTC")
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("product", _NAME, nullable=False),
+        pa.field("device", _NAME, nullable=False),
+        pa.field("identifier", _NAME, nullable=False),
+        pa.field("time", _INSTANT, nullable=False),
+        pa.field("value_double", pa.float64()),
+        pa.field("value_long", pa.int64()),
+        pa.field("value_bool", pa.bool_()),
+        pa.field("value_text", pa.string()),
+        pa.field("value_json", pa.string()),
+        pa.field("quality", pa.int8()),
+        pa.field("received", _INSTANT, nullable=False),
+    ]
+)
