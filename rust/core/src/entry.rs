@@ -6,10 +6,10 @@
 //! most once a member of one entry, then the request's fault is found and the rest is only syntax.
 
 use crate::catalog::Product;
-use crate::display::shown;
+use crate::collect::Collect;
 use crate::json::{Cursor, Kind, Syntax, Text};
 use crate::model::Point;
-use crate::rule::{Context, MAX_TIME, check_with_quality, milliseconds, mismatch, read_number, refused};
+use crate::rule::{Context, MAX_TIME, check_with_quality, milliseconds, mismatch, read_number, refused, shown_number};
 use crate::scratch::Scratch;
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -195,33 +195,38 @@ impl<'c, 's> Entries<'c, 's> {
 
         cursor.open()?;
         let (mut first, mut count, mut place) = (true, 0, 0);
-        while cursor.next_member(&mut first)? {
-            let start = cursor.offset();
+        loop {
             let guess = guesses.after(place);
-            let index = match model.point(guess) {
-                Some(point) if cursor.take_name(&point.name) => guess,
-                _ => {
+            let guessed = model.point(guess);
+            let end = cursor.offset();
+            let (mut start, mut index) = (end + 1, guess);
+            if first || !guessed.is_some_and(|point| cursor.take_next(&point.name)) {
+                if !cursor.next_member(&mut first)? {
+                    break;
+                }
+                start = cursor.offset();
+                let is_new_place = start != end + 1;
+                if !(is_new_place && guessed.is_some_and(|point| cursor.take_name(&point.name))) {
                     let name = cursor.string()?;
                     cursor.colon()?;
-                    let name = name.decode_in(context.buffer);
-                    let Some(index) = model.find(name) else {
+                    let Some(found) = model.find(name.bytes_in(context.buffer)) else {
                         if product.ignore_unknown_points {
                             cursor.skip_value()?;
                             continue;
                         }
-                        return Err(unknown_point(start, name, product));
+                        return Err(unknown_point(start, &name.decode(), product));
                     };
-                    guesses.learn(place, index);
-                    index
+                    guesses.learn(place, found);
+                    index = found;
                 }
-            };
+            }
             let Some(point) = model.point(index) else { continue };
             let identifier = || model.identifier(index);
             if !seen.mark(index) {
                 let fault = Fault::here(Reason::Duplicate, start).expected("the identifier once");
                 return Err(at_point(fault.got("the identifier again").into(), identifier()));
             }
-            check_point(point, cursor, &mut context).map_err(|stop| at_point(stop, identifier()))?;
+            check_point(point, cursor, &mut context, &mut ()).map_err(|stop| at_point(stop, identifier()))?;
             count += 1;
             place = index + 1;
         }
@@ -236,10 +241,9 @@ impl<'c, 's> Entries<'c, 's> {
         }
         let start = cursor.offset();
         let settings = &product.settings;
-        let number = read_number(cursor, settings.numbers_as_strings, &mut self.scratch.buffer)?;
-        let Some((number, time)) =
-            number.and_then(|number| Some((number, milliseconds(number.to_integer())?)))
-        else {
+        let Scratch { members, buffer, .. } = &mut *self.scratch;
+        let mut context = Context { numbers_as_strings: settings.numbers_as_strings, buffer, members };
+        let Some(time) = read_number(cursor, &mut context)?.and_then(milliseconds) else {
             cursor.back_to(start);
             return Err(refused(cursor, Reason::Time, EXPECTED));
         };
@@ -250,16 +254,21 @@ impl<'c, 's> Entries<'c, 's> {
             return Ok(());
         }
         let expected = format!("a time from {} to {}", low.max(0), high.min(MAX_TIME));
-        Err(Fault::here(Reason::Time, start).expected(expected).got(shown(number.token())).into())
+        Err(Fault::here(Reason::Time, start).expected(expected).got(shown_number(cursor, start)).into())
     }
 }
 
 #[inline]
-fn check_point(point: &Point, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+fn check_point<C: Collect>(
+    point: &Point,
+    cursor: &mut Cursor<'_>,
+    context: &mut Context<'_>,
+    collect: &mut C,
+) -> Result<(), Stop> {
     if point.quality {
-        check_with_quality(&point.rule, cursor, context)
+        check_with_quality(&point.rule, cursor, context, collect)
     } else {
-        point.rule.check(cursor, context)
+        point.rule.check(cursor, context, collect)
     }
 }
 

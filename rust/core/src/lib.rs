@@ -52,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 mod catalog;
+mod collect;
 mod devices;
 mod display;
 mod entry;

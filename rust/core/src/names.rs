@@ -33,15 +33,15 @@ impl Names {
 
     /// The number of `name`.
     #[inline]
-    pub(crate) fn find(&self, name: &str) -> Option<usize> {
-        let hash = self.hasher.hash_one(name.as_bytes());
-        let same = |&index: &u32| self.get(index as usize) == Some(name);
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
+        let hash = self.hasher.hash_one(name);
+        let same = |&index: &u32| self.get(index as usize).is_some_and(|one| one.as_bytes() == name);
         self.table.find(hash, same).map(|&index| index as usize)
     }
 
     /// Adds `name`; false when it is there already, or when the arena's 4 GiB are full.
     pub(crate) fn insert(&mut self, name: &str) -> bool {
-        if self.find(name).is_some() {
+        if self.find(name.as_bytes()).is_some() {
             return false;
         }
         let (Ok(index), Ok(end)) = (u32::try_from(self.len()), u32::try_from(self.arena.len() + name.len()))

@@ -41,7 +41,7 @@ impl DeviceTable {
     /// Whether `device_key` is one of them; bytes compare.
     #[inline]
     pub fn contains(&self, device_key: &str) -> bool {
-        self.keys.find(device_key).is_some()
+        self.keys.find(device_key.as_bytes()).is_some()
     }
 
     fn insert(&mut self, device_key: &str) -> Result<(), String> {

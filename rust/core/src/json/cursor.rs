@@ -7,11 +7,9 @@ use super::{MAX_DEPTH, Syntax, SyntaxKind};
 /// Copying it is how a reader remembers a place to come back to.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
-    text: &'a str,
+    bytes: &'a [u8],
     at: usize,
     depth: u32,
-    /// What the end of `text` means: the end of the document, or the first byte that is not UTF-8.
-    end: SyntaxKind,
 }
 
 /// The JSON type that a value's first byte announces.
@@ -41,28 +39,16 @@ impl Kind {
 impl<'a> Cursor<'a> {
     /// Stands at the beginning of `payload`.
     ///
-    /// UTF-8 is checked here, once, at memory speed: where it breaks, the document breaks. What
-    /// stands before the break is still read, so an earlier fault is still the first one.
+    /// UTF-8 needs no pass of its own: between strings every byte must be ASCII, and strings with other bytes are
+    /// checked when they are read.
     pub fn new(payload: &'a [u8]) -> Self {
-        let (text, end) = match std::str::from_utf8(payload) {
-            Ok(text) => (text, SyntaxKind::UnexpectedEnd),
-            Err(error) => {
-                let valid = payload.get(..error.valid_up_to()).unwrap_or_default();
-                (std::str::from_utf8(valid).unwrap_or_default(), SyntaxKind::InvalidUtf8)
-            }
-        };
-        Self { text, at: 0, depth: 0, end }
+        Self { bytes: payload, at: 0, depth: 0 }
     }
 
-    /// Stands at the beginning of a text.
-    pub(crate) fn over(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0, end: SyntaxKind::UnexpectedEnd }
-    }
-
-    /// All of the text, read and unread.
+    /// All bytes, read and unread.
     #[inline(always)]
-    pub(crate) fn text(&self) -> &'a str {
-        self.text
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// The byte that comes next, counted from the payload's beginning.
@@ -79,13 +65,13 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     pub(crate) fn peek_at(&self, ahead: usize) -> u8 {
-        self.text.as_bytes().get(self.at + ahead).copied().unwrap_or(0)
+        self.bytes.get(self.at + ahead).copied().unwrap_or(0)
     }
 
     /// The next eight bytes, little-endian, when there are as many.
     #[inline(always)]
     pub(crate) fn word(&self) -> Option<u64> {
-        let bytes = self.text.as_bytes().get(self.at..self.at + 8)?;
+        let bytes = self.bytes.get(self.at..self.at + 8)?;
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
     }
 
@@ -102,19 +88,38 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     pub(crate) fn at_end(&self) -> bool {
-        self.at >= self.text.len()
+        self.at >= self.bytes.len()
     }
 
-    /// The text from `start` to here. Both are at ASCII bytes, so never inside a character.
+    /// The bytes from `start` to here.
     #[inline(always)]
-    pub(crate) fn text_from(&self, start: usize) -> &'a str {
-        self.text.get(start..self.at).unwrap_or_default()
+    pub(crate) fn bytes_from(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
     }
 
-    /// A fault at the next byte, or the end's own fault when there is none.
+    /// A fault at the next byte, which is another one where the document ends or is not UTF-8.
     #[cold]
     pub(crate) fn fail(&self, kind: SyntaxKind) -> Syntax {
-        Syntax::new(self.at, if self.at_end() { self.end } else { kind })
+        Syntax::new(self.at, self.break_off().unwrap_or(kind))
+    }
+
+    /// Why nothing can be read from here on, whatever was expected: the end, or no UTF-8.
+    #[cold]
+    pub(crate) fn break_off(&self) -> Option<SyntaxKind> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let character = rest.get(..4).unwrap_or(rest);
+        match str::from_utf8(character) {
+            _ if rest.is_empty() => Some(SyntaxKind::UnexpectedEnd),
+            Err(error) if error.valid_up_to() == 0 => Some(SyntaxKind::InvalidUtf8),
+            _ => None,
+        }
+    }
+
+    /// Where the bytes from `start` to here are not UTF-8, if anywhere.
+    #[cold]
+    pub(crate) fn invalid_utf8(&self, start: usize) -> Option<Syntax> {
+        let error = str::from_utf8(self.bytes_from(start)).err()?;
+        Some(Syntax::new(start + error.valid_up_to(), SyntaxKind::InvalidUtf8))
     }
 
     /// Passes over white space.
@@ -134,7 +139,7 @@ impl<'a> Cursor<'a> {
 
     /// Passes over what may stand before the document.
     pub(crate) fn begin(&mut self) -> Result<(), Syntax> {
-        if self.text.starts_with('\u{feff}') {
+        if self.bytes.starts_with("\u{feff}".as_bytes()) {
             return Err(self.fail(SyntaxKind::ByteOrderMark));
         }
         self.blank();
@@ -144,10 +149,7 @@ impl<'a> Cursor<'a> {
     /// Checks that nothing but white space follows the document.
     pub(crate) fn finish(&mut self) -> Result<(), Syntax> {
         self.blank();
-        if self.at_end() && self.end == SyntaxKind::UnexpectedEnd {
-            return Ok(());
-        }
-        Err(self.fail(SyntaxKind::TrailingBytes))
+        if self.at_end() { Ok(()) } else { Err(self.fail(SyntaxKind::TrailingBytes)) }
     }
 
     /// The type of the value that begins here; the value itself is not yet checked.
@@ -231,17 +233,17 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The next 32 bytes, when there are as many.
+    /// The next `N` bytes, when there are as many.
     #[inline(always)]
-    pub(crate) fn window(&self) -> Option<&'a [u8; 32]> {
-        self.text.as_bytes().get(self.at..self.at + 32)?.try_into().ok()
+    pub(crate) fn window<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        self.bytes.get(self.at..)?.first_chunk()
     }
 
     /// Passes over `name`, which is a quoted name with its colon, and the white space behind it, when
     /// it stands here.
     #[inline(always)]
     pub(crate) fn take(&mut self, name: &[u8]) -> bool {
-        let found = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(name));
+        let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(name));
         if found {
             self.at += name.len();
             self.blank();

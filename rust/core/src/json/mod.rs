@@ -15,6 +15,7 @@ pub(crate) mod tree;
 pub use cursor::Cursor;
 pub(crate) use cursor::Kind;
 pub(crate) use name::MemberName;
+pub(crate) use number::Numeric;
 pub use number::{Integer, Number};
 pub use string::Text;
 pub use syntax::{Syntax, SyntaxKind};

@@ -5,7 +5,8 @@
 //!       none: go on by 8; some: step to the first of them and look
 //! ```
 //!
-//! Escapes are checked while scanning, surrogate pairs included, so decoding cannot fail.
+//! Escapes are checked while scanning, surrogate pairs included, and UTF-8 where a byte is not ASCII, so decoding
+//! cannot fail.
 
 use std::borrow::Cow;
 
@@ -14,7 +15,8 @@ use super::{Cursor, Syntax, SyntaxKind};
 /// A JSON string as it stands in the payload.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
-    raw: &'a str,
+    /// UTF-8.
+    raw: &'a [u8],
     escaped: bool,
 }
 
@@ -41,28 +43,42 @@ impl<'a> Cursor<'a> {
         self.advance(1);
         let start = self.offset();
         let mut escaped = false;
+        // The high bits of all bytes that were passed over.
+        let mut beyond_ascii = 0;
         loop {
             while let Some(word) = self.word() {
                 let plain = plain_bytes(word);
                 self.advance(plain);
                 if plain < 8 {
+                    beyond_ascii |= word & !(u64::MAX << (8 * plain));
                     break;
                 }
+                beyond_ascii |= word;
             }
             match self.peek() {
-                b'"' => {
-                    let raw = self.text_from(start);
-                    self.advance(1);
-                    return Ok(Text { raw, escaped });
-                }
+                b'"' => break,
                 b'\\' => {
                     escaped = true;
-                    self.escape()?;
+                    self.escape().map_err(|syntax| self.invalid_utf8(start).unwrap_or(syntax))?;
                 }
-                0..0x20 => return Err(self.fail(SyntaxKind::ControlCharacter)),
-                _ => self.advance(1),
+                0..0x20 => {
+                    let control = self.fail(SyntaxKind::ControlCharacter);
+                    return Err(self.invalid_utf8(start).unwrap_or(control));
+                }
+                byte => {
+                    beyond_ascii |= u64::from(byte);
+                    self.advance(1);
+                }
             }
         }
+        if beyond_ascii & HIGH != 0
+            && let Some(syntax) = self.invalid_utf8(start)
+        {
+            return Err(syntax);
+        }
+        let raw = self.bytes_from(start);
+        self.advance(1);
+        Ok(Text { raw, escaped })
     }
 
     fn escape(&mut self) -> Result<(), Syntax> {
@@ -79,8 +95,8 @@ impl<'a> Cursor<'a> {
                         if self.peek_at(ahead) != expected {
                             // What was cut off might have been the other half.
                             self.advance(ahead);
-                            let cut_off = self.at_end().then(|| self.fail(SyntaxKind::LoneSurrogate));
-                            return Err(cut_off.unwrap_or(Syntax::new(start, SyntaxKind::LoneSurrogate)));
+                            let lone = Syntax::new(start, SyntaxKind::LoneSurrogate);
+                            return Err(self.break_off().map_or(lone, |kind| Syntax::new(self.offset(), kind)));
                         }
                     }
                     self.advance(1);
@@ -112,15 +128,20 @@ impl<'a> Cursor<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// How many bytes there are between the quotes, escapes as they came.
+    pub(crate) fn raw_len(self) -> usize {
+        self.raw.len()
+    }
+
     /// The text between the quotes, escapes as they came.
-    pub fn raw(self) -> &'a str {
-        self.raw
+    fn raw(self) -> &'a str {
+        str::from_utf8(self.raw).unwrap_or_default()
     }
 
     /// The text itself; allocates only when it has escapes.
     pub fn decode(self) -> Cow<'a, str> {
         if !self.escaped {
-            return Cow::Borrowed(self.raw);
+            return Cow::Borrowed(self.raw());
         }
         let mut text = String::with_capacity(self.raw.len());
         self.decode_into(&mut text);
@@ -133,11 +154,19 @@ impl<'a> Text<'a> {
         'a: 'b,
     {
         if !self.escaped {
-            return self.raw;
+            return self.raw();
         }
         buffer.clear();
         self.decode_into(buffer);
         buffer
+    }
+
+    /// The bytes of the text itself, for comparing: [`Self::decode_in`] at less cost.
+    pub(crate) fn bytes_in<'b>(self, buffer: &'b mut String) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        if self.escaped { self.decode_in(buffer).as_bytes() } else { self.raw }
     }
 
     /// Whether the text is `name`, escapes decoded.
@@ -146,18 +175,18 @@ impl<'a> Text<'a> {
         if self.escaped {
             self.raw.len() <= 6 * name.len() && self.decode() == name
         } else {
-            self.raw == name
+            self.raw == name.as_bytes()
         }
     }
 
     /// Whether the text holds U+0000, which no store keeps faithfully (contract 5.6).
     pub(crate) fn has_nul(self) -> bool {
         // A raw NUL cannot stand in a string, and `\\u0000` is six plain characters.
-        self.escaped && self.raw.contains("\\u0000") && self.decode().contains('\0')
+        self.escaped && self.raw().contains("\\u0000") && self.decode().contains('\0')
     }
 
     fn decode_into(self, text: &mut String) {
-        let mut rest = self.raw;
+        let mut rest = self.raw();
         while let Some((plain, escape)) = rest.split_once('\\') {
             text.push_str(plain);
             rest = decode_escape(escape, text);

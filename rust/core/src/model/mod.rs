@@ -84,7 +84,7 @@ impl ThingModel {
     }
 
     #[inline]
-    pub(crate) fn find(&self, identifier: &str) -> Option<usize> {
+    pub(crate) fn find(&self, identifier: &[u8]) -> Option<usize> {
         self.identifiers.find(identifier)
     }
 

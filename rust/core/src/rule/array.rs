@@ -1,5 +1,6 @@
 //! ARRAY: elements of one simple type, not too many (contract 5).
 
+use crate::collect::Collect;
 use crate::json::Cursor;
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -17,7 +18,28 @@ pub(crate) struct ArrayRule {
 }
 
 impl ArrayRule {
-    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(crate) fn check<C: Collect>(
+        &self,
+        cursor: &mut Cursor<'_>,
+        context: &mut Context<'_>,
+        collect: &mut C,
+    ) -> Result<(), Stop> {
+        let start = cursor.offset();
+        // What the elements must be is asked once, not for each of them.
+        match &*self.element {
+            Rule::Double(rule) => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
+            rule => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
+        }?;
+        collect.json(cursor.bytes_from(start));
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn elements<'a>(
+        &self,
+        cursor: &mut Cursor<'a>,
+        mut check: impl FnMut(&mut Cursor<'a>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         if cursor.peek() != b'[' {
             return Err(type_fault(cursor, "ARRAY"));
         }
@@ -32,7 +54,7 @@ impl ArrayRule {
                     .got("more elements")
                     .into());
             }
-            self.element.check(cursor, context).map_err(|stop| stop.inside(size))?;
+            check(cursor).map_err(|stop| stop.inside(size))?;
             size += 1;
         }
         Ok(())

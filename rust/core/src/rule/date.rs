@@ -1,20 +1,26 @@
 //! DATE: `yyyy-MM-dd HH:mm:ss`, or `yyyy-MM-dd`, and a real date (contract 5).
 
+use crate::collect::Collect;
 use crate::json::Cursor;
 use crate::verdict::{Fault, Reason, Stop};
 
 use super::Context;
 use super::text::read_text;
 
-pub(crate) fn check(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+pub(crate) fn check<C: Collect>(
+    cursor: &mut Cursor<'_>,
+    context: &mut Context<'_>,
+    collect: &mut C,
+) -> Result<(), Stop> {
     let start = cursor.offset();
-    let text = read_text(cursor, "DATE")?.decode_in(context.buffer);
-    if is_date(text.as_bytes()) {
+    let text = read_text(cursor, "DATE")?;
+    if is_date(text.bytes_in(context.buffer)) {
+        collect.text(text);
         return Ok(());
     }
     Err(Fault::here(Reason::Date, start)
         .expected("a real date as yyyy-MM-dd HH:mm:ss or yyyy-MM-dd")
-        .got_text(text)
+        .got_text(&text.decode())
         .into())
 }
 

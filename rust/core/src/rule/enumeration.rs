@@ -1,11 +1,12 @@
 //! ENUM: one of the model's keys, whole numbers or strings (contract 5).
 
-use crate::display::{quoted, shown};
+use crate::collect::Collect;
+use crate::display::quoted;
 use crate::json::{Cursor, Integer};
 use crate::verdict::{Fault, Reason, Stop};
 
 use super::text::read_text;
-use super::{Context, read_number, type_fault};
+use super::{Context, read_number, shown_number, type_fault};
 
 /// How many keys a fault lists.
 const LISTED: usize = 8;
@@ -35,20 +36,25 @@ impl IntEnum {
         Self { keys: keys.into() }
     }
 
-    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(crate) fn check<C: Collect>(
+        &self,
+        cursor: &mut Cursor<'_>,
+        context: &mut Context<'_>,
+        collect: &mut C,
+    ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let Some(number) = read_number(cursor, context.numbers_as_strings, context.buffer)? else {
-            return Err(type_fault(cursor, "ENUM of INT"));
-        };
-        match number.to_integer() {
-            Integer::Value(value) if self.keys.binary_search(&value).is_ok() => Ok(()),
-            Integer::Fraction => {
+        match read_number(cursor, context)? {
+            Some(Integer::Value(value)) if self.keys.binary_search(&value).is_ok() => {
+                collect.long(value);
+                Ok(())
+            }
+            None | Some(Integer::Fraction) => {
                 cursor.back_to(start);
                 Err(type_fault(cursor, "ENUM of INT"))
             }
-            _ => Err(Fault::here(Reason::Enum, start)
+            Some(_) => Err(Fault::here(Reason::Enum, start)
                 .expected(one_of(self.keys.iter().map(i64::to_string)))
-                .got(shown(number.token()))
+                .got(shown_number(cursor, start))
                 .into()),
         }
     }
@@ -60,15 +66,22 @@ impl TextEnum {
         Self { keys: keys.into() }
     }
 
-    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(crate) fn check<C: Collect>(
+        &self,
+        cursor: &mut Cursor<'_>,
+        context: &mut Context<'_>,
+        collect: &mut C,
+    ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let text = read_text(cursor, "ENUM of STRING")?.decode_in(context.buffer);
-        if self.keys.binary_search_by(|key| (**key).cmp(text)).is_ok() {
+        let text = read_text(cursor, "ENUM of STRING")?;
+        let bytes = text.bytes_in(context.buffer);
+        if self.keys.binary_search_by(|key| key.as_bytes().cmp(bytes)).is_ok() {
+            collect.text(text);
             return Ok(());
         }
         Err(Fault::here(Reason::Enum, start)
             .expected(one_of(self.keys.iter().map(|key| quoted(key))))
-            .got_text(text)
+            .got_text(&text.decode())
             .into())
     }
 }

@@ -23,8 +23,9 @@ pub(crate) use timestamp::{MAX_TIME, milliseconds};
 
 pub(crate) use quality::check_with_quality;
 
+use crate::collect::Collect;
 use crate::display::{quoted, shown};
-use crate::json::{Cursor, Kind, Number, Syntax};
+use crate::json::{Cursor, Kind, Number, Numeric, Syntax};
 use crate::stamps::Stamps;
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -54,21 +55,26 @@ pub(crate) struct Context<'s> {
 }
 
 impl Rule {
-    /// Judges the value that begins here and passes over it.
+    /// Judges the value that begins here, passes over it and hands it on.
     #[inline(always)]
-    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(crate) fn check<C: Collect>(
+        &self,
+        cursor: &mut Cursor<'_>,
+        context: &mut Context<'_>,
+        collect: &mut C,
+    ) -> Result<(), Stop> {
         match self {
-            Self::Double(rule) => rule.check(cursor, context),
-            Self::Float(rule) => rule.check(cursor, context),
-            Self::Int(rule) => rule.check(cursor, context),
-            Self::Bool => boolean::check(cursor),
-            Self::IntEnum(rule) => rule.check(cursor, context),
-            Self::TextEnum(rule) => rule.check(cursor, context),
-            Self::Text(rule) => rule.check(cursor, context),
-            Self::Date => date::check(cursor, context),
-            Self::Timestamp => timestamp::check(cursor, context),
-            Self::Array(rule) => rule.check(cursor, context),
-            Self::Struct(rule) => rule.check(cursor, context),
+            Self::Double(rule) => rule.check(cursor, context, collect),
+            Self::Float(rule) => rule.check(cursor, context, collect),
+            Self::Int(rule) => rule.check(cursor, context, collect),
+            Self::Bool => boolean::check(cursor, collect),
+            Self::IntEnum(rule) => rule.check(cursor, context, collect),
+            Self::TextEnum(rule) => rule.check(cursor, context, collect),
+            Self::Text(rule) => rule.check(cursor, context, collect),
+            Self::Date => date::check(cursor, context, collect),
+            Self::Timestamp => timestamp::check(cursor, context, collect),
+            Self::Array(rule) => rule.check(cursor, context, collect),
+            Self::Struct(rule) => rule.check(cursor, context, collect),
         }
     }
 }
@@ -77,17 +83,26 @@ impl Rule {
 ///
 /// `None` means another type; the cursor is then where it was.
 #[inline(always)]
-pub(crate) fn read_number<'a: 's, 's>(
-    cursor: &mut Cursor<'a>,
-    numbers_as_strings: bool,
-    buffer: &'s mut String,
-) -> Result<Option<Number<'s>>, Syntax> {
+pub(crate) fn read_number<T: Numeric>(
+    cursor: &mut Cursor<'_>,
+    context: &mut Context<'_>,
+) -> Result<Option<T>, Syntax> {
+    match cursor.short_number() {
+        Some(value) => Ok(Some(value)),
+        None => read_any_number(cursor, context),
+    }
+}
+
+#[inline(never)]
+fn read_any_number<T: Numeric>(
+    cursor: &mut Cursor<'_>,
+    context: &mut Context<'_>,
+) -> Result<Option<T>, Syntax> {
     match cursor.peek() {
-        b'-' | b'0'..=b'9' => cursor.number().map(Some),
-        b'"' if numbers_as_strings => {
+        b'-' | b'0'..=b'9' => Ok(Some(T::from_number(cursor.number()?))),
+        b'"' if context.numbers_as_strings => {
             let start = cursor.offset();
-            let text = cursor.string()?.decode_in(buffer);
-            let number = Number::parse(text);
+            let number = Number::parse(cursor.string()?.decode_in(context.buffer)).map(T::from_number);
             if number.is_none() {
                 cursor.back_to(start);
             }
@@ -95,6 +110,18 @@ pub(crate) fn read_number<'a: 's, 's>(
         }
         _ => Ok(None),
     }
+}
+
+/// The number that was read at `start`, as it is shown.
+#[cold]
+pub(crate) fn shown_number(cursor: &Cursor<'_>, start: usize) -> String {
+    let mut cursor = cursor.clone();
+    cursor.back_to(start);
+    let text = match cursor.peek() {
+        b'"' => cursor.string().map(|text| shown(&text.decode())),
+        _ => cursor.number().map(|number| shown(number.token())),
+    };
+    text.unwrap_or_default()
 }
 
 /// A value of another type than `expected` stands here.

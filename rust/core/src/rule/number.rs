@@ -4,11 +4,12 @@
 //! the point's own type, so two comparisons judge every number. The type's own range is the default
 //! bound, so infinity falls outside without a test of its own.
 
+use crate::collect::Collect;
 use crate::display::shown;
 use crate::json::{Cursor, Integer, Number};
 use crate::verdict::{Fault, Reason, Stop};
 
-use super::{Context, read_number, type_fault};
+use super::{Context, read_number, shown_number, type_fault};
 
 /// The bounds of a number as a model states them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,8 +38,9 @@ impl Bounds<'_> {
 }
 
 #[cold]
-fn range_fault(offset: usize, number: Number<'_>, expected: &str) -> Stop {
-    Fault::here(Reason::Range, offset).expected(expected.to_owned()).got(shown(number.token())).into()
+fn range_fault(cursor: &Cursor<'_>, start: usize, expected: &str) -> Stop {
+    let got = shown_number(cursor, start);
+    Fault::here(Reason::Range, start).expected(expected.to_owned()).got(got).into()
 }
 
 /// A 32-bit integer within bounds.
@@ -71,18 +73,23 @@ impl IntRule {
     }
 
     #[inline(always)]
-    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(crate) fn check<C: Collect>(
+        &self,
+        cursor: &mut Cursor<'_>,
+        context: &mut Context<'_>,
+        collect: &mut C,
+    ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let Some(number) = read_number(cursor, context.numbers_as_strings, context.buffer)? else {
-            return Err(type_fault(cursor, "INT"));
-        };
-        match number.to_integer() {
-            Integer::Value(value) if self.low <= value && value <= self.high => Ok(()),
-            Integer::Fraction => {
+        match read_number(cursor, context)? {
+            Some(Integer::Value(value)) if self.low <= value && value <= self.high => {
+                collect.long(value);
+                Ok(())
+            }
+            None | Some(Integer::Fraction) => {
                 cursor.back_to(start);
                 Err(type_fault(cursor, "INT"))
             }
-            _ => Err(range_fault(start, number, &self.expected)),
+            Some(_) => Err(range_fault(cursor, start, &self.expected)),
         }
     }
 }
@@ -113,20 +120,21 @@ macro_rules! floating_rule {
             }
 
             #[inline(always)]
-            pub(crate) fn check(
+            pub(crate) fn check<C: Collect>(
                 &self,
                 cursor: &mut Cursor<'_>,
                 context: &mut Context<'_>,
+                collect: &mut C,
             ) -> Result<(), Stop> {
                 let start = cursor.offset();
-                let Some(number) = read_number(cursor, context.numbers_as_strings, context.buffer)? else {
+                let Some(value) = read_number::<$float>(cursor, context)? else {
                     return Err(type_fault(cursor, $name));
                 };
-                let value = number.$convert();
                 if self.low <= value && value <= self.high {
+                    collect.double(f64::from(value));
                     return Ok(());
                 }
-                Err(range_fault(start, number, &self.expected))
+                Err(range_fault(cursor, start, &self.expected))
             }
         }
     };

@@ -1,5 +1,6 @@
 //! Points with quality: `{"value":v,"quality":q}`, `{"value":v}` or the bare value (contract 5.2).
 
+use crate::collect::Collect;
 use crate::json::{Cursor, Integer};
 use crate::verdict::{Reason, Stop};
 
@@ -7,13 +8,14 @@ use super::structure::{missing_member, repeated, unknown_member};
 use super::{Context, Rule, read_number, refused};
 
 /// Judges a point with quality; `rule` is the value's own.
-pub(crate) fn check_with_quality(
+pub(crate) fn check_with_quality<C: Collect>(
     rule: &Rule,
     cursor: &mut Cursor<'_>,
     context: &mut Context<'_>,
+    collect: &mut C,
 ) -> Result<(), Stop> {
     if cursor.peek() != b'{' {
-        return rule.check(cursor, context);
+        return rule.check(cursor, context, collect);
     }
     cursor.open()?;
     let (mut value, mut quality, mut first) = (false, false, true);
@@ -24,7 +26,11 @@ pub(crate) fn check_with_quality(
         if std::mem::replace(seen, true) {
             return Err(repeated(start, name));
         }
-        let judged = if is_value { rule.check(cursor, context) } else { check_quality(cursor, context) };
+        let judged = if is_value {
+            rule.check(cursor, context, collect)
+        } else {
+            check_quality(cursor, context, collect)
+        };
         judged.map_err(|stop| stop.inside(name))?;
     }
     if value { Ok(()) } else { Err(missing_member(cursor, "value")) }
@@ -50,10 +56,14 @@ fn next_member_is_value(cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
     }
 }
 
-fn check_quality(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+fn check_quality<C: Collect>(
+    cursor: &mut Cursor<'_>,
+    context: &mut Context<'_>,
+    collect: &mut C,
+) -> Result<(), Stop> {
     let start = cursor.offset();
-    let number = read_number(cursor, context.numbers_as_strings, context.buffer)?;
-    if let Some(Integer::Value(0..=9)) = number.map(crate::json::Number::to_integer) {
+    if let Some(Integer::Value(quality @ 0..=9)) = read_number(cursor, context)? {
+        collect.quality(quality as u8);
         return Ok(());
     }
     cursor.back_to(start);

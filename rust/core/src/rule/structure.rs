@@ -1,7 +1,8 @@
 //! STRUCT: members by name, each with a rule of its own (contract 5).
 
+use crate::collect::Collect;
 use crate::display::quoted;
-use crate::json::Cursor;
+use crate::json::{Cursor, MemberName};
 use crate::names::Names;
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -10,6 +11,8 @@ use super::{Context, Rule, type_fault};
 /// One member of a struct.
 #[derive(Clone, Debug)]
 struct Member {
+    /// Its name as nearly every payload spells it.
+    name: MemberName,
     required: bool,
     rule: Rule,
 }
@@ -30,42 +33,70 @@ impl StructRule {
     pub(crate) fn add(&mut self, identifier: &str, required: bool, rule: Rule) -> bool {
         let is_new = self.names.insert(identifier);
         if is_new {
-            self.members.push(Member { required, rule });
+            self.members.push(Member { name: MemberName::new(identifier), required, rule });
             self.required += usize::from(required);
         }
         is_new
     }
 
-    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(crate) fn check<C: Collect>(
+        &self,
+        cursor: &mut Cursor<'_>,
+        context: &mut Context<'_>,
+        collect: &mut C,
+    ) -> Result<(), Stop> {
         if cursor.peek() != b'{' {
             return Err(type_fault(cursor, "STRUCT"));
         }
+        let start = cursor.offset();
         cursor.open()?;
         context.members.begin(self.members.len());
-        let (mut first, mut required) = (true, 0);
-        while cursor.next_member(&mut first)? {
-            required += usize::from(self.check_member(cursor, context)?);
+        let (mut first, mut required, mut expected) = (true, 0, 0);
+        while let Some((at, index)) = self.next_member(cursor, context, &mut first, expected)? {
+            let Some(member) = self.members.get(index) else { break };
+            let identifier = || self.names.get(index).unwrap_or_default();
+            if !context.members.mark(index) {
+                return Err(repeated(at, identifier()));
+            }
+            member.rule.check(cursor, context, &mut ()).map_err(|stop| stop.inside(identifier()))?;
+            required += usize::from(member.required);
+            expected = index + 1;
         }
-        if required == self.required { Ok(()) } else { Err(self.missing(cursor, context)) }
+        if required != self.required {
+            return Err(self.missing(cursor, context));
+        }
+        collect.json(cursor.bytes_from(start));
+        Ok(())
     }
 
-    /// Judges one member; returns whether it is a required one.
-    fn check_member(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<bool, Stop> {
+    /// Reads the next member's name: where it stands and which member it is, or `None` at the end.
+    #[inline(always)]
+    fn next_member(
+        &self,
+        cursor: &mut Cursor<'_>,
+        context: &mut Context<'_>,
+        first: &mut bool,
+        expected: usize,
+    ) -> Result<Option<(usize, usize)>, Stop> {
+        // Most senders keep the model's order: its next member is compared before any is looked up.
+        let member = self.members.get(expected);
+        let end = cursor.offset();
+        if !*first && member.is_some_and(|member| cursor.take_next(&member.name)) {
+            return Ok(Some((end + 1, expected)));
+        }
+        if !cursor.next_member(first)? {
+            return Ok(None);
+        }
         let start = cursor.offset();
+        if member.is_some_and(|member| cursor.take_name(&member.name)) {
+            return Ok(Some((start, expected)));
+        }
         let name = cursor.string()?;
         cursor.colon()?;
-        let name = name.decode_in(context.buffer);
-        let Some((index, member)) =
-            self.names.find(name).and_then(|index| Some((index, self.members.get(index)?)))
-        else {
-            return Err(unknown_member(start, name, self.names.iter()));
-        };
-        let identifier = self.names.get(index).unwrap_or_default();
-        if !context.members.mark(index) {
-            return Err(repeated(start, identifier));
+        match self.names.find(name.bytes_in(context.buffer)) {
+            Some(index) => Ok(Some((start, index))),
+            None => Err(unknown_member(start, &name.decode(), self.names.iter())),
         }
-        member.rule.check(cursor, context).map_err(|stop| stop.inside(identifier))?;
-        Ok(member.required)
     }
 
     #[cold]

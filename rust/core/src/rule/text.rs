@@ -1,5 +1,6 @@
 //! STRING and FILE: at most so many bytes of UTF-8 (contract 5, 5.6).
 
+use crate::collect::Collect;
 use crate::json::{Cursor, Text};
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -18,15 +19,21 @@ pub(crate) struct TextRule {
 }
 
 impl TextRule {
-    pub(crate) fn check(&self, cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+    pub(crate) fn check<C: Collect>(
+        &self,
+        cursor: &mut Cursor<'_>,
+        context: &mut Context<'_>,
+        collect: &mut C,
+    ) -> Result<(), Stop> {
         let start = cursor.offset();
         let text = read_text(cursor, self.type_name)?;
         // Decoding never makes a string longer, so most need not be decoded.
-        if text.raw().len() <= self.max_length {
-            return Ok(());
+        let mut length = text.raw_len();
+        if length > self.max_length {
+            length = text.decode_in(context.buffer).len();
         }
-        let length = text.decode_in(context.buffer).len();
         if length <= self.max_length {
+            collect.text(text);
             return Ok(());
         }
         Err(Fault::here(Reason::Length, start)

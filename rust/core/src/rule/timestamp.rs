@@ -1,11 +1,11 @@
 //! TIMESTAMP, and the range that an entry's `time` shares with it (contract 3.5 and 5).
 
-use crate::display::shown;
+use crate::collect::Collect;
 use crate::json::{Cursor, Integer};
 use crate::verdict::{Fault, Reason, Stop};
 
 use super::text::read_text;
-use super::{Context, read_number, type_fault};
+use super::{Context, read_number, shown_number, type_fault};
 
 /// The last millisecond of the year 9999, UTC.
 pub(crate) const MAX_TIME: i64 = 253_402_300_799_999;
@@ -18,15 +18,19 @@ pub(crate) fn milliseconds(integer: Integer) -> Option<i64> {
     }
 }
 
-pub(crate) fn check(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<(), Stop> {
+pub(crate) fn check<C: Collect>(
+    cursor: &mut Cursor<'_>,
+    context: &mut Context<'_>,
+    collect: &mut C,
+) -> Result<(), Stop> {
     let start = cursor.offset();
-    if let Some(number) = read_number(cursor, context.numbers_as_strings, context.buffer)? {
-        let integer = number.to_integer();
-        if milliseconds(integer).is_some() {
+    if let Some(integer) = read_number(cursor, context)? {
+        if let Some(time) = milliseconds(integer) {
+            collect.long(time);
             return Ok(());
         }
         if integer != Integer::Fraction {
-            return Err(range_fault(start).got(shown(number.token())).into());
+            return Err(range_fault(start).got(shown_number(cursor, start)).into());
         }
         cursor.back_to(start);
         return Err(type_fault(cursor, "TIMESTAMP"));
@@ -40,7 +44,10 @@ pub(crate) fn check(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Resul
     let digits = text.trim_start_matches('0');
     let value = if digits.is_empty() { Some(0) } else { digits.parse().ok() };
     match value.map(Integer::Value).and_then(milliseconds) {
-        Some(_) => Ok(()),
+        Some(time) => {
+            collect.long(time);
+            Ok(())
+        }
         None => Err(range_fault(start).got_text(text).into()),
     }
 }
