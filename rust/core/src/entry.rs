@@ -9,7 +9,9 @@ use crate::catalog::Product;
 use crate::collect::Collect;
 use crate::json::{Cursor, Kind, Syntax, Text};
 use crate::model::Point;
-use crate::rule::{Context, MAX_TIME, check_with_quality, milliseconds, mismatch, read_number, refused, shown_number};
+use crate::rule::{
+    Context, MAX_TIME, check_with_quality, milliseconds, mismatch, read_number, refused, shown_number,
+};
 use crate::scratch::Scratch;
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -24,6 +26,7 @@ enum Rank {
 
 const MEMBERS: [(&str, Rank); 3] =
     [("measurepoints", Rank::Measurepoints), ("deviceKey", Rank::DeviceKey), ("time", Rank::Time)];
+const SPELLED: [&str; 3] = ["\"measurepoints\":", "\"deviceKey\":", "\"time\":"];
 
 /// The entries of one request, as far as they have been read.
 pub(crate) struct Entries<'c, 's> {
@@ -34,24 +37,6 @@ pub(crate) struct Entries<'c, 's> {
     pub(crate) points: u64,
     /// The first faulty entry's fault.
     pub(crate) fault: Option<Box<Fault>>,
-}
-
-/// Reads a member's name: its place in [`MEMBERS`], or `None` for any other.
-#[inline]
-fn next_known_member(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Syntax> {
-    // As nearly every payload spells them, without reading them.
-    if cursor.take(b"\"measurepoints\":") {
-        return Ok(Some(0));
-    }
-    if cursor.take(b"\"deviceKey\":") {
-        return Ok(Some(1));
-    }
-    if cursor.take(b"\"time\":") {
-        return Ok(Some(2));
-    }
-    let name = cursor.string()?;
-    cursor.colon()?;
-    Ok(MEMBERS.iter().position(|(known, _)| name.is(known)))
 }
 
 /// Whose points an entry holds.
@@ -148,9 +133,8 @@ impl<'c, 's> Entries<'c, 's> {
     ) -> Result<(), Syntax> {
         cursor.open()?;
         let mut first = true;
-        while cursor.next_member(&mut first)? {
-            let start = cursor.offset();
-            let Some(member) = next_known_member(cursor)? else {
+        while let Some((start, member)) = cursor.next_of(&mut first, &SPELLED)? {
+            let Some(member) = member else {
                 cursor.skip_value()?;
                 continue;
             };
@@ -196,17 +180,17 @@ impl<'c, 's> Entries<'c, 's> {
         cursor.open()?;
         let (mut first, mut count, mut place) = (true, 0, 0);
         loop {
-            let guess = guesses.after(place);
-            let guessed = model.point(guess);
+            let mut index = guesses.after(place);
+            let mut point = model.point(index);
             let end = cursor.offset();
-            let (mut start, mut index) = (end + 1, guess);
-            if first || !guessed.is_some_and(|point| cursor.take_next(&point.name)) {
+            let mut start = end + 1;
+            if first || !point.is_some_and(|point| cursor.take_next(&point.name)) {
                 if !cursor.next_member(&mut first)? {
                     break;
                 }
                 start = cursor.offset();
-                let is_new_place = start != end + 1;
-                if !(is_new_place && guessed.is_some_and(|point| cursor.take_name(&point.name))) {
+                let is_compared = start == end + 1;
+                if is_compared || !point.is_some_and(|point| cursor.take_name(&point.name)) {
                     let name = cursor.string()?;
                     cursor.colon()?;
                     let Some(found) = model.find(name.bytes_in(context.buffer)) else {
@@ -218,9 +202,10 @@ impl<'c, 's> Entries<'c, 's> {
                     };
                     guesses.learn(place, found);
                     index = found;
+                    point = model.point(found);
                 }
             }
-            let Some(point) = model.point(index) else { continue };
+            let Some(point) = point else { continue };
             let identifier = || model.identifier(index);
             if !seen.mark(index) {
                 let fault = Fault::here(Reason::Duplicate, start).expected("the identifier once");
@@ -283,10 +268,10 @@ fn device_key<'a>(cursor: &mut Cursor<'a>, product: &Product, entry: &mut Entry<
             let start = cursor.offset();
             let text = cursor.string()?;
             entry.device_key = DeviceKey::Given(text);
-            let device_key = text.decode();
-            if product.devices.contains(&device_key) {
+            if product.devices.find(text).is_some() {
                 return Ok(());
             }
+            let device_key = text.decode();
             if device_key.contains('\0') {
                 cursor.back_to(start);
                 return Err(mismatch(cursor, Reason::Format, "string without U+0000"));

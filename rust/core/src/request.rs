@@ -136,28 +136,8 @@ struct Envelope {
 }
 
 const MEMBERS: [&str; 4] = ["id", "version", "method", "params"];
+const SPELLED: [&str; 4] = ["\"id\":", "\"version\":", "\"method\":", "\"params\":"];
 const REQUIRED: [usize; 3] = [1, 2, 3];
-
-/// Reads a member's name: its place in [`MEMBERS`], or `None` for any other.
-#[inline]
-fn next_known_member(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Syntax> {
-    // As nearly every payload spells them, without reading them.
-    if cursor.take(b"\"id\":") {
-        return Ok(Some(0));
-    }
-    if cursor.take(b"\"version\":") {
-        return Ok(Some(1));
-    }
-    if cursor.take(b"\"method\":") {
-        return Ok(Some(2));
-    }
-    if cursor.take(b"\"params\":") {
-        return Ok(Some(3));
-    }
-    let name = cursor.string()?;
-    cursor.colon()?;
-    Ok(MEMBERS.iter().position(|known| name.is(known)))
-}
 
 impl Envelope {
     fn read(&mut self, cursor: &mut Cursor<'_>, entries: &mut Entries<'_, '_>) -> Result<(), Syntax> {
@@ -169,9 +149,8 @@ impl Envelope {
         }
         cursor.open()?;
         let mut first = true;
-        while cursor.next_member(&mut first)? {
-            let start = cursor.offset();
-            match next_known_member(cursor)? {
+        while let Some((start, member)) = cursor.next_of(&mut first, &SPELLED)? {
+            match member {
                 Some(member) => self.member(start, member, cursor, entries)?,
                 None => cursor.skip_value()?,
             }

@@ -3,6 +3,7 @@
 mod file;
 
 use crate::Problem;
+use crate::json::Text;
 use crate::names::Names;
 
 pub use file::DeviceFormat;
@@ -42,6 +43,15 @@ impl DeviceTable {
     #[inline]
     pub fn contains(&self, device_key: &str) -> bool {
         self.keys.find(device_key.as_bytes()).is_some()
+    }
+
+    /// The number of a key, as a payload spells it.
+    #[inline]
+    pub(crate) fn find(&self, device_key: Text<'_>) -> Option<usize> {
+        match device_key.plain() {
+            Some(bytes) => self.keys.find(bytes),
+            None => self.keys.find(device_key.decode().as_bytes()),
+        }
     }
 
     fn insert(&mut self, device_key: &str) -> Result<(), String> {

@@ -12,6 +12,12 @@ pub struct Cursor<'a> {
     depth: u32,
 }
 
+/// Eight bytes of a window, little-endian.
+#[inline(always)]
+pub(crate) fn word_at(window: &[u8; 32], at: usize) -> u64 {
+    window.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
 /// The JSON type that a value's first byte announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -132,8 +138,19 @@ impl<'a> Cursor<'a> {
     }
 
     fn pass_blank(&mut self) {
+        const BLANKS: u64 = 0x2020_2020_2020_2020;
         while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
+            // Indentation is mostly blanks: eight at a time, as far as they go.
+            while self.peek() == b' '
+                && let Some(word) = self.word()
+            {
+                let blanks = (word ^ BLANKS).trailing_zeros() / 8;
+                self.at += blanks as usize;
+                if blanks < 8 {
+                    break;
+                }
+            }
         }
     }
 
@@ -178,6 +195,13 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Goes out of the object or array whose end stands here.
+    #[inline(always)]
+    pub(crate) fn close(&mut self) {
+        self.depth -= 1;
+        self.at += 1;
+    }
+
     /// Steps to the next member's name, or out of the object: false when there is none.
     ///
     /// `first` is true for the first call in an object, and is cleared.
@@ -206,8 +230,7 @@ impl<'a> Cursor<'a> {
         let next = self.peek();
         let was_first = std::mem::take(first);
         if next == close {
-            self.depth -= 1;
-            self.at += 1;
+            self.close();
             return Ok(false);
         }
         if was_first {
@@ -236,7 +259,7 @@ impl<'a> Cursor<'a> {
     /// The next `N` bytes, when there are as many.
     #[inline(always)]
     pub(crate) fn window<const N: usize>(&self) -> Option<&'a [u8; N]> {
-        self.bytes.get(self.at..)?.first_chunk()
+        self.bytes.get(self.at..self.at.wrapping_add(N))?.try_into().ok()
     }
 
     /// Passes over `name`, which is a quoted name with its colon, and the white space behind it, when

@@ -8,7 +8,7 @@
 //! A payload that spells the name in another way (escapes, a blank before the colon) is no match and
 //! is read as any other name; so a match is sure, and a miss costs a few cycles.
 
-use super::Cursor;
+use super::{Cursor, Syntax};
 
 const WINDOW: usize = 32;
 
@@ -86,5 +86,58 @@ impl Cursor<'_> {
             self.blank();
         }
         found
+    }
+
+    /// Steps to the next member's value, past a name that is expected to be one of a few; `None` when there is no
+    /// further member.
+    ///
+    /// `names` are quoted and have their colon, and there are few of them: their comparisons are unrolled. Gives where the
+    /// name stands and which one it is, if any. `first` is as in [`Cursor::next_member`].
+    #[inline(always)]
+    pub(crate) fn next_of<const N: usize>(
+        &mut self,
+        first: &mut bool,
+        names: &'static [&'static str; N],
+    ) -> Result<Option<(usize, Option<usize>)>, Syntax> {
+        if let Some(window) = self.window::<WINDOW>() {
+            let comma = usize::from(!*first);
+            if !*first && window[0] == b'}' {
+                self.close();
+                return Ok(None);
+            }
+            if *first || window[0] == b',' {
+                for (which, name) in names.iter().enumerate() {
+                    if window.get(comma..).is_some_and(|here| here.starts_with(name.as_bytes())) {
+                        let start = self.offset() + comma;
+                        *first = false;
+                        self.advance(comma + name.len());
+                        self.blank();
+                        return Ok(Some((start, Some(which))));
+                    }
+                }
+            }
+        }
+        self.next_of_any(first, names)
+    }
+
+    #[inline(never)]
+    fn next_of_any(
+        &mut self,
+        first: &mut bool,
+        names: &[&'static str],
+    ) -> Result<Option<(usize, Option<usize>)>, Syntax> {
+        if !self.next_member(first)? {
+            return Ok(None);
+        }
+        let start = self.offset();
+        let which = match names.iter().position(|name| self.take(name.as_bytes())) {
+            None => {
+                let text = self.string()?;
+                self.colon()?;
+                names.iter().position(|name| name.get(1..name.len() - 2).is_some_and(|bare| text.is(bare)))
+            }
+            known => known,
+        };
+        Ok(Some((start, which)))
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! Nearly all numbers of gateways are short, and those have a way of their own (see [`Short`]).
 
+use super::cursor::word_at;
 use super::{Cursor, MAX_NUMBER, Syntax, SyntaxKind};
 
 /// What a rule reads a number as.
@@ -24,19 +25,20 @@ pub(crate) trait Numeric: Sized {
     fn from_number(number: Number<'_>) -> Self;
 }
 
-/// A number as gateways print them: `-? digit{1,7} ('.' digit{1,7})?`, at most eight digits in all.
+/// A number as gateways print them: `-? digit{1,7} '.' digit{1,7}` of at most eight digits in all, or a
+/// whole number of at most 15 digits (7 below zero).
 ///
 /// ```text
 /// load 8 bytes: the digits before the point; load 8 more behind it: those of the fraction
 /// shift the one up to the other, so that one multiplication chain turns both into a value
 /// ```
 ///
-/// Both loads lie in one window of 32 bytes, so one test of its place serves all of them. This halves the
+/// All loads lie in one window of 32 bytes, so one test of its place serves them. This halves the
 /// instructions of a number against the general way; the value is off the path to the next byte.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Short {
-    /// All digits as one number, below 10^8.
-    whole: u32,
+    /// All digits as one number, below 10^15.
+    whole: u64,
     /// How many of them are behind the point.
     places: usize,
     negative: bool,
@@ -47,15 +49,15 @@ impl Short {
     /// for what is no number.
     #[inline(always)]
     fn read(window: &[u8; 32]) -> Option<(Self, usize)> {
-        let [first, ..] = *window;
-        let negative = first == b'-';
+        let negative = window[0] == b'-';
         let start = usize::from(negative);
         let word = word_at(window, 0) >> (8 * start);
         let digits = leading_digits(word);
-        let leading_zero = word as u8 == b'0' && digits > 1;
+        // One branch that is hardly ever taken instead of one on each number's first digit.
+        let leading_zero = (word as u8 == b'0') & (digits > 1);
         // Of a negative number the word holds seven bytes: the last of them must be seen to be no digit.
-        if digits.wrapping_sub(1) >= 7 - start || leading_zero {
-            return None;
+        if leading_zero | (digits.wrapping_sub(1) >= 7 - start) {
+            return if digits == 8 && !leading_zero { Self::read_long(window, word) } else { None };
         }
         let mut end = start + digits;
         // The missing digits in front become zeros.
@@ -73,15 +75,29 @@ impl Short {
         if window[end] | 0x20 == b'e' {
             return None;
         }
-        Some((Self { whole: value_of_eight(eight) as u32, places, negative }, end))
+        Some((Self { whole: value_of_eight(eight), places, negative }, end))
+    }
+
+    /// A whole number that begins with these eight digits: times are such.
+    #[inline]
+    fn read_long(window: &[u8; 32], word: u64) -> Option<(Self, usize)> {
+        let second = word_at(window, 8);
+        let digits = leading_digits(second);
+        let end = 8 + digits;
+        if digits == 8 || matches!(window[end], b'.' | b'e' | b'E') {
+            return None;
+        }
+        let low = if digits == 0 { 0 } else { digits_value(second, digits) };
+        let whole = value_of_eight(word ^ ZEROS) * POWERS_U64[digits] + low;
+        Some((Self { whole, places: 0, negative: false }, end))
     }
 }
 
 impl Numeric for f64 {
     #[inline(always)]
     fn from_short(short: Short) -> Option<Self> {
-        let value = Self::from(short.whole) / POWERS_F64.get(short.places)?;
-        Some(if short.negative { -value } else { value })
+        let value = short.whole as i64 as Self / POWERS_F64.get(short.places)?;
+        Some(Self::from_bits(value.to_bits() | u64::from(short.negative) << 63))
     }
 
     #[inline]
@@ -96,8 +112,8 @@ impl Numeric for f32 {
         if short.whole > 1 << 24 {
             return None;
         }
-        let value = short.whole as Self / POWERS_F32.get(short.places)?;
-        Some(if short.negative { -value } else { value })
+        let value = short.whole as i32 as Self / POWERS_F32.get(short.places)?;
+        Some(Self::from_bits(value.to_bits() | u32::from(short.negative) << 31))
     }
 
     #[inline]
@@ -112,7 +128,7 @@ impl Numeric for Integer {
         if short.places > 0 {
             return None;
         }
-        let value = i64::from(short.whole);
+        let value = short.whole as i64;
         Some(Self::Value(if short.negative { -value } else { value }))
     }
 
@@ -161,12 +177,6 @@ const POWERS_U64: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_
 
 /// Eight times the digit zero.
 const ZEROS: u64 = 0x3030_3030_3030_3030;
-
-/// Eight bytes of a window, little-endian.
-#[inline(always)]
-fn word_at(window: &[u8; 32], at: usize) -> u64 {
-    window.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
 
 /// How many of the leading (little-endian: low) bytes of `word` are ASCII digits.
 #[inline(always)]

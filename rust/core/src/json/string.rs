@@ -5,11 +5,14 @@
 //!       none: go on by 8; some: step to the first of them and look
 //! ```
 //!
+//! A short string that is nothing but ASCII is found in one window, without the loop: a third of the instructions.
+//!
 //! Escapes are checked while scanning, surrogate pairs included, and UTF-8 where a byte is not ASCII, so decoding
 //! cannot fail.
 
 use std::borrow::Cow;
 
+use super::cursor::word_at;
 use super::{Cursor, Syntax, SyntaxKind};
 
 /// A JSON string as it stands in the payload.
@@ -23,22 +26,58 @@ pub struct Text<'a> {
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// The high bit of every byte that is zero; bytes above the first such one may be wrong.
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(LOW) & !word & HIGH
+/// The high bit of every byte of `word` that ends a string or needs a closer look: `"`, `\`, control characters.
+/// Bytes above the first such one, and those beyond ASCII, may be wrong.
+#[inline(always)]
+const fn special_bytes(word: u64) -> u64 {
+    // Bit 1 swaps `"` with the blank, and otherwise only control characters with each other: then what is below 0x21
+    // is to be found. A subtraction borrows into the high bit where the byte was too small.
+    let quote_or_control = (word ^ (LOW * 0x02)).wrapping_sub(LOW * 0x21);
+    let backslash = (word ^ (LOW * b'\\' as u64)).wrapping_sub(LOW);
+    quote_or_control | backslash
 }
 
 /// How many leading bytes of the little-endian `word` can stand in a string as they are.
+#[inline(always)]
 const fn plain_bytes(word: u64) -> usize {
-    let quote = zero_bytes(word ^ (LOW * b'"' as u64));
-    let backslash = zero_bytes(word ^ (LOW * b'\\' as u64));
-    let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
-    ((quote | backslash | control).trailing_zeros() / 8) as usize
+    ((special_bytes(word) & !word & HIGH).trailing_zeros() / 8) as usize
+}
+
+/// How many leading bytes of the little-endian `word` can stand in a string as they are and are ASCII.
+#[inline(always)]
+const fn plain_ascii_bytes(word: u64) -> usize {
+    (((special_bytes(word) | word) & HIGH).trailing_zeros() / 8) as usize
 }
 
 impl<'a> Cursor<'a> {
     /// Reads a string; the cursor stands on its opening quote.
+    #[inline(always)]
     pub fn string(&mut self) -> Result<Text<'a>, Syntax> {
+        match self.short_string() {
+            Some(raw) => Ok(Text { raw, escaped: false }),
+            None => self.any_string(),
+        }
+    }
+
+    /// The next string, if it is one of at most 24 ASCII characters and no escapes.
+    #[inline(always)]
+    fn short_string(&mut self) -> Option<&'a [u8]> {
+        let window = self.window::<32>()?;
+        let mut length = 0;
+        for word in 0..3 {
+            let plain = plain_ascii_bytes(word_at(window, 1 + 8 * word));
+            length += plain;
+            if plain < 8 {
+                break;
+            }
+        }
+        let raw = window.get(1..1 + length).filter(|_| window.get(1 + length) == Some(&b'"'))?;
+        self.advance(length + 2);
+        Some(raw)
+    }
+
+    #[inline(never)]
+    fn any_string(&mut self) -> Result<Text<'a>, Syntax> {
         debug_assert_eq!(self.peek(), b'"');
         self.advance(1);
         let start = self.offset();
@@ -96,7 +135,9 @@ impl<'a> Cursor<'a> {
                             // What was cut off might have been the other half.
                             self.advance(ahead);
                             let lone = Syntax::new(start, SyntaxKind::LoneSurrogate);
-                            return Err(self.break_off().map_or(lone, |kind| Syntax::new(self.offset(), kind)));
+                            return Err(self
+                                .break_off()
+                                .map_or(lone, |kind| Syntax::new(self.offset(), kind)));
                         }
                     }
                     self.advance(1);
@@ -131,6 +172,12 @@ impl<'a> Text<'a> {
     /// How many bytes there are between the quotes, escapes as they came.
     pub(crate) fn raw_len(self) -> usize {
         self.raw.len()
+    }
+
+    /// The text's bytes, when there are no escapes to decode.
+    #[inline(always)]
+    pub(crate) fn plain(self) -> Option<&'a [u8]> {
+        (!self.escaped).then_some(self.raw)
     }
 
     /// The text between the quotes, escapes as they came.
@@ -180,9 +227,10 @@ impl<'a> Text<'a> {
     }
 
     /// Whether the text holds U+0000, which no store keeps faithfully (contract 5.6).
+    #[inline(always)]
     pub(crate) fn has_nul(self) -> bool {
-        // A raw NUL cannot stand in a string, and `\\u0000` is six plain characters.
-        self.escaped && self.raw().contains("\\u0000") && self.decode().contains('\0')
+        // A raw NUL cannot stand in a string.
+        self.escaped && escapes_nul(self.raw)
     }
 
     fn decode_into(self, text: &mut String) {
@@ -193,6 +241,13 @@ impl<'a> Text<'a> {
         }
         text.push_str(rest);
     }
+}
+
+#[cold]
+fn escapes_nul(raw: &[u8]) -> bool {
+    // `\\u0000` is six plain characters.
+    let text = Text { raw, escaped: true };
+    text.raw().contains("\\u0000") && text.decode().contains('\0')
 }
 
 /// Decodes the escape behind a backslash and returns what follows it. Its form was checked when the

@@ -28,6 +28,7 @@ impl ArrayRule {
         // What the elements must be is asked once, not for each of them.
         match &*self.element {
             Rule::Double(rule) => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
+            Rule::Text(rule) => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
             rule => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
         }?;
         collect.json(cursor.bytes_from(start));

@@ -19,10 +19,12 @@ pub(crate) fn check_with_quality<C: Collect>(
     }
     cursor.open()?;
     let (mut value, mut quality, mut first) = (false, false, true);
-    while cursor.next_member(&mut first)? {
-        let start = cursor.offset();
-        let is_value = next_member_is_value(cursor)?;
-        let (name, seen) = if is_value { ("value", &mut value) } else { ("quality", &mut quality) };
+    while let Some((start, member)) = cursor.next_of(&mut first, &["\"value\":", "\"quality\":"])? {
+        let (is_value, name, seen) = match member {
+            Some(0) => (true, "value", &mut value),
+            Some(_) => (false, "quality", &mut quality),
+            None => return Err(other_member(cursor, start)),
+        };
         if std::mem::replace(seen, true) {
             return Err(repeated(start, name));
         }
@@ -36,23 +38,13 @@ pub(crate) fn check_with_quality<C: Collect>(
     if value { Ok(()) } else { Err(missing_member(cursor, "value")) }
 }
 
-/// Reads a member's name: true for `value`, false for `quality`, a fault for any other.
-#[inline]
-fn next_member_is_value(cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
-    // As nearly every payload spells them, without reading them.
-    if cursor.take(b"\"value\":") {
-        return Ok(true);
-    }
-    if cursor.take(b"\"quality\":") {
-        return Ok(false);
-    }
-    let start = cursor.offset();
-    let name = cursor.string()?;
-    cursor.colon()?;
-    match &*name.decode() {
-        "value" => Ok(true),
-        "quality" => Ok(false),
-        other => Err(unknown_member(start, other, ["value", "quality"].into_iter())),
+#[cold]
+fn other_member(cursor: &Cursor<'_>, start: usize) -> Stop {
+    let mut cursor = cursor.clone();
+    cursor.back_to(start);
+    match cursor.string() {
+        Ok(name) => unknown_member(start, &name.decode(), ["value", "quality"].into_iter()),
+        Err(syntax) => syntax.into(),
     }
 }
 

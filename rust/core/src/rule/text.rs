@@ -19,6 +19,7 @@ pub(crate) struct TextRule {
 }
 
 impl TextRule {
+    #[inline(always)]
     pub(crate) fn check<C: Collect>(
         &self,
         cursor: &mut Cursor<'_>,
@@ -44,6 +45,7 @@ impl TextRule {
 }
 
 /// Reads a string that a store can keep: one without U+0000 (contract 5.6).
+#[inline(always)]
 pub(crate) fn read_text<'a>(cursor: &mut Cursor<'a>, type_name: &'static str) -> Result<Text<'a>, Stop> {
     let start = cursor.offset();
     if cursor.peek() != b'"' {
