@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, final
 
-from typing_extensions import disjoint_base
+from typing_extensions import CapsuleType, disjoint_base
 
 __all__ = [
     "Catalog",
@@ -12,6 +12,7 @@ __all__ = [
     "DocumentError",
     "Fault",
     "Model",
+    "Points",
     "Product",
     "Report",
     "Validator",
@@ -165,6 +166,20 @@ class Report:
     def fault(self) -> Fault | None: ...
 
 @final
+class Points:
+    """The points of accepted requests: rows of `pointgate.store.points.SCHEMA`, an Arrow stream.
+
+    In the order of the requests, of their entries and of the points in them; each request has as
+    many rows as its report has points. It can be read any number of times, from any thread.
+    """
+
+    def __len__(self) -> int:
+        """The number of points."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
+        """Arrow's PyCapsule interface: what `pyarrow.table(points)` and others call."""
+
+@final
 class Validator:
     """Judges requests against a catalog. May be called from several threads at once."""
 
@@ -187,6 +202,17 @@ class Validator:
             topics: The topics the requests came on.
             payloads: Their payloads, as many as topics.
             now_ms: The time of arrival, UTC milliseconds; the system clock when absent.
+
+        Raises:
+            ValueError: `topics` and `payloads` differ in length.
+        """
+
+    def collect(
+        self, topics: Sequence[str], payloads: Sequence[bytes], *, now_ms: int | None = None
+    ) -> tuple[list[Report], Points]:
+        """Judge a burst as `validate` does, and give the points of its accepted requests.
+
+        Besides the payloads it takes at most 64 bytes a point, and its texts.
 
         Raises:
             ValueError: `topics` and `payloads` differ in length.

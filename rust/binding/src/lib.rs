@@ -8,6 +8,7 @@
 mod catalog;
 mod counters;
 mod histogram;
+mod points;
 mod report;
 mod validator;
 
@@ -22,6 +23,8 @@ mod _core {
     use crate::catalog::{Catalog, Devices, DocumentError, Model, Product};
     #[pymodule_export]
     use crate::counters::Counters;
+    #[pymodule_export]
+    use crate::points::Points;
     #[pymodule_export]
     use crate::report::{Fault, Report};
     #[pymodule_export]

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySequence, PyString};
 
 use crate::catalog::Catalog;
+use crate::points::Points;
 use crate::report::Report;
 
 /// From this many bytes a call gives up the interpreter lock. Below, taking it back can cost more
@@ -85,42 +86,60 @@ impl Validator {
         payloads: &Bound<'py, PyAny>,
         now_ms: Option<i64>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let (topics, payloads) = (as_list(topics)?, as_list(payloads)?);
-        if topics.len() != payloads.len() {
-            let (topics, payloads) = (topics.len(), payloads.len());
-            return Err(PyValueError::new_err(format!(
-                "expected as many payloads as topics, got {payloads} payloads and {topics} topics"
-            )));
-        }
-        let catalog = self.catalog(py);
-        let now_ms = now_ms.unwrap_or_else(now);
-        let mut requests = Vec::with_capacity(topics.len());
-        let mut bytes = 0;
-        for (topic, payload) in topics.iter().zip(payloads.iter()) {
-            let (topic, payload) = (topic.cast_into::<PyString>()?, payload.cast_into::<PyBytes>()?);
-            bytes += payload.as_bytes().len();
-            requests.push((topic, payload));
-        }
-        // A topic that is no text cannot be one that is served.
-        let requests = requests.iter().map(|(topic, payload)| core::Request {
-            topic: topic.to_str().unwrap_or_default(),
-            payload: payload.as_bytes(),
-            now_ms,
-        });
+        let burst = Burst::new(topics, payloads, now_ms)?;
+        self.judge(py, &burst, core::judge)
+    }
 
+    #[pyo3(signature = (topics, payloads, *, now_ms=None))]
+    fn collect<'py>(
+        &self,
+        py: Python<'py>,
+        topics: &Bound<'py, PyAny>,
+        payloads: &Bound<'py, PyAny>,
+        now_ms: Option<i64>,
+    ) -> PyResult<(Bound<'py, PyList>, Points)> {
+        let burst = Burst::new(topics, payloads, now_ms)?;
+        let mut points = core::Points::for_payloads(burst.bytes);
+        let reports = self.judge(py, &burst, |catalog, limits, request, scratch| {
+            core::collect(catalog, limits, request, scratch, &mut points)
+        })?;
+        Ok((reports, Points::new(points)))
+    }
+}
+
+impl Validator {
+    fn workspaces(&self) -> MutexGuard<'_, Vec<Workspace>> {
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Judges a burst, one call of `judge` a request.
+    fn judge<'py>(
+        &self,
+        py: Python<'py>,
+        burst: &Burst<'py>,
+        mut judge: impl FnMut(&core::Catalog, &core::Limits, &core::Request<'_>, &mut core::Scratch) -> core::Verdict
+        + Send,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let catalog = self.catalog(py);
         let mut workspace = self.workspaces().pop().unwrap_or_default();
-        let mut reports = Vec::with_capacity(topics.len());
-        if bytes < RELEASE_BYTES {
-            for request in requests {
-                let verdict = self.judge(&catalog.get().snapshot, &request, &mut workspace);
+        let mut judge = |catalog: &core::Catalog, request: &core::Request<'_>, workspace: &mut Workspace| {
+            let verdict = judge(catalog, &self.limits, request, &mut workspace.scratch);
+            workspace.reply.clear();
+            core::render(&verdict, request.payload, self.detail, &mut workspace.reply);
+            verdict
+        };
+        let mut reports = Vec::with_capacity(burst.requests.len());
+        if burst.bytes < RELEASE_BYTES {
+            for request in burst.requests() {
+                let verdict = judge(&catalog.get().snapshot, &request, &mut workspace);
                 reports.push(Bound::new(py, Report::new(py, verdict, &workspace.reply))?);
             }
         } else {
             let snapshot = catalog.get().snapshot.clone();
-            let requests: Vec<_> = requests.collect();
+            let requests: Vec<_> = burst.requests().collect();
             let judged: Vec<_> = py.detach(|| {
                 let judged = requests.iter().map(|request| {
-                    let verdict = self.judge(&snapshot, request, &mut workspace);
+                    let verdict = judge(&snapshot, request, &mut workspace);
                     (verdict, workspace.reply.clone())
                 });
                 judged.collect()
@@ -134,22 +153,44 @@ impl Validator {
     }
 }
 
-impl Validator {
-    fn workspaces(&self) -> MutexGuard<'_, Vec<Workspace>> {
-        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
+/// The requests of one call.
+struct Burst<'py> {
+    requests: Vec<(Bound<'py, PyString>, Bound<'py, PyBytes>)>,
+    /// Of all payloads together.
+    bytes: usize,
+    now_ms: i64,
+}
+
+impl<'py> Burst<'py> {
+    fn new(
+        topics: &Bound<'py, PyAny>,
+        payloads: &Bound<'py, PyAny>,
+        now_ms: Option<i64>,
+    ) -> PyResult<Self> {
+        let (topics, payloads) = (as_list(topics)?, as_list(payloads)?);
+        if topics.len() != payloads.len() {
+            let (topics, payloads) = (topics.len(), payloads.len());
+            return Err(PyValueError::new_err(format!(
+                "expected as many payloads as topics, got {payloads} payloads and {topics} topics"
+            )));
+        }
+        let mut requests = Vec::with_capacity(topics.len());
+        let mut bytes = 0;
+        for (topic, payload) in topics.iter().zip(payloads.iter()) {
+            let (topic, payload) = (topic.cast_into::<PyString>()?, payload.cast_into::<PyBytes>()?);
+            bytes += payload.as_bytes().len();
+            requests.push((topic, payload));
+        }
+        Ok(Self { requests, bytes, now_ms: now_ms.unwrap_or_else(now) })
     }
 
-    /// Judges one request and leaves the reply in the workspace.
-    fn judge(
-        &self,
-        catalog: &core::Catalog,
-        request: &core::Request<'_>,
-        workspace: &mut Workspace,
-    ) -> core::Verdict {
-        let verdict = core::judge(catalog, &self.limits, request, &mut workspace.scratch);
-        workspace.reply.clear();
-        core::render(&verdict, request.payload, self.detail, &mut workspace.reply);
-        verdict
+    fn requests(&self) -> impl Iterator<Item = core::Request<'_>> {
+        self.requests.iter().map(|(topic, payload)| core::Request {
+            // A topic that is no text cannot be one that is served.
+            topic: topic.to_str().unwrap_or_default(),
+            payload: payload.as_bytes(),
+            now_ms: self.now_ms,
+        })
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The pass is compiled once for each: judging alone pays nothing for the other.
 
+use std::borrow::Cow;
+
 use crate::json::Text;
 
 /// Takes the values of a request while they are judged.
@@ -9,9 +11,6 @@ use crate::json::Text;
 /// A value is given as soon as it alone is right; a fault behind it makes the whole request void, which is told by
 /// [`crate::Points`]' own means.
 pub(crate) trait Collect {
-    /// Whether anything is kept: what is only needed for that is left out otherwise.
-    const KEEPS: bool;
-
     fn double(&mut self, value: f64);
     fn long(&mut self, value: i64);
     fn boolean(&mut self, value: bool);
@@ -20,15 +19,13 @@ pub(crate) trait Collect {
     fn json(&mut self, token: &[u8]);
     fn quality(&mut self, value: u8);
     /// The value and quality given last are of this point of the model.
-    fn point(&mut self, index: usize, identifier: &str);
+    fn point<'m>(&mut self, index: usize, identifier: impl FnOnce() -> &'m str);
     /// The points given since the last entry are this device's, at this time; `None` is the time of arrival.
-    fn entry(&mut self, device_index: usize, device_key: &str, time: Option<i64>);
+    fn entry<'m>(&mut self, device_key: impl FnOnce() -> Cow<'m, str>, time: Option<i64>);
 }
 
 /// Judging alone.
 impl Collect for () {
-    const KEEPS: bool = false;
-
     #[inline(always)]
     fn double(&mut self, _: f64) {}
     #[inline(always)]
@@ -42,7 +39,7 @@ impl Collect for () {
     #[inline(always)]
     fn quality(&mut self, _: u8) {}
     #[inline(always)]
-    fn point(&mut self, _: usize, _: &str) {}
+    fn point<'m>(&mut self, _: usize, _: impl FnOnce() -> &'m str) {}
     #[inline(always)]
-    fn entry(&mut self, _: usize, _: &str, _: Option<i64>) {}
+    fn entry<'m>(&mut self, _: impl FnOnce() -> Cow<'m, str>, _: Option<i64>) {}
 }

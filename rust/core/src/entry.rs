@@ -5,6 +5,8 @@
 //! value and passes over it as plain JSON, so what follows is still checked; this happens at
 //! most once a member of one entry, then the request's fault is found and the rest is only syntax.
 
+use std::borrow::Cow;
+
 use crate::catalog::Product;
 use crate::collect::Collect;
 use crate::json::{Cursor, Kind, Syntax, Text};
@@ -29,11 +31,12 @@ const MEMBERS: [(&str, Rank); 3] =
 const SPELLED: [&str; 3] = ["\"measurepoints\":", "\"deviceKey\":", "\"time\":"];
 
 /// The entries of one request, as far as they have been read.
-pub(crate) struct Entries<'c, 's> {
+pub(crate) struct Entries<'c, 's, C> {
     /// `None`: the catalog does not have the product, and entries are only checked as JSON.
     product: Option<&'c Product>,
     now_ms: i64,
     scratch: &'s mut Scratch,
+    collect: C,
     pub(crate) points: u64,
     /// The first faulty entry's fault.
     pub(crate) fault: Option<Box<Fault>>,
@@ -53,6 +56,8 @@ enum DeviceKey<'a> {
 struct Entry<'a> {
     seen: [bool; MEMBERS.len()],
     device_key: DeviceKey<'a>,
+    /// UTC milliseconds.
+    time: Option<i64>,
     fault: Option<(Rank, Box<Fault>)>,
 }
 
@@ -84,9 +89,14 @@ impl Entry<'_> {
     }
 }
 
-impl<'c, 's> Entries<'c, 's> {
-    pub(crate) fn new(product: Option<&'c Product>, now_ms: i64, scratch: &'s mut Scratch) -> Self {
-        Self { product, now_ms, scratch, points: 0, fault: None }
+impl<'c, 's, C: Collect> Entries<'c, 's, C> {
+    pub(crate) fn new(
+        product: Option<&'c Product>,
+        now_ms: i64,
+        scratch: &'s mut Scratch,
+        collect: C,
+    ) -> Self {
+        Self { product, now_ms, scratch, collect, points: 0, fault: None }
     }
 
     /// Reads `params`: an array of entries, or one object, which is one entry.
@@ -111,7 +121,8 @@ impl<'c, 's> Entries<'c, 's> {
         let Some(product) = self.product.filter(|_| self.fault.is_none()) else {
             return cursor.skip_value();
         };
-        let mut entry = Entry { seen: [false; MEMBERS.len()], device_key: DeviceKey::Default, fault: None };
+        let mut entry =
+            Entry { seen: [false; MEMBERS.len()], device_key: DeviceKey::Default, time: None, fault: None };
         if cursor.kind()? == Kind::Object {
             self.members(cursor, product, &mut entry)?;
         } else {
@@ -121,6 +132,12 @@ impl<'c, 's> Entries<'c, 's> {
         }
         if entry.fault.is_some() {
             self.fault = place(entry, product, index, in_array);
+        } else {
+            let device_key = || match entry.device_key {
+                DeviceKey::Given(text) => text.decode(),
+                _ => Cow::Borrowed(product.settings.default_device.as_deref().unwrap_or_default()),
+            };
+            self.collect.entry(device_key, entry.time);
         }
         Ok(())
     }
@@ -148,7 +165,7 @@ impl<'c, 's> Entries<'c, 's> {
             let judged = match rank {
                 Rank::Measurepoints => self.measurepoints(cursor, product),
                 Rank::DeviceKey => device_key(cursor, product, entry),
-                Rank::Time | Rank::Shape => self.time(cursor, product),
+                Rank::Time | Rank::Shape => self.time(cursor, product).map(|time| entry.time = time),
             };
             if let Err(stop) = judged {
                 entry.refuse(rank, stop.inside(name))?;
@@ -211,7 +228,9 @@ impl<'c, 's> Entries<'c, 's> {
                 let fault = Fault::here(Reason::Duplicate, start).expected("the identifier once");
                 return Err(at_point(fault.got("the identifier again").into(), identifier()));
             }
-            check_point(point, cursor, &mut context, &mut ()).map_err(|stop| at_point(stop, identifier()))?;
+            check_point(point, cursor, &mut context, &mut self.collect)
+                .map_err(|stop| at_point(stop, identifier()))?;
+            self.collect.point(index, identifier);
             count += 1;
             place = index + 1;
         }
@@ -219,10 +238,11 @@ impl<'c, 's> Entries<'c, 's> {
         Ok(())
     }
 
-    fn time(&mut self, cursor: &mut Cursor<'_>, product: &Product) -> Result<(), Stop> {
+    fn time(&mut self, cursor: &mut Cursor<'_>, product: &Product) -> Result<Option<i64>, Stop> {
         const EXPECTED: &str = "UTC milliseconds from 0 to 253402300799999";
         if cursor.kind()? == Kind::Null {
-            return Ok(cursor.literal("null")?);
+            cursor.literal("null")?;
+            return Ok(None);
         }
         let start = cursor.offset();
         let settings = &product.settings;
@@ -236,7 +256,7 @@ impl<'c, 's> Entries<'c, 's> {
         let low = settings.time_max_past.map_or(0, |past| self.now_ms.saturating_sub(past));
         let high = settings.time_max_future.map_or(MAX_TIME, |future| self.now_ms.saturating_add(future));
         if low <= time && time <= high {
-            return Ok(());
+            return Ok(Some(time));
         }
         let expected = format!("a time from {} to {}", low.max(0), high.min(MAX_TIME));
         Err(Fault::here(Reason::Time, start).expected(expected).got(shown_number(cursor, start)).into())

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// An ordered set of names; each is known by the number of names that came before it.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,39 @@ impl Names {
         let hash = |name: &str| hasher.hash_one(name.as_bytes());
         table.insert_unique(hash(name), index, |&index| name_at(arena, ends, index as usize).map_or(0, hash));
         true
+    }
+
+    /// With room for so many names of so many bytes in all.
+    pub(crate) fn with_capacity(names: usize, bytes: usize) -> Self {
+        Self {
+            arena: String::with_capacity(bytes),
+            ends: Vec::with_capacity(names),
+            table: HashTable::with_capacity(names),
+            hasher: RandomState::default(),
+        }
+    }
+
+    /// The number of `name`, which is added when it is new. For names that are few: not for 4 GiB of them.
+    pub(crate) fn intern(&mut self, name: &str) -> u32 {
+        let Self { arena, ends, table, hasher } = self;
+        let hash = |name: &str| hasher.hash_one(name.as_bytes());
+        let same = |&index: &u32| name_at(arena, ends, index as usize) == Some(name);
+        let other = |&index: &u32| name_at(arena, ends, index as usize).map_or(0, hash);
+        match table.entry(hash(name), same, other) {
+            Entry::Occupied(found) => *found.get(),
+            Entry::Vacant(vacant) => {
+                let index = ends.len() as u32;
+                vacant.insert(index);
+                arena.push_str(name);
+                ends.push(arena.len() as u32);
+                index
+            }
+        }
+    }
+
+    /// All names behind each other, and where each of them ends.
+    pub(crate) fn into_parts(self) -> (String, Vec<u32>) {
+        (self.arena, self.ends)
     }
 
     pub(crate) fn shrink(&mut self) {

@@ -15,9 +15,11 @@
 use std::ops::Range;
 
 use crate::catalog::Catalog;
+use crate::collect::Collect;
 use crate::entry::Entries;
 use crate::json::{Cursor, Kind, Syntax, SyntaxKind};
 use crate::limits::{ID_PREFIX, Limits, MAX_ID};
+use crate::points::Points;
 use crate::rule::mismatch;
 use crate::scratch::Scratch;
 use crate::topic::product_key;
@@ -62,6 +64,34 @@ impl Verdict {
 ///
 /// The same input gives the same verdict, whatever `scratch` was used for before.
 pub fn judge(catalog: &Catalog, limits: &Limits, request: &Request<'_>, scratch: &mut Scratch) -> Verdict {
+    read(catalog, limits, request, scratch, ())
+}
+
+/// Judges one request as [`judge`] does, and adds its points to `points` when it is accepted.
+pub fn collect(
+    catalog: &Catalog,
+    limits: &Limits,
+    request: &Request<'_>,
+    scratch: &mut Scratch,
+    points: &mut Points,
+) -> Verdict {
+    let product_key = product_key(request.topic).unwrap_or_default();
+    let model_points = catalog.product(product_key).map_or(0, |product| product.model.len());
+    points.begin(product_key, model_points, request.now_ms);
+    let verdict = read(catalog, limits, request, scratch, &mut *points);
+    if verdict.fault.is_some() {
+        points.abandon();
+    }
+    verdict
+}
+
+fn read<C: Collect>(
+    catalog: &Catalog,
+    limits: &Limits,
+    request: &Request<'_>,
+    scratch: &mut Scratch,
+    collect: C,
+) -> Verdict {
     let payload = request.payload;
     let Some(product_key) = product_key(request.topic) else {
         let fault = Fault::without_place(Reason::BadTopic, 0)
@@ -81,7 +111,7 @@ pub fn judge(catalog: &Catalog, limits: &Limits, request: &Request<'_>, scratch:
     }
 
     let product = catalog.product(product_key);
-    let mut entries = Entries::new(product, request.now_ms, scratch);
+    let mut entries = Entries::new(product, request.now_ms, scratch, collect);
     let mut envelope = Envelope::default();
     if let Err(syntax) = envelope.read(&mut Cursor::new(payload), &mut entries) {
         return Verdict::refused(syntax_fault(payload, syntax), envelope.id);
@@ -108,7 +138,7 @@ fn id_of_prefix(payload: &[u8], scratch: &mut Scratch) -> Option<Range<usize>> {
     let mut cursor = Cursor::new(payload.get(..ID_PREFIX).unwrap_or(payload));
     let mut envelope = Envelope::default();
     // Broken off in the middle, it is hardly ever JSON; the id before the break is all that counts.
-    let _ = envelope.read(&mut cursor, &mut Entries::new(None, 0, scratch));
+    let _ = envelope.read(&mut cursor, &mut Entries::new(None, 0, scratch, ()));
     envelope.id
 }
 
@@ -140,7 +170,11 @@ const SPELLED: [&str; 4] = ["\"id\":", "\"version\":", "\"method\":", "\"params\
 const REQUIRED: [usize; 3] = [1, 2, 3];
 
 impl Envelope {
-    fn read(&mut self, cursor: &mut Cursor<'_>, entries: &mut Entries<'_, '_>) -> Result<(), Syntax> {
+    fn read<C: Collect>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        entries: &mut Entries<'_, '_, C>,
+    ) -> Result<(), Syntax> {
         cursor.begin()?;
         if cursor.kind()? != Kind::Object {
             self.refuse(mismatch(cursor, Reason::Envelope, "object"), None)?;
@@ -166,12 +200,12 @@ impl Envelope {
         cursor.finish()
     }
 
-    fn member(
+    fn member<C: Collect>(
         &mut self,
         start: usize,
         member: usize,
         cursor: &mut Cursor<'_>,
-        entries: &mut Entries<'_, '_>,
+        entries: &mut Entries<'_, '_, C>,
     ) -> Result<(), Syntax> {
         let name = MEMBERS[member];
         if std::mem::replace(&mut self.seen[member], true) {

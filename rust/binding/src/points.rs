@@ -1,0 +1,124 @@
+//! Accepted points as an Arrow stream (Arrow PyCapsule interface): what `store/points.py` calls the schema.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::types::{Float64Type, Int8Type, Int32Type, Int64Type};
+use arrow_array::{
+    ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, RecordBatchIterator, StringArray,
+    TimestampMillisecondArray,
+};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+use pointgate_core as core;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+
+/// From so many points on an export gives up the interpreter lock: about a millisecond's work.
+const RELEASE_POINTS: usize = 100_000;
+
+/// The points of one call's accepted requests, in the order of arrival.
+#[pyclass(frozen, module = "pointgate._core")]
+pub(crate) struct Points {
+    len: usize,
+    /// Taken by the first export: rows become columns where somebody reads them, not where they are judged.
+    rows: Mutex<Option<core::Points>>,
+    batches: OnceLock<Result<Vec<RecordBatch>, String>>,
+}
+
+impl Points {
+    pub(crate) fn new(points: core::Points) -> Self {
+        Self { len: points.len(), rows: Mutex::new(Some(points)), batches: OnceLock::new() }
+    }
+
+    fn batches(&self) -> PyResult<Vec<RecordBatch>> {
+        let batches = self.batches.get_or_init(|| {
+            let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+            let batches = rows.into_columns().map(record_batch).collect::<Result<_, _>>();
+            batches.map_err(|error: ArrowError| error.to_string())
+        });
+        batches.clone().map_err(PyRuntimeError::new_err)
+    }
+}
+
+#[pymethods]
+impl Points {
+    fn __len__(&self) -> usize {
+        self.len
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        // Consumers cast to what they wished for: there is one schema here.
+        drop(requested_schema);
+        let batches = if self.len < RELEASE_POINTS {
+            self.batches()
+        } else {
+            py.detach(|| self.batches())
+        }?;
+        let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema());
+        let stream = FFI_ArrowArrayStream::new(Box::new(reader));
+        PyCapsule::new_with_value(py, stream, c"arrow_array_stream")
+    }
+}
+
+/// The columns' names and types.
+fn schema() -> SchemaRef {
+    static SCHEMA: OnceLock<SchemaRef> = OnceLock::new();
+    let make = || {
+        let name = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let instant = || DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        Arc::new(Schema::new(vec![
+            Field::new("product", name(), false),
+            Field::new("device", name(), false),
+            Field::new("identifier", name(), false),
+            Field::new("time", instant(), false),
+            Field::new("value_double", DataType::Float64, true),
+            Field::new("value_long", DataType::Int64, true),
+            Field::new("value_bool", DataType::Boolean, true),
+            Field::new("value_text", DataType::Utf8, true),
+            Field::new("value_json", DataType::Utf8, true),
+            Field::new("quality", DataType::Int8, true),
+            Field::new("received", instant(), false),
+        ]))
+    };
+    SCHEMA.get_or_init(make).clone()
+}
+
+/// Wraps a batch's columns; only names and texts are looked at once more, for UTF-8.
+fn record_batch(columns: core::Columns) -> Result<RecordBatch, ArrowError> {
+    let len = columns.product.len();
+    let bits = |bits: Vec<u8>| BooleanBuffer::new(Buffer::from_vec(bits), 0, len);
+    let valid = |valid: Vec<u8>| Some(NullBuffer::new(bits(valid)));
+    let scalars = Buffer::from_vec(columns.scalars);
+    let (doubles, longs) =
+        (ScalarBuffer::new(scalars.clone(), 0, len), ScalarBuffer::new(scalars, 0, len));
+    let instants = |times: Vec<i64>| TimestampMillisecondArray::new(times.into(), None).with_timezone("UTC");
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(names(columns.product, columns.products)?),
+        Arc::new(names(columns.device, columns.devices)?),
+        Arc::new(names(columns.identifier, columns.identifiers)?),
+        Arc::new(instants(columns.time)),
+        Arc::new(PrimitiveArray::<Float64Type>::try_new(doubles, valid(columns.is_double))?),
+        Arc::new(PrimitiveArray::<Int64Type>::try_new(longs, valid(columns.is_long))?),
+        Arc::new(BooleanArray::new(bits(columns.booleans), valid(columns.is_boolean))),
+        Arc::new(texts(columns.texts, valid(columns.is_text))?),
+        Arc::new(texts(columns.jsons, valid(columns.is_json))?),
+        Arc::new(PrimitiveArray::<Int8Type>::try_new(columns.quality.into(), valid(columns.has_quality))?),
+        Arc::new(instants(columns.received)),
+    ];
+    RecordBatch::try_new(schema(), arrays)
+}
+
+fn names(keys: Vec<i32>, names: core::Dictionary) -> Result<DictionaryArray<Int32Type>, ArrowError> {
+    DictionaryArray::try_new(PrimitiveArray::new(keys.into(), None), Arc::new(texts(names, None)?))
+}
+
+fn texts(texts: core::Dictionary, valid: Option<NullBuffer>) -> Result<StringArray, ArrowError> {
+    StringArray::try_new(OffsetBuffer::new(texts.offsets.into()), Buffer::from_vec(texts.bytes), valid)
+}

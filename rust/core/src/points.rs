@@ -1,0 +1,346 @@
+//! Accepted points as columns, filled by the pass that judges them.
+//!
+//! ```text
+//! a point          value, and one word of flags, quality and the number of its identifier: 12 bytes in two columns
+//! an entry         device, time, product, arrival: once for all its rows
+//! a request        rejected: everything since its beginning is cut off again
+//! into_columns()   entries are spread over their rows, flags over bits, once for all requests
+//! ```
+//!
+//! A point takes 12 bytes, its text and its share of the entry's 40 while it is collected, and 38 bytes more as columns.
+//! Names are held once: rows have numbers into lists of products, devices and identifiers.
+
+use std::borrow::Cow;
+
+use crate::collect::Collect;
+use crate::json::Text;
+use crate::names::Names;
+
+/// From so many bytes of text on, requests go into the next batch: Arrow counts a column's bytes with 31 bits,
+/// and one more request fits in any case.
+const BATCH_BYTES: usize = 1 << 30;
+
+/// An identifier that has no number yet.
+const UNNUMBERED: u32 = u32::MAX;
+
+/// A row's word: what it has, a bit each; its quality; the number of its identifier.
+mod word {
+    pub(super) const DOUBLE: u32 = 1;
+    pub(super) const LONG: u32 = 1 << 1;
+    pub(super) const BOOLEAN: u32 = 1 << 2;
+    pub(super) const TEXT: u32 = 1 << 3;
+    pub(super) const JSON: u32 = 1 << 4;
+    pub(super) const TRUE: u32 = 1 << 5;
+    pub(super) const QUALITY: u32 = 1 << 6;
+    pub(super) const QUALITY_AT: u32 = 8;
+    pub(super) const IDENTIFIER_AT: u32 = 12;
+}
+
+/// So many identifiers have a number; a batch is full before it has more.
+const MAX_IDENTIFIERS: usize = 1 << (32 - word::IDENTIFIER_AT);
+
+/// What the rows of an entry have in common; its rows end where the next one's begin.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    end: usize,
+    product: u32,
+    device: u32,
+    time: i64,
+    received: i64,
+}
+
+/// The points of accepted requests, in the order of arrival.
+#[derive(Debug, Default)]
+pub struct Points {
+    full: Vec<Batch>,
+    batch: Batch,
+    /// Of the point that is being read.
+    value: u64,
+    word: u32,
+    product: u32,
+    received: i64,
+    before: Mark,
+}
+
+/// How far a batch was filled when the request began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    rows: usize,
+    entries: usize,
+    text: usize,
+    json: usize,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    /// A double's bits, a whole number, or where a text ends among all texts of its kind.
+    values: Vec<u64>,
+    words: Vec<u32>,
+    entries: Vec<Entry>,
+    text: Vec<u8>,
+    json: Vec<u8>,
+    products: Names,
+    devices: Names,
+    identifiers: Names,
+    /// For each product the number of each of its model's points among the identifiers.
+    numbers: Vec<Vec<u32>>,
+}
+
+/// A batch of points, a vector a column; all of the same length, in the order of the fields.
+///
+/// Validity is a bit a row, the lowest bit of a byte first. `scalars` serves two columns: where a row is no double,
+/// its bits are no double either, and validity says so.
+#[derive(Debug)]
+pub struct Columns {
+    /// Numbers into `products`.
+    pub product: Vec<i32>,
+    /// Product keys.
+    pub products: Dictionary,
+    /// Numbers into `devices`.
+    pub device: Vec<i32>,
+    /// Device keys.
+    pub devices: Dictionary,
+    /// Numbers into `identifiers`.
+    pub identifier: Vec<i32>,
+    /// Identifiers of points.
+    pub identifiers: Dictionary,
+    /// UTC milliseconds: the entry's own time, or that of arrival where it has none.
+    pub time: Vec<i64>,
+    /// The values of FLOAT and DOUBLE (bits of an f64), INT, ENUM and TIMESTAMP (i64).
+    pub scalars: Vec<u64>,
+    /// Which rows have a double.
+    pub is_double: Vec<u8>,
+    /// Which rows have a whole number.
+    pub is_long: Vec<u8>,
+    /// The values of BOOL.
+    pub booleans: Vec<u8>,
+    /// Which rows have a truth.
+    pub is_boolean: Vec<u8>,
+    /// The values of STRING, FILE, DATE and ENUM.
+    pub texts: Dictionary,
+    /// Which rows have a text.
+    pub is_text: Vec<u8>,
+    /// The values of ARRAY and STRUCT, as they came.
+    pub jsons: Dictionary,
+    /// Which rows have one.
+    pub is_json: Vec<u8>,
+    /// Qualities; where there is none, any number.
+    pub quality: Vec<i8>,
+    /// Which rows have one.
+    pub has_quality: Vec<u8>,
+    /// UTC milliseconds of arrival.
+    pub received: Vec<i64>,
+}
+
+/// Texts behind each other, and where each of them begins and the last one ends.
+#[derive(Debug, Default)]
+pub struct Dictionary {
+    /// One more than there are texts.
+    pub offsets: Vec<i32>,
+    /// UTF-8.
+    pub bytes: Vec<u8>,
+}
+
+impl Points {
+    /// With room for the points of payloads of so many bytes in all, as they usually are.
+    pub fn for_payloads(bytes: usize) -> Self {
+        const BYTES_A_POINT: usize = 32;
+        const BYTES_AN_ENTRY: usize = 192;
+        let (rows, entries) = (bytes / BYTES_A_POINT, bytes / BYTES_AN_ENTRY);
+        let batch = Batch {
+            values: Vec::with_capacity(rows),
+            words: Vec::with_capacity(rows),
+            entries: Vec::with_capacity(entries),
+            devices: Names::with_capacity(entries, 16 * entries),
+            ..Batch::default()
+        };
+        Self { batch, ..Self::default() }
+    }
+
+    /// How many points there are.
+    pub fn len(&self) -> usize {
+        self.full.iter().chain([&self.batch]).map(|batch| batch.words.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The points as columns; more than one batch only beyond a gibibyte of text.
+    pub fn into_columns(self) -> impl Iterator<Item = Columns> {
+        let batches = self.full.into_iter().chain([self.batch]);
+        batches.filter(|batch| !batch.words.is_empty()).map(Batch::into_columns)
+    }
+
+    /// A request begins, of a product whose model has so many points.
+    pub(crate) fn begin(&mut self, product_key: &str, points: usize, now_ms: i64) {
+        let Batch { text, json, identifiers, .. } = &self.batch;
+        if text.len().max(json.len()) > BATCH_BYTES || identifiers.len() + points > MAX_IDENTIFIERS {
+            self.full.push(std::mem::take(&mut self.batch));
+        }
+        let Batch { words, entries, text, json, products, numbers, .. } = &mut self.batch;
+        self.before = Mark { rows: words.len(), entries: entries.len(), text: text.len(), json: json.len() };
+        self.received = now_ms;
+        // Mostly the same product as before.
+        if products.get(self.product as usize) != Some(product_key) {
+            self.product = products.intern(product_key);
+            numbers.resize_with(products.len(), Vec::new);
+        }
+    }
+
+    /// The request is not accepted: none of its points stays.
+    #[cold]
+    pub(crate) fn abandon(&mut self) {
+        let Batch { values, words, entries, text, json, .. } = &mut self.batch;
+        values.truncate(self.before.rows);
+        words.truncate(self.before.rows);
+        entries.truncate(self.before.entries);
+        text.truncate(self.before.text);
+        json.truncate(self.before.json);
+        self.word = 0;
+    }
+}
+
+impl Collect for &mut Points {
+    #[inline(always)]
+    fn double(&mut self, value: f64) {
+        self.value = value.to_bits();
+        self.word |= word::DOUBLE;
+    }
+
+    #[inline(always)]
+    fn long(&mut self, value: i64) {
+        self.value = value as u64;
+        self.word |= word::LONG;
+    }
+
+    #[inline(always)]
+    fn boolean(&mut self, value: bool) {
+        self.word |= if value { word::BOOLEAN | word::TRUE } else { word::BOOLEAN };
+    }
+
+    fn text(&mut self, value: Text<'_>) {
+        match value.plain() {
+            Some(bytes) => self.batch.text.extend_from_slice(bytes),
+            None => self.batch.text.extend_from_slice(value.decode().as_bytes()),
+        }
+        self.value = self.batch.text.len() as u64;
+        self.word |= word::TEXT;
+    }
+
+    fn json(&mut self, token: &[u8]) {
+        self.batch.json.extend_from_slice(token);
+        self.value = self.batch.json.len() as u64;
+        self.word |= word::JSON;
+    }
+
+    #[inline(always)]
+    fn quality(&mut self, value: u8) {
+        self.word |= word::QUALITY | u32::from(value) << word::QUALITY_AT;
+    }
+
+    #[inline(always)]
+    fn point<'m>(&mut self, index: usize, identifier: impl FnOnce() -> &'m str) {
+        let numbers = self.batch.numbers.get(self.product as usize);
+        let number = numbers.and_then(|numbers| numbers.get(index)).copied().unwrap_or(UNNUMBERED);
+        let number = if number == UNNUMBERED { self.number(index, identifier()) } else { number };
+        self.batch.values.push(self.value);
+        self.batch.words.push(std::mem::take(&mut self.word) | number << word::IDENTIFIER_AT);
+    }
+
+    fn entry<'m>(&mut self, device_key: impl FnOnce() -> Cow<'m, str>, time: Option<i64>) {
+        let Batch { words, entries, devices, .. } = &mut self.batch;
+        let device = devices.intern(&device_key());
+        let (product, received) = (self.product, self.received);
+        entries.push(Entry { end: words.len(), product, device, time: time.unwrap_or(received), received });
+    }
+}
+
+impl Points {
+    /// Gives a point of the current product its number.
+    #[cold]
+    fn number(&mut self, index: usize, identifier: &str) -> u32 {
+        let number = self.batch.identifiers.intern(identifier);
+        if let Some(numbers) = self.batch.numbers.get_mut(self.product as usize) {
+            if numbers.len() <= index {
+                numbers.resize(index + 1, UNNUMBERED);
+            }
+            if let Some(slot) = numbers.get_mut(index) {
+                *slot = number;
+            }
+        }
+        number
+    }
+}
+
+impl Batch {
+    fn into_columns(self) -> Columns {
+        let Self { values, words, entries, text, json, .. } = self;
+        let rows = words.len();
+        let flags: Vec<u8> = words.iter().map(|&word| word as u8).collect();
+        let quality = |word: &u32| (word >> word::QUALITY_AT & 0xF) as i8;
+        let mut columns = Columns {
+            product: Vec::with_capacity(rows),
+            products: self.products.into(),
+            device: Vec::with_capacity(rows),
+            devices: self.devices.into(),
+            identifier: words.iter().map(|word| (word >> word::IDENTIFIER_AT) as i32).collect(),
+            identifiers: self.identifiers.into(),
+            time: Vec::with_capacity(rows),
+            is_double: bits(&flags, word::DOUBLE),
+            is_long: bits(&flags, word::LONG),
+            booleans: bits(&flags, word::TRUE),
+            is_boolean: bits(&flags, word::BOOLEAN),
+            texts: Dictionary { offsets: offsets(&values, &words, word::TEXT), bytes: text },
+            is_text: bits(&flags, word::TEXT),
+            jsons: Dictionary { offsets: offsets(&values, &words, word::JSON), bytes: json },
+            is_json: bits(&flags, word::JSON),
+            scalars: values,
+            quality: words.iter().map(quality).collect(),
+            has_quality: bits(&flags, word::QUALITY),
+            received: Vec::with_capacity(rows),
+        };
+        for entry in entries {
+            columns.product.resize(entry.end, entry.product as i32);
+            columns.device.resize(entry.end, entry.device as i32);
+            columns.time.resize(entry.end, entry.time);
+            columns.received.resize(entry.end, entry.received);
+        }
+        columns
+    }
+}
+
+/// One bit of each row's flags.
+fn bits(flags: &[u8], flag: u32) -> Vec<u8> {
+    // Eight flags are one word; the multiplication moves the lowest bit of each byte into the highest byte, in order.
+    let (eights, rest) = flags.as_chunks::<8>();
+    let place = flag.trailing_zeros();
+    let gather = |eight: [u8; 8]| {
+        let bits = u64::from_le_bytes(eight) >> place & 0x0101_0101_0101_0101;
+        (bits.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+    };
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    eights.iter().copied().chain((!rest.is_empty()).then_some(last)).map(gather).collect()
+}
+
+/// Where each row's text begins; rows of another kind have an empty one.
+fn offsets(values: &[u64], words: &[u32], flag: u32) -> Vec<i32> {
+    let mut offsets = Vec::with_capacity(values.len() + 1);
+    let mut end = 0;
+    offsets.push(end);
+    offsets.extend(values.iter().zip(words).map(|(&value, word)| {
+        end = if word & flag == 0 { end } else { value as i32 };
+        end
+    }));
+    offsets
+}
+
+impl From<Names> for Dictionary {
+    fn from(names: Names) -> Self {
+        let (bytes, ends) = names.into_parts();
+        let offsets = std::iter::once(0).chain(ends.into_iter().map(|end| end as i32)).collect();
+        Self { offsets, bytes: bytes.into_bytes() }
+    }
+}
