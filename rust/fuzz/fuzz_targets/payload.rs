@@ -8,14 +8,20 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use pointgate_core::{Code, Detail, Fault, Limits, Reason, Request, Scratch, Verdict, json, judge, render};
-use pointgate_fuzz::{CATALOG, Document, NOW_MS, Node, PRODUCT_KEYS, Shape, linear};
+use pointgate_core::{
+    Code, Detail, Fault, Limits, Points, Reason, Request, Scratch, Verdict, collect, json, judge, render,
+};
+use pointgate_fuzz::{CATALOG, Document, NOW_MS, Node, PRODUCT_KEYS, Shape, check_rows, linear};
 use serde_json::Value;
 
 /// How much of a payload over the limit is searched for an id (contract 2.3).
 const ID_PREFIX: usize = 4096;
 const MAX_ID: usize = 256;
 const MAX_REPLY: usize = 1024;
+
+/// A request that most products accept.
+const BEFORE: &[u8] = br#"{"version":"1","method":"integration.measurepoint.post","params":[
+    {"deviceKey":"device1","measurepoints":{"temp":1.5,"Power":{"quality":1,"value":2}},"time":7}]}"#;
 
 /// A scratch that every product has left its traces in.
 static USED: LazyLock<Scratch> = LazyLock::new(|| {
@@ -44,6 +50,7 @@ fuzz_target!(|data: &[u8]| {
     check_reply(&verdict, payload);
     check_syntax(&verdict, payload);
     check_id(&verdict, product_key, payload);
+    check_collected(&verdict, product_key, payload);
     if let Some(document) = Document::parse(payload) {
         check_place(&verdict, &document, payload);
         check_points(&verdict, &document);
@@ -125,6 +132,32 @@ fn check_syntax(verdict: &Verdict, payload: &[u8]) {
     }
     let syntax = json::check(payload).err().map(json::Syntax::offset);
     assert_eq!((fault.reason == Reason::Syntax).then_some(fault.offset), syntax, "{fault:?}");
+}
+
+/// Collecting gives the same verdict; an accepted request's points are the document's, and a rejected one leaves the
+/// points of the one before it as they were.
+fn check_collected(verdict: &Verdict, product_key: &str, payload: &[u8]) {
+    let topic = format!("sys/{product_key}/integration/measurepoint/post");
+    let mut points = Points::default();
+    let mut collected = |payload| {
+        let request = Request { topic: &topic, payload, now_ms: NOW_MS };
+        collect(&CATALOG, &Limits::default(), &request, &mut Scratch::default(), &mut points)
+    };
+    let before = collected(BEFORE).points as usize;
+    same(verdict, &collected(payload), payload);
+    collected(b"{\"params\":[]");
+    let rows = points.len() - before;
+    assert_eq!(rows as u64, verdict.points);
+    let Some(columns) = points.into_columns().next() else {
+        return;
+    };
+    let document = Document::parse(BEFORE).expect("JSON");
+    if verdict.fault.is_none() {
+        let document = Document::parse(payload).expect("what is accepted is JSON");
+        check_rows(&columns, before, rows, &document, NOW_MS);
+    } else if before > 0 {
+        check_rows(&columns, 0, before, &document, NOW_MS);
+    }
 }
 
 /// Contract 2.3: the id survives a break behind it and a payload that is too large to be read.

@@ -75,6 +75,14 @@ impl<'a> Node<'a> {
         members.iter().find(|(member, _)| member == name).map(|(_, node)| node)
     }
 
+    /// A string's text.
+    pub fn text(&self) -> Option<&str> {
+        match &self.shape {
+            Shape::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Calls `visit` with the token of every number.
     pub fn numbers(&self, visit: &mut impl FnMut(&'a str)) {
         match &self.shape {

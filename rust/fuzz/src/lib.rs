@@ -5,12 +5,14 @@
 
 mod decimal;
 mod document;
+mod points;
 #[path = "../../core/tests/support/mod.rs"]
 mod support;
 mod watch;
 
 pub use decimal::Decimal;
 pub use document::{Document, Node, Shape};
+pub use points::check_rows;
 pub use watch::linear;
 
 use std::sync::LazyLock;
