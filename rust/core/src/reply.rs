@@ -152,7 +152,7 @@ fn push_string_within(json: &mut String, text: &str, limit: usize) {
             '\n' => json.push_str("\\n"),
             '\r' => json.push_str("\\r"),
             '\t' => json.push_str("\\t"),
-            '\'' => json.push(character),
+            ' '..='~' => json.push(character),
             _ if character.escape_debug().len() == 1 => json.push(character),
             // Nothing invisible goes out raw: replies end up in logs and on terminals.
             _ => {

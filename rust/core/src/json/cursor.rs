@@ -333,6 +333,7 @@ impl<'a> Cursor<'a> {
     fn skip_scalar(&mut self) -> Result<(), Syntax> {
         match self.kind()? {
             Kind::String => self.string().map(drop),
+            Kind::Number if self.short_number::<()>().is_some() => Ok(()),
             Kind::Number => self.number().map(drop),
             Kind::Null => self.literal("null"),
             Kind::Boolean => self.boolean().map(drop),

@@ -96,6 +96,16 @@ impl Short {
     }
 }
 
+/// Read for its grammar alone.
+impl Numeric for () {
+    #[inline(always)]
+    fn from_short(_: Short) -> Option<Self> {
+        Some(())
+    }
+
+    fn from_number(_: Number<'_>) -> Self {}
+}
+
 impl Numeric for f64 {
     #[inline(always)]
     fn from_short(short: Short) -> Option<Self> {
