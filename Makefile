@@ -71,7 +71,7 @@ extension: $(VENV)/installed
 
 # $(call need,COMMANDS,PACKAGES): installs Debian packages where we may, else says which are needed.
 define need
-@PATH="$$PATH:/usr/sbin"; for command in $(1); do command -v $$command >/dev/null || missing="$$missing $$command"; done; \
+@PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; for command in $(1); do command -v $$command >/dev/null || missing="$$missing $$command"; done; \
 if [ -n "$$missing" ]; then \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing $(2)" >&2; \
@@ -86,7 +86,7 @@ broker:
 	$(call need,mosquitto mosquitto_pub mosquitto_sub,mosquitto mosquitto-clients)
 
 servers:
-	$(call need,mosquitto mosquitto_pub promtool,mosquitto mosquitto-clients prometheus)
+	$(call need,mosquitto mosquitto_pub promtool initdb,mosquitto mosquitto-clients prometheus postgresql)
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \

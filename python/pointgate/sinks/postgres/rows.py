@@ -1,0 +1,128 @@
+"""Points as the bytes that PostgreSQL's `COPY … FORMAT binary` takes.
+
+    rows = in_order(points, keep="last")       # one row a series and time, sorted by them
+    for piece in copy_bytes(rows): copy.write(piece)
+
+All work is done on whole columns by Arrow, which lets go of the interpreter meanwhile: no Python
+object is made for a point. (Rows of Python objects through `copy.write_row` cost 0.15 µs more of
+the 3 µs that a point takes to its place, and would hold up the event loop all that time.)
+
+Every value arrives to the bit: floats travel as their eight bytes, texts and JSON as theirs.
+
+It does not look at values: what the server cannot take, the server refuses. The texts of one write
+are less than 2 GiB.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER: Final = b"\xff\xff"
+
+# As Arrow values, made once: to make one costs 0.1 ms, more than to use it on a small write.
+_EIGHT: Final = pa.scalar((8).to_bytes(4, "big"))
+_TWO: Final = pa.scalar((2).to_bytes(4, "big"))
+_NULL: Final = pa.scalar(b"\xff\xff\xff\xff")
+_TRUE: Final = pa.scalar(b"\0\0\0\1\1")
+_FALSE: Final = pa.scalar(b"\0\0\0\1\0")
+_FIELDS: Final = pa.scalar((9).to_bytes(2, "big") + (8).to_bytes(4, "big"))
+"""How many fields a row has, and the length of the first."""
+_NOTHING: Final = pa.scalar(b"")
+_ZERO: Final = pa.scalar(0)
+
+_PIECE_ROWS: Final = 65_536
+"""How many rows are in memory as bytes at once: some 5 MB of numbers."""
+
+_2000: Final = pa.scalar(946_684_800_000)
+"""PostgreSQL counts microseconds from the first of January 2000; we milliseconds from 1970."""
+_MICROSECONDS: Final = pa.scalar(1000)
+
+_CODES: Final = {2: "h", 4: "i", 8: "q"}
+
+
+def in_order(points: pa.Table, *, keep: Literal["first", "last"]) -> pa.Table:
+    """Sort by series and time, and keep one of the points that have both the same.
+
+    An upsert cannot touch a row twice, and rows in the order of the key's index are twice as fast.
+
+    Args:
+        points: With a column `series_id`, in the order of arrival.
+        keep: Which of the same series and time stays, by arrival.
+    """
+    # The sort is stable: points with the same key stay in the order of arrival.
+    order = pc.sort_indices(points, [("series_id", "ascending"), ("time", "ascending")])
+    points = points.take(order).combine_chunks()
+    here, after = points.slice(0, len(points) - 1), points.slice(1)
+    borders = pc.or_(
+        pc.not_equal(here["series_id"], after["series_id"]),
+        pc.not_equal(here["time"], after["time"]),
+    ).chunks
+    edge = [pa.array([True])]
+    return points.filter(pa.chunked_array(borders + edge if keep == "last" else edge + borders))
+
+
+def copy_bytes(points: pa.Table) -> Iterator[memoryview | bytes]:
+    """The whole stream of a COPY: key, then `tables.VALUES`, a row a point."""
+    yield _HEADER
+    for batch in points.to_batches(max_chunksize=_PIECE_ROWS):
+        yield _rows(batch)
+    yield _TRAILER
+
+
+def _rows(points: pa.RecordBatch) -> memoryview:
+    rows = pc.binary_join_element_wise(
+        _FIELDS,
+        _big_endian(points["series_id"]),
+        _EIGHT,
+        _instant(points["time"]),
+        _EIGHT,
+        _instant(points["received"]),
+        _number(points["value_double"], _EIGHT),
+        _number(points["value_long"], _EIGHT),
+        pc.fill_null(pc.if_else(points["value_bool"], _TRUE, _FALSE), _NULL),
+        _text(points["value_text"]),
+        _text(points["value_json"]),
+        _number(points["quality"].cast(pa.int16()), _TWO),
+        _NOTHING,
+    )
+    _, offsets, data = rows.buffers()
+    ends = memoryview(offsets).cast("i")
+    return memoryview(data)[ends[rows.offset] : ends[rows.offset + len(rows)]]
+
+
+def _instant(column: Any) -> Any:
+    since_2000 = pc.subtract(column.cast(pa.int64()), _2000)
+    return _big_endian(pc.multiply(since_2000, _MICROSECONDS))
+
+
+def _number(column: Any, length: Any) -> Any:
+    numbers = _big_endian(pc.fill_null(column, _ZERO.cast(column.type)))
+    field = pc.binary_join_element_wise(length, numbers, _NOTHING)
+    return pc.if_else(column.is_valid(), field, _NULL)
+
+
+def _text(column: Any) -> Any:
+    data = column.cast(pa.binary())
+    lengths = _big_endian(pc.fill_null(pc.binary_length(data), _ZERO.cast(pa.int32())))
+    return pc.fill_null(pc.binary_join_element_wise(lengths, data, _NOTHING), _NULL)
+
+
+def _big_endian(column: Any) -> Any:
+    """The bytes of numbers without nulls, in network order, as Arrow binary."""
+    width = column.type.bit_width // 8
+    swapped = array(_CODES[width])
+    start = column.offset * width
+    swapped.frombytes(memoryview(column.buffers()[1])[start : start + len(column) * width])
+    if sys.byteorder == "little":
+        swapped.byteswap()
+    data = pa.py_buffer(swapped)
+    return pa.Array.from_buffers(pa.binary(width), len(column), [None, data]).cast(pa.binary())

@@ -1,0 +1,170 @@
+"""The connection to PostgreSQL: how it is opened, how it ends, and what its errors mean to a sink.
+
+    session = Session(name=…, url=…, password=…, schema=…, answer_seconds=60)
+    connection = session.ready()     # in the sink's thread: the one there is, or a new one
+    session.sever()                  # from any thread: whatever waits for the server fails at once
+    session.discard()                # in the sink's thread: the next `ready` connects anew
+
+A session is never mended: after any error the connection is closed, and the server rolls back what
+was not committed.
+
+What the operator's URL and libpq decide stays theirs (hosts, TLS, certificates, passfile). Ours is
+what the promise rests on: texts travel as UTF-8, transactions are READ COMMITTED, a commit is never
+asynchronous, and nobody waits for ever, neither we for the server nor the server for us.
+
+The password is in no error, log line or `repr`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.postgres.tables import prepare
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA_BYTES: Final = 63
+"""The server cuts longer names without an error."""
+
+_DEFAULTS: Final = {
+    "application_name": "pointgate",
+    # A connection that rests between writes stays known to the routers on its way.
+    "keepalives_idle": "60",
+}
+
+_OURS: Final = {"client_encoding": "UTF8"}
+
+_CONNECT_SECONDS: Final = 5
+"""Nothing can break off a connection that is being made, not even the end of the service."""
+
+_SESSION: Final = """
+SELECT set_config('statement_timeout', %s, false),
+    set_config('idle_in_transaction_session_timeout', %s, false),
+    set_config('temp_buffers', '64MB', false),
+    CASE current_setting('synchronous_commit')
+        WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END,
+    current_setting('server_encoding'),
+    current_setting('fsync')
+"""
+
+_DATA: Final = ("22", "23", "54", "P0001")
+"""SQLSTATEs that say that the points are at fault: data, constraints, sizes, and what a trigger of
+the operator's raises. All else is the server's or the operator's and may pass."""
+
+
+class Session:
+    """At most one connection, made when it is needed."""
+
+    def __init__(
+        self, *, name: str, url: str, password: str | None, schema: str, answer_seconds: float
+    ) -> None:
+        """See `PostgresSink`.
+
+        Raises:
+            ValueError: The URL or the name of the schema cannot be right.
+        """
+        self._name = name
+        self._schema = _schema_name(schema)
+        connecting = min(_CONNECT_SECONDS, max(1, round(answer_seconds)))
+        self._parameters = {"connect_timeout": connecting} | _parameters(url, password)
+        self._answer_seconds = answer_seconds
+        self._connection: psycopg.Connection[Any] | None = None
+        self._wire: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._warned = False
+
+    def ready(self) -> psycopg.Connection[Any]:
+        """A connection with everything in its place.
+
+        Raises:
+            SinkUnavailableError: The server or its tables are not as they must be.
+            psycopg.Error: The server cannot be reached or says no.
+        """
+        if self._connection is None:
+            self._connection = psycopg.connect(**self._parameters, prepare_threshold=None)
+            with self._lock:
+                # A copy of the socket, so that another thread never meets a number used again.
+                self._wire = socket.socket(fileno=os.dup(self._connection.fileno()))
+            self._set_up(self._connection)
+        return self._connection
+
+    def sever(self) -> None:
+        """Cut the connection under whoever is waiting for an answer on it."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._wire is not None:
+                self._wire.shutdown(socket.SHUT_RDWR)
+
+    def discard(self) -> None:
+        """Close the connection, if there is one."""
+        with self._lock:
+            if self._wire is not None:
+                self._wire.close()
+                self._wire = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _set_up(self, connection: psycopg.Connection[Any]) -> None:
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        milliseconds = str(round(self._answer_seconds * 1000))
+        row = connection.execute(_SESSION, (milliseconds, milliseconds)).fetchone()
+        *_, encoding, fsync = row or ("", "")
+        if encoding != "UTF8":
+            raise SinkUnavailableError(f"expected a database with encoding UTF8, got {encoding}")
+        if fsync == "off" and not self._warned:
+            self._warned = True
+            _log.warning(
+                "sink %s: the server runs with fsync = off and may lose what it has committed",
+                self._name,
+            )
+        prepare(connection, schema=self._schema)
+        connection.commit()
+
+
+def unavailable(error: psycopg.Error | OSError) -> SinkUnavailableError:
+    """What an error says about the server or the way there."""
+    return SinkUnavailableError(_text(error))
+
+
+def of_points(error: psycopg.Error) -> SinkUnavailableError | SinkRefusedError:
+    """What an error means that came while points were written."""
+    # Without a SQLSTATE it is psycopg's own: it found a text that it cannot send.
+    code = error.sqlstate or ("22" if isinstance(error, psycopg.DataError) else "")
+    return SinkRefusedError(_text(error)) if code.startswith(_DATA) else unavailable(error)
+
+
+def _text(error: psycopg.Error | OSError) -> str:
+    """The server's message in one line, without its DETAIL, which would show values."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        text = f"{error.diag.message_primary} ({error.sqlstate})"
+    else:
+        text = str(error)
+    return " ".join(text.split())
+
+
+def _parameters(url: str, password: str | None) -> dict[str, Any]:
+    # The text is never shown: it may hold a password, and so may what libpq says of it.
+    wrong = "expected a url such as postgresql://user@host:5432/database"
+    if url.partition("://")[0] not in {"postgresql", "postgres"}:
+        raise ValueError(f"{wrong}, got another scheme")
+    try:
+        parameters = conninfo_to_dict(url)
+    except psycopg.Error:
+        raise ValueError(f"{wrong}, got one that libpq cannot read") from None
+    secret = {} if password is None else {"password": password}
+    return _DEFAULTS | parameters | secret | _OURS
+
+
+def _schema_name(schema: str) -> str:
+    if not schema or "\0" in schema or len(schema.encode()) > _SCHEMA_BYTES:
+        raise ValueError(f"expected a schema name of 1 to {_SCHEMA_BYTES} bytes, got {schema!r}")
+    return schema

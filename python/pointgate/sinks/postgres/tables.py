@@ -1,0 +1,218 @@
+"""What stands in the database: made, and brought to the newest version, when the sink opens.
+
+One schema holds all of it. `series` gives each (product, device, identifier) a number, `point` has
+one row a series and time, the view `points` puts the names back. `pointgate_version` holds one row:
+the version of these tables, and how often series were taken away (`series.py` says what for).
+
+Migrations run in order, all in one transaction under a lock, so any number of sinks may open at
+once, and a database is never between two versions. One that a newer pointgate has written is left
+alone. Where the version is right no DDL runs: rights to read and write the tables are then enough.
+
+Decisions:
+
+- `point` has no foreign key on `series`. The check costs each new point another 2.5 µs, as much as
+  the insert itself (PostgreSQL 15, 100,000 points, 2 cores). A series that is deleted takes its
+  points out of sight; their rows stay until someone deletes them.
+- `value_json` is `json`, not `jsonb`: it keeps the text that was sent to the byte, all digits of
+  its numbers, too, and takes some legal numbers that `jsonb` refuses (`1e-999999`).
+- Names sort by bytes (`COLLATE "C"`): an index on them outlives a change of the system's locales.
+
+TimescaleDB, where the extension is in the database when the tables are made, turns `point` into a
+hypertable. That call is tested against a stand-in only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import sql
+
+from pointgate.sinks.base import SinkUnavailableError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+VALUES: Final = (
+    "received",
+    "value_double",
+    "value_long",
+    "value_bool",
+    "value_text",
+    "value_json",
+    "quality",
+)
+"""The columns of `point` beside its key, in the order in which `rows.py` sends them."""
+
+_VERSION_1: Final = """
+CREATE TABLE {schema}.pointgate_version (
+    version integer NOT NULL,
+    series_removals bigint NOT NULL DEFAULT 0
+);
+INSERT INTO {schema}.pointgate_version (version) VALUES (0);
+
+CREATE TABLE {schema}.series (
+    series_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    product text COLLATE "C" NOT NULL,
+    device text COLLATE "C" NOT NULL,
+    identifier text COLLATE "C" NOT NULL,
+    UNIQUE (product, device, identifier)
+);
+CREATE FUNCTION {schema}.count_series_removal() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'UPDATE %I.pointgate_version SET series_removals = series_removals + 1', TG_TABLE_SCHEMA
+    );
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER count_series_removal AFTER UPDATE OR DELETE OR TRUNCATE ON {schema}.series
+    FOR EACH STATEMENT EXECUTE FUNCTION {schema}.count_series_removal();
+
+CREATE TABLE {schema}.point (
+    series_id bigint NOT NULL,
+    time timestamptz NOT NULL,
+    received timestamptz NOT NULL,
+    value_double double precision,
+    value_long bigint,
+    value_bool boolean,
+    value_text text,
+    value_json json,
+    quality smallint,
+    PRIMARY KEY (series_id, time)
+);
+CREATE VIEW {schema}.points AS
+    SELECT product, device, identifier, time,
+        value_double, value_long, value_bool, value_text, value_json, quality, received
+    FROM {schema}.point JOIN {schema}.series USING (series_id);
+"""
+
+_MIGRATIONS: Final = (_VERSION_1,)
+
+_HYPERTABLE: Final = """
+SELECT {extension}.create_hypertable(
+    {point}, 'time', chunk_time_interval => interval '7 days', create_default_indexes => false
+)
+"""
+
+_THERE: Final = """
+SELECT FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+WHERE nspname = %s AND relname = 'pointgate_version'
+"""
+
+_LOCK: Final = 0x706F696E74676174
+"""Of migrations: any number that no other program is likely to lock."""
+
+_STAGING: Final = """
+CREATE TEMPORARY TABLE pointgate_staging (
+    series_id bigint NOT NULL,
+    time timestamptz NOT NULL,
+    received timestamptz NOT NULL,
+    value_double double precision,
+    value_long bigint,
+    value_bool boolean,
+    value_text text,
+    value_json json,
+    quality smallint
+) ON COMMIT DELETE ROWS
+"""
+
+_UPSERT: Final = """
+INSERT INTO {schema}.point (series_id, time, {values})
+SELECT series_id, time, {values} FROM pg_temp.pointgate_staging
+ON CONFLICT (series_id, time) DO {action}
+"""
+
+_UPDATE: Final = "UPDATE SET {updates} WHERE ({there}) IS DISTINCT FROM ({new})"
+
+
+def prepare(connection: Connection[Any], *, schema: str) -> None:
+    """Create what is missing in the database and in this session.
+
+    Args:
+        connection: In a transaction, which the caller commits.
+        schema: The schema of the tables; created if it is missing.
+
+    Raises:
+        SinkUnavailableError: A newer pointgate has been here.
+        psycopg.Error: The server says no.
+    """
+    if _version(connection, schema) < len(_MIGRATIONS):
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        _migrate(connection, schema, _version(connection, schema))
+    connection.execute(_STAGING)
+
+
+def upsert(schema: str, *, on_conflict: str) -> sql.Composed:
+    """The statement that moves points from the staging table to their place.
+
+    It takes them in the order in which they were staged, that of the key: two sinks that write the
+    same points never wait for each other in a circle.
+
+    A point that is there already, to the bit, is not written again: what comes twice after a crash
+    costs half, and leaves no dead rows.
+    """
+    updates = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in VALUES]
+    update = sql.SQL(_UPDATE).format(
+        updates=sql.SQL(", ").join(updates), there=_compared("point"), new=_compared("excluded")
+    )
+    return sql.SQL(_UPSERT).format(
+        schema=sql.Identifier(schema),
+        values=sql.SQL(", ").join(map(sql.Identifier, VALUES)),
+        action=update if on_conflict == "update" else sql.SQL("NOTHING"),
+    )
+
+
+def _compared(table: str) -> sql.Composed:
+    # As text: 0.0 and -0.0 are equal as numbers, and JSON cannot be compared at all.
+    texts = {"value_double", "value_json"}
+    columns = [
+        sql.SQL("{}::text" if name in texts else "{}").format(sql.Identifier(table, name))
+        for name in VALUES
+    ]
+    return sql.SQL(", ").join(columns)
+
+
+def _version(connection: Connection[Any], schema: str) -> int:
+    # Read from the catalog: after a wait for the lock, to_regclass would answer from a cache.
+    if not connection.execute(_THERE, (schema,)).rowcount:
+        return 0
+    table = sql.Identifier(schema, "pointgate_version")
+    (version,) = _row(connection.execute(sql.SQL("SELECT version FROM {}").format(table)))
+    if version > len(_MIGRATIONS):
+        raise SinkUnavailableError(
+            f"the tables in schema {schema!r} are of version {version}, "
+            f"expected {len(_MIGRATIONS)} or older: a newer pointgate has made them"
+        )
+    return int(version)
+
+
+def _migrate(connection: Connection[Any], schema: str, version: int) -> None:
+    name = sql.Identifier(schema)
+    # Not IF NOT EXISTS: that wants the right to create schemas where there is nothing to create.
+    known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
+    if not known.rowcount:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+    for migration in _MIGRATIONS[version:]:
+        connection.execute(sql.SQL(migration).format(schema=name))
+    if version == 0:
+        _make_hypertable(connection, schema)
+    connection.execute(
+        sql.SQL("UPDATE {}.pointgate_version SET version = {}").format(name, len(_MIGRATIONS))
+    )
+
+
+def _make_hypertable(connection: Connection[Any], schema: str) -> None:
+    found = connection.execute(
+        "SELECT nspname FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace"
+        " WHERE extname = 'timescaledb'"
+    ).fetchone()
+    if found:
+        point = sql.Identifier(schema, "point").as_string(connection)
+        call = sql.SQL(_HYPERTABLE).format(extension=sql.Identifier(found[0]), point=point)
+        connection.execute(call)
+
+
+def _row(cursor: Any) -> tuple[Any, ...]:
+    """The one row that such a query always has."""
+    row: tuple[Any, ...] = cursor.fetchone()
+    return row
