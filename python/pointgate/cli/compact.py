@@ -1,0 +1,74 @@
+"""`pointgate compact`: merge the files of a Parquet dataset, and keep each point once.
+
+The service does the same in the background with files of like size, so that a point which was
+posted again may stand in a large file and in a small one. After this command each product and day
+is one file, or several large ones, with one point for each key. It may run beside the service.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path  # noqa: TC003 - typer reads the annotation
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pointgate.cli.talk import Status, print_json, printable, say, unicode_text
+
+if TYPE_CHECKING:
+    from pointgate.sinks.compaction import Summary
+
+
+def compact(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of a parquet sink.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> NoReturn:
+    """Merge the files of a Parquet dataset, and keep each point once."""
+    from pointgate.sinks.compaction import compact_all  # noqa: PLC0415 - others need no pyarrow
+    from pointgate.sinks.dataset import Dataset  # noqa: PLC0415 - as above
+
+    if not path.is_dir():
+        say(f"{unicode_text(str(path))}: expected the folder of a parquet sink, got no folder")
+        sys.exit(Status.USAGE)
+    dataset = Dataset(path)
+    try:
+        dataset.create()
+        try:
+            with dataset.locked("compaction", wait=False):
+                pass
+        except BlockingIOError:
+            say("another process is merging files here: waiting until it is done")
+        with dataset.locked("compaction", wait=True), _bar() as bar:
+            task = bar.add_task("")
+            summary = compact_all(
+                dataset, progress=lambda size, total: bar.update(task, advance=size, total=total)
+            )
+    except PermissionError as error:
+        say(f"{unicode_text(str(error.filename))}: permission denied")
+        sys.exit(Status.FINDINGS)
+    if as_json:
+        print_json({**asdict(summary), "problems": [*map(unicode_text, summary.problems)]})
+    else:
+        _print(summary)
+    sys.exit(Status.FINDINGS if summary.problems else Status.DONE)
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("merging"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def _print(summary: Summary) -> None:
+    for problem in summary.problems:
+        typer.echo(printable(problem))
+    typer.echo(
+        f"{summary.merged:,} of {summary.folders:,} days of products merged: "
+        f"{summary.files_before:,} files into {summary.files_after:,}, "
+        f"{summary.bytes_before:,} bytes into {summary.bytes_after:,}, "
+        f"{summary.duplicates:,} of {summary.points_before:,} points removed"
+    )

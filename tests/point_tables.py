@@ -1,0 +1,57 @@
+"""Points for tests of sinks, as rows that are easy to write down and to compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+
+from pointgate.store.points import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DAY = 86_400_000
+
+_MILLISECONDS = pa.timestamp("ms", tz="UTC")
+
+
+class Point(NamedTuple):
+    """A point; without a value of another type its value is `double`."""
+
+    product: str = "solar"
+    device: str = "inv1"
+    identifier: str = "temp"
+    time: int = 0
+    double: float | None = None
+    long: int | None = None
+    boolean: bool | None = None
+    text: str | None = None
+    json: str | None = None
+    quality: int | None = None
+    received: int = 0
+
+
+def table(points: Iterable[Point]) -> pa.Table:
+    """The points as they come from the spool."""
+    columns = list(zip(*points, strict=True)) or [()] * len(SCHEMA)
+    arrays = [
+        pa.array(column, pa.int64()).cast(field.type)
+        if pa.types.is_timestamp(field.type)
+        else pa.array(column, field.type.value_type).dictionary_encode()
+        if pa.types.is_dictionary(field.type)
+        else pa.array(column, field.type)
+        for column, field in zip(columns, SCHEMA, strict=True)
+    ]
+    return pa.table(arrays, schema=SCHEMA)
+
+
+def columns_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows that a reader gives, in the order of their keys, with times as numbers."""
+    for name in ("time", "received"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, table[name].cast(_MILLISECONDS).cast(pa.int64()))
+    rows: list[dict[str, Any]] = table.select(SCHEMA.names).to_pylist()
+    return sorted(
+        rows, key=lambda row: (row["product"], row["device"], row["identifier"], row["time"])
+    )
