@@ -1,0 +1,161 @@
+"""How much of the judge's rate `pointgate validate` keeps, over all cores.
+
+    python benches/bench_validate.py --requests 1000000 --rounds 5 --json
+
+An archive of different requests (shape S, a line each) is written once. Then, in turn, so that
+whatever else the machine does hits both:
+
+    judge     as many processes as there are cores, each judging requests that are in its memory
+    validate  the command, on the archive: plain, or compressed with `--gzip`
+
+A rate is requests a second of all processes together. Seconds are those of the clock, which others
+on the machine take part of, and of the processor, which they do not; the command's own start, that
+of an empty archive, is taken off. Medians of all rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if __name__ == "__main__":  # as a script, this folder is on the path, its parent is not
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benches.corpus import stream
+from benches.peers.judge import BURST, validator
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from benches.corpus import Product
+
+SHAPE = "S"
+
+
+def write_catalog(folder: Path, product: Product) -> None:
+    (folder / "model.json").write_text(json.dumps(product.model))
+    (folder / "devices.txt").write_text("\n".join(product.devices))
+    (folder / "catalog.toml").write_text(
+        f'[products.{product.key}]\nmodel = "model.json"\ndevices = "devices.txt"\n'
+    )
+
+
+def write_archive(path: Path, requests: int, *, compress: bool) -> int:
+    """Write whole rounds of the stream; returns how many requests there are."""
+    payloads = stream(SHAPE, "valid").payloads
+    block = b"".join(payload + b"\n" for payload in payloads)
+    assert block.count(b"\n") == len(payloads)
+    rounds = max(requests // len(payloads), 1)
+    with gzip.open(path, "wb", 1) if compress else path.open("wb") as file:
+        for _ in range(rounds):
+            file.write(block)
+    return rounds * len(payloads)
+
+
+def judge(requests: int, connection: Connection) -> None:
+    """Judge from memory, when told so; send how long it took."""
+    corpus = stream(SHAPE, "valid")
+    topic, validate = corpus.product.topic, validator(corpus.product).validate
+    # Each request in memory of its own, and so many that no cache holds them.
+    payloads = [bytes(bytearray(payload)) for payload in corpus.payloads * 50]
+    calls = [
+        ([topic] * BURST, payloads[start : start + BURST])
+        for start in range(0, len(payloads) - BURST + 1, BURST)
+    ]
+    passes = max(requests // (len(calls) * BURST), 1)
+    corpus.check("judge", [report.code for report in validate([topic] * 2000, payloads[:2000])])
+    while connection.recv():
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(passes):
+            for call in calls:
+                validate(*call)
+        took = time.perf_counter() - wall, time.process_time() - cpu
+        connection.send((passes * len(calls) * BURST, *took))
+
+
+def run(archive: Path, folder: Path, product: str) -> tuple[float, float, int]:
+    """Run the command; returns its own seconds, those of the processor, and the accepted."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "pointgate", "validate", "--json"]
+    done = subprocess.run(
+        [*command, str(archive), "--product", product, "--catalog", str(folder)],
+        check=True,
+        capture_output=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    summary = json.loads(done.stdout)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return summary["seconds"], cpu, summary["accepted"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--gzip", action="store_true", help="compress the archive")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    product = stream(SHAPE, "valid").product
+    context = get_context("fork")
+    pipes = [context.Pipe() for _ in range(cores)]
+    processes = [
+        context.Process(target=judge, args=(options.requests // cores, theirs), daemon=True)
+        for _, theirs in pipes
+    ]
+    for process in processes:
+        process.start()
+    rates: dict[str, list[float]] = {"judge": [], "validate": []}
+    per_cpu: dict[str, list[float]] = {"judge": [], "validate": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_catalog(folder, product)
+        archive, empty = folder / "archive", folder / "empty"
+        requests = write_archive(archive, options.requests, compress=options.gzip)
+        empty.touch()
+        start = statistics.median(run(empty, folder, product.key)[1] for _ in range(5))
+        run(archive, folder, product.key)
+        for _ in range(options.rounds):
+            for ours, _ in pipes:
+                ours.send(True)  # noqa: FBT003 - go
+            took = [ours.recv() for ours, _ in pipes]
+            rates["judge"].append(sum(count / wall for count, wall, _ in took))
+            per_cpu["judge"].append(sum(count / cpu for count, _, cpu in took))
+            wall, cpu, accepted = run(archive, folder, product.key)
+            assert accepted == requests, accepted
+            rates["validate"].append(requests / wall)
+            per_cpu["validate"].append(requests / (cpu - start) * cores)
+    medians = {
+        name: {kind: statistics.median(values) for kind, values in found.items()}
+        for name, found in {"clock": rates, "processor": per_cpu}.items()
+    }
+    for found in medians.values():
+        found["ratio"] = found["validate"] / found["judge"]
+    if options.json:
+        print(json.dumps({"cores": cores, "requests": requests, **medians}))
+        return
+    print(f"{requests:,} requests, {archive_kind(gzipped=options.gzip)}, {cores} cores")
+    for name, found in medians.items():
+        print(
+            f"by the {name:<10} judge {found['judge']:>12,.0f}/s   "
+            f"validate {found['validate']:>12,.0f}/s   {found['ratio']:.2f} of it"
+        )
+
+
+def archive_kind(*, gzipped: bool) -> str:
+    return "gzip" if gzipped else "plain"
+
+
+if __name__ == "__main__":
+    main()

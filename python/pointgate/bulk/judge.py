@@ -1,0 +1,225 @@
+"""What a process does with a job: judge it, count it, describe what is rejected.
+
+    for each chunk of whole lines:
+        for each burst of them:
+            reports = validator.validate(topics, lines)     # one call into Rust
+            all accepted: count them; else: look at each
+
+A line ends with LF or CR LF. Blank lines are passed over; a blank document is a request without a
+payload. Whatever is over the limit on a payload is judged by its beginning, as every service would.
+
+Invariants: a verdict is the service's own; an accepted request costs nothing in Python but its
+share of a burst.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from pointgate import Validator
+from pointgate.bulk.blocks import blocks_of_span, lines_of, opened, read_at_most
+from pointgate.bulk.jobs import Documents, Job, Recipe, Result, Span, Text
+from pointgate.catalog import Catalog
+from pointgate.document import os_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from pointgate import Fault, Report
+
+ACCEPTED: Final = 200
+_TOO_LARGE: Final = 1008
+
+MARGIN_BYTES: Final = 1_048_576
+"""How much over the limit a payload is read, so that by how much it is over is mostly told."""
+
+_BURST: Final = 64
+"""Requests a call. Small ones are judged half as fast by the thousand: they leave the cache. Where
+points are collected, a call takes a whole block, since each makes a table."""
+
+_SHOWN_TOPIC: Final = 1024
+"""Characters: far more than a topic that is served has."""
+
+_TOPIC: Final = re.compile(rb"([^ \t]*)[ \t]?")
+
+_code = attrgetter("code")
+_points = attrgetter("points")
+
+
+@cache
+def load_catalog(folder: Path) -> Catalog:
+    """The catalog; a process that was forked from one that has loaded it shares its memory."""
+    return Catalog.load(folder)
+
+
+class Judge:
+    """Judges one job after another."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._keep = recipe.payload_bytes + MARGIN_BYTES
+        self._validator = Validator(
+            load_catalog(recipe.catalog), payload_bytes=recipe.payload_bytes
+        )
+        self._topics = [recipe.topic or ""] * _BURST
+        self._tables: list[pa.Table] = []
+
+    def run(self, job: Job) -> Result:
+        """Judge everything in a job."""
+        result = Result()
+        match job:
+            case Documents():
+                for place, path in enumerate(job.paths):
+                    self._document_file(path, place, result)
+            case Text(whole=True):
+                self._document(job.data, 0, result)
+            case Text():
+                self._lines([job.data], result)
+            case Span():
+                self._span(job, result)
+        result.table = self._collected()
+        return result
+
+    def _document_file(self, path: Path, place: int, result: Result) -> None:
+        try:
+            with path.open("rb") as file, opened(file) as contents:
+                data = read_at_most(contents, self._keep)
+        except OSError as error:
+            result.problems.append((str(path), os_reason(error)))
+        else:
+            self._document(data, place, result)
+
+    def _document(self, data: bytes, place: int, result: Result) -> None:
+        result.size += len(data)
+        topic = self._recipe.topic or ""
+        for _, report in self._accept([topic], [data], result):
+            self._reject(report, topic, data, place, result)
+
+    def _span(self, job: Span, result: Result) -> None:
+        try:
+            self._lines(blocks_of_span(job.path, job.start, job.stop), result)
+        except OSError as error:
+            result.problems.append((job.file, os_reason(error)))
+
+    def _lines(self, blocks: Iterable[bytes], result: Result) -> None:
+        for lines in lines_of(_counted(blocks, result), self._keep):
+            burst = len(lines) if self._recipe.collects else _BURST
+            for start in range(0, len(lines), burst):
+                self._burst(lines[start : start + burst], result.lines + start, result)
+            result.lines += len(lines)
+
+    def _burst(self, lines: Sequence[bytes], place: int, result: Result) -> None:
+        """Judge some lines; `place` is the line of the job that the first of them is."""
+        topics, payloads = self._requests(lines)
+        for number, report in self._accept(topics, payloads, result):
+            if not lines[number].strip():
+                continue
+            topic, payload = topics[number], payloads[number]
+            bare = payload.removesuffix(b"\n").removesuffix(b"\r")
+            if self._recipe.describes or report.code == _TOO_LARGE or not bare:
+                for _, again in self._accept([topic], [bare], result):
+                    self._reject(again, topic, bare, place + number, result)
+            else:
+                self._reject(report, topic, bare, place + number, result)
+
+    def _accept(
+        self, topics: Sequence[str], payloads: Sequence[bytes], result: Result
+    ) -> list[tuple[int, Report]]:
+        """Judge a burst and count what is accepted; returns the others, by their place in it."""
+        reports = self._reports(topics, payloads)
+        accepted = [*map(_code, reports)].count(ACCEPTED)
+        result.accepted += accepted
+        if accepted:
+            result.points += sum(map(_points, reports))
+        if accepted == len(reports):
+            return []
+        return [pair for pair in enumerate(reports) if pair[1].code != ACCEPTED]
+
+    def _reports(self, topics: Sequence[str], payloads: Sequence[bytes]) -> list[Report]:
+        now_ms = self._recipe.now_ms
+        if not self._recipe.collects:
+            return self._validator.validate(topics, payloads, now_ms=now_ms)
+        import pyarrow as pa  # noqa: PLC0415 - not before processes are forked, and seldom needed
+
+        reports, points = self._validator.collect(topics, payloads, now_ms=now_ms)
+        if len(points):
+            self._tables.append(pa.table(points))
+        return reports
+
+    def _collected(self) -> bytes:
+        """The accepted points since the last call, as an Arrow IPC stream."""
+        if not self._tables:
+            return b""
+        import pyarrow as pa  # noqa: PLC0415 - as above
+
+        table = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks()
+        self._tables = []
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table)
+        return bytes(stream.getvalue())
+
+    def _reject(
+        self, report: Report, topic: str, payload: bytes, place: int, result: Result
+    ) -> None:
+        fault = report.fault
+        if fault is None:
+            return
+        key = report.code, fault.reason
+        result.faults[key] = result.faults.get(key, 0) + 1
+        if self._recipe.describes:
+            result.rejects.append((place, _described(report.code, fault, topic, payload)))
+
+    def _requests(self, lines: Sequence[bytes]) -> tuple[Sequence[str], Sequence[bytes]]:
+        """The topics and the payloads of lines, or of one document."""
+        count = len(lines)
+        if self._recipe.topic is not None:
+            if count > len(self._topics):
+                self._topics = [self._recipe.topic] * count
+            return self._topics if count == len(self._topics) else self._topics[:count], lines
+        topics, payloads = [], []
+        for line in lines:
+            found = _TOPIC.match(line)
+            end = found.end() if found else 0
+            topics.append(line[:end].rstrip().decode("utf-8", "replace"))
+            payloads.append(line[end:])
+        return topics, payloads
+
+
+def _counted(blocks: Iterable[bytes], result: Result) -> Iterator[bytes]:
+    for block in blocks:
+        result.size += len(block)
+        yield block
+
+
+def _described(code: int, fault: Fault, topic: str, payload: bytes) -> bytes:
+    """A rejected request as a JSON object without its opening brace; names as in a reply."""
+    found: dict[str, object] = {
+        "topic": topic[:_SHOWN_TOPIC],
+        "code": code,
+        "reason": fault.reason,
+        "message": fault.message,
+        "pointer": fault.pointer,
+        "offset": fault.offset,
+        "index": fault.index,
+        "deviceKey": fault.device_key,
+        "identifier": fault.identifier,
+        "expected": fault.expected,
+        "got": fault.got,
+        "didYouMean": fault.did_you_mean,
+    }
+    if code != _TOO_LARGE:
+        try:
+            found["payload"] = payload.decode()
+        except UnicodeDecodeError:
+            found["payloadBase64"] = b64encode(payload).decode()
+    return orjson.dumps(found)[1:]

@@ -1,0 +1,93 @@
+"""`pointgate rejects`: what was rejected and why, from the quarantine.
+
+Requests come in the order of their arrival, a line each; with `--json` a JSON object each, whose
+members are named as those of `validate --rejects`.
+"""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import orjson
+import typer
+
+from pointgate.cli.selection import (
+    CodeOption,
+    DeviceOption,
+    LimitOption,
+    ProductOption,
+    ReasonOption,
+    SinceOption,
+    quarantine_or_exit,
+    selection,
+    utc_text,
+)
+from pointgate.cli.talk import ConfigOption, Status, printable, settings_or_exit
+
+if TYPE_CHECKING:
+    from pointgate.store.quarantine_file import Rejected
+
+
+def rejects(
+    config: ConfigOption = Path("pointgate.toml"),
+    *,
+    product: ProductOption = None,
+    device: DeviceOption = None,
+    reason: ReasonOption = None,
+    code: CodeOption = None,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    payload: Annotated[bool, typer.Option("--payload", help="Show what was posted, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> NoReturn:
+    """List the rejected requests in the quarantine."""
+    wanted = selection(
+        product=product, device=device, reason=reason, code=code, since=since, limit=limit
+    )
+    with quarantine_or_exit(settings_or_exit(config)) as quarantine:
+        for number in quarantine.numbers(wanted) if quarantine else ():
+            request = quarantine.get(number, payload=payload) if quarantine else None
+            if request is None:  # removed meanwhile
+                continue
+            if as_json:
+                typer.echo(orjson.dumps(_document(request, payload=payload)))
+            else:
+                _print(request)
+    sys.exit(Status.DONE)
+
+
+def _print(request: Rejected) -> None:
+    typer.echo(
+        f"{request.number}  {utc_text(request.received_ms)}  {request.product}  "
+        f"{request.code} {request.reason}  {printable(request.message)}"
+    )
+    if request.payload is not None:
+        typer.echo(f"  {printable(request.payload.decode('utf-8', 'backslashreplace'))}")
+
+
+def _document(request: Rejected, *, payload: bool) -> dict[str, object]:
+    document: dict[str, object] = {
+        "number": request.number,
+        "received": utc_text(request.received_ms),
+        "topic": request.topic,
+        "code": request.code,
+        "reason": request.reason,
+        "message": request.message,
+        "pointer": request.pointer,
+        "offset": request.fault_offset,
+        "index": request.entry,
+        "deviceKey": request.device,
+        "identifier": request.identifier,
+        "expected": request.expected,
+        "got": request.got,
+        "didYouMean": request.did_you_mean,
+    }
+    if payload and request.payload is not None:
+        try:
+            document["payload"] = request.payload.decode()
+        except UnicodeDecodeError:
+            document["payloadBase64"] = b64encode(request.payload).decode()
+    return document

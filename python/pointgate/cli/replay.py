@@ -1,0 +1,268 @@
+"""`pointgate replay`: post again what was rejected, once the catalog is mended.
+
+    for each request in the quarantine that is meant, in the order of arrival:
+        judge it, as of its arrival, by the catalog as it is now
+        accepted: post it to its own topic; reply 200: it leaves the quarantine
+        rejected: it stays, or with --forget leaves it, too
+
+It goes the way that every request goes, over the broker to the running service, whose 200 promises
+what it always does. Where an entry has no time, that of its first arrival is written into it.
+
+Invariants: nothing leaves the quarantine without a 200 of its own, but by `--forget`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+from pointgate import Validator
+from pointgate.arrival import with_arrival
+from pointgate.catalog import Catalog
+from pointgate.cli.selection import (
+    CodeOption,
+    DeviceOption,
+    LimitOption,
+    ProductOption,
+    ReasonOption,
+    SinceOption,
+    quarantine_or_exit,
+    selection,
+)
+from pointgate.cli.talk import (
+    ConfigOption,
+    Status,
+    print_json,
+    refuse_configuration,
+    say,
+    settings_or_exit,
+)
+from pointgate.errors import CatalogError, ConfigError, ConnectionLost, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pointgate.config import Settings
+    from pointgate.posting import Poster
+    from pointgate.store.quarantine_file import QuarantineFile, Rejected
+
+_ACCEPTED: Final = 200
+_BATCH: Final = 64
+"""Requests that are posted together, and leave the quarantine together."""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of the requests.
+
+    Attributes:
+        requests: How many there were.
+        accepted: How many are accepted now.
+        answered: How many were posted and answered with 200.
+        unanswered: How many were posted and got no reply.
+        refused: How many the service rejected, by code: its catalog is another one.
+        rejected: How many are still rejected, by code and reason; they were not posted.
+        forgotten: How many of those were removed.
+        connected: Whether the connection to the broker held to the end.
+    """
+
+    requests: int = 0
+    accepted: int = 0
+    answered: int = 0
+    unanswered: int = 0
+    refused: Counter[int] = field(default_factory=Counter)
+    rejected: Counter[tuple[int, str]] = field(default_factory=Counter)
+    forgotten: int = 0
+    connected: bool = True
+
+
+def replay(
+    config: ConfigOption = Path("pointgate.toml"),
+    *,
+    product: ProductOption = None,
+    device: DeviceOption = None,
+    reason: ReasonOption = None,
+    code: CodeOption = None,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Judge only: post and remove nothing.")
+    ] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Remove those that are still rejected.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> NoReturn:
+    """Post what was rejected once more, if it is accepted now."""
+    wanted = selection(
+        product=product, device=device, reason=reason, code=code, since=since, limit=limit
+    )
+    settings = settings_or_exit(config)
+    if settings.mqtt.protocol != 5 and not dry_run:  # noqa: PLR2004 - MQTT 5
+        why = "expected 5, got 4: only by MQTT 5 a reply can be told from those to others"
+        refuse_configuration([Problem(str(config), "mqtt.protocol", why)])
+    try:
+        catalog = Catalog.load(settings.catalog.path)
+    except CatalogError as error:
+        refuse_configuration(error.problems)
+    judge = _Judge(catalog, settings)
+    outcome = _Outcome()
+    with quarantine_or_exit(settings) as quarantine:
+        if quarantine is not None:
+            numbers = quarantine.numbers(wanted)
+            replaying = _Replay(quarantine, judge, outcome, dry_run=dry_run, forget=forget)
+            try:
+                asyncio.run(replaying.run(numbers, settings))
+            except ConfigError as error:
+                refuse_configuration(error.problems)
+            except ConnectionLost as error:
+                say(f"{settings.mqtt.url}: {error}")
+                outcome.connected = False
+    if as_json:
+        print_json(_document(outcome))
+    else:
+        _print(outcome, dry_run=dry_run)
+    if not outcome.connected:
+        sys.exit(Status.OUTPUT)
+    remain = outcome.unanswered or outcome.refused or outcome.rejected.total() > outcome.forgotten
+    sys.exit(Status.FINDINGS if remain else Status.DONE)
+
+
+class _Judge:
+    """Says what the service would say now."""
+
+    def __init__(self, catalog: Catalog, settings: Settings) -> None:
+        self._validator = Validator(catalog, payload_bytes=settings.limits.payload_bytes)
+
+    def judge(self, request: Rejected) -> tuple[int, str, bytes]:
+        """Judge a request.
+
+        Returns:
+            The code, the reason, and what is to be posted.
+        """
+        if request.payload is None:
+            return request.code, request.reason, b""
+        payload = request.payload
+        code, reason = self._verdict(request.topic, payload, request.received_ms)
+        if code == _ACCEPTED:
+            payload = with_arrival(payload, request.received_ms)
+            code, reason = self._verdict(request.topic, payload, time.time_ns() // 1_000_000)
+        return code, reason, payload
+
+    def _verdict(self, topic: str, payload: bytes, now_ms: int) -> tuple[int, str]:
+        (report,) = self._validator.validate([topic], [payload], now_ms=now_ms)
+        return report.code, report.fault.reason if report.fault else ""
+
+
+class _Replay:
+    def __init__(
+        self,
+        quarantine: QuarantineFile,
+        judge: _Judge,
+        outcome: _Outcome,
+        *,
+        dry_run: bool,
+        forget: bool,
+    ) -> None:
+        self._quarantine = quarantine
+        self._judge = judge
+        self._outcome = outcome
+        self._dry_run = dry_run
+        self._forget = forget
+        self._lost: ConnectionLost | None = None
+
+    async def run(self, numbers: Sequence[int], settings: Settings) -> None:
+        from pointgate.posting import posting  # noqa: PLC0415 - a dry run needs no MQTT
+
+        if self._dry_run:
+            for _ in self._passing(numbers):
+                pass
+            return
+        async with posting(settings.mqtt) as poster:
+            for start in range(0, len(numbers), _BATCH):
+                batch = [*self._passing(numbers[start : start + _BATCH])]
+                async with asyncio.TaskGroup() as tasks:
+                    posts = [
+                        tasks.create_task(self._post(poster, topic, payload))
+                        for _, topic, payload in batch
+                    ]
+                self._quarantine.delete(
+                    number
+                    for (number, _, _), post in zip(batch, posts, strict=True)
+                    if post.result()
+                )
+                if self._lost:
+                    raise self._lost
+
+    def _passing(self, numbers: Sequence[int]) -> Iterator[tuple[int, str, bytes]]:
+        """Those that are accepted now; the others are counted and, if wanted, removed."""
+        hopeless = []
+        for number in numbers:
+            request = self._quarantine.get(number)
+            if request is None:  # removed meanwhile
+                continue
+            self._outcome.requests += 1
+            code, reason, payload = self._judge.judge(request)
+            if code == _ACCEPTED:
+                self._outcome.accepted += 1
+                yield number, request.topic, payload
+            else:
+                self._outcome.rejected[code, reason] += 1
+                hopeless.append(number)
+        if self._forget and not self._dry_run:
+            self._quarantine.delete(hopeless)
+            self._outcome.forgotten += len(hopeless)
+
+    async def _post(self, poster: Poster, topic: str, payload: bytes) -> bool:
+        """Whether a request was answered with 200."""
+        try:
+            code = await poster.post(topic, payload)
+        except ConnectionLost as error:
+            self._lost = error
+            code = None
+        if code is None:
+            self._outcome.unanswered += 1
+        elif code == _ACCEPTED:
+            self._outcome.answered += 1
+        else:
+            self._outcome.refused[code] += 1
+        return code == _ACCEPTED
+
+
+def _print(outcome: _Outcome, *, dry_run: bool) -> None:
+    lines = [("requests", outcome.requests), ("accepted now", outcome.accepted)]
+    if not dry_run:
+        lines += [("  answered 200", outcome.answered), ("  no reply", outcome.unanswered)]
+        lines += [(f"  answered {code}", count) for code, count in sorted(outcome.refused.items())]
+    lines += [("still rejected", outcome.rejected.total())]
+    lines += [
+        (f"  {code} {reason}", count) for (code, reason), count in outcome.rejected.most_common()
+    ]
+    if outcome.forgotten:
+        lines += [("forgotten", outcome.forgotten)]
+    for name, count in lines:
+        typer.echo(f"{name:<22}{count:>12,}")
+
+
+def _document(outcome: _Outcome) -> dict[str, object]:
+    return {
+        "requests": outcome.requests,
+        "accepted": outcome.accepted,
+        "answered": outcome.answered,
+        "unanswered": outcome.unanswered,
+        "refused": [
+            {"code": code, "requests": count} for code, count in sorted(outcome.refused.items())
+        ],
+        "faults": [
+            {"code": code, "reason": reason, "requests": count}
+            for (code, reason), count in outcome.rejected.most_common()
+        ],
+        "forgotten": outcome.forgotten,
+    }

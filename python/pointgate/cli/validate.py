@@ -1,0 +1,316 @@
+"""`pointgate validate`: judge archived requests, as many as there are, on all cores.
+
+Each verdict is the service's own. A summary goes to stdout, rejected requests and accepted points
+go where they are wanted; a progress bar shows on stderr when that is a terminal.
+
+Exit status 0 when every request is accepted, 1 when some are not, 2 when an input cannot be read.
+What can be read of a damaged input is judged, and the others go on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, Self
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from pointgate.bulk.inputs import STDIN, Inputs, unusable
+from pointgate.bulk.jobs import Recipe
+from pointgate.bulk.judge import MARGIN_BYTES, load_catalog
+from pointgate.bulk.pool import Pool, ProcessLostError
+from pointgate.bulk.report import RejectsWriter, Totals
+from pointgate.cli.talk import (
+    Status,
+    print_json,
+    printable,
+    refuse_configuration,
+    say,
+    settings_or_exit,
+    unicode_text,
+)
+from pointgate.config import Settings
+from pointgate.document import did_you_mean, os_reason
+from pointgate.errors import CatalogError
+from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import IO
+
+    from pointgate.bulk.points import PointsWriter
+    from pointgate.catalog import Catalog
+
+_DEFAULT: Final = Path("pointgate.toml")
+
+_REDRAW_SECONDS: Final = 0.1
+_BUFFER_BYTES: Final = 1_048_576
+
+
+def validate(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES...", help="Files, folders of files, or - for stdin."),
+    ],
+    *,
+    product: Annotated[
+        str | None, typer.Option(metavar="PK", help="The product key all were posted to.")
+    ] = None,
+    topics: Annotated[
+        bool,
+        typer.Option(
+            "--topics", help="Each line begins with its topic and a blank (mosquitto_sub -v)."
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
+        ),
+    ] = None,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="A catalog, instead of the configuration's."),
+    ] = None,
+    one_per_file: Annotated[
+        bool | None,
+        typer.Option(
+            "--one-per-file/--one-per-line",
+            help="Where requests end; default: the file's end if its name ends in .json.",
+        ),
+    ] = None,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write rejected requests there, a JSON line each."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write accepted points there, as Parquet."),
+    ] = None,
+    now_ms: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=253_402_300_799_999,
+            help="The time of arrival, UTC milliseconds; default now.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=1024, help="How many; default one a core."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> NoReturn:
+    """Judge archived requests: a JSON document a line or a file, plain, gzip or zstd."""
+    if (product is None) != topics:
+        raise typer.BadParameter("expected either --product or --topics")
+    if topics and one_per_file:
+        raise typer.BadParameter("expected lines with --topics, got --one-per-file")
+    settings = Settings() if catalog and not config else settings_or_exit(config or _DEFAULT)
+    recipe = Recipe(
+        catalog=catalog or settings.catalog.path,
+        payload_bytes=settings.limits.payload_bytes,
+        now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
+        topic=None if topics else f"sys/{product}/integration/measurepoint/post",
+        describes=rejects is not None,
+        collects=out is not None,
+    )
+    _check_product(product, _catalog_or_exit(recipe.catalog))
+    _check_paths(files, {"--rejects": rejects, "--out": out})
+    whole = False if topics else one_per_file
+    inputs = Inputs(files, keep=recipe.payload_bytes + MARGIN_BYTES, whole=whole)
+    started = time.perf_counter()
+    totals = _run_or_exit(inputs, recipe, rejects=rejects, out=out, processes=processes)
+    seconds = time.perf_counter() - started
+    if as_json:
+        print_json(_document(totals, inputs.files, seconds))
+    else:
+        _print(totals, inputs.files, seconds)
+    for name, reason in sorted(totals.problems.items()):
+        say(f"{name}: {reason}")
+    if totals.problems:
+        sys.exit(Status.USAGE)
+    sys.exit(Status.FINDINGS if totals.faults else Status.DONE)
+
+
+def _catalog_or_exit(path: Path) -> Catalog:
+    try:
+        return load_catalog(path)
+    except CatalogError as error:
+        refuse_configuration(error.problems)
+
+
+def _check_product(product: str | None, catalog: Catalog) -> None:
+    """Refuse a product whose every request would be refused."""
+    if product is not None and product not in catalog.products:
+        near = did_you_mean(product, catalog.products)
+        raise typer.BadParameter(
+            f"--product: the catalog has no product {printable(product)}{near}"
+        )
+
+
+def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
+    """Refuse inputs that cannot be opened, and outputs that would be read as one."""
+    for name, reason in unusable(inputs):
+        raise typer.BadParameter(f"{printable(name)}: {reason}")
+    for option, path in outputs.items():
+        for name in inputs if path else ():
+            if name != STDIN and path and path.resolve().is_relative_to(Path(name).resolve()):
+                raise typer.BadParameter(
+                    f"{option}: expected a path outside of the inputs, got {printable(str(path))}"
+                )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))  # those that we may use
+    return os.cpu_count() or 1
+
+
+def _run_or_exit(
+    inputs: Inputs,
+    recipe: Recipe,
+    *,
+    rejects: Path | None,
+    out: Path | None,
+    processes: int | None,
+) -> Totals:
+    try:
+        return _run(inputs, recipe, rejects=rejects, out=out, processes=processes or _cores())
+    except ProcessLostError as error:
+        say(str(error))
+        sys.exit(Status.SOFTWARE)
+    except (SinkUnavailableError, SinkRefusedError) as error:
+        say(f"--out: {error}")
+        sys.exit(Status.OUTPUT)
+
+
+def _run(
+    inputs: Inputs, recipe: Recipe, *, rejects: Path | None, out: Path | None, processes: int
+) -> Totals:
+    """Judge everything; show how far it is, write what is to be written."""
+    totals = Totals()
+    with ExitStack() as stack:
+        # First of all, while there is only one thread: processes are forked.
+        pool = stack.enter_context(Pool(recipe, processes=processes))
+        writer = RejectsWriter(stack.enter_context(_opened(rejects))) if rejects else None
+        points = stack.enter_context(_points_writer(out)) if out else None
+        bar = stack.enter_context(_Bar(inputs))
+        for job, result in pool.run(inputs.jobs()):
+            totals.add(result)
+            if writer:
+                writer.write(job, result)
+            if points:
+                points.add(result.table)
+            bar.show(job.stored, totals)
+    totals.problems.update(inputs.problems)
+    return totals
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("wb", buffering=_BUFFER_BYTES)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"--rejects: {printable(str(path))}: {os_reason(error)}"
+        ) from error
+
+
+def _points_writer(folder: Path) -> PointsWriter:
+    from pointgate.bulk.points import PointsWriter  # noqa: PLC0415 - threads: not before a fork
+
+    return PointsWriter(folder)
+
+
+class _Bar:
+    """How far it is, on a terminal."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._progress = Progress(
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[requests]:,} requests, {task.fields[rejected]:,} rejected"),
+            console=Console(stderr=True),
+            auto_refresh=False,  # no thread of its own
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=sys.stderr is None or not sys.stderr.isatty(),
+        )
+        total = None if self._progress.disable else inputs.size()
+        self._task = self._progress.add_task("", total=total, requests=0, rejected=0)
+        self._drawn = 0.0
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, stored: int, totals: Totals) -> None:
+        """So many bytes more of the inputs are done."""
+        self._done += stored
+        now = time.monotonic()
+        if not self._progress.disable and now - self._drawn >= _REDRAW_SECONDS:
+            self._drawn = now
+            self._progress.update(
+                self._task,
+                completed=self._done,
+                requests=totals.requests,
+                rejected=totals.rejected,
+                refresh=True,
+            )
+
+
+def _print(totals: Totals, files: int, seconds: float) -> None:
+    """The summary for people, a line each."""
+    lines = [("requests", totals.requests, ""), ("accepted", totals.accepted, _share(totals))]
+    lines += [("rejected", totals.rejected, "")]
+    lines += [(f"  {code} {reason}", count, "") for (code, reason), count in totals.by_count()]
+    lines += [("points", totals.points, ""), ("bytes", totals.size, ""), ("files", files, "")]
+    for name, count, note in lines:
+        typer.echo(f"{name:<22}{count:>17,}{note}")
+    rate = totals.requests / seconds, totals.size / seconds / 1e6
+    typer.echo(f"{'seconds':<22}{seconds:>17,.2f}   {rate[0]:,.0f} requests/s, {rate[1]:,.0f} MB/s")
+
+
+def _share(totals: Totals) -> str:
+    # Rounded down: only all of them are 100 %.
+    return f"   {totals.accepted * 1000 // totals.requests / 10:.1f} %" if totals.requests else ""
+
+
+def _document(totals: Totals, files: int, seconds: float) -> dict[str, object]:
+    return {
+        "requests": totals.requests,
+        "accepted": totals.accepted,
+        "rejected": totals.rejected,
+        "faults": [
+            {"code": code, "reason": reason, "requests": count}
+            for (code, reason), count in totals.by_count()
+        ],
+        "points": totals.points,
+        "bytes": totals.size,
+        "files": files,
+        "seconds": round(seconds, 6),
+        "problems": [
+            {"file": unicode_text(name), "reason": reason}
+            for name, reason in sorted(totals.problems.items())
+        ],
+    }

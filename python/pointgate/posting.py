@@ -1,0 +1,141 @@
+"""Posting requests again: as their senders did, over the broker, each with its reply.
+
+    post(request) ─► broker ─► the service, which judges, keeps and answers ─► the reply's code
+
+A reply is told from the others on its topic by the MQTT 5 Correlation Data that the service echoes,
+so this works beside senders that are at work; who posted the request first gets the reply, too.
+
+Invariants: at most `_WINDOW` requests wait for their replies at a time; nothing is taken for
+answered without a reply of its own.
+
+It does not judge, and does not know where requests come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import aiomqtt
+import orjson
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from pointgate.errors import ConnectionLost
+from pointgate.mqtt.tls import tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pointgate.config import MqttSettings
+
+_WINDOW: Final = 64
+_REPLY_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 10.0
+
+_FILTERS: Final = (
+    "sys/+/integration/measurepoint/post_reply",
+    "/sys/+/integration/measurepoint/post_reply",
+)
+
+
+class Poster:
+    """Posts requests over one connection."""
+
+    def __init__(self, client: aiomqtt.Client, *, patience: float) -> None:
+        self._client = client
+        self._patience = patience
+        self._window = asyncio.Semaphore(_WINDOW)
+        self._waiting: dict[bytes, asyncio.Future[int]] = {}
+        self._mark = os.urandom(8)
+        self._number = 0
+
+    async def post(self, topic: str, payload: bytes) -> int | None:
+        """Post a request.
+
+        Returns:
+            The code of its reply; None when none came in time.
+
+        Raises:
+            ConnectionLost: The connection has ended.
+        """
+        async with self._window:
+            self._number += 1
+            mark = self._mark + self._number.to_bytes(8, "big")
+            reply: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._waiting[mark] = reply
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = mark
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._client.publish(topic, payload, qos=1, properties=properties)
+                    return await reply
+            except TimeoutError:
+                return None
+            except aiomqtt.MqttError as error:
+                raise ConnectionLost(str(error)) from error
+            finally:
+                del self._waiting[mark]
+
+    async def listen(self) -> None:
+        """Take replies, until the connection ends."""
+        try:
+            async for message in self._client.messages:
+                mark = getattr(message.properties, "CorrelationData", None)
+                reply = self._waiting.get(mark) if isinstance(mark, bytes) else None
+                if reply is not None and not reply.done():
+                    reply.set_result(_code(message.payload))
+        except aiomqtt.MqttError as error:
+            lost = ConnectionLost(str(error))
+            for reply in self._waiting.values():
+                if not reply.done():
+                    reply.set_exception(lost)
+
+
+@asynccontextmanager
+async def posting(
+    settings: MqttSettings, *, patience: float = _REPLY_SECONDS
+) -> AsyncIterator[Poster]:
+    """Connect to the broker of the service, under a client id of our own.
+
+    Args:
+        settings: How the service connects.
+        patience: Seconds until a reply comes no more.
+
+    Raises:
+        ConfigError: A file for TLS or with a password cannot be used.
+        ConnectionLost: The broker cannot be reached, or refuses us.
+    """
+    client = aiomqtt.Client(
+        settings.host,
+        settings.port,
+        identifier=f"{settings.client_id}-replay-{os.getpid()}",
+        username=settings.username,
+        password=settings.password_text(),
+        protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=tls_context(settings),
+        timeout=_CONNECT_SECONDS,
+    )
+    try:
+        async with client:
+            for name in _FILTERS:
+                await client.subscribe(name, qos=1)
+            poster = Poster(client, patience=patience)
+            listening = asyncio.create_task(poster.listen(), name="replies")
+            try:
+                yield poster
+            finally:
+                listening.cancel()
+    except aiomqtt.MqttError as error:
+        raise ConnectionLost(str(error)) from error
+
+
+def _code(payload: Any) -> int:
+    """The code of a reply; 0 of what is none."""
+    try:
+        code = orjson.loads(payload)["code"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return code if isinstance(code, int) else 0

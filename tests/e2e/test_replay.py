@@ -1,0 +1,112 @@
+"""`pointgate replay` with a running service: the catalog is mended, what was rejected comes in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from pointgate import Catalog, Validator
+from pointgate.config import MqttSettings
+from pointgate.config.quarantine import QuarantineSettings
+from pointgate.posting import posting
+from pointgate.store.quarantine import Quarantine
+from tests.e2e.processes import CATALOG, TOPIC, Broker, Sender, Service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def request(device: str, number: int, temp: object = 1.5) -> bytes:
+    entry = {"deviceKey": device, "measurepoints": {"temp": temp}}
+    document = {"id": f"r{number}", "version": "1.0", "params": [entry]}
+    return json.dumps(document | {"method": "integration.measurepoint.post"}).encode()
+
+
+def reject(folder: Path, catalog: Path, payloads: list[bytes], received_ms: int) -> None:
+    topics = [TOPIC] * len(payloads)
+    reports = Validator(Catalog.load(catalog)).validate(topics, payloads)
+    quarantine = Quarantine(QuarantineSettings(path=folder), linger=0)
+    quarantine.add(topics, payloads, reports, received_ms)
+    quarantine.close()
+    assert quarantine.kept == len(payloads)
+
+
+def replay(config: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "pointgate", "replay", "--json", "-c", str(config), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_what_is_accepted_now_is_posted_and_leaves(tmp_path: Path, broker: Broker) -> None:
+    catalog = tmp_path / "catalog"
+    shutil.copytree(CATALOG, catalog)
+    received_ms = time.time_ns() // 1_000_000 - 3_600_000
+    strangers = [request("newcomer", number) for number in range(150)]
+    wrong = request("device1", 999, "x")
+    reject(tmp_path / "quarantine", catalog, [*strangers, wrong], received_ms)
+
+    with (catalog / "devices/protocol.txt").open("a") as file:
+        file.write("newcomer\n")
+    extra = "[quarantine]", 'path = "quarantine"'
+    with Service(tmp_path, broker.port, *extra, catalog=catalog) as service:
+        service.ready()
+        config = tmp_path / "service.toml"
+        with Sender(broker.port) as sender:
+            status, outcome = replay(config)
+            replies = [json.loads(reply.payload) for reply in sender.take(150)]
+        assert status == 1
+        assert outcome == {
+            "requests": 151,
+            "accepted": 150,
+            "answered": 150,
+            "unanswered": 0,
+            "refused": [],
+            "faults": [{"code": 1204, "reason": "type", "requests": 1}],
+            "forgotten": 0,
+        }
+        # Senders see the replies, in the order of arrival, as if they had posted again.
+        assert [(reply["id"], reply["code"]) for reply in replies] == [
+            (f"r{number}", 200) for number in range(150)
+        ]
+        assert replay(config)[1]["requests"] == 1
+        assert replay(config, "--forget") == (
+            0,
+            outcome
+            | {
+                "requests": 1,
+                "accepted": 0,
+                "answered": 0,
+                "forgotten": 1,
+            },
+        )
+        assert replay(config)[1]["requests"] == 0
+        assert service.end() == 0
+
+
+async def test_a_service_that_does_not_answer(broker: Broker) -> None:
+    settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
+    async with posting(settings, patience=0.2) as poster:
+        assert await poster.post(TOPIC, request("device1", 1)) is None
+
+
+async def test_only_its_own_reply_is_taken_for_one(tmp_path: Path, broker: Broker) -> None:
+    settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="other")
+    with Service(tmp_path, broker.port) as service, Sender(broker.port) as sender:
+        service.ready()
+        sender.send(request("device1", 1, "x"))
+        async with posting(settings, patience=15) as poster:
+            posts = [poster.post(TOPIC, request("device1", 1)) for _ in range(100)]
+            sender.send(request("device1", 1, "x"))
+            assert await asyncio.gather(*posts) == [200] * 100
+            assert await poster.post(f"/{TOPIC}", request("nobody", 1)) == 1257
