@@ -1,0 +1,202 @@
+"""The unit, the alerts and the page about operations say what is so."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from pointgate import service
+from pointgate.config import Settings, load_settings
+from pointgate.metrics import Metrics, SinkFigures
+
+ROOT: Final = Path(__file__).parent.parent
+DEPLOY: Final = ROOT / "deploy"
+UNIT: Final = (DEPLOY / "systemd/pointgate.service").read_text("utf-8")
+ALERTS: Final = DEPLOY / "prometheus/alerts.yml"
+PAGE: Final = (ROOT / "docs/operations.md").read_text("utf-8")
+
+
+def option(name: str) -> str:
+    """The last value that the unit gives an option."""
+    return re.findall(rf"^{name}=(.*)$", UNIT, re.MULTILINE)[-1]  # type: ignore[no-any-return]
+
+
+def serve(*arguments: str) -> int:
+    """The exit status of `pointgate serve` with these arguments."""
+    command = [sys.executable, "-m", "pointgate", "serve", *arguments]
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
+# The unit
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "pointgate.service"
+    assert UNIT.count("/opt/pointgate/bin/pointgate") == 1
+    unit.write_text(UNIT.replace("/opt/pointgate/bin/pointgate", sys.executable))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # It also reads the machine's own units, and complains about them.
+    assert "pointgate" not in verified.stdout + verified.stderr
+
+
+def test_the_command_of_the_unit_is_one(tmp_path: Path) -> None:
+    command, *arguments = option("ExecStart").split()
+    assert command.endswith("/pointgate")
+    assert arguments[0] == "serve"
+    settings = tmp_path / "pointgate.toml"
+    settings.write_text("[unknown]\n")
+    arguments[arguments.index("/etc/pointgate/pointgate.toml")] = str(settings)
+    assert serve(*arguments[1:]) == 78
+    assert serve(*arguments[1:], "--no-such-option") == 2
+    assert option("RestartPreventExitStatus").split() == ["2", "78"]
+    assert option("SuccessExitStatus").split() == ["130", "143"]
+
+
+def test_the_unit_waits_for_the_drain() -> None:
+    # Sinks and spool have some seconds more to close.
+    assert float(option("TimeoutStopSec")) >= 3 * (service._DRAIN + service._FINISH)
+
+
+def test_the_shipped_settings_are_settings_and_fit_the_unit() -> None:
+    (credential,) = re.findall(r"^LoadCredential=(\S+?):", UNIT, re.MULTILINE)
+    variable, path = option("Environment").split("=", 1)
+    assert variable == "POINTGATE_MQTT__PASSWORD_FILE"
+    assert path == f"/run/credentials/%n/{credential}"
+    settings = load_settings(DEPLOY / "pointgate.toml", {})
+    assert settings.mqtt.username == "pointgate"
+    state = Path("/var/lib") / option("StateDirectory")
+    assert settings.spool.path.is_relative_to(state)
+    memory = {"G": 2**30, "M": 2**20}
+    limit = int(option("MemoryMax")[:-1]) * memory[option("MemoryMax")[-1]]
+    assert limit >= 4 * settings.limits.in_flight_bytes
+
+
+# The alerts
+
+COUNTS_UP: Final = "0x16 1+0x20"
+"""A counter that goes up once, three minutes before somebody looks."""
+
+FIRING: Final[dict[str, dict[str, str]]] = {
+    "PointgateDown": {'up{job="pointgate"}': "0x40"},
+    "PointgateNotReceiving": {"pointgate_mqtt_subscribed": "0x40"},
+    "PointgateSpoolFillsUp": {
+        "pointgate_spool_bytes": "81x40",
+        "pointgate_spool_max_bytes": "100x40",
+    },
+    "PointgateSpoolFullSoon": {
+        "pointgate_spool_bytes": "0+100x40",
+        "pointgate_spool_max_bytes": "10000x40",
+    },
+    "PointgateSpoolFails": {"pointgate_spool_failures_total": COUNTS_UP},
+    "PointgateSpoolUnreadable": {"pointgate_spool_unreadable_total": COUNTS_UP},
+    "PointgateSinkBehind": {'pointgate_sink_lag_seconds{sink="parquet"}': "0+60x40"},
+    "PointgateSinkRefuses": {'pointgate_sink_points_refused_total{sink="parquet"}': COUNTS_UP},
+    "PointgateSinkLoses": {'pointgate_sink_points_dropped_total{sink="parquet"}': COUNTS_UP},
+    "PointgateRepliesSlow": {
+        'pointgate_reply_seconds_bucket{le="1.0"}': "0+60x40",
+        'pointgate_reply_seconds_bucket{le="2.0"}': "0+66x40",
+        'pointgate_reply_seconds_bucket{le="+Inf"}': "0+66x40",
+    },
+    "PointgateStandsStill": {
+        "pointgate_requests_in_flight": "7x40",
+        'pointgate_requests_total{code="200"}': "1000x40",
+        'pointgate_requests_total{code="1257"}': "5x40",
+    },
+    "PointgateSessionLost": {"pointgate_mqtt_sessions_lost_total": COUNTS_UP},
+    "PointgateClientIdTaken": {"pointgate_mqtt_takeovers_total": COUNTS_UP},
+    "PointgateRepliesRefused": {"pointgate_mqtt_replies_refused_total": COUNTS_UP},
+    "PointgateCatalogRefused": {'pointgate_catalog_reloads_total{result="failure"}': COUNTS_UP},
+    "PointgateManyRejected": {
+        'pointgate_requests_total{code="200"}': "0+100x40",
+        'pointgate_requests_total{code="1257"}': "0+20x40",
+    },
+    "PointgateOwnMistake": {
+        'pointgate_requests_ignored_total{reason="judge_failed"}': COUNTS_UP,
+    },
+    "PointgateQuarantineOverflows": {
+        'pointgate_quarantine_not_kept_total{reason="overflow"}': COUNTS_UP,
+    },
+}
+"""For each alert, series that make it fire; beside them everything is as it should be."""
+
+WELL: Final[dict[str, str]] = {
+    'up{job="pointgate"}': "1x40",
+    "pointgate_mqtt_subscribed": "1x40",
+    "pointgate_spool_bytes": "10x40",
+    "pointgate_spool_max_bytes": "100x40",
+    "pointgate_spool_failures_total": "3x40",
+    "pointgate_spool_unreadable_total": "0x40",
+    'pointgate_sink_lag_seconds{sink="parquet"}': "1x40",
+    'pointgate_sink_points_refused_total{sink="parquet"}': "4x40",
+    'pointgate_sink_points_dropped_total{sink="parquet"}': "0x40",
+    'pointgate_reply_seconds_bucket{le="1.0"}': "0+66x40",
+    'pointgate_reply_seconds_bucket{le="2.0"}': "0+66x40",
+    'pointgate_reply_seconds_bucket{le="+Inf"}': "0+66x40",
+    "pointgate_requests_in_flight": "7x40",
+    'pointgate_requests_total{code="200"}': "0+100x40",
+    'pointgate_requests_total{code="1257"}': "0+5x40",
+    "pointgate_mqtt_sessions_lost_total": "1x40",
+    "pointgate_mqtt_takeovers_total": "0x40",
+    "pointgate_mqtt_replies_refused_total": "0x40",
+    'pointgate_catalog_reloads_total{result="failure"}': "2x40",
+    'pointgate_requests_ignored_total{reason="judge_failed"}': "0x40",
+}
+
+
+def _firing(alert: str) -> dict[str, Any]:
+    """One of Prometheus' own tests: which alerts these series raise, at any minute."""
+    series = WELL | FIRING.get(alert, {})
+    names = [{"series": name, "values": values} for name, values in series.items()]
+    condition = {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": "20m"}
+    expected = [{"labels": f'{{alertname="{alert}"}}', "value": 1}] if alert else []
+    return {
+        "interval": "1m",
+        "input_series": names,
+        "promql_expr_test": [condition | {"exp_samples": expected}],
+    }
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool")
+def test_each_alert_fires_when_it_should_and_alone(tmp_path: Path) -> None:
+    subprocess.run(["promtool", "check", "rules", str(ALERTS)], capture_output=True, check=True)
+    alerts = re.findall(r"- alert: (\w+)", ALERTS.read_text("utf-8"))
+    assert sorted(alerts) == sorted(FIRING)
+    tests = tmp_path / "tests.yml"
+    rules = {
+        "rule_files": [str(ALERTS)],
+        "evaluation_interval": "1m",
+        "tests": [_firing(alert) for alert in ("", *alerts)],
+    }
+    tests.write_text(json.dumps(rules))
+    command = ["promtool", "test", "rules", str(tests)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_and_page_name_metrics_and_settings_that_are() -> None:
+    metrics = Metrics(ack="spool")
+    metrics.sinks["parquet"] = SinkFigures()
+    page = metrics.render()[0].decode()
+    text = ALERTS.read_text("utf-8") + PAGE
+    for name in set(re.findall(r"\bpointgate_[a-z_]+\b", text)) - {"pointgate_"}:
+        assert re.search(rf"^(# TYPE )?{name}\b", page, re.MULTILINE), name
+    for alert in FIRING:
+        assert f"`{alert}`" in PAGE
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    for section, key in re.findall(r"`(\w+)\.(\w+)(?: = [^`]+)?`", PAGE):
+        annotation = sections.get(section)
+        if annotation is not None and section != "sinks":
+            assert key in annotation.model_fields, f"{section}.{key}"
