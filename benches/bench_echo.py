@@ -42,6 +42,8 @@ protocol = {protocol}
 path = "{catalog}"
 [metrics]
 listen = "127.0.0.1:{metrics}"
+[store]
+ack = "{ack}"
 """
 START_SECONDS = 20
 
@@ -101,7 +103,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "mosquitto.conf").write_text(BROKER.format(port=broker_port))
         settings = SETTINGS.format(
-            broker=broker_port, metrics=metrics_port, catalog=CATALOG, protocol=options.protocol
+            broker=broker_port,
+            metrics=metrics_port,
+            catalog=CATALOG,
+            protocol=options.protocol,
+            ack=options.ack,
         )
         (folder / "pointgate.toml").write_text(settings)
         mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
@@ -127,6 +133,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "qos": options.qos,
         "window": options.window,
         "protocol": options.protocol,
+        "ack": options.ack,
         **figures,
         "requests_per_second": requests / figures["seconds"],
         "requests_per_burst": requests / burst_count,
@@ -140,6 +147,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--qos", type=int, choices=(0, 1), default=1)
     parser.add_argument("--window", type=int, default=256, help="requests in flight")
+    parser.add_argument("--ack", choices=("verdict", "spool", "sink"), default="verdict")
     parser.add_argument("--protocol", type=int, choices=(4, 5), default=5)
     parser.add_argument(
         "--service", default="", help="another command that takes the settings file"

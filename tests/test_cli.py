@@ -117,7 +117,7 @@ def test_a_bad_configuration_is_a_finding_of_check(tmp_path: Path) -> None:
 
 def test_a_bad_configuration_keeps_serve_from_starting(tmp_path: Path) -> None:
     path = tmp_path / "pointgate.toml"
-    path.write_text("mqtt.keepalive = 0\nmqtt.nope = 1\nstore.ack = 'spool'")
+    path.write_text("mqtt.keepalive = 0\nmqtt.nope = 1\nstore.ack = 'disk'")
     done = run("serve", "-c", path)
     assert (done.returncode, done.stdout) == (78, "")
     assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pointgate.config import MqttSettings, Settings, load_settings
+from pointgate.config import (
+    MqttSettings,
+    NdjsonSettings,
+    ParquetSettings,
+    PostgresSettings,
+    Settings,
+    load_settings,
+)
 from pointgate.errors import ConfigError
 
 SECRET = "correct-horse-battery"  # noqa: S105 - what must never be shown
@@ -36,7 +43,9 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     assert (settings.mqtt.keepalive, settings.mqtt.session_expiry) == (15, 3600)
     assert settings.mqtt.receive_maximum == 1000
     assert (settings.metrics.host, settings.metrics.port) == ("127.0.0.1", 9464)
-    assert settings.store.ack == "verdict"
+    assert settings.store.ack == "spool"
+    assert settings.spool.path == tmp_path / "spool"
+    assert settings.spool.max_bytes == 2**30
     assert settings.limits.payload_bytes == 8_388_608
     assert settings.limits.in_flight_requests == 4096
     assert settings.limits.in_flight_bytes == 67_108_864
@@ -72,6 +81,7 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
     values = {"password_file": "file", "ca_file": "file", "cert_file": "file", "key_file": "file"}
     values |= {"url": "mqtts://broker", "username": "u", "ack": "verdict", "detail": "none"}
     values |= {"listen": "127.0.0.1:0", "protocol": "5", "reply_qos": "1", "path": "x"}
+    values |= {"max_bytes": "2000000"}
     names = {
         f"POINTGATE_{section}__{key}".upper(): values.get(key, "7")
         for section, field in Settings.model_fields.items()
@@ -164,7 +174,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
             'got "many"'
         ),
         "mqtt.urll: unknown key, did you mean url",
-        'store.ack: expected "verdict", got "sometimes"',
+        'store.ack: expected "spool", "sink" or "verdict", got "sometimes"',
         "limits.payload_bytes: expected 1 to 268435455 bytes, got 0",
         "limits.in_flight_requests: expected 1 to 1000000 requests, got 1.0",
         "typo: unknown key",
@@ -204,15 +214,118 @@ def test_what_kubernetes_says_about_a_service_called_pointgate_is_not_a_setting(
         load(tmp_path, **kubernetes)
 
 
-@pytest.mark.parametrize("ack", ["spool", "sink"])
-def test_what_this_version_cannot_promise_is_refused(tmp_path: Path, ack: str) -> None:
-    assert problems(
-        tmp_path, f"store.ack = '{ack}'\n[spool]\npath = 's'\n[[sinks]]\ntype = 'x'"
-    ) == [
-        "spool: [spool] is not available in this version, which stores nothing yet",
-        "sinks: [[sinks]] is not available in this version, which stores nothing yet",
-        f'store.ack: "{ack}" is not available in this version: only "verdict" can be promised',
+def test_points_go_to_a_folder_of_parquet_files_unless_something_else_is_said(
+    tmp_path: Path,
+) -> None:
+    (sink,) = load(tmp_path, POINTGATE_SINKS__PARQUET__ON_CONFLICT="ignore").sinks
+    assert isinstance(sink, ParquetSettings)
+    assert (sink.name, sink.path, sink.required) == ("parquet", tmp_path / "points", True)
+    assert sink.on_conflict == "ignore"
+
+
+def test_sinks_are_tables(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    text = """
+    [[sinks]]
+    type = "ndjson"
+    path = "-"
+    [[sinks]]
+    type = "ndjson"
+    name = "lines"
+    path = "lines.ndjson"
+    required = false
+    [[sinks]]
+    type = "postgres"
+    url = "postgresql://me@db/x"
+    schema = "s"
+    password_file = "secret"
+    """
+    environ = {"POINTGATE_SINKS__LINES__REQUIRED": "true", "POINTGATE_SINKS__NDJSON__PATH": "x"}
+    ndjson, lines, postgres = load(tmp_path, text, **environ).sinks
+    assert isinstance(ndjson, NdjsonSettings)
+    assert isinstance(lines, NdjsonSettings)
+    assert isinstance(postgres, PostgresSettings)
+    assert (ndjson.name, ndjson.file) == ("ndjson", tmp_path / "x")
+    assert (lines.name, lines.file, lines.required) == ("lines", tmp_path / "lines.ndjson", True)
+    assert (postgres.schema_name, postgres.password_text()) == ("s", SECRET)
+    standard_output = load(tmp_path, "sinks = [{type = 'ndjson', path = '-'}]").sinks[0]
+    assert isinstance(standard_output, NdjsonSettings)
+    assert standard_output.file is None
+
+
+def test_mistakes_in_sinks_are_named_with_all_others(tmp_path: Path) -> None:
+    text = """
+    spool.max_bytes = 1
+    store.ack = "disk"
+    [[sinks]]
+    type = "parquet"
+    on_conflict = "merge"
+    pth = "x"
+    [[sinks]]
+    type = "parquet"
+    [[sinks]]
+    type = "kafka"
+    [[sinks]]
+    path = "x"
+    [[sinks]]
+    type = "postgres"
+    name = "Db"
+    required = 1
+    schema = ""
+    shema = "x"
+    [[sinks]]
+    type = "ndjson"
+    """
+    found = problems(tmp_path, text, POINTGATE_SINKS__NDJSON__PATHS="x")
+    conflict = '"update" (the last value wins) or "ignore" (the first one stays)'
+    kinds = 'expected "parquet" or "postgres" or "ndjson", got'
+    own = 'expected a name of its own, got "parquet", which another sink has'
+    assert found == [
+        f'sinks[2].type: {kinds} "kafka"',
+        f"sinks[3].type: {kinds} nothing",
+        f"sinks[0].name: {own}",
+        f"sinks[1].name: {own}",
+        (
+            "POINTGATE_SINKS__NDJSON__PATHS: unknown setting, expected "
+            "POINTGATE_<SECTION>__<KEY>, did you mean POINTGATE_SINKS__NDJSON__PATH"
+        ),
+        'store.ack: expected "spool", "sink" or "verdict", got "disk"',
+        f"spool.max_bytes: expected {2**20} to {2**50} bytes, got 1",
+        f'sinks[0].on_conflict: expected {conflict}, got "merge"',
+        "sinks[0].pth: unknown key, did you mean path",
+        'sinks[4].name: expected 1 to 32 of a-z, 0-9 and _, a letter first, got "Db"',
+        "sinks[4].required: expected true, or false for a sink that may lose points, got 1",
+        "sinks[4].url: expected postgresql://user@host:port/database, got nothing",
+        (
+            "sinks[4].schema: expected a schema's name: 1 to 63 of A-Z, a-z, 0-9 and _, "
+            'no digit first, got ""'
+        ),
+        "sinks[4].shema: unknown key, did you mean schema",
+        'sinks[5].path: expected a file, or "-" for standard output, got nothing',
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("sinks = 'parquet'", 'sinks: expected tables, [[sinks]], got "parquet"'),
+        ("[sinks]\ntype = 'parquet'", "sinks: expected tables, [[sinks]], got a table"),
+        (
+            "store.ack = 'verdict'\n[[sinks]]\ntype = 'parquet'",
+            'sinks: expected none beside store.ack = "verdict", which stores nothing',
+        ),
+        (
+            "store.ack = 'sink'\n[[sinks]]\ntype = 'parquet'\nrequired = false",
+            'store.ack: expected a sink that is required beside "sink", got none',
+        ),
+        (
+            "[[sinks]]\ntype = 'postgres'\nurl = 'mysql://db/x'",
+            ('sinks[0].url: expected postgresql://user@host:port/database, got "mysql://db/x"'),
+        ),
+    ],
+)
+def test_sinks_that_cannot_be(tmp_path: Path, text: str, problem: str) -> None:
+    assert problems(tmp_path, text) == [problem]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +337,18 @@ def test_what_this_version_cannot_promise_is_refused(tmp_path: Path, ack: str) -
         (f"mqtt.passwrod = '{SECRET}'", "mqtt.passwrod: unknown key, did you mean password"),
         (f"mqtt.password_file = '{SECRET}'", "mqtt.password_file: cannot read this file: no such"),
         (f"mqtt.password_file = ['{SECRET}']", "got a value that is not shown"),
+        (
+            f"[[sinks]]\ntype='postgres'\nurl='postgresql://db'\npassword='{SECRET}'",
+            "POINTGATE_SINKS__POSTGRES__PASSWORD or sinks[0].password_file",
+        ),
+        (
+            f"[[sinks]]\ntype='postgres'\nurl='postgresql://me:{SECRET}@db'",
+            "sinks[0].url: expected a url without a password",
+        ),
+        (
+            f"[[sinks]]\ntype='postgres'\nurl='postgresql://db/x?password={SECRET}'",
+            "sinks[0].url: expected a url without a password",
+        ),
     ],
 )
 def test_a_secret_in_the_file_is_refused_and_never_shown(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pointgate import _core
 from pointgate.catalog import Catalog
 from pointgate.config import Settings
+from pointgate.config.sinks import SINK_TYPES
 from pointgate.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -55,9 +56,11 @@ def test_console_session_in_the_readme_prints_what_it_shows() -> None:
 
 def test_reference_names_every_setting() -> None:
     for section, field in Settings.model_fields.items():
-        assert field.annotation is not None
-        for key in field.annotation.model_fields:
+        for key in getattr(field.annotation, "model_fields", {}):
             assert f"`{section}.{key}`" in REFERENCE
+    for model in SINK_TYPES.values():
+        for key, field in model.model_fields.items():
+            assert f"`sinks.{field.alias or key}`" in REFERENCE
 
 
 def test_reference_names_every_metric_reason_and_code() -> None:

@@ -16,9 +16,10 @@ from pointgate.gate import LOOP_BYTES, Gate
 from pointgate.mqtt.base import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pointgate import Report
+    from pointgate.store.base import Points
 
 
 class _Report:
@@ -35,6 +36,8 @@ class _Validator:
     def __init__(self) -> None:
         self.threads: list[str] = []
         self.calls: list[int] = []
+        self.turns: list[None] = []  # of the loop, as `_turns` notes them
+        self.turns_at_calls: list[int] = []
         self.seconds = 0.0  # how long a call takes, on the clock below
         self.clock = 0.0
 
@@ -42,10 +45,14 @@ class _Validator:
         assert len(topics) == len(payloads)
         self.threads.append(threading.current_thread().name)
         self.calls.append(len(payloads))
+        self.turns_at_calls.append(len(self.turns))
         self.clock += self.seconds
         if b"panic" in payloads:
             raise _Panic
         return [_Report(payload) for payload in payloads]
+
+    def collect(self, topics: Sequence[str], payloads: Sequence[bytes]) -> tuple[list[Any], bytes]:
+        return self.validate(topics, payloads), b"".join(payloads)  # a byte is a point
 
 
 class _Counters:
@@ -106,15 +113,26 @@ class _Connection:
 class _Store:
     ack = "test"
     promise = ""
+    trouble = ""
 
     def __init__(self, journal: list[str]) -> None:
         self._journal = journal
+        self.collects = False
         self.full = asyncio.Event()
         self.full.set()
+        self.never: list[int] = []
+        self.given: list[int] = []  # points of each call
 
-    async def keep(self, reports: Sequence[Report]) -> None:
+    def keep(
+        self, reports: Sequence[Report], points: Sequence[Points]
+    ) -> asyncio.Future[Collection[int]]:
+        self.given.append(sum(map(len, points)))
+        return asyncio.ensure_future(self._keep(len(reports)))
+
+    async def _keep(self, count: int) -> Collection[int]:
         await self.full.wait()
-        self._journal.append(f"keep {len(reports)}")
+        self._journal.append(f"keep {count}")
+        return self.never
 
 
 class _World:
@@ -141,8 +159,16 @@ def _request(payload: bytes, *, retained: bool = False) -> Request:
 
 async def test_a_burst_is_kept_before_it_is_answered() -> None:
     world = _World([_request(b"a"), _request(b"b")], [_request(b"c")])
-    await world.run()
-    assert world.journal == ["keep 2", "settle", "keep 1", "settle"]
+    world.store.full.clear()
+    running = asyncio.create_task(world.run())
+    await asyncio.sleep(0)
+    assert world.journal == []
+    world.store.full.set()
+    await running
+    kept = [index for index, event in enumerate(world.journal) if event.startswith("keep")]
+    settled = [index for index, event in enumerate(world.journal) if event == "settle"]
+    assert [world.journal[index] for index in kept] == ["keep 2", "keep 1"]
+    assert all(before < after for before, after in zip(kept, settled, strict=True))
     assert world.connection.answers == [(b"a", b"re:a"), (b"b", b"re:b"), (b"c", b"re:c")]
     assert world.counters.figures == (3, 3, 0, 0)
 
@@ -180,11 +206,11 @@ async def test_a_burst_that_is_slow_to_judge_does_not_hold_the_loop(
     world.validator.seconds = seconds
     clock = SimpleNamespace(perf_counter=lambda: world.validator.clock, monotonic=time.monotonic)
     monkeypatch.setattr(gate, "time", clock)
-    seen: list[None] = []
-    watching = asyncio.create_task(_turns(seen))
+    watching = asyncio.create_task(_turns(world.validator.turns))
     await world.run()
     watching.cancel()
-    assert len(seen) == turns
+    first, *_, last = world.validator.turns_at_calls
+    assert last - first == turns
     assert world.validator.calls == [64, 64, 64, 8]
     assert world.journal == ["keep 200", "settle"]
     assert world.connection.answers == [(one.payload, b"re:" + one.payload) for one in requests]
@@ -204,8 +230,7 @@ async def test_what_was_not_settled_is_counted_as_abandoned() -> None:
     assert world.counters.figures == (2, 0, 0, 2)
 
 
-@pytest.mark.parametrize("error", [ConnectionLost("cut"), asyncio.CancelledError()])
-async def test_what_was_settled_before_the_end_is_counted_as_settled(error: BaseException) -> None:
+async def test_what_was_settled_before_the_end_is_counted_as_settled() -> None:
     world = _World(
         [
             _request(b"a"),
@@ -215,10 +240,50 @@ async def test_what_was_settled_before_the_end_is_counted_as_settled(error: Base
             _request(b"c"),
         ]
     )
-    world.connection.ends = 4, error
-    with pytest.raises(type(error)):
+    world.connection.ends = 4, ConnectionLost("cut")
+    with pytest.raises(ConnectionLost):
         await world.run()
     assert world.counters.figures == (5, 2, 1, 1)
+    assert world.counters.failed == 1
+
+
+async def test_what_arrives_while_a_burst_is_being_kept_is_judged_meanwhile() -> None:
+    bursts = [[_request(b"%d" % number)] for number in range(20)]
+    world = _World(*bursts)
+    world.store.full.clear()
+    running = asyncio.create_task(world.run())
+    while len(world.validator.calls) < len(bursts):  # noqa: ASYNC110 - another task does that
+        await asyncio.sleep(0)
+    assert world.connection.answers == []
+    world.store.full.set()
+    await running
+    assert [payload for payload, _ in world.connection.answers] == [b"%d" % n for n in range(20)]
+    assert world.counters.figures == (20, 20, 0, 0)
+
+
+async def test_judging_waits_when_too_many_points_wait_to_be_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate, "AHEAD_POINTS", 3)
+    world = _World(*([_request(b"ab")] for _ in range(20)))  # two points each, by their length
+    world.store.collects = True
+    world.store.full.clear()
+    running = asyncio.create_task(world.run())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert world.store.given == [2, 2]
+    world.store.full.set()
+    await running
+    assert world.store.given == [2] * 20
+    assert world.counters.figures == (20, 20, 0, 0)
+
+
+async def test_what_can_never_be_kept_is_acknowledged_without_an_answer() -> None:
+    world = _World([_request(b"old", retained=True), _request(b"a"), _request(b"b")])
+    world.store.never = [0]
+    await world.run()
+    assert world.connection.answers == [(b"old", None), (b"a", None), (b"b", b"re:b")]
+    assert world.counters.figures == (3, 1, 1, 0)
     assert world.counters.failed == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections import defaultdict
 
 import pytest
@@ -11,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from pointgate import _core
-from pointgate.metrics import Metrics
+from pointgate.metrics import Metrics, SinkFigures
 
 PLAIN_FIGURES = [
     "pointgate_requests_received_total",
@@ -35,6 +36,23 @@ PLAIN_FIGURES = [
     "pointgate_catalog_models",
     "pointgate_catalog_products",
     "pointgate_http_connections_refused_total",
+    "pointgate_spool_bytes",
+    "pointgate_spool_max_bytes",
+    "pointgate_spool_commit_seconds_count",
+    "pointgate_spool_commit_seconds_sum",
+    "pointgate_spool_points_total",
+    "pointgate_spool_failures_total",
+    "pointgate_spool_unreadable_total",
+]
+
+SINK_FIGURES = [
+    "pointgate_sink_points_written_total",
+    "pointgate_sink_points_refused_total",
+    "pointgate_sink_points_dropped_total",
+    "pointgate_sink_failures_total",
+    "pointgate_sink_lag_requests",
+    "pointgate_sink_lag_points",
+    "pointgate_sink_lag_seconds",
 ]
 
 
@@ -112,6 +130,28 @@ def test_every_request_received_is_somewhere() -> None:
     assert found["pointgate_judge_seconds_count"][()] == 1
     assert found["pointgate_reply_seconds_count"][()] == 3
     assert found["pointgate_reply_seconds_bucket"]["+Inf",] == 3
+
+
+def test_spool_and_sinks_are_shown_as_they_are_when_asked_for() -> None:
+    metrics = Metrics()
+    metrics.sinks = {"a": SinkFigures(), "b": SinkFigures(lag_points=3, oldest=time.time() - 60)}
+    found = samples(metrics)
+    for name in SINK_FIGURES:
+        assert found[name]["a",] == 0
+    assert found["pointgate_sink_lag_points"]["b",] == 3
+    assert 60 <= found["pointgate_sink_lag_seconds"]["b",] < 120
+
+    def refresh() -> None:
+        metrics.sinks["a"].lag_requests = 7
+
+    metrics.refresh = refresh
+    for seconds in (0.0001, 0.003, 5.0):
+        metrics.spool.commit(seconds, points=2)
+    found = samples(metrics)
+    assert found["pointgate_sink_lag_requests"]["a",] == 7
+    assert found["pointgate_spool_points_total"][()] == 6
+    buckets = found["pointgate_spool_commit_seconds_bucket"]
+    assert (buckets["0.00025",], buckets["0.005",], buckets["+Inf",]) == (1, 2, 3)
 
 
 def test_the_process_itself_is_shown() -> None:

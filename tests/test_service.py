@@ -7,7 +7,13 @@ import signal
 from typing import TYPE_CHECKING
 
 from pointgate import service
-from pointgate.config import CatalogSettings, MetricsSettings, MqttSettings, Settings
+from pointgate.config import (
+    CatalogSettings,
+    MetricsSettings,
+    MqttSettings,
+    Settings,
+    StoreSettings,
+)
 from tests.e2e.processes import CATALOG
 
 if TYPE_CHECKING:
@@ -26,5 +32,6 @@ async def test_a_signal_at_the_very_beginning_stops_the_service(
         catalog=CatalogSettings(path=CATALOG),
         metrics=MetricsSettings(listen="127.0.0.1:0"),
         mqtt=MqttSettings(url="mqtt://127.0.0.1:1", client_id="me"),
+        store=StoreSettings(ack="verdict"),
     )
     assert await service.serve(settings) == 128 + signal.SIGTERM

@@ -171,7 +171,7 @@ def _problem(model: type[Document], detail: ErrorDetails, file: str) -> Problem:
     key = dotted(location)
     if detail["type"] == "extra_forbidden":
         table, _ = _walk(model, location[:-1])
-        known = table.model_fields if table else {}
+        known = [one.alias or name for name, one in table.model_fields.items()] if table else []
         return Problem(file, key, f"unknown key{did_you_mean(str(location[-1]), known)}")
     if detail["type"] == "value_error":
         return Problem(file, key, str(detail["ctx"]["error"]))
@@ -199,7 +199,7 @@ def _walk(
         if entries is not None:
             table, entries, field = entries, None, None
             continue
-        field = table.model_fields.get(str(step)) if table else None
+        field = _field(table, str(step)) if table else None
         if field is None:
             return None, None
         table = _model_in(field.annotation)
@@ -207,6 +207,12 @@ def _walk(
         if entries is not None:
             table = None
     return table, field
+
+
+def _field(table: type[Document], key: str) -> FieldInfo | None:
+    """The field of a key, which may have a name that Python has taken already."""
+    fields = table.model_fields
+    return fields.get(key) or next((one for one in fields.values() if one.alias == key), None)
 
 
 def _model_in(annotation: object) -> type[Document] | None:

@@ -1,18 +1,23 @@
 """The gate: judge, keep, reply, acknowledge. The only place that knows this order.
 
-    while burst := await connection.receive():
-        reports = validator.validate(topics, payloads)  # one call into Rust an ordinary burst
-        await store.keep(reports)                       # the promise of a 200
-        await connection.settle(burst, replies)         # reply, then PUBACK, in order of arrival
+    taking:                                       settling, at the same time:
+    while burst := await connection.receive():        for burst, reports, kept in that order:
+        reports, points = validator.collect(burst)        await kept     # the promise of a 200
+        kept = store.keep(reports, points)                await connection.settle(burst, replies)
+
+`keep` begins to keep and returns; it is awaited on the other side. So what arrives while one burst
+is being kept is judged meanwhile, and the store can keep all of it together the next time (group
+commit). How much may be ahead is bounded by what the connection lets be in flight and, because a
+short payload can hold many points, by `AHEAD_POINTS`.
 
 Judging is linear in the payloads' bytes, so a burst of up to `LOOP_BYTES` is judged on the event
 loop: handing it to a thread and back costs as much as judging it. What a request costs besides its
 bytes differs, so the loop judges a long burst in slices, and has a turn after a slow one. A larger
 burst goes to the only worker thread, and the loop lives on.
 
-Invariants: nothing is answered before it is kept, nothing is acknowledged before it is answered;
-every request that was received is counted once more when it leaves: settled, ignored, failed or
-abandoned; no request can stop the gate.
+Invariants: nothing is answered before it is kept, nothing is acknowledged before it is answered,
+and both happen in the order of arrival; every request that was received is counted once more when
+it leaves: settled, ignored, failed or abandoned; no request can stop the gate.
 
 It does not know MQTT, connections that come and go (`link.py`), or what a verdict says.
 """
@@ -22,17 +27,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pointgate import failpoint
+from pointgate.errors import ConnectionLost
 from pointgate.seldom import Seldom
+from pointgate.store.verdict import Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from pointgate._core import Counters, Report, Validator
     from pointgate.mqtt.base import Connection, Request
-    from pointgate.store.base import Store
+    from pointgate.store.base import Points, Store
+    from pointgate.store.quarantine import Quarantine
 
 LOOP_BYTES: Final = 200_000
 """What the loop judges itself: 0.3 ms of ordinary requests, 6 ms of the slowest ones known, which
@@ -44,10 +55,29 @@ _SLICE: Final = 64
 _SLOW: Final = 0.005
 """Seconds. After a slice that took longer, everybody else on the loop has a turn."""
 
+AHEAD_POINTS: Final = 500_000
+"""Points that may wait to be kept before judging waits, too: some 30 MB."""
+
+_ACCEPTED: Final = 200
+"""The code of a request that is kept; higher ones are faults, 0 is no verdict."""
+
 _SHOWN_BYTES: Final = 64
 """How much of a payload a log line may show, escaped."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A burst between judging and settling; the last one of a connection has no requests."""
+
+    burst: Sequence[Request]
+    reports: Sequence[Report | None]
+    points: int
+    kept: Awaitable[Collection[int]]
+
+
+_LAST: Final = _Flight((), (), 0, Kept())
 
 
 class Gate:
@@ -57,12 +87,21 @@ class Gate:
         validator: The judge; its owner may swap its catalog at any time.
         store: What keeps accepted points.
         counters: Where every request is counted.
+        quarantine: What keeps rejected requests, if anything does.
     """
 
-    def __init__(self, *, validator: Validator, store: Store, counters: Counters) -> None:
+    def __init__(
+        self,
+        *,
+        validator: Validator,
+        store: Store,
+        counters: Counters,
+        quarantine: Quarantine | None = None,
+    ) -> None:
         self._validator = validator
         self._store = store
         self._counters = counters
+        self._quarantine = quarantine
         self._worker: ThreadPoolExecutor | None = None
         self._failures = Seldom(60.0)
 
@@ -72,28 +111,55 @@ class Gate:
         Raises:
             ConnectionLost: The connection has ended.
         """
-        while burst := await connection.receive():
-            await self._handle(connection, burst)
+        passage = _Passage()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._settle(connection, passage), name="settle")
+                await self._take(connection, passage)
+        except BaseExceptionGroup as group:
+            lost, other = group.split(ConnectionLost)
+            if lost is None or other is not None:
+                raise
+            raise lost.exceptions[0] from None  # both sides hear of it
+        finally:  # the connection may have ended, or the gate been cancelled
+            self._counters.abandon(passage.requests)
 
     def close(self) -> None:
         """End the worker thread, without waiting for what it judges."""
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
-    async def _handle(self, connection: Connection, burst: Sequence[Request]) -> None:
-        """Take one burst all the way; what of it was not settled is counted as abandoned."""
-        self._counters.receive([request.payload for request in burst])
-        reports: Sequence[Report | None] = []
-        before = connection.settled
-        try:
-            reports = await self._judge(burst)
-            await self._store.keep([report for report in reports if report is not None])
+    async def _take(self, connection: Connection, passage: _Passage) -> None:
+        """Receive and judge, and have everything accepted kept."""
+        while burst := await connection.receive():
+            failpoint.hit("after-receive")
+            self._counters.receive([request.payload for request in burst])
+            passage.requests += len(burst)
+            reports, points = await self._judge(burst)
+            failpoint.hit("after-verdict")
+            judged = [report for report in reports if report is not None]
+            if self._quarantine and any(report.code > _ACCEPTED for report in judged):
+                topics, payloads = zip(*((one.topic, one.payload) for one in burst), strict=True)
+                self._quarantine.add(topics, payloads, reports, time.time_ns() // 1_000_000)
+            kept = self._store.keep(judged, points)
+            await passage.put(_Flight(burst, reports, sum(map(len, points)), kept))
+        await passage.put(_LAST)
+
+    async def _settle(self, connection: Connection, passage: _Passage) -> None:
+        """Answer and acknowledge what is kept, in order."""
+        while (flight := await passage.next()) is not _LAST:
+            reports = flight.reports
+            if never := await flight.kept:
+                reports = _without(reports, never)
             replies = [None if report is None else report.reply for report in reports]
-            await connection.settle(burst, replies)
-        finally:  # the connection may have ended, or the gate been cancelled
-            settled = connection.settled - before
-            self._count(burst[:settled], reports[:settled])
-            self._counters.abandon(len(burst) - settled)
+            before = connection.settled
+            try:
+                await connection.settle(flight.burst, replies)
+            finally:  # it may have come only so far
+                settled = connection.settled - before
+                passage.requests -= settled
+                self._count(flight.burst[:settled], reports[:settled])
+            passage.done(flight)
 
     def _count(self, requests: Sequence[Request], reports: Sequence[Report | None]) -> None:
         """Count requests that were settled."""
@@ -105,45 +171,62 @@ class Gate:
         self._counters.ignore_retained(retained)
         self._counters.fail(len(requests) - len(judged) - retained)
 
-    async def _judge(self, burst: Sequence[Request]) -> Sequence[Report | None]:
-        """One report a request; None for those retained and those that the judge failed on."""
+    async def _judge(
+        self, burst: Sequence[Request]
+    ) -> tuple[Sequence[Report | None], list[Points]]:
+        """One report a request, None for those retained and those that the judge failed on.
+
+        Returns:
+            The reports, and the points of those accepted.
+        """
         fresh = [request for request in burst if not request.retained]
+        reports: list[Report | None] = []
+        points: list[Points] = []
         if sum(len(request.payload) for request in fresh) > LOOP_BYTES:
-            reports = await self._validate(fresh, in_thread=True)
+            reports = await self._validate(fresh, points, in_thread=True)
         else:
-            reports, slow = [], False
+            slow = False
             for start in range(0, len(fresh), _SLICE):
                 if slow:
                     await asyncio.sleep(0)
                 started = time.perf_counter()
-                reports += await self._validate(fresh[start : start + _SLICE])
+                reports += await self._validate(fresh[start : start + _SLICE], points)
                 slow = time.perf_counter() - started > _SLOW
         if len(fresh) == len(burst):
-            return reports
+            return reports, points
         remaining = iter(reports)
-        return [None if request.retained else next(remaining) for request in burst]
+        return [None if request.retained else next(remaining) for request in burst], points
 
     async def _validate(
-        self, requests: Sequence[Request], *, in_thread: bool = False
+        self, requests: Sequence[Request], points: list[Points], *, in_thread: bool = False
     ) -> list[Report | None]:
         """One report a request; None where the judge failed, which is our own bug.
 
         Such a request is logged and acknowledged without a reply: no code would be true, and
         leaving it with the broker would bring it back for ever. The others beside it are judged one
         by one.
+
+        Args:
+            requests: The requests.
+            points: Where to put the points of those accepted.
+            in_thread: Whether to judge in the worker thread.
         """
         topics = [request.topic for request in requests]
         payloads = [request.payload for request in requests]
+        judge = self._collect if self._store.collects else self._only_judge
         started = time.perf_counter()
         try:
             if in_thread:
-                return [*await self._in_thread(topics, payloads)]
-            return [*self._validator.validate(topics, payloads)]
+                reports, some = await self._in_thread(judge, topics, payloads)
+            else:
+                reports, some = judge(topics, payloads)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - a panic of the extension is no Exception
             if len(requests) > 1:
-                single = [await self._validate([one], in_thread=in_thread) for one in requests]
+                single = [
+                    await self._validate([one], points, in_thread=in_thread) for one in requests
+                ]
                 return [report for reports in single for report in reports]
             if events := self._failures.count():
                 _log.exception(
@@ -157,9 +240,74 @@ class Gate:
             return [None]
         finally:
             self._counters.judged(time.perf_counter() - started)
+        points += some
+        return [*reports]
 
-    async def _in_thread(self, topics: list[str], payloads: list[bytes]) -> list[Report]:
+    def _collect(
+        self, topics: list[str], payloads: list[bytes]
+    ) -> tuple[list[Report], Sequence[Points]]:
+        reports, points = self._validator.collect(topics, payloads)
+        return reports, (points,) if len(points) else ()
+
+    def _only_judge(
+        self, topics: list[str], payloads: list[bytes]
+    ) -> tuple[list[Report], Sequence[Points]]:
+        return self._validator.validate(topics, payloads), ()
+
+    async def _in_thread(
+        self,
+        judge: Callable[[list[str], list[bytes]], tuple[list[Report], Sequence[Points]]],
+        topics: list[str],
+        payloads: list[bytes],
+    ) -> tuple[list[Report], Sequence[Points]]:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="judge")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._validator.validate, topics, payloads)
+        return await loop.run_in_executor(self._worker, judge, topics, payloads)
+
+
+class _Passage:
+    """What one connection has between taking and settling, in order; a task at either end.
+
+    Attributes:
+        requests: How many requests were received and have not been settled.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._flights: deque[_Flight] = deque()
+        self._points = 0
+        self._change = asyncio.Event()
+
+    async def put(self, flight: _Flight) -> None:
+        """Put one behind the others; wait while there are more points than may be ahead."""
+        self._flights.append(flight)
+        self._points += flight.points
+        self._change.set()
+        while self._points > AHEAD_POINTS:
+            self._change.clear()
+            await self._change.wait()
+
+    async def next(self) -> _Flight:
+        """Take the first one."""
+        while not self._flights:
+            self._change.clear()
+            await self._change.wait()
+        return self._flights.popleft()
+
+    def done(self, flight: _Flight) -> None:
+        """One has been settled."""
+        self._points -= flight.points
+        self._change.set()
+
+
+def _without(reports: Sequence[Report | None], never: Collection[int]) -> list[Report | None]:
+    """The reports without those that the store can never keep: no code would be true.
+
+    Args:
+        reports: One a request, None for those that have no verdict.
+        never: Which ones, by their positions among those that are not None.
+    """
+    positions = [place for place, report in enumerate(reports) if report is not None]
+    lost = {positions[number] for number in never}
+    return [None if place in lost else report for place, report in enumerate(reports)]

@@ -13,8 +13,11 @@ It does not serve anything: `http.py` does.
 
 from __future__ import annotations
 
+import itertools
 import platform
 import time
+from bisect import bisect_left
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import (
@@ -36,11 +39,89 @@ from prometheus_client.registry import Collector
 from pointgate import _core
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from pointgate.store.quarantine import Quarantine
 
 _OPEN_METRICS: Final = "application/openmetrics-text"
 
 _IGNORED: Final = ("bad_topic", "retained", "connection_lost", "judge_failed")
+
+_COMMIT_BOUNDS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+@dataclass(slots=True)
+class SpoolFigures:
+    """The figures of a spool, which its threads assign.
+
+    Attributes:
+        bytes: What the batches in it take that some sink still needs.
+        max_bytes: The bound on that.
+        points: Points committed.
+        failures: Times it could not be written.
+        unreadable: Batches, and ends of files, that could not be read again.
+    """
+
+    bytes: int = 0
+    max_bytes: int = 0
+    points: int = 0
+    failures: int = 0
+    unreadable: int = 0
+    _buckets: list[int] = field(default_factory=lambda: [0] * (len(_COMMIT_BOUNDS) + 1))
+    _seconds: float = 0.0
+
+    def commit(self, seconds: float, points: int) -> None:
+        """A batch was committed."""
+        self.points += points
+        self._seconds += seconds
+        self._buckets[bisect_left(_COMMIT_BOUNDS, seconds)] += 1
+
+    def histogram(self) -> dict[str, Any]:
+        """How long commits took, as `_core.Counters` tells its own."""
+        buckets = [*itertools.accumulate(self._buckets)]
+        return {"bounds": _COMMIT_BOUNDS, "buckets": buckets, "sum": self._seconds}
+
+
+@dataclass(slots=True)
+class SinkFigures:
+    """The figures of one sink, which the drain assigns.
+
+    Attributes:
+        points: Points written.
+        refused: Points that the sink can never take.
+        dropped: Points that were deleted before this sink, which is not required, had them.
+        failures: Writes that failed and came again.
+        lag_requests: Requests in the spool that it does not have.
+        lag_points: Their points.
+        oldest: When the first of them was committed, in seconds since 1970; None if there is none.
+    """
+
+    points: int = 0
+    refused: int = 0
+    dropped: int = 0
+    failures: int = 0
+    lag_requests: int = 0
+    lag_points: int = 0
+    oldest: float | None = None
+
+
+@dataclass(slots=True)
+class QuarantineFigures:
+    """The figures of `store.quarantine.Quarantine`, where there is none.
+
+    Attributes:
+        kept: Rejected requests kept.
+        not_kept: Those that were not, by reason.
+        removed: Those deleted to make room, by reason.
+        bytes: What the file holds.
+    """
+
+    kept: int = 0
+    not_kept: dict[str, int] = field(
+        default_factory=lambda: {"overflow": 0, "failed": 0, "too_large": 0}
+    )
+    removed: dict[str, int] = field(default_factory=lambda: {"bytes": 0, "age": 0})
+    bytes: int = 0
 
 
 class Metrics(Collector):
@@ -66,6 +147,10 @@ class Metrics(Collector):
         models: Distinct models in it.
         products: Products in it.
         http_connections_refused: Connections to our own HTTP port that were closed unanswered.
+        spool: The spool's figures.
+        sinks: Those of each sink, by its name.
+        quarantine: Those of what keeps rejected requests.
+        refresh: Called before anything is shown, for figures that nobody keeps up to date.
     """
 
     def __init__(self, *, ack: str = "verdict") -> None:
@@ -84,6 +169,10 @@ class Metrics(Collector):
         self.models = 0
         self.products = 0
         self.http_connections_refused = 0
+        self.spool = SpoolFigures()
+        self.sinks: dict[str, SinkFigures] = {}
+        self.quarantine: Quarantine | QuarantineFigures = QuarantineFigures()
+        self.refresh: Callable[[], None] = lambda: None
         self._ack = ack
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
@@ -100,10 +189,14 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, with its value at this moment."""
+        self.refresh()
         read: dict[str, Any] = self.counters.read()
         yield from self._requests(read)
         yield from self._connection()
         yield from self._catalog()
+        yield from self._spool()
+        yield from self._sinks()
+        yield from self._quarantine()
         yield InfoMetricFamily("pointgate_store", "What is stored.", {"ack": self._ack})
         build = {
             "version": _core.__version__,
@@ -194,6 +287,80 @@ class Metrics(Collector):
                 f"The {name} of the catalog in force.",
                 getattr(self, name),
             )
+
+    def _spool(self) -> Iterator[Metric]:
+        spool = self.spool
+        yield GaugeMetricFamily(
+            "pointgate_spool_bytes", "What the spool holds for its sinks.", spool.bytes
+        )
+        yield GaugeMetricFamily(
+            "pointgate_spool_max_bytes", "With so much nothing more is taken.", spool.max_bytes
+        )
+        yield _histogram(
+            "pointgate_spool_commit_seconds",
+            "Time to make a batch durable: write and fsync.",
+            spool.histogram(),
+        )
+        yield CounterMetricFamily("pointgate_spool_points", "Points made durable.", spool.points)
+        yield CounterMetricFamily(
+            "pointgate_spool_failures", "Times the spool could not be written.", spool.failures
+        )
+        yield CounterMetricFamily(
+            "pointgate_spool_unreadable",
+            "Batches, and ends of files, that could not be read again: lost.",
+            spool.unreadable,
+        )
+
+    def _sinks(self) -> Iterator[Metric]:
+        sinks = self.sinks
+        for name, help_text, values in (
+            ("points_written", "Points written.", {k: v.points for k, v in sinks.items()}),
+            (
+                "points_refused",
+                "Points that the sink can never take, set aside.",
+                {k: v.refused for k, v in sinks.items()},
+            ),
+            (
+                "points_dropped",
+                "Points deleted before this sink, which is not required, had them.",
+                {k: v.dropped for k, v in sinks.items()},
+            ),
+            (
+                "failures",
+                "Writes that failed and are tried again.",
+                {k: v.failures for k, v in sinks.items()},
+            ),
+        ):
+            yield _counters(f"pointgate_sink_{name}", help_text, "sink", values)
+        now = time.time()
+        ages = {k: 0.0 if v.oldest is None else now - v.oldest for k, v in sinks.items()}
+        for name, help_text, gauges in (
+            (
+                "requests",
+                "Requests in the spool that the sink does not have yet.",
+                {k: v.lag_requests for k, v in sinks.items()},
+            ),
+            ("points", "Their points.", {k: v.lag_points for k, v in sinks.items()}),
+            ("seconds", "The age of the oldest of them.", ages),
+        ):
+            family = GaugeMetricFamily(f"pointgate_sink_lag_{name}", help_text, labels=["sink"])
+            for sink, value in gauges.items():
+                family.add_metric([sink], max(0, value))
+            yield family
+
+    def _quarantine(self) -> Iterator[Metric]:
+        quarantine = self.quarantine
+        yield GaugeMetricFamily(
+            "pointgate_quarantine_bytes", "What rejected requests take.", quarantine.bytes
+        )
+        yield CounterMetricFamily(
+            "pointgate_quarantine_kept", "Rejected requests kept.", quarantine.kept
+        )
+        for name, help_text, values in (
+            ("not_kept", "Rejected requests not kept, by reason.", quarantine.not_kept),
+            ("removed", "Rejected requests deleted to make room.", quarantine.removed),
+        ):
+            yield _counters(f"pointgate_quarantine_{name}", help_text, "reason", values)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Write every metric in the format that a scraper asks for.

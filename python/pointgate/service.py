@@ -1,10 +1,11 @@
 """`pointgate serve`: builds the parts from the settings, and sees to their beginning and end.
 
-    HTTP (alive, not ready) ─► catalog ─► link and catalog watcher, one TaskGroup ─► signal ─► drain
+    HTTP (alive, not ready) ─► spool ─► catalog ─► sinks, link, catalog watcher ─► signal ─► drain
 
 SIGTERM and SIGINT drain: nothing new is read, what has arrived is answered and acknowledged, the
-broker gets a DISCONNECT and keeps our session. A second signal ends the process at once; nothing
-answered is lost by that, nothing unanswered either, at QoS 1. SIGHUP reloads the catalog.
+broker gets a DISCONNECT and keeps our session; the sinks get what is in the spool as far as there
+is time, the rest after the next start. A second signal ends the process at once; nothing answered
+is lost by that, nothing unanswered either, at QoS 1. SIGHUP reloads the catalog.
 
 Invariants: every task belongs to the TaskGroup; a catalog that cannot be used ends the start, later
 it is refused.
@@ -17,26 +18,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
 
+from pointgate import failpoint
 from pointgate._core import Validator
 from pointgate.catalog import Catalog, CatalogWatcher
 from pointgate.gate import Gate
 from pointgate.http import serve_http
+from pointgate.keeping import open_store
 from pointgate.link import Link
 from pointgate.metrics import Metrics
 from pointgate.mqtt.tls import tls_context
-from pointgate.store.verdict import VerdictStore
+from pointgate.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from pointgate.config import Settings
+    from pointgate.keeping import Keeping
     from pointgate.store.base import Store
 
-_DRAIN: Final = 7.0
+_DRAIN: Final = 6.0
 """Seconds to answer what has arrived; with the farewell to the broker, under the usual ten."""
+
+_FINISH: Final = 2.0
+"""Seconds for the sinks to get what is in the spool."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +54,7 @@ class Health:
 
     def __init__(self) -> None:
         self.link: Link | None = None
+        self.store: Store | None = None
         self.draining = False
 
     def live(self) -> bool:
@@ -58,7 +67,8 @@ class Health:
             return False, "draining"
         if self.link is None:
             return False, "catalog not loaded"
-        return not self.link.trouble, self.link.trouble
+        trouble = self.link.trouble or (self.store.trouble if self.store else "")
+        return not trouble, trouble
 
 
 class Stop:
@@ -93,33 +103,55 @@ async def serve(settings: Settings, *, stop: Stop | None = None) -> int:
         The exit status: 0, or 130 and 143 for a signal that came before the service was ever ready.
 
     Raises:
-        ConfigError: The address for metrics or a file for TLS cannot be used.
+        ConfigError: The address for metrics, the spool, a sink or a file for TLS cannot be used.
         CatalogError: The catalog cannot be used.
     """
+    if warning := failpoint.warning():
+        _log.warning(warning)
     with _Signals(stop) as signals:  # first, so that no signal finds nobody
         tls_context(settings.mqtt)  # a wrong file is told now, not at each try to connect
-        store = VerdictStore()
-        metrics = Metrics(ack=store.ack)
+        metrics = Metrics(ack=settings.store.ack)
         health = Health()
         host = settings.metrics.host
         async with serve_http(host, settings.metrics.port, metrics=metrics, health=health) as port:
             _log.info("metrics on http://%s:%d/metrics", host, port)
-            level = logging.WARNING if store.ack == "verdict" else logging.INFO
-            _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
-            catalog = await _load(settings.catalog.path, signals.stop)
-            if catalog is not None:
-                metrics.record_catalog(catalog)
-                await _run(
-                    settings,
-                    catalog,
-                    store=store,
-                    metrics=metrics,
-                    health=health,
-                    signals=signals,
-                )
+            async with (
+                open_store(settings, metrics) as keeping,
+                _open_quarantine(settings, metrics) as quarantine,
+            ):
+                store = health.store = keeping.store
+                level = logging.WARNING if store.ack == "verdict" else logging.INFO
+                _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
+                catalog = await _load(settings.catalog.path, signals.stop)
+                if catalog is not None:
+                    metrics.record_catalog(catalog)
+                    await _run(
+                        settings,
+                        catalog,
+                        keeping=keeping,
+                        quarantine=quarantine,
+                        metrics=metrics,
+                        health=health,
+                        signals=signals,
+                    )
         number = signals.stop.signal
         was_ready = health.link is not None and health.link.was_ready
         return 0 if was_ready or number is None else 128 + number
+
+
+@asynccontextmanager
+async def _open_quarantine(
+    settings: Settings, metrics: Metrics
+) -> AsyncIterator[Quarantine | None]:
+    """Open what keeps rejected requests, if the settings ask for it, and close it at the end."""
+    if settings.quarantine.path is None:
+        yield None
+        return
+    quarantine = metrics.quarantine = Quarantine(settings.quarantine)
+    try:
+        yield quarantine
+    finally:
+        await asyncio.to_thread(quarantine.close)
 
 
 async def _load(path: Path, stop: Stop) -> Catalog | None:
@@ -138,7 +170,8 @@ async def _run(
     settings: Settings,
     catalog: Catalog,
     *,
-    store: Store,
+    keeping: Keeping,
+    quarantine: Quarantine | None,
     metrics: Metrics,
     health: Health,
     signals: _Signals,
@@ -149,7 +182,12 @@ async def _run(
         payload_bytes=settings.limits.payload_bytes,
         reply_detail=settings.reply.detail,
     )
-    gate = Gate(validator=validator, store=store, counters=metrics.counters)
+    gate = Gate(
+        validator=validator,
+        store=keeping.store,
+        counters=metrics.counters,
+        quarantine=quarantine,
+    )
     link = health.link = Link(settings, gate=gate, metrics=metrics)
 
     def swap(newer: Catalog) -> None:
@@ -161,6 +199,7 @@ async def _run(
         async with asyncio.TaskGroup() as tasks:
             linking = tasks.create_task(link.run(), name="link")
             watching = tasks.create_task(watcher.run(), name="catalog watcher")
+            draining = tasks.create_task(keeping.run(), name="drain")
             await signals.stop.wait()
             health.draining = True
             watching.cancel()
@@ -170,6 +209,8 @@ async def _run(
             if link.connected:
                 _log.warning("not drained in %.0f s: what is unanswered comes again", _DRAIN)
             linking.cancel()
+            await keeping.finish(_FINISH)
+            draining.cancel()
     finally:
         gate.close()
     _log.info("stopped")

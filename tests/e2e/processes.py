@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import queue
 import re
 import shutil
@@ -25,7 +26,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 PATIENCE = 15.0
 """Seconds until a wait is a failure."""
@@ -53,12 +54,16 @@ def free_port() -> int:
 class Process:
     """A process whose log can be waited for."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, environ: Mapping[str, str] | None = None) -> None:
         self.lines: list[str] = []
         self._seen = 0
         self._grown = threading.Condition()
         self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | dict(environ or {}),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -103,11 +108,16 @@ class Process:
         self._reader.join(PATIENCE)
         return status
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
+        if self.alive:
             self._process.kill()
         self.status()
 
@@ -174,6 +184,8 @@ class Service(Process):
         catalog: The catalog folder.
         name: The client id.
         memory: How many bytes of address space it may have.
+        environ: What its environment has besides ours.
+        ack: What a 200 promises.
         extra: More lines for the `[mqtt]` section, then any more sections.
     """
 
@@ -185,18 +197,20 @@ class Service(Process):
         catalog: Path = CATALOG,
         name: str = "service",
         memory: int | None = None,
+        ack: str = "verdict",
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.protocol = 5
         url = f"mqtt://127.0.0.1:{broker}" if isinstance(broker, int) else broker
         mqtt_lines = [f'url = "{url}"', f'client_id = "{name}"', *extra]
         settings = folder / f"{name}.toml"
         settings.write_text(
-            f'[catalog]\npath = "{catalog}"\n[metrics]\nlisten = "127.0.0.1:0"\n[mqtt]\n'
-            + "\n".join(mqtt_lines)
-            + "\n"
+            f'[catalog]\npath = "{catalog}"\n[metrics]\nlisten = "127.0.0.1:0"\n'
+            f'[store]\nack = "{ack}"\n[mqtt]\n' + "\n".join(mqtt_lines) + "\n"
         )
         limited = ["prlimit", f"--as={memory}"] if memory else []
-        super().__init__(*limited, sys.executable, "-m", "pointgate", "serve", "-c", str(settings))
+        command = [sys.executable, "-m", "pointgate", "serve", "-c", str(settings)]
+        super().__init__(*limited, *command, environ=environ)
 
     def ready(self) -> Self:
         """Wait until it receives requests."""

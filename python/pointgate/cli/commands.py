@@ -16,10 +16,14 @@ import typer
 
 from pointgate import __version__
 from pointgate.cli.check import check
+from pointgate.cli.compact import compact
 from pointgate.cli.demo import demo
 from pointgate.cli.explain import explain
+from pointgate.cli.rejects import rejects
+from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
 from pointgate.cli.talk import Status, give_up, say
+from pointgate.cli.validate import validate
 from pointgate.document import os_reason
 
 _CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -34,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _command in (serve, check, explain, demo):
+for _command in (serve, check, explain, validate, rejects, replay, compact, demo):
     app.command()(_command)
 
 

@@ -37,11 +37,12 @@ ConfigOption = Annotated[
 
 
 class Status(IntEnum):
-    """Exit statuses (contract 9). 74 and 78 are EX_IOERR and EX_CONFIG of sysexits.h."""
+    """Exit statuses (contract 9). From 64 on they are those of sysexits.h."""
 
     DONE = 0
     FINDINGS = 1
     USAGE = 2
+    SOFTWARE = 70
     OUTPUT = 74
     CONFIGURATION = 78
 

@@ -57,6 +57,9 @@ path = "catalog"
 
 [metrics]
 listen = "{host}:{metrics_port}"
+
+[store]
+ack = "verdict"
 """
 
 _NOTHING: Final = Figures(0, 0, 0, {}, {}, 0, 0, 0, 0, 0, 0)

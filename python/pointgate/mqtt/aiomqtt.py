@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiomqtt
 
+from pointgate import failpoint
 from pointgate.errors import ConnectionLost
 from pointgate.mqtt.base import BrokerRefused, Request
 from pointgate.mqtt.ends import broken, ended, not_connected, refused
@@ -136,7 +137,7 @@ class AiomqttConnection:
         self._writing = False
         self._draining = False
         self._lost: ConnectionLost | None = None
-        self._change: asyncio.Future[None] | None = None  # what `_wait` waits for
+        self._changes: set[asyncio.Future[None]] = set()  # what `_wait` waits for
         self._waits_for_broker = False
 
     # The life of a connection, for `connect` and `link.py`.
@@ -220,10 +221,14 @@ class AiomqttConnection:
             if payload is not None:
                 if outgoing.window_is_full and outgoing.qos(request):
                     await self._room()
+                failpoint.hit("before-reply", relay.flush)
                 if frame := outgoing.frame(request, payload):
                     relay.write(frame)
+                failpoint.hit("after-reply", relay.flush)
+            failpoint.hit("before-ack", relay.flush)
             if request.packet_id:
                 relay.write(puback(request.packet_id))
+            failpoint.hit("after-ack", relay.flush)
             self.settled += 1
         self._intake.release(requests)
         self._flush()
@@ -248,17 +253,22 @@ class AiomqttConnection:
     # Waiting and ending
 
     async def _wait(self) -> None:
-        """Wait until anything has changed; one task at a time: the gate, at the end `close`."""
+        """Wait until anything has changed; any number of tasks may."""
         if self._lost:
             raise self._lost
-        self._change = self._loop.create_future()
-        await self._change
+        change = self._loop.create_future()
+        self._changes.add(change)
+        try:
+            await change
+        finally:
+            self._changes.discard(change)
         if self._lost:
             raise self._lost
 
     def _changed(self) -> None:
-        if self._change is not None and not self._change.done():
-            self._change.set_result(None)
+        for change in self._changes:
+            if not change.done():
+                change.set_result(None)
 
     def _lose(self, reason: ConnectionLost) -> None:
         """The connection has ended; the first reason is the one told."""

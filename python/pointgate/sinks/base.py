@@ -45,9 +45,9 @@ class Sink(Protocol):
         """Store points for good; all of them or, if it raises, none that would be seen twice.
 
         Args:
-            points: Rows of `store.points.SCHEMA` in the order of arrival, of one or more batches.
-            sequence: The number of the last batch in it. It grows from write to write; after a
-                crash a write that never returned may come again, cut at other batches.
+            points: Rows of `store.points.SCHEMA` in the order of arrival, of one or more requests.
+            sequence: The number of the last request in it. It grows from write to write; after a
+                crash a write that never returned may come again, cut at other requests.
 
         Raises:
             SinkUnavailableError: Nothing is wrong with the points; the same call comes again.

@@ -1,0 +1,53 @@
+"""Settings: a TOML file, then the environment over it, checked as a whole.
+
+    settings = load_settings(Path("pointgate.toml"), os.environ)
+
+Every key of the file is also `POINTGATE_<SECTION>__<KEY>` in the environment, which wins; those of
+a sink are `POINTGATE_SINKS__<NAME>__<KEY>`. Nothing is guessed: an unknown key or section, in the
+file or in the environment, is a mistake that is named, and all mistakes are reported at once as
+`ConfigError.problems`. Relative paths are relative to the file's folder.
+
+    settings.py   the sections; mqtt.py and sinks.py those that are longer
+    load.py       file and environment into `Settings`
+    kinds.py      kinds of values that sections share
+
+Invariants: `Settings` is immutable and valid once it exists; a secret is never part of a `repr`,
+an error or a log line, and is refused in the file itself, because files are copied, committed
+and mailed.
+
+It does not read the catalog (`catalog.py`) and does not connect anywhere.
+"""
+
+from pointgate.config.load import load_settings
+from pointgate.config.mqtt import MqttSettings
+from pointgate.config.settings import (
+    CatalogSettings,
+    LimitSettings,
+    MetricsSettings,
+    ReplySettings,
+    Settings,
+    SpoolSettings,
+    StoreSettings,
+)
+from pointgate.config.sinks import (
+    AnySinkSettings,
+    NdjsonSettings,
+    ParquetSettings,
+    PostgresSettings,
+)
+
+__all__ = [
+    "AnySinkSettings",
+    "CatalogSettings",
+    "LimitSettings",
+    "MetricsSettings",
+    "MqttSettings",
+    "NdjsonSettings",
+    "ParquetSettings",
+    "PostgresSettings",
+    "ReplySettings",
+    "Settings",
+    "SpoolSettings",
+    "StoreSettings",
+    "load_settings",
+]

@@ -1,0 +1,158 @@
+"""The section `[mqtt]`: how to reach the broker, and as whom.
+
+A secret is never part of a `repr`, an error or a log line, and is refused in the file itself.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+
+from pointgate.config.kinds import ReadableFile, first_line, is_host
+from pointgate.document import Document, shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+_MQTT_STRING_BYTES: Final = 65_535
+
+
+def _only_with_tls(value: Path, info: ValidationInfo) -> Path:
+    if not str(info.data.get("url", "mqtts:")).startswith("mqtts:"):
+        raise ValueError("expected only beside an mqtts:// url, got an mqtt:// one")
+    return value
+
+
+def _beside(other: str) -> AfterValidator:
+    def validate(value: Path | SecretStr, info: ValidationInfo) -> Path | SecretStr:
+        if info.data.get(other, value) is None:
+            raise ValueError(f"expected only beside mqtt.{other}, which is missing")
+        return value
+
+    return AfterValidator(validate)
+
+
+def _mqtt_string(value: str) -> str:
+    if not value or "\0" in value or len(value.encode()) > _MQTT_STRING_BYTES:
+        raise ValueError(
+            f"expected 1 to {_MQTT_STRING_BYTES} bytes of text without U+0000, got {shown(value)}"
+        )
+    return value
+
+
+def _share_group(value: str) -> str:
+    if set(value) & set("/+#"):
+        raise ValueError(f"expected a name without '/', '+' and '#', got {shown(value)}")
+    return value
+
+
+def _broker_url(value: str) -> str:
+    if "@" in value:
+        # The text is not shown: it may hold a password.
+        raise ValueError(
+            "expected a url without user and password, got one with '@': "
+            "use mqtt.username and POINTGATE_MQTT__PASSWORD or mqtt.password_file"
+        )
+    expected = f"expected mqtt://host:port or mqtts://host:port, got {shown(value)}"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:  # a port that is not a number, or too large a one; a broken [address]
+        raise ValueError(expected) from None
+    whole = parts.scheme in _DEFAULT_PORTS and is_host(parts.hostname or "") and port != 0
+    if not whole or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError(expected)
+    return value
+
+
+def _password_file(value: Path, info: ValidationInfo) -> Path:
+    if info.data.get("password") is not None:
+        raise ValueError("expected either this or POINTGATE_MQTT__PASSWORD, got both")
+    return value
+
+
+def _integer(value: object) -> object:
+    # True == 1 and 5.0 == 5 would do for a Literal.
+    return shown(value) if isinstance(value, bool | float) else value
+
+
+_MqttString = Annotated[str, AfterValidator(_mqtt_string)]
+
+
+class MqttSettings(Document):
+    """How to reach the broker, and as whom."""
+
+    url: Annotated[str, AfterValidator(_broker_url)] = Field(
+        default="mqtt://127.0.0.1:1883",
+        description="mqtt://host:port, or mqtts://host:port for TLS",
+    )
+    client_id: _MqttString = Field(
+        default_factory=lambda: f"pointgate-{socket.gethostname()}",
+        description="a client id, the same after each restart and no other client's",
+    )
+    username: _MqttString | None = Field(default=None, description="a user name")
+    password: Annotated[SecretStr, _beside("username")] | None = Field(
+        default=None, description="a password, in the environment only"
+    )
+    password_file: (
+        Annotated[ReadableFile, AfterValidator(_password_file), _beside("username")] | None
+    ) = Field(default=None, description="a file whose first line is the password")
+    share_group: Annotated[_MqttString, AfterValidator(_share_group)] | None = Field(
+        default=None, description="a group of replicas that share the requests between them"
+    )
+    protocol: Annotated[Literal[5, 4], BeforeValidator(_integer)] = Field(
+        default=5, description="5 (MQTT 5) or 4 (MQTT 3.1.1)"
+    )
+    reply_qos: Annotated[Literal[0, 1] | None, BeforeValidator(_integer)] = Field(
+        default=None, description="0 or 1 (each request's own QoS when absent)"
+    )
+    keepalive: int = Field(default=15, ge=1, le=65_535, description="1 to 65535 seconds")
+    session_expiry: int = Field(
+        default=3600, ge=0, le=4_294_967_295, description="0 to 4294967295 seconds"
+    )
+    receive_maximum: int = Field(default=1000, ge=1, le=65_535, description="1 to 65535 requests")
+    ca_file: Annotated[ReadableFile, AfterValidator(_only_with_tls)] | None = Field(
+        default=None, description="a file of CA certificates, PEM (the system's own when absent)"
+    )
+    cert_file: Annotated[ReadableFile, AfterValidator(_only_with_tls)] | None = Field(
+        default=None, description="a file with our certificate, PEM"
+    )
+    key_file: (
+        Annotated[ReadableFile, AfterValidator(_only_with_tls), _beside("cert_file")] | None
+    ) = Field(default=None, description="a file with our certificate's key, PEM")
+
+    @property
+    def _parts(self) -> SplitResult:
+        return urlsplit(self.url)
+
+    @property
+    def host(self) -> str:
+        """The broker's host."""
+        return self._parts.hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The broker's port; 1883 or, with TLS, 8883 when the url has none."""
+        return self._parts.port or _DEFAULT_PORTS[self._parts.scheme]
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted and the broker's certificate is verified."""
+        return self._parts.scheme == "mqtts"
+
+    def password_text(self) -> str | None:
+        """The password, from the environment or read anew from its file.
+
+        Raises:
+            ConfigError: The file cannot be read, or is not text.
+        """
+        if self.password is not None:
+            return self.password.get_secret_value()
+        if self.password_file is None:
+            return None
+        return first_line(self.password_file, "mqtt.password_file")

@@ -1,0 +1,117 @@
+"""Every section that is not a page of its own, and all of them together: `Settings`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from pointgate.config.kinds import AnyPath, is_host, is_port
+from pointgate.config.mqtt import MqttSettings
+from pointgate.config.quarantine import QuarantineSettings
+from pointgate.config.sinks import AnySinkSettings, ParquetSettings
+from pointgate.document import Document, shown
+
+_MQTT_PAYLOAD_BYTES: Final = 268_435_455
+"""The longest packet that MQTT can carry."""
+
+_SPOOL_BYTES: Final = 1024 * 1024 * 1024
+
+
+def _listen_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    right_brackets = (":" in bare) == (bare != host)
+    if not (right_brackets and is_host(bare) and is_port(port)):
+        raise ValueError(
+            f"expected host:port such as 127.0.0.1:9464 or 0.0.0.0:9464, got {shown(value)}"
+        )
+    return value
+
+
+def _at_least_one_payload(value: int, info: ValidationInfo) -> int:
+    largest = info.data.get("payload_bytes", 0)
+    if value < largest:
+        raise ValueError(f"expected at least limits.payload_bytes, {largest}, got {value}")
+    return value
+
+
+class CatalogSettings(Document):
+    """Where models and devices are."""
+
+    path: AnyPath = Field(
+        default=Path("catalog"), description="a folder with a catalog.toml", validate_default=True
+    )
+
+
+class MetricsSettings(Document):
+    """Where /metrics, /livez and /readyz are served."""
+
+    listen: Annotated[str, AfterValidator(_listen_address)] = Field(
+        default="127.0.0.1:9464", description="host:port (port 0 for any free one)"
+    )
+
+    @property
+    def host(self) -> str:
+        """The address to listen on, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port to listen on."""
+        return int(self.listen.rpartition(":")[2])
+
+
+class StoreSettings(Document):
+    """What an answer of 200 promises (contract 7.1)."""
+
+    ack: Literal["spool", "sink", "verdict"] = Field(
+        default="spool", description='"spool", "sink" or "verdict"'
+    )
+
+
+class SpoolSettings(Document):
+    """Where accepted points are until the sinks have them."""
+
+    path: AnyPath = Field(default=Path("spool"), description="a folder", validate_default=True)
+    max_bytes: int = Field(
+        default=_SPOOL_BYTES, ge=2**20, le=2**50, description=f"{2**20} to {2**50} bytes"
+    )
+
+
+class LimitSettings(Document):
+    """Bounds on what is taken in at once."""
+
+    payload_bytes: int = Field(
+        default=8_388_608,
+        ge=1,
+        le=_MQTT_PAYLOAD_BYTES,
+        description=f"1 to {_MQTT_PAYLOAD_BYTES} bytes",
+    )
+    in_flight_requests: int = Field(
+        default=4096, ge=1, le=1_000_000, description="1 to 1000000 requests"
+    )
+    in_flight_bytes: Annotated[int, AfterValidator(_at_least_one_payload)] = Field(
+        default=67_108_864, validate_default=True, ge=1, le=2**40, description=f"1 to {2**40} bytes"
+    )
+
+
+class ReplySettings(Document):
+    """How much a reply tells about a fault (contract 2.5)."""
+
+    detail: Literal["full", "none"] = Field(default="full", description='"full" or "none"')
+
+
+class Settings(Document):
+    """Everything that can be set. Each section has defaults that work on one machine."""
+
+    mqtt: MqttSettings = MqttSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    store: StoreSettings = StoreSettings()
+    spool: SpoolSettings = SpoolSettings()
+    sinks: tuple[AnySinkSettings, ...] = (ParquetSettings(),)
+    quarantine: QuarantineSettings = QuarantineSettings()
+    limits: LimitSettings = LimitSettings()
+    reply: ReplySettings = ReplySettings()

@@ -1,0 +1,133 @@
+"""The tables `[[sinks]]`: where accepted points go from the spool.
+
+Each has a name, its type if none is given, by which metrics, log lines and the environment call it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
+
+from pointgate.config.kinds import AnyPath, ReadableFile, first_line, relative_path
+from pointgate.document import Document, shown
+
+OnConflict = Literal["update", "ignore"]
+
+_STDOUT: Final = "-"
+
+_ON_CONFLICT: Final = '"update" (the last value wins) or "ignore" (the first one stays)'
+
+NAME: Final = r"[a-z][a-z0-9_]{0,31}"
+
+
+def _postgres_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        secret, right = parts.password is not None, parts.scheme in {"postgresql", "postgres"}
+        parts.port  # noqa: B018 - raises for one that is none
+    except ValueError:
+        secret, right = "@" in value, False
+    if secret or (not right and "@" in value) or "password=" in value:
+        # The text is not shown: it may hold a password.
+        raise ValueError(
+            "expected a url without a password, got one that may have it: "
+            "use password_file or POINTGATE_SINKS__<NAME>__PASSWORD"
+        )
+    if not right:
+        raise ValueError(f"expected postgresql://user@host:port/database, got {shown(value)}")
+    return value
+
+
+def _output(value: Path, info: ValidationInfo) -> Path:
+    return value if str(value) == _STDOUT else relative_path(value, info)
+
+
+def _password_file(value: Path, info: ValidationInfo) -> Path:
+    if info.data.get("password") is not None:
+        raise ValueError("expected either this or the password in the environment, got both")
+    return value
+
+
+class _SinkSettings(Document):
+    """What every sink has."""
+
+    name: str = Field(
+        default="",
+        pattern=f"^({NAME})?$",
+        description="1 to 32 of a-z, 0-9 and _, a letter first",
+    )
+    required: bool = Field(
+        default=True, description="true, or false for a sink that may lose points"
+    )
+
+    def model_post_init(self, _context: Any, /) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.type)  # type: ignore[attr-defined]
+
+
+class ParquetSettings(_SinkSettings):
+    """A folder of Parquet files."""
+
+    type: Literal["parquet"] = "parquet"
+    path: AnyPath = Field(default=Path("points"), description="a folder", validate_default=True)
+    on_conflict: OnConflict = Field(default="update", description=_ON_CONFLICT)
+
+
+class NdjsonSettings(_SinkSettings):
+    """A file of JSON lines, or standard output."""
+
+    type: Literal["ndjson"]
+    path: Annotated[Path, Field(strict=False), AfterValidator(_output)] = Field(
+        description='a file, or "-" for standard output'
+    )
+
+    @property
+    def file(self) -> Path | None:
+        """The file; None for standard output."""
+        return None if str(self.path) == _STDOUT else self.path
+
+
+class PostgresSettings(_SinkSettings):
+    """A PostgreSQL or TimescaleDB database."""
+
+    type: Literal["postgres"]
+    url: Annotated[str, AfterValidator(_postgres_url)] = Field(
+        description="postgresql://user@host:port/database"
+    )
+    password: SecretStr | None = Field(
+        default=None, description="a password, in the environment only"
+    )
+    password_file: Annotated[ReadableFile, AfterValidator(_password_file)] | None = Field(
+        default=None, description="a file whose first line is the password"
+    )
+    schema_name: str = Field(
+        default="pointgate",
+        alias="schema",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        description="a schema's name: 1 to 63 of A-Z, a-z, 0-9 and _, no digit first",
+    )
+    on_conflict: OnConflict = Field(default="update", description=_ON_CONFLICT)
+
+    def password_text(self) -> str | None:
+        """The password, from the environment or read from its file.
+
+        Raises:
+            ConfigError: The file cannot be read, or is not text.
+        """
+        if self.password is not None:
+            return self.password.get_secret_value()
+        if self.password_file is None:
+            return None
+        return first_line(self.password_file, f"sinks.{self.name}.password_file")
+
+
+AnySinkSettings = ParquetSettings | NdjsonSettings | PostgresSettings
+
+SINK_TYPES: Final[dict[str, type[AnySinkSettings]]] = {
+    "parquet": ParquetSettings,
+    "postgres": PostgresSettings,
+    "ndjson": NdjsonSettings,
+}

@@ -1,0 +1,86 @@
+"""Everything between an accepted request and its sinks, put together as `store.ack` demands.
+
+    verdict:  a store that lets go
+    spool:    a store ─► spool ─► drain ─► sinks
+    sink:     the same, and the store waits for the drain
+
+Invariants: the spool is closed after the drain has ended, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from pointgate.metrics import SinkFigures
+from pointgate.sinks.build import build
+from pointgate.sinks.drain import Drain
+from pointgate.sinks.refused import RefusedPoints
+from pointgate.store.durable import SinkStore, SpoolStore
+from pointgate.store.spool import open_spool
+from pointgate.store.verdict import VerdictStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pointgate.config import Settings
+    from pointgate.metrics import Metrics
+    from pointgate.store.base import Store
+
+
+class Keeping:
+    """A store, and the drain behind it if there is one.
+
+    Attributes:
+        store: What the gate keeps with.
+    """
+
+    def __init__(self, store: Store, drain: Drain | None = None) -> None:
+        self.store = store
+        self._drain = drain
+
+    async def run(self) -> None:
+        """Feed the sinks until cancelled; return at once if there are none."""
+        if self._drain is not None:
+            await self._drain.run()
+
+    async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - it is not an error to end
+        """Give the sinks what is there, as far as there is time."""
+        if self._drain is not None:
+            await self._drain.finish(timeout)
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, metrics: Metrics) -> AsyncIterator[Keeping]:
+    """Open the store that the settings ask for, and close it at the end.
+
+    Raises:
+        ConfigError: The spool's folder or a sink's settings cannot be used.
+    """
+    if settings.store.ack == "verdict":
+        yield Keeping(VerdictStore())
+        return
+    sinks = await asyncio.to_thread(build, settings.sinks)
+    metrics.sinks = {sink.name: SinkFigures() for sink, _ in sinks}
+    spool_settings = settings.spool
+    metrics.spool.max_bytes = spool_settings.max_bytes
+    async with open_spool(
+        spool_settings.path,
+        max_bytes=spool_settings.max_bytes,
+        sinks={sink.name: required for sink, required in sinks},
+        figures=metrics.spool,
+    ) as spool:
+        waited_for = settings.store.ack == "sink"
+        drain = Drain(
+            spool,
+            sinks,
+            figures=metrics.sinks,
+            quarantine=RefusedPoints(
+                spool_settings.path / "refused", max_bytes=spool_settings.max_bytes
+            ),
+            waited_for=waited_for,
+        )
+        metrics.refresh = drain.look
+        store = SinkStore(spool, drain) if waited_for else SpoolStore(spool)
+        yield Keeping(store, drain)
