@@ -56,11 +56,7 @@ impl Points {
     ) -> PyResult<Bound<'py, PyCapsule>> {
         // Consumers cast to what they wished for: there is one schema here.
         drop(requested_schema);
-        let batches = if self.len < RELEASE_POINTS {
-            self.batches()
-        } else {
-            py.detach(|| self.batches())
-        }?;
+        let batches = if self.len < RELEASE_POINTS { self.batches() } else { py.detach(|| self.batches()) }?;
         let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema());
         let stream = FFI_ArrowArrayStream::new(Box::new(reader));
         PyCapsule::new_with_value(py, stream, c"arrow_array_stream")
@@ -96,8 +92,7 @@ fn record_batch(columns: core::Columns) -> Result<RecordBatch, ArrowError> {
     let bits = |bits: Vec<u8>| BooleanBuffer::new(Buffer::from_vec(bits), 0, len);
     let valid = |valid: Vec<u8>| Some(NullBuffer::new(bits(valid)));
     let scalars = Buffer::from_vec(columns.scalars);
-    let (doubles, longs) =
-        (ScalarBuffer::new(scalars.clone(), 0, len), ScalarBuffer::new(scalars, 0, len));
+    let (doubles, longs) = (ScalarBuffer::new(scalars.clone(), 0, len), ScalarBuffer::new(scalars, 0, len));
     let instants = |times: Vec<i64>| TimestampMillisecondArray::new(times.into(), None).with_timezone("UTC");
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(names(columns.product, columns.products)?),

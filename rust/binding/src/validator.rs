@@ -117,7 +117,12 @@ impl Validator {
         &self,
         py: Python<'py>,
         burst: &Burst<'py>,
-        mut judge: impl FnMut(&core::Catalog, &core::Limits, &core::Request<'_>, &mut core::Scratch) -> core::Verdict
+        mut judge: impl FnMut(
+            &core::Catalog,
+            &core::Limits,
+            &core::Request<'_>,
+            &mut core::Scratch,
+        ) -> core::Verdict
         + Send,
     ) -> PyResult<Bound<'py, PyList>> {
         let catalog = self.catalog(py);
@@ -128,15 +133,23 @@ impl Validator {
             core::render(&verdict, request.payload, self.detail, &mut workspace.reply);
             verdict
         };
-        let mut reports = Vec::with_capacity(burst.requests.len());
+        let mut reports = Vec::with_capacity(burst.payloads.len());
         if burst.bytes < RELEASE_BYTES {
-            for request in burst.requests() {
+            for (topic, payload) in burst.topics.iter().zip(burst.payloads.iter()) {
+                let (topic, payload) = (topic.cast::<PyString>()?, payload.cast::<PyBytes>()?);
+                let request = burst.request(topic, payload);
                 let verdict = judge(&catalog.get().snapshot, &request, &mut workspace);
                 reports.push(Bound::new(py, Report::new(py, verdict, &workspace.reply))?);
             }
         } else {
             let snapshot = catalog.get().snapshot.clone();
-            let requests: Vec<_> = burst.requests().collect();
+            // The lists may be changed meanwhile, what they hold now may not.
+            let held = burst.topics.iter().zip(burst.payloads.iter());
+            let held: Vec<_> = held
+                .map(|(topic, payload)| Ok((topic.cast_into::<PyString>()?, payload.cast_into::<PyBytes>()?)))
+                .collect::<PyResult<_>>()?;
+            let requests: Vec<_> =
+                held.iter().map(|(topic, payload)| burst.request(topic, payload)).collect();
             let judged: Vec<_> = py.detach(|| {
                 let judged = requests.iter().map(|request| {
                     let verdict = judge(&snapshot, request, &mut workspace);
@@ -155,18 +168,15 @@ impl Validator {
 
 /// The requests of one call.
 struct Burst<'py> {
-    requests: Vec<(Bound<'py, PyString>, Bound<'py, PyBytes>)>,
+    topics: Bound<'py, PyList>,
+    payloads: Bound<'py, PyList>,
     /// Of all payloads together.
     bytes: usize,
     now_ms: i64,
 }
 
 impl<'py> Burst<'py> {
-    fn new(
-        topics: &Bound<'py, PyAny>,
-        payloads: &Bound<'py, PyAny>,
-        now_ms: Option<i64>,
-    ) -> PyResult<Self> {
+    fn new(topics: &Bound<'py, PyAny>, payloads: &Bound<'py, PyAny>, now_ms: Option<i64>) -> PyResult<Self> {
         let (topics, payloads) = (as_list(topics)?, as_list(payloads)?);
         if topics.len() != payloads.len() {
             let (topics, payloads) = (topics.len(), payloads.len());
@@ -174,23 +184,24 @@ impl<'py> Burst<'py> {
                 "expected as many payloads as topics, got {payloads} payloads and {topics} topics"
             )));
         }
-        let mut requests = Vec::with_capacity(topics.len());
         let mut bytes = 0;
-        for (topic, payload) in topics.iter().zip(payloads.iter()) {
-            let (topic, payload) = (topic.cast_into::<PyString>()?, payload.cast_into::<PyBytes>()?);
-            bytes += payload.as_bytes().len();
-            requests.push((topic, payload));
+        for payload in payloads.iter() {
+            bytes += payload.cast::<PyBytes>()?.as_bytes().len();
         }
-        Ok(Self { requests, bytes, now_ms: now_ms.unwrap_or_else(now) })
+        Ok(Self { topics, payloads, bytes, now_ms: now_ms.unwrap_or_else(now) })
     }
 
-    fn requests(&self) -> impl Iterator<Item = core::Request<'_>> {
-        self.requests.iter().map(|(topic, payload)| core::Request {
+    fn request<'a>(
+        &self,
+        topic: &'a Bound<'py, PyString>,
+        payload: &'a Bound<'py, PyBytes>,
+    ) -> core::Request<'a> {
+        core::Request {
             // A topic that is no text cannot be one that is served.
             topic: topic.to_str().unwrap_or_default(),
             payload: payload.as_bytes(),
             now_ms: self.now_ms,
-        })
+        }
     }
 }
 

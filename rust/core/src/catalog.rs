@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::devices::DeviceTable;
 use crate::model::ThingModel;
 
@@ -56,7 +58,7 @@ impl Product {
 /// An immutable snapshot: product key to product.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    products: HashMap<String, Product>,
+    products: HashMap<String, Product, RandomState>,
 }
 
 impl Catalog {

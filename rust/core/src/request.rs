@@ -64,7 +64,7 @@ impl Verdict {
 ///
 /// The same input gives the same verdict, whatever `scratch` was used for before.
 pub fn judge(catalog: &Catalog, limits: &Limits, request: &Request<'_>, scratch: &mut Scratch) -> Verdict {
-    read(catalog, limits, request, scratch, ())
+    read(catalog, *limits, request, scratch, ())
 }
 
 /// Judges one request as [`judge`] does, and adds its points to `points` when it is accepted.
@@ -78,7 +78,7 @@ pub fn collect(
     let product_key = product_key(request.topic).unwrap_or_default();
     let model_points = catalog.product(product_key).map_or(0, |product| product.model.len());
     points.begin(product_key, model_points, request.now_ms);
-    let verdict = read(catalog, limits, request, scratch, &mut *points);
+    let verdict = read(catalog, *limits, request, scratch, &mut *points);
     if verdict.fault.is_some() {
         points.abandon();
     }
@@ -87,7 +87,7 @@ pub fn collect(
 
 fn read<C: Collect>(
     catalog: &Catalog,
-    limits: &Limits,
+    limits: Limits,
     request: &Request<'_>,
     scratch: &mut Scratch,
     collect: C,

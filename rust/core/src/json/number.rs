@@ -51,6 +51,7 @@ impl Short {
     /// The number that a window begins with, and its length; `None` for any other form of number and
     /// for what is no number.
     #[inline(always)]
+    #[allow(clippy::needless_bitwise_bool, reason = "a branch less, which is the point")]
     fn read(window: &[u8; 32]) -> Option<(Self, usize)> {
         let negative = window[0] == b'-';
         let start = usize::from(negative);
