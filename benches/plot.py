@@ -20,7 +20,7 @@ LEFT, RIGHT = 180, 60
 """Room for the names, and for the figure behind the longest bar."""
 TOP: Final = 64
 ROW, BAR, HEADING = 20, 13, 30
-SHOWN: Final = [name for name in NAMES if name != "pointgate_64"]
+SHOWN: Final = [name for name in NAMES if name not in {"pointgate_64", "pointgate_points"}]
 TICKS: Final = 6
 """Lines across the picture, about."""
 

@@ -18,6 +18,7 @@ Report = dict[str, Any]
 NAMES: Final = {
     JUDGE: "pointgate",
     "pointgate_64": "pointgate, 64 a call",
+    "pointgate_points": "… points as Arrow",
     "msgspec_typed": "msgspec, typed",
     "orjson_checks": "orjson + checks",
     "pydantic_typed": "pydantic TypedDict",

@@ -1,4 +1,4 @@
-"""The judge as Python calls it: with one request a call, and with a burst."""
+"""The judge as Python calls it: one request a call, a burst, and a burst with its points."""
 
 from __future__ import annotations
 
@@ -35,10 +35,30 @@ def judge_singly(stream: Stream) -> Callable[[], list[int]]:
     return lambda: [validate([topic], [payload])[0].code for payload in payloads]
 
 
+def collect_bursts(stream: Stream) -> Callable[[], list[int]]:
+    """Make a pass with `BURST` requests a call that also exports the points of each burst."""
+    collect, topic = validator(stream.product).collect, stream.product.topic
+    calls = _calls(stream, topic)
+
+    def judge_and_collect() -> list[int]:
+        codes = []
+        for call in calls:
+            reports, points = collect(*call)
+            points.__arrow_c_stream__()
+            codes += [report.code for report in reports]
+        return codes
+
+    return judge_and_collect
+
+
 def judge_bursts(stream: Stream) -> Callable[[], list[int]]:
     """Make a pass with `BURST` requests a call."""
     validate, topic = validator(stream.product).validate, stream.product.topic
+    calls = _calls(stream, topic)
+    return lambda: [report.code for call in calls for report in validate(*call)]
+
+
+def _calls(stream: Stream, topic: str) -> list[tuple[list[str], list[bytes]]]:
     payloads = stream.payloads
     bursts = [payloads[start : start + BURST] for start in range(0, len(payloads), BURST)]
-    calls = [([topic] * len(burst), burst) for burst in bursts]
-    return lambda: [report.code for call in calls for report in validate(*call)]
+    return [([topic] * len(burst), burst) for burst in bursts]

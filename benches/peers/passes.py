@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from benches.peers.judge import judge_bursts, judge_singly
+from benches.peers.judge import collect_bursts, judge_bursts, judge_singly
 from benches.peers.msgspec_typed import msgspec_typed
 from benches.peers.orjson_checks import orjson_checks
 from benches.peers.orjson_jsonschema import orjson_jsonschema
@@ -46,6 +46,7 @@ JUDGE: Final = "pointgate"
 PEERS: Final[dict[str, Callable[[Stream], Pass]]] = {
     JUDGE: judge_singly,
     "pointgate_64": judge_bursts,
+    "pointgate_points": collect_bursts,
     "msgspec_typed": _python(msgspec_typed),
     "orjson_checks": _python(orjson_checks),
     "pydantic_typed": _python(pydantic_typed),

@@ -1,4 +1,4 @@
-//! Accepted points as an Arrow stream (Arrow PyCapsule interface): what `store/points.py` calls the schema.
+//! Accepted points as an Arrow stream, by Arrow's interface of Python capsules: the schema of `store/points.py`.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

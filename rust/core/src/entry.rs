@@ -194,20 +194,24 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
         let mut context =
             Context { numbers_as_strings: product.settings.numbers_as_strings, buffer, members };
 
+        // The point that came after the last one before is compared with the text: first with a comma and no white
+        // space before it, which takes no other step; then behind what there is. Only a name that is neither
+        // is read and looked up.
         cursor.open()?;
         let (mut first, mut count, mut place) = (true, 0, 0);
         loop {
             let mut index = guesses.after(place);
             let mut point = model.point(index);
             let end = cursor.offset();
+            // Where the name stands, if there is only a comma before it.
             let mut start = end + 1;
             if first || !point.is_some_and(|point| cursor.take_next(&point.name)) {
                 if !cursor.next_member(&mut first)? {
                     break;
                 }
                 start = cursor.offset();
-                let is_compared = start == end + 1;
-                if is_compared || !point.is_some_and(|point| cursor.take_name(&point.name)) {
+                let was_compared = start == end + 1;
+                if was_compared || !point.is_some_and(|point| cursor.take_name(&point.name)) {
                     let name = cursor.string()?;
                     cursor.colon()?;
                     let Some(found) = model.find(name.bytes_in(context.buffer)) else {

@@ -10,6 +10,8 @@
 //! [`judge`] takes a [`Request`] (topic, payload, time of arrival), a [`Catalog`] (an immutable snapshot of
 //! products: [`ThingModel`], [`DeviceTable`], settings) and a [`Scratch`] to work in. It returns a
 //! [`Verdict`]: accepted, or the first [`Fault`] by the order of contract 3. [`render`] turns that into reply bytes.
+//! [`collect`] does the same and adds what was accepted to [`Points`], as columns; it is the same pass, compiled
+//! for something else to be done with each value.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -18,6 +20,7 @@
 //! | `request`, `entry` | envelope and entries: the single pass, and which fault comes first |
 //! | `rule/` | one family of types a file: how a value is judged and what is said when it is refused |
 //! | `model/`, `devices/`, `catalog` | what is judged by: documents compiled into rules and tables |
+//! | `collect`, `points` | what becomes of values that were judged: nothing, or columns |
 //! | `verdict`, `reply` | codes, reasons, faults; sentences and bytes |
 //!
 //! # Invariants

@@ -1,9 +1,14 @@
 //! Strict RFC 8259 (contract 4), read in one pass without a tree, with byte offsets.
 //!
-//! A [`Cursor`] walks over text that is known to be UTF-8; the caller says what it wants next and
-//! the cursor either delivers it or returns a [`Syntax`] with the first byte that cannot stand
-//! where it stands. `next_*` and the readers check everything; nothing here trusts its input.
+//! A [`Cursor`] walks over bytes; the caller says what it wants next and the cursor either delivers it
+//! or returns a [`Syntax`] with the first byte that cannot stand where it stands. `next_*` and the readers
+//! check everything, UTF-8 in strings too; nothing here trusts its input.
 //! Whatever the caller does not want it must [`Cursor::skip_value`], which checks just as strictly.
+//!
+//! What nearly every payload holds has a fast way beside the general one: names that are expected ([`MemberName`]),
+//! short numbers, short ASCII strings, members that follow each other without white space. Each looks
+//! at one window of bytes, so that one test of bounds serves all its loads, and where anything is not
+//! as it expects it passes nothing and leaves the rest to the general way.
 
 mod cursor;
 mod name;
