@@ -5,7 +5,7 @@
 //! check everything, UTF-8 in strings too; nothing here trusts its input.
 //! Whatever the caller does not want it must [`Cursor::skip_value`], which checks just as strictly.
 //!
-//! What nearly every payload holds has a fast way beside the general one: names that are expected ([`MemberName`]),
+//! What nearly every payload holds has a fast way beside the general one: names that are expected,
 //! short numbers, short ASCII strings, members that follow each other without white space. Each looks
 //! at one window of bytes, so that one test of bounds serves all its loads, and where anything is not
 //! as it expects it passes nothing and leaves the rest to the general way.
