@@ -7,7 +7,7 @@
 //! into_columns()   entries are spread over their rows, flags over bits, once for all requests
 //! ```
 //!
-//! A point takes 12 bytes, its text and its share of the entry's 40 while it is collected, and 38 bytes more as columns.
+//! A point takes 12 bytes, its text and its share of the entry's 32 while it is collected, and 38 bytes more as columns.
 //! Names are held once: rows have numbers into lists of products, devices and identifiers.
 
 use std::borrow::Cow;
