@@ -390,7 +390,7 @@ def test_an_archive_as_the_readme_has_it(tmp_path: Path) -> None:
         timeout=30,
     )
     assert done.returncode == 0, done.stderr
-    sql = shlex.split(query)[-1].replace("points/", f"{tmp_path}/points/")
+    sql = shlex.split(query)[-1].replace("imported/", f"{tmp_path}/imported/")
     assert rows(f"SELECT count(*) FROM ({sql})") == [(6,)]  # noqa: S608
 
 
