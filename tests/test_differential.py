@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from pointgate import Catalog, Validator
 from tests.cases import CATALOG, DEFAULT_NOW_MS
 from tests.oracle.json_reader import read
 from tests.oracle.judge import judge
+from tests.oracle.points import rows, rows_of
 from tests.strategies import NUMBER_TOKENS, ORACLE_CATALOG, Request, requests
 
 if TYPE_CHECKING:
@@ -82,6 +84,22 @@ def test_core_and_oracle_agree_on_requests(validator: Validator, burst: list[Req
     assert [core_answer(report) for report in reports] == [oracle_answer(it) for it in burst]
 
 
+@given(burst=st.lists(requests(), min_size=1, max_size=4))
+def test_core_and_oracle_agree_on_points(validator: Validator, burst: list[Request]) -> None:
+    reports, points = validator.collect(
+        [request.topic for request in burst],
+        [request.payload for request in burst],
+        now_ms=DEFAULT_NOW_MS,
+    )
+    assert [core_answer(report) for report in reports] == [oracle_answer(it) for it in burst]
+    assert rows_of(pa.table(points)) == [
+        row
+        for request, report in zip(burst, reports, strict=True)
+        if report.code == 200
+        for row in rows(ORACLE_CATALOG, request.topic, request.payload, now_ms=DEFAULT_NOW_MS)
+    ]
+
+
 @given(payload=st.binary(max_size=64))
 def test_core_and_oracle_agree_on_any_bytes(validator: Validator, payload: bytes) -> None:
     request = Request(PROTOCOL_TOPIC, payload)
@@ -123,5 +141,10 @@ def test_core_and_oracle_agree_on_numbers(
         f'"measurepoints":{{"{identifier}":{token}}}}}}}'
     )
     request = Request("sys/types/integration/measurepoint/post", payload.encode("utf-8"))
-    [report] = validator.validate([request.topic], [request.payload], now_ms=DEFAULT_NOW_MS)
-    assert core_answer(report) == oracle_answer(request)
+    [judged] = validator.validate([request.topic], [request.payload], now_ms=DEFAULT_NOW_MS)
+    [report], points = validator.collect([request.topic], [request.payload], now_ms=DEFAULT_NOW_MS)
+    assert core_answer(report) == core_answer(judged) == oracle_answer(request)
+    if report.code == 200:
+        assert rows_of(pa.table(points)) == rows(
+            ORACLE_CATALOG, request.topic, request.payload, now_ms=DEFAULT_NOW_MS
+        )

@@ -9,10 +9,15 @@
 //! ```
 //!
 //! The distance is Damerau's with neighbours swapped at most once. A refused request with 5,000 identifiers to
-//! look at must cost less than judging a request of some kilobytes.
+//! look at must cost less than judging a request of some kilobytes, so among very many that are all alike only
+//! the first ones are compared in full.
 
 /// More slips than this make another word.
 const MAX_SLIPS: usize = 2;
+
+/// So many names are compared letter by letter, those that come first: a large model of names that are all alike must
+/// not cost a refused request a millisecond.
+const MAX_COMPARED: usize = 512;
 
 /// Longer names are no near misses.
 const MAX_LENGTH: usize = 128;
@@ -33,12 +38,17 @@ pub(super) fn nearest<'m>(name: &str, candidates: impl Iterator<Item = (&'m str,
     let own = signature(name);
     let mut limit = if name.chars().count() < LONG { 1 } else { MAX_SLIPS };
     let mut best = None;
+    let mut compared = 0;
     for (candidate, signature) in candidates {
         if (own ^ signature).count_ones() as usize > 2 * limit {
             continue;
         }
         if candidate.eq_ignore_ascii_case(name) {
             return Some(candidate);
+        }
+        compared += 1;
+        if compared > MAX_COMPARED {
+            continue;
         }
         // Only what is nearer than the best so far is still of interest.
         if let Some(slips) = distance(name.as_bytes(), candidate.as_bytes(), limit) {

@@ -1,0 +1,152 @@
+"""The points of an accepted request, one row each, as the store's columns promise them.
+
+It walks the tree that the verdict was judged on, so the text of an array or a struct is the slice
+of the payload from its first byte to its last. What a row has:
+
+    FLOAT, DOUBLE            `value_double`   in hexadecimal, so that equal means equal to the bit
+    INT, INT ENUM, TIMESTAMP `value_long`
+    BOOL                     `value_bool`
+    STRING, FILE, DATE, ENUM `value_text`     escapes decoded
+    ARRAY, STRUCT            `value_json`     as it came
+
+It does not judge: `judge.judge` has accepted the request before.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import pyarrow as pa
+
+from tests.oracle.json_reader import Array, Boolean, Null, Number, Object, String, Value, read
+from tests.oracle.numbers import F32, decimal, rounded
+from tests.oracle.values import Rules, number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.oracle.catalog import Catalog, Product
+    from tests.oracle.models import Point, ValueType
+
+Scalar: TypeAlias = "tuple[str, str | int | bool]"
+"""The column of a value, and what stands in it."""
+
+_TEXTS: Final = frozenset(["STRING", "FILE", "DATE"])
+
+
+class Row(NamedTuple):
+    """One point; `column` is the only value column that is set."""
+
+    product: str
+    device: str
+    identifier: str
+    time: int
+    column: str
+    value: str | int | bool
+    quality: int | None
+    received: int
+
+
+def rows(catalog: Catalog, topic: str, payload: bytes, *, now_ms: int) -> list[Row]:
+    """Return the rows of an accepted request, in the order of the text.
+
+    Args:
+        catalog: the products.
+        topic: the topic it came on.
+        payload: its bytes.
+        now_ms: the time of its arrival, in milliseconds since the epoch.
+    """
+    product_key = topic.removeprefix("/").split("/")[1]
+    product = catalog.products[product_key]
+    root = read(payload).root
+    assert isinstance(root, Object)  # narrows the type, as below: the request is accepted
+    params = root.first("params")
+    entries = params.items if isinstance(params, Array) else (params,)
+    return [
+        Row(product_key, device, identifier, time, column, value, quality, now_ms)
+        for entry in entries
+        for device, time in [_device_and_time(product, entry, now_ms)]
+        for identifier, (column, value), quality in _points(product, entry, payload)
+    ]
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """Return what a table has, in the same form."""
+    for name in ("time", "received"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, table[name].cast(pa.int64()))
+    return [_row(values) for values in table.to_pylist()]
+
+
+def _row(values: dict[str, Any]) -> Row:
+    [column] = [name for name in values if name.startswith("value_") and values[name] is not None]
+    value = values[column].hex() if column == "value_double" else values[column]
+    rest = {name: values[name] for name in Row._fields if name in values}
+    return Row(column=column, value=value, **rest)
+
+
+def _device_and_time(product: Product, entry: Value | None, now_ms: int) -> tuple[str, int]:
+    """3.4 and 3.5: what the entry says, or the default device and the time of arrival."""
+    assert isinstance(entry, Object)
+    device, time = entry.first("deviceKey"), entry.first("time")
+    device_key = device.text if isinstance(device, String) else product.default_device
+    assert device_key is not None
+    if time is None or isinstance(time, Null):
+        return device_key, now_ms
+    return device_key, _whole(time, Rules(product.numbers_as_strings))
+
+
+def _points(
+    product: Product, entry: Value | None, payload: bytes
+) -> Iterator[tuple[str, Scalar, int | None]]:
+    """Identifier, value and quality of each point; 5.5: names that the model lacks leave none."""
+    assert isinstance(entry, Object)
+    measurepoints = entry.first("measurepoints")
+    assert isinstance(measurepoints, Object)
+    rules = Rules(product.numbers_as_strings)
+    for member in measurepoints.members:
+        point = product.model.points.get(member.name)
+        if point is not None:
+            value, quality = _value_and_quality(point, member.value, rules)
+            yield member.name, _scalar(point.type, value, payload, rules), quality
+
+
+def _value_and_quality(point: Point, value: Value, rules: Rules) -> tuple[Value, int | None]:
+    """5.2: an object of value and quality, or the bare value."""
+    if not point.has_quality or not isinstance(value, Object):
+        return value, None
+    inner, quality = value.first("value"), value.first("quality")
+    assert inner is not None
+    return inner, None if quality is None else _whole(quality, rules)
+
+
+def _scalar(value_type: ValueType, value: Value, payload: bytes, rules: Rules) -> Scalar:
+    if isinstance(value, Array | Object):
+        return "value_json", payload[value.start : value.end].decode("utf-8")
+    if value_type.name == "BOOL":
+        is_true = value.value if isinstance(value, Boolean) else _whole(value, rules) == 1
+        return "value_bool", is_true
+    if value_type.name in {"FLOAT", "DOUBLE"}:
+        assert isinstance(value, Number | String)
+        double = float(value.text) if value_type.name == "DOUBLE" else _f32(value.text)
+        return "value_double", double.hex()
+    if value_type.name in _TEXTS or value_type.string_keys is not None:
+        assert isinstance(value, String)
+        return "value_text", value.text
+    return "value_long", _whole(value, rules)
+
+
+def _f32(token: str) -> float:
+    """Round to f32 directly; widened it is the same number. A fraction has no sign at zero."""
+    nearest = rounded(abs(decimal(token).value), F32)
+    return math.copysign(float(nearest), -1.0 if token.startswith("-") else 1.0)
+
+
+def _whole(value: Value, rules: Rules) -> int:
+    # 5: a TIMESTAMP may be a string of digits whatever the product's setting.
+    if isinstance(value, String) and value.text.isdigit():
+        return int(value.text)
+    number = number_of(value, rules)
+    assert number is not None
+    return int(number.value)
