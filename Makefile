@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 EXTENSION := python/pointgate/_core.abi3.so
 FUZZ_SECONDS ?= 60
+KILLS ?= 1000
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench instructions fuzz setup extension broker servers lock clean
+.PHONY: help demo test check format bench instructions fuzz crash setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,12 +33,17 @@ format: setup ## format everything
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix --quiet || true
 
-bench: setup broker ## compare the judge with its peers, then measure the service end to end
+bench: setup servers ## compare the judge with its peers, then measure service, sinks and archives
 	@mkdir -p docs/benchmarks
 	$(BIN)/python benches/compare.py --json docs/benchmarks/judge.json --plot docs/benchmarks/judge.svg --markdown docs/benchmarks/judge.md
 	$(BIN)/pytest -q benches --benchmark-enable --benchmark-only --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
 	$(BIN)/python benches/bench_echo.py --qos 0
 	$(BIN)/python benches/bench_echo.py --qos 1
+	$(BIN)/python benches/bench_echo.py --qos 1 --ack spool
+	$(BIN)/python -m benches.bench_hostile
+	$(BIN)/python -m benches.bench_parquet
+	$(BIN)/python -m benches.bench_postgres
+	$(BIN)/python -m benches.bench_validate
 
 instructions: $(VENV)/installed ## count the judge's instructions a byte, and fail above the limits
 	$(call need,valgrind,valgrind)
@@ -51,6 +57,9 @@ fuzz: ## fuzz each target of rust/fuzz for a minute; FUZZ_SECONDS=600 for longer
 		cargo fuzz run --fuzz-dir rust/fuzz --sanitizer none $$target -- -dict=rust/fuzz/json.dict \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=2 -rss_limit_mb=1024 -max_len=65536 || exit 1; \
 	done
+
+crash: setup servers ## kill service, broker and database 1,000 times, and look for what was answered 200; KILLS=100, SEED=7
+	@$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 setup: $(VENV)/installed extension
 
