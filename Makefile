@@ -95,7 +95,7 @@ broker:
 	$(call need,mosquitto mosquitto_pub mosquitto_sub,mosquitto mosquitto-clients)
 
 servers:
-	$(call need,mosquitto mosquitto_pub promtool initdb,mosquitto mosquitto-clients prometheus postgresql)
+	$(call need,mosquitto mosquitto_pub promtool initdb strace,mosquitto mosquitto-clients prometheus postgresql strace)
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \

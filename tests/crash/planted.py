@@ -1,0 +1,240 @@
+"""Bugs to plant into a service, so that the check can show that it finds them.
+
+Each is what a plausible mistake would look like from outside. They are planted from here, by
+replacing methods: the service itself has no switch for any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from pointgate.gate import Gate
+from pointgate.mqtt.aiomqtt import AiomqttConnection
+from pointgate.mqtt.frames import puback
+from pointgate.sinks.drain import Drain
+from pointgate.sinks.parquet import ParquetSink
+from pointgate.sinks.postgres import PostgresSink
+from pointgate.store.durable import SinkStore, SpoolStore
+from pointgate.store.segment import Segment
+from pointgate.store.verdict import Kept
+from pointgate.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pyarrow as pa
+
+    from pointgate.mqtt.base import Request
+
+_LATE: Final = 0.05
+
+
+def reply_first() -> None:
+    """Answers, and stores a little later."""
+    keep = SpoolStore.keep
+
+    def planted(store: SpoolStore, *what: Any) -> Kept:
+        asyncio.get_running_loop().call_later(_LATE, keep, store, *what)
+        return Kept()
+
+    _plant(SpoolStore, "keep", planted)
+
+
+def acknowledge_first() -> None:
+    """Acknowledges what has arrived before it is answered."""
+    receive = AiomqttConnection.receive
+
+    async def planted(connection: AiomqttConnection) -> list[Request]:
+        burst = await receive(connection)
+        for request in burst:
+            if request.packet_id and connection._relay:
+                connection._relay.write(puback(request.packet_id))
+                request.packet_id = 0
+        connection._flush()
+        return burst
+
+    _plant(AiomqttConnection, "receive", planted)
+
+
+def keep_in_memory() -> None:
+    """Tells at once that a batch was committed, and commits twice a second."""
+    write, start = Segment.write, Writer.start
+    waiting: list[tuple[Any, dict[str, Any]]] = []
+
+    def planted(segment: Segment, batch: Any, **options: Any) -> bool:
+        if batch is not None:
+            waiting.append((batch, options))
+            return False
+        for one, its in waiting:
+            write(segment, one, **its)
+        waiting.clear()
+        return write(segment, None, **options)
+
+    def planted_start(writer: Writer, *what: Any) -> None:
+        start(writer, *what)
+        threading.Thread(target=_wake, args=(writer,), daemon=True).start()
+
+    _plant(Segment, "write", planted)
+    _plant(Writer, "start", planted_start)
+
+
+def _wake(writer: Writer) -> None:
+    while True:
+        time.sleep(0.5)
+        with writer._change:
+            writer._tidy = True
+            writer._change.notify()
+
+
+def forget_fsync() -> None:
+    """Commits without fsync: a kill cannot show it, a power cut would."""
+    write = Segment.write
+
+    def planted(segment: Segment, *what: Any, **options: Any) -> bool:
+        segment._connection.execute("PRAGMA synchronous = OFF")
+        return write(segment, *what, **options)
+
+    _plant(Segment, "write", planted)
+
+
+def forget_fsync_of_files() -> None:
+    """Renames Parquet files that may not be on the disk yet."""
+    _plant(import_module(ParquetSink.__module__), "os", _Without(os))
+
+
+def forget_fsync_of_folders() -> None:
+    """Renames Parquet files, and does not see to it that the new names last."""
+    _plant(import_module(ParquetSink.__module__), "sync_folder", lambda _path: None)
+
+
+class _Without:
+    """The module `os` without fsync."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    @staticmethod
+    def fsync(_descriptor: int) -> None:
+        """Do nothing."""
+
+
+def accept_rejected() -> None:
+    """Answers 200 to requests that were rejected."""
+    settle = AiomqttConnection.settle
+
+    async def planted(
+        connection: AiomqttConnection,
+        requests: Sequence[Request],
+        replies: Sequence[bytes | None],
+    ) -> None:
+        kind = [reply and _accepted(reply) for reply in replies]
+        await settle(connection, requests, kind)
+
+    _plant(AiomqttConnection, "settle", planted)
+
+
+def _accepted(reply: bytes) -> bytes:
+    return json.dumps({"id": json.loads(reply).get("id"), "code": 200, "data": {}}).encode()
+
+
+def store_rejected() -> None:
+    """Stores what stands before the fault of a rejected request."""
+    collect = Gate._collect
+
+    def planted(gate: Gate, topics: list[str], payloads: list[bytes]) -> Any:
+        found = collect(gate, topics, payloads)
+        for topic, payload, report in zip(topics, payloads, found[0], strict=True):
+            if report.code in {1204, 1257}:
+                request = json.loads(payload)
+                request["params"].pop()
+                good = json.dumps(request, separators=(",", ":")).encode()
+                gate._store.keep(*collect(gate, [topic], [good]))
+        return found
+
+    _plant(Gate, "_collect", planted)
+
+
+def half_a_request() -> None:
+    """Both sinks leave out the last point of each write."""
+    for sink in (ParquetSink, PostgresSink):
+        _shorten(sink)
+
+
+def keep_the_first() -> None:
+    """Both sinks keep the value that came first, as if they had been told to."""
+    for sink in (ParquetSink, PostgresSink):
+        _ignore(sink)
+
+
+def _ignore(sink: Any) -> None:
+    begin = sink.__init__
+
+    def planted(self: Any, **options: Any) -> None:
+        begin(self, **options | {"on_conflict": "ignore"})
+
+    _plant(sink, "__init__", planted)
+
+
+def _shorten(sink: Any) -> None:
+    write = sink.write
+
+    async def planted(self: Any, points: pa.Table, *, sequence: int) -> None:
+        await write(self, points.slice(0, points.num_rows - 1), sequence=sequence)
+
+    _plant(sink, "write", planted)
+
+
+def answer_at_the_spool() -> None:
+    """Answers under `ack = "sink"` when the spool has it."""
+    write = Drain._write
+
+    async def planted(drain: Drain, *what: Any) -> None:
+        await asyncio.sleep(_LATE)
+        await write(drain, *what)
+
+    _plant(Drain, "_write", planted)
+    _plant(SinkStore, "_stored", SpoolStore._stored)
+
+
+def pass_first() -> None:
+    """Notes that a sink has something before it has it."""
+    write = Drain._write
+
+    async def planted(drain: Drain, lane: Any, portion: Any, *what: Any) -> None:
+        drain._spool.passed(lane.sink.name, portion.last)
+        await asyncio.sleep(_LATE)
+        await write(drain, lane, portion, *what)
+
+    _plant(Drain, "_write", planted)
+
+
+def _plant(owner: object, name: str, what: object) -> None:
+    setattr(owner, name, what)
+
+
+BUGS: Final[dict[str, Callable[[], None]]] = {
+    bug.__name__.replace("_", "-"): bug
+    for bug in (
+        reply_first,
+        acknowledge_first,
+        keep_in_memory,
+        forget_fsync,
+        forget_fsync_of_files,
+        forget_fsync_of_folders,
+        accept_rejected,
+        store_rejected,
+        half_a_request,
+        keep_the_first,
+        answer_at_the_spool,
+        pass_first,
+    )
+}
