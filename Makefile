@@ -6,9 +6,10 @@ PYTHON ?= python3
 EXTENSION := python/pointgate/_core.abi3.so
 FUZZ_SECONDS ?= 60
 KILLS ?= 1000
+MINUTES ?= 10
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench instructions fuzz crash setup extension broker servers lock clean
+.PHONY: help demo test check format bench instructions fuzz crash soak setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -61,6 +62,9 @@ fuzz: ## fuzz each target of rust/fuzz for a minute; FUZZ_SECONDS=600 for longer
 crash: setup servers ## kill service, broker and database 1,000 times, and look for what was answered 200; KILLS=100, SEED=7
 	@$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
+soak: setup broker ## watch the memory of a service whose sink stands still; MINUTES=30 for longer
+	$(BIN)/python -m benches.soak --minutes $(MINUTES)
+
 setup: $(VENV)/installed extension
 
 $(VENV)/installed: requirements.lock
@@ -95,7 +99,7 @@ broker:
 	$(call need,mosquitto mosquitto_pub mosquitto_sub,mosquitto mosquitto-clients)
 
 servers:
-	$(call need,mosquitto mosquitto_pub promtool initdb strace,mosquitto mosquitto-clients prometheus postgresql strace)
+	$(call need,mosquitto mosquitto_pub promtool initdb strace faketime,mosquitto mosquitto-clients prometheus postgresql strace faketime)
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \

@@ -134,6 +134,11 @@ class ScriptedBroker:
         """Send bytes to the client."""
         self.writer.write(b"".join(frames))
 
+    def freeze(self) -> None:
+        """Read nothing more, as a broker that is stopped."""
+        for task in self._tasks:
+            task.cancel()
+
     def hang_up(self) -> None:
         """Close the connection without a word."""
         self.writer.transport.abort()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -283,6 +285,22 @@ async def test_a_broker_that_answers_no_ping_is_left() -> None:
         ends.broker.answers_pings = False
         with pytest.raises(ConnectionLost, match="does not answer pings"):
             await ends.connection.receive()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no TCP_USER_TIMEOUT")
+async def test_a_broker_that_takes_no_replies_is_left_although_we_do_not_read() -> None:
+    async with _connected(keepalive=1, limits={"in_flight_requests": 10}) as ends:
+        ends.broker.freeze()
+        ends.broker.send(*[request(b"{}")] * 700)  # more than one burst, so that we stop reading
+        begun = time.monotonic()
+
+        async def settle() -> None:
+            while burst := await ends.connection.receive():
+                await ends.connection.settle(burst, [bytes(50_000)] * len(burst))
+
+        with pytest.raises(ConnectionLost, match="timed out"):
+            await settle()
+        assert time.monotonic() - begun < 2 + 1
 
 
 async def test_requests_prove_the_broker_alive_while_a_ping_is_unanswered() -> None:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,26 +18,11 @@ from pointgate.errors import ConfigError
 from pointgate.metrics import SpoolFigures
 from pointgate.store import segment
 from tests.points import counts, points
+from tests.small_disk import fill, small_disk
 from tests.spools import PATIENCE, files, keep, read, read_all, spool, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pointgate.store.spool import Spool
-
-
-@contextmanager
-def _small_disk(folder: Path, size: int) -> Iterator[Path]:
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], check=False
-    )
-    if done.returncode:
-        pytest.skip("mounting a tmpfs is not permitted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 async def _fill(spool: Spool, *numbers: float) -> int:
@@ -53,13 +37,11 @@ async def _fill(spool: Spool, *numbers: float) -> int:
 
 
 async def test_a_full_disk_stops_intake_until_there_is_room(tmp_path: Path) -> None:
-    with _small_disk(tmp_path / "disk", 1024 * 1024) as disk:
-        ballast = disk / "ballast"
+    with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
         figures = SpoolFigures()
         async with spool(disk / "spool", figures=figures) as opened:
             await keep(opened, 1.0)
-            free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-            ballast.write_bytes(b"x" * (free - 8192))
+            ballast = fill(disk, leave=8192)
             kept = 1 + await _fill(opened, 2.0)
             assert opened.trouble == "the spool cannot be written: database or disk is full"
             assert len(await read_all(opened)) == kept  # what was kept can be read meanwhile
@@ -70,7 +52,7 @@ async def test_a_full_disk_stops_intake_until_there_is_room(tmp_path: Path) -> N
 
 
 async def test_a_disk_that_only_the_spool_fills_gets_room_from_the_sinks(tmp_path: Path) -> None:
-    with _small_disk(tmp_path / "disk", 1024 * 1024) as disk:
+    with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
         async with spool(disk / "spool") as opened:
             big = [float(n) * 1.1 for n in range(2000)]
             assert await _fill(opened, *big) > 5
@@ -88,6 +70,7 @@ from pathlib import Path
 from pointgate.metrics import SpoolFigures
 from pointgate.store.spool import open_spool
 from tests.points import counts, points
+from tests.small_disk import fill, small_disk
 
 async def main():
     folder = Path(sys.argv[1])

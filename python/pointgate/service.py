@@ -5,7 +5,9 @@
 SIGTERM and SIGINT drain: nothing new is read, what has arrived is answered and acknowledged, the
 broker gets a DISCONNECT and keeps our session; the sinks get what is in the spool as far as there
 is time, the rest after the next start. A second signal ends the process at once; nothing answered
-is lost by that, nothing unanswered either, at QoS 1. SIGHUP reloads the catalog.
+is lost by that, nothing unanswered either, at QoS 1. What hangs, on a disk or a sink that does not
+answer, is left behind after `LONGEST_END` seconds: that, too, is no worse than a crash, which loses
+nothing. SIGHUP reloads the catalog.
 
 Invariants: every task belongs to the TaskGroup; a catalog that cannot be used ends the start, later
 it is refused.
@@ -18,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
 
@@ -40,11 +43,14 @@ if TYPE_CHECKING:
     from pointgate.keeping import Keeping
     from pointgate.store.base import Store
 
-_DRAIN: Final = 6.0
-"""Seconds to answer what has arrived; with the farewell to the broker, under the usual ten."""
+LONGEST_END: Final = 9.0
+"""Seconds from a signal to the end, whatever hangs: under the usual ten of whoever waits for it."""
+
+_DRAIN: Final = 5.0
+"""Seconds to answer what has arrived."""
 
 _FINISH: Final = 2.0
-"""Seconds for the sinks to get what is in the spool."""
+"""Seconds for the sinks to get what is in the spool, while the broker gets its farewell."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,12 +98,17 @@ class Stop:
         await self._asked.wait()
 
 
-async def serve(settings: Settings, *, stop: Stop | None = None) -> int:
+async def serve(
+    settings: Settings, *, stop: Stop | None = None, leave: Callable[[int], object] | None = None
+) -> int:
     """Run the service until it is asked to stop.
 
     Args:
         settings: All of them.
         stop: How a program asks; then signals are the program's own affair.
+        leave: How to end the process with an exit status, at once. It is called on another thread,
+            also after this has returned, if the process is still there `LONGEST_END` seconds after
+            a signal: threads that hang keep an interpreter from ending.
 
     Returns:
         The exit status: 0, or 130 and 143 for a signal that came before the service was ever ready.
@@ -108,10 +119,10 @@ async def serve(settings: Settings, *, stop: Stop | None = None) -> int:
     """
     if warning := failpoint.warning():
         _log.warning(warning)
-    with _Signals(stop) as signals:  # first, so that no signal finds nobody
+    health = Health()
+    with _Signals(stop, health, leave) as signals:  # first, so that no signal finds nobody
         tls_context(settings.mqtt)  # a wrong file is told now, not at each try to connect
         metrics = Metrics(ack=settings.store.ack)
-        health = Health()
         host = settings.metrics.host
         async with serve_http(host, settings.metrics.port, metrics=metrics, health=health) as port:
             _log.info("metrics on http://%s:%d/metrics", host, port)
@@ -134,9 +145,7 @@ async def serve(settings: Settings, *, stop: Stop | None = None) -> int:
                         health=health,
                         signals=signals,
                     )
-        number = signals.stop.signal
-        was_ready = health.link is not None and health.link.was_ready
-        return 0 if was_ready or number is None else 128 + number
+        return signals.status
 
 
 @asynccontextmanager
@@ -221,15 +230,21 @@ class _Signals:
 
     Args:
         stop: What to set; if it is given, no signal is handled.
+        health: What knows whether the service was ever ready.
+        leave: See `serve`.
 
     Attributes:
         stop: What is set.
         reload: What SIGHUP calls; until it is set, SIGHUP does nothing.
     """
 
-    def __init__(self, stop: Stop | None) -> None:
+    def __init__(
+        self, stop: Stop | None, health: Health, leave: Callable[[int], object] | None
+    ) -> None:
         self.stop = stop or Stop()
         self.reload: Callable[[], None] = lambda: None
+        self._health = health
+        self._leave = leave
         self._handled = () if stop else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def __enter__(self) -> Self:
@@ -243,6 +258,13 @@ class _Signals:
         for number in self._handled:
             loop.remove_signal_handler(number)
 
+    @property
+    def status(self) -> int:
+        """The exit status, as `serve` returns it."""
+        number, link = self.stop.signal, self._health.link
+        was_ready = link is not None and link.was_ready
+        return 0 if was_ready or number is None else 128 + number
+
     def _take(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
             _log.info("SIGHUP: loading the catalog again")
@@ -254,3 +276,11 @@ class _Signals:
             signal.signal(other, signal.SIG_DFL)
         _log.info("%s: draining; once more ends at once", number.name)
         self.stop.ask(number)
+        if self._leave is not None:
+            last = threading.Timer(LONGEST_END, self._give_up, (self._leave,))
+            last.daemon = True
+            last.start()
+
+    def _give_up(self, leave: Callable[[int], object]) -> None:
+        _log.warning("not ended in %.0f s: leaving behind what does not answer", LONGEST_END)
+        leave(self.status)

@@ -52,19 +52,29 @@ def free_port() -> int:
 
 
 class Process:
-    """A process whose log can be waited for."""
+    """A process whose log can be waited for.
 
-    def __init__(self, *command: str, environ: Mapping[str, str] | None = None) -> None:
+    Attributes:
+        pid: Its process id.
+    """
+
+    def __init__(
+        self,
+        *command: str,
+        environ: Mapping[str, str] | None = None,
+        stdout: int = subprocess.DEVNULL,
+    ) -> None:
         self.lines: list[str] = []
         self._seen = 0
         self._grown = threading.Condition()
         self._process = subprocess.Popen(
             command,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | dict(environ or {}),
         )
+        self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -106,6 +116,8 @@ class Process:
         """Wait for its end; returns the exit status."""
         status = self._process.wait(PATIENCE)
         self._reader.join(PATIENCE)
+        if self._process.stdout:
+            self._process.stdout.close()
         return status
 
     @property
@@ -186,6 +198,8 @@ class Service(Process):
         memory: How many bytes of address space it may have.
         environ: What its environment has besides ours.
         ack: What a 200 promises.
+        program: What Python runs.
+        stdout: Where its standard output goes.
         extra: More lines for the `[mqtt]` section, then any more sections.
     """
 
@@ -199,6 +213,8 @@ class Service(Process):
         memory: int | None = None,
         ack: str = "verdict",
         environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "pointgate"),
+        stdout: int = subprocess.DEVNULL,
     ) -> None:
         self.protocol = 5
         url = f"mqtt://127.0.0.1:{broker}" if isinstance(broker, int) else broker
@@ -209,8 +225,8 @@ class Service(Process):
             f'[store]\nack = "{ack}"\n[mqtt]\n' + "\n".join(mqtt_lines) + "\n"
         )
         limited = ["prlimit", f"--as={memory}"] if memory else []
-        command = [sys.executable, "-m", "pointgate", "serve", "-c", str(settings)]
-        super().__init__(*limited, *command, environ=environ)
+        command = [sys.executable, *program, "serve", "-c", str(settings)]
+        super().__init__(*limited, *command, environ=environ, stdout=stdout)
 
     def ready(self) -> Self:
         """Wait until it receives requests."""
@@ -230,9 +246,13 @@ class Service(Process):
         """The status and the text of /readyz."""
         return self._fetch("/readyz")
 
+    def metrics(self) -> str:
+        """The page of metrics."""
+        return self._fetch("/metrics")[1]
+
     def metric(self, name: str) -> float:
         """The value of one metric, by its name with labels."""
-        page = self._fetch("/metrics")[1]
+        page = self.metrics()
         found = re.search(rf"^{re.escape(name)} (\S+)$", page, re.MULTILINE)
         assert found, f"no {name} in:\n{page}"
         return float(found[1])

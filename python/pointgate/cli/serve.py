@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from enum import StrEnum
@@ -43,7 +44,7 @@ def serve(
     _configure_logging(log_level)
     _log.info("pointgate %s", __version__)
     try:
-        sys.exit(asyncio.run(service.serve(settings)))
+        sys.exit(asyncio.run(service.serve(settings, leave=os._exit)))
     except (ConfigError, CatalogError) as error:
         refuse_configuration(error.problems)
 

@@ -180,6 +180,11 @@ class Library:
         with contextlib.suppress(OSError):
             # A reply is the last packet for a while as often as not; it must not wait for another.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError, AttributeError):  # Linux only
+            # Pings tell that the broker is gone only while we read. When replies that it does not
+            # take have stopped us, the kernel has to tell.
+            milliseconds = 2000 * self._settings.keepalive
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         relay = Relay(sock)
         client._sock = relay  # noqa: SLF001 - see above
         self._events.opened(relay)

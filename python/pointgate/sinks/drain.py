@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +50,9 @@ _LONGEST_WAIT: Final = 30.0
 _SELDOM: Final = 60.0
 """Seconds between two log lines that say the same."""
 
+_SILENCE: Final = 5.0
+"""After so many seconds without an answer a sink is said to take nothing."""
+
 _CLOSING: Final = 2.0
 """Seconds a sink has to let go of everything at the end."""
 
@@ -64,10 +68,18 @@ class _Lane:
     figures: SinkFigures
     place: int  # the number of the last request that it has
     total: int  # how many points had been in the spool with that one
-    trouble: str = ""
+    asked: float = 0.0  # since when it has owed an answer; 0 when it does not
+    failure: str = ""
     failures: Seldom = field(default_factory=lambda: Seldom(_SELDOM))
     refusals: Seldom = field(default_factory=lambda: Seldom(_SELDOM))
     losses: Seldom = field(default_factory=lambda: Seldom(_SELDOM))
+
+    @property
+    def trouble(self) -> str:
+        """Why it takes nothing now; empty when it does."""
+        seconds = time.monotonic() - self.asked if self.asked else 0.0
+        silent = f"sink {self.sink.name}: no answer for {seconds:.0f} s"
+        return self.failure or (silent if seconds > _SILENCE else "")
 
 
 class Drain:
@@ -216,17 +228,20 @@ class Drain:
         """
         tries = 0
         while True:
+            lane.asked = time.monotonic()
             try:
                 await call()
             except SinkRefusedError:
-                lane.trouble = ""
+                lane.failure = ""
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the points must not be lost
                 self._note_failure(lane, error)
                 await self._note_oldest(lane)
             else:
-                lane.trouble = ""
+                lane.failure = ""
                 return
+            finally:
+                lane.asked = 0.0
             longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 16))
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - spreads a fleet in time
             tries += 1
@@ -241,11 +256,11 @@ class Drain:
     def _note_failure(self, lane: _Lane, error: Exception) -> None:
         lane.figures.failures += 1
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        lane.trouble = f"sink {lane.sink.name}: {reason or type(error).__name__}"
+        lane.failure = f"sink {lane.sink.name}: {reason or type(error).__name__}"
         if events := lane.failures.count():
             # A surprise is told whole: it may be our own mistake.
             surprise = None if isinstance(error, (SinkUnavailableError, OSError)) else error
-            _log.error("%s; %d failures, trying again", lane.trouble, events, exc_info=surprise)
+            _log.error("%s; %d failures, trying again", lane.failure, events, exc_info=surprise)
 
     def _count_dropped(self, lane: _Lane, points: int) -> None:
         lane.figures.dropped += points

@@ -48,7 +48,7 @@ GROUP_POINTS: Final = 100_000
 """A commit takes no more than this, if it is not a single burst: a reader gets it in one piece."""
 
 _FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 2.0
+_LONGEST_PAUSE: Final = 1.0
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,209 @@
+"""What the service takes of memory while a sink stands still: `make soak MINUTES=10`.
+
+    python -m benches.soak --minutes 10
+
+Its only sink writes to a pipe that nobody reads, so that it stands in the middle of a write.
+
+    small      requests of the protocol page's size in a closed loop, for the whole time; the spool
+               takes everything
+    large      requests of `--payload-bytes`, as dense as they come, until the spool is full and all
+               that may be in flight is; then nothing more for a while
+
+Each in a service of its own. `base` is its memory at rest, `peak` the most it ever had, `slope` the
+growth over the second half of the time. A peak beyond base + `WINDOW` ends with status 1, and so
+does a slope over `SLOPE`, if it was seen for long enough to tell it from noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.e2e.processes import Broker, Sender, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MIB: Final = 1024 * 1024
+IN_FLIGHT_BYTES: Final = 64 * MIB
+"""The default of `limits.in_flight_bytes`."""
+
+WINDOW: Final = 2 * IN_FLIGHT_BYTES / MIB + 150
+"""MiB over base. Twice what may be in flight, because so much is read while replies wait for the
+broker; and the points that are ahead, being written, and being read for the sink."""
+
+SLOPE: Final = 10.0
+"""MiB an hour."""
+
+TELLING_MINUTES: Final = 5.0
+"""In less time the steps in which memory comes and goes look like a slope."""
+
+ENTRY: Final = '{"deviceKey":"device1","measurepoints":{"temp":%.3f,"Power":%d}}'
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one service took; memory in MiB, the slope in MiB an hour."""
+
+    case: str
+    seconds: float
+    answered: int
+    spooled_points: int
+    base: float
+    peak: float
+    end: float
+    slope: float
+
+    @property
+    def within(self) -> bool:
+        """Whether it is within the window."""
+        return self.peak <= self.base + WINDOW
+
+    @property
+    def flat(self) -> bool:
+        """Whether it does not grow, as far as the time is long enough to tell."""
+        return self.seconds < TELLING_MINUTES * 60 or self.slope <= SLOPE
+
+
+def memory(service: Service, name: str = "VmRSS") -> float:
+    """A figure of its memory, in MiB."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{service.pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+@contextmanager
+def stopped_sink(folder: Path, spool_bytes: int) -> Iterator[tuple[Broker, Service]]:
+    """A broker, and a service whose sink stands still."""
+    with ExitStack() as stack:
+        broker = stack.enter_context(Broker(folder))
+        service = Service(
+            folder,
+            broker.port,
+            *("[spool]", f'path = "{folder}/spool"', f"max_bytes = {spool_bytes}"),
+            *("[[sinks]]", 'type = "ndjson"', 'path = "-"'),
+            ack="spool",
+            stdout=subprocess.PIPE,
+        )
+        stack.enter_context(service)
+        yield broker, service.ready()
+        # It is not asked to end: nothing is promised of how it does with such a sink.
+
+
+class Watch:
+    """Looks at a service's memory once a second, and notes it."""
+
+    def __init__(self, case: str, service: Service) -> None:
+        self._case = case
+        self._service = service
+        self._base = memory(service)
+        self._begun = time.monotonic()
+        self._seen: list[tuple[float, float]] = []
+
+    def until(self, done: Callable[[], object]) -> None:
+        """Look until something is so."""
+        while not done():
+            self._seen.append((time.monotonic() - self._begun, memory(self._service)))
+            time.sleep(1.0)
+
+    def figures(self) -> Figures:
+        """What was seen."""
+        half = self._seen[len(self._seen) // 2 :]
+        slope = statistics.linear_regression(*zip(*half, strict=True)).slope if half[2:] else 0.0
+        metric = self._service.metric
+        return Figures(
+            case=self._case,
+            seconds=round(time.monotonic() - self._begun, 1),
+            answered=int(metric('pointgate_requests_total{code="200"}')),
+            spooled_points=int(metric("pointgate_spool_points_total")),
+            base=round(self._base, 1),
+            peak=round(memory(self._service, "VmHWM"), 1),
+            end=round(memory(self._service), 1),
+            slope=round(slope * 3600, 2),
+        )
+
+
+def small(seconds: float, folder: Path) -> Figures:
+    """Small requests at full speed, all of them into the spool."""
+    with stopped_sink(folder, spool_bytes=2**40) as (broker, service):
+        watch = Watch("small", service)
+        load = Path(__file__).with_name("load.py")
+        command = [sys.executable, str(load), "--port", str(broker.port), "--window", "1000"]
+        sending = subprocess.Popen(
+            [*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True
+        )
+        watch.until(lambda: sending.poll() is not None)
+        answers = json.loads(sending.communicate()[0])
+        figures = watch.figures()
+        assert answers["accepted"] == answers["requests"] == figures.answered
+    return figures
+
+
+def request(size: int) -> bytes:
+    """A request of about so many bytes, which is little else than points."""
+    chance = random.Random(1)
+    values = ((chance.uniform(0, 100), chance.randrange(100)) for _ in range(size // len(ENTRY)))
+    entries = ",".join(ENTRY % each for each in values)
+    text = f'{{"version":"1.0","params":[{entries}],"method":"integration.measurepoint.post"}}'
+    return text.encode()
+
+
+def large(seconds: float, folder: Path, *, payload_bytes: int) -> Figures:
+    """Large requests, more than are taken: what is in flight, and the spool, are full."""
+    payload = request(payload_bytes)
+    with stopped_sink(folder, spool_bytes=MIB) as (broker, service):
+        watch = Watch("large", service)
+        end = time.monotonic() + seconds
+        with Sender(broker.port) as sender:
+            # Twice what may be in flight, and what goes into the spool before it is full.
+            for _ in range(4 * IN_FLIGHT_BYTES // len(payload)):
+                sender.send(payload).wait_for_publish(30)
+            watch.until(lambda: time.monotonic() > end)
+        assert service.readiness() == (
+            503,
+            "the spool is full: sink ndjson has not written what is in it\n",
+        )
+        return watch.figures()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10, help="of small requests")
+    parser.add_argument("--large-minutes", type=float, default=1)
+    parser.add_argument("--payload-bytes", type=int, default=8_000_000)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    good = True
+    for case in ("large", "small"):
+        with tempfile.TemporaryDirectory() as name:
+            if case == "small":
+                figures = small(options.minutes * 60, Path(name))
+            else:
+                figures = large(
+                    options.large_minutes * 60, Path(name), payload_bytes=options.payload_bytes
+                )
+        good &= figures.within and figures.flat
+        if options.json:
+            print(json.dumps(asdict(figures)))
+            continue
+        print(
+            "{case}: {answered:,} requests answered, {spooled_points:,} points in the spool after "
+            "{seconds:.0f} s; memory {base:.0f} MiB at rest, {peak:.0f} at most, {end:.0f} at the "
+            "end, {slope:+.1f} MiB an hour over the second half".format(**asdict(figures))
+        )
+    sys.exit(not good)
+
+
+if __name__ == "__main__":
+    main()
