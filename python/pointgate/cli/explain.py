@@ -17,21 +17,20 @@ import typer
 from rich.text import Text
 
 from pointgate import Validator
-from pointgate.catalog import Catalog
 from pointgate.cli.excerpt import Excerpt, excerpt
 from pointgate.cli.talk import (
+    CatalogOption,
+    ConfigOrDefaultOption,
     Status,
+    catalog_or_exit,
     console,
     print_json,
     printable,
-    refuse_configuration,
     say,
-    settings_or_exit,
+    settings_beside_catalog,
     unicode_text,
 )
-from pointgate.config import Settings
 from pointgate.document import did_you_mean, os_reason
-from pointgate.errors import CatalogError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,16 +54,8 @@ def explain(
     topic: Annotated[
         str | None, typer.Option(metavar="TOPIC", help="The whole topic, instead of --product.")
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
-        ),
-    ] = None,
-    catalog: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="A catalog, instead of the configuration's."),
-    ] = None,
+    config: ConfigOrDefaultOption = None,
+    catalog: CatalogOption = None,
     now_ms: Annotated[
         int | None,
         typer.Option(metavar="N", help="The time of arrival, UTC milliseconds; default now."),
@@ -76,8 +67,8 @@ def explain(
         raise typer.BadParameter("expected either --product or --topic")
     topic = topic if topic is not None else f"sys/{product}/integration/measurepoint/post"
     topic = unicode_text(topic)
-    settings = Settings() if catalog and not config else settings_or_exit(config or _DEFAULT)
-    loaded = _catalog_or_exit(catalog or settings.catalog.path)
+    settings = settings_beside_catalog(config, catalog)
+    loaded = catalog_or_exit(catalog or settings.catalog.path)
     payload = _read(file, settings.limits.payload_bytes + _MARGIN_BYTES)
     validator = Validator(
         loaded,
@@ -96,16 +87,6 @@ def explain(
         near = did_you_mean(product, loaded.products)
         say(f"note: the catalog has no product {product}{near}")
     sys.exit(Status.DONE if report.code == _ACCEPTED else Status.FINDINGS)
-
-
-_DEFAULT = Path("pointgate.toml")
-
-
-def _catalog_or_exit(path: Path) -> Catalog:
-    try:
-        return Catalog.load(path)
-    except CatalogError as error:
-        refuse_configuration(error.problems)
 
 
 def _read(file: str, limit: int) -> bytes:

@@ -25,7 +25,6 @@ import typer
 
 from pointgate import Validator
 from pointgate.arrival import with_arrival
-from pointgate.catalog import Catalog
 from pointgate.cli.selection import (
     CodeOption,
     DeviceOption,
@@ -39,16 +38,18 @@ from pointgate.cli.selection import (
 from pointgate.cli.talk import (
     ConfigOption,
     Status,
+    catalog_or_exit,
     print_json,
     refuse_configuration,
     say,
     settings_or_exit,
 )
-from pointgate.errors import CatalogError, ConfigError, ConnectionLost, Problem
+from pointgate.errors import ConfigError, ConnectionLost, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pointgate.catalog import Catalog
     from pointgate.config import Settings
     from pointgate.posting import Poster
     from pointgate.store.quarantine_file import QuarantineFile, Rejected
@@ -108,11 +109,7 @@ def replay(
     if settings.mqtt.protocol != 5 and not dry_run:  # noqa: PLR2004 - MQTT 5
         why = "expected 5, got 4: only by MQTT 5 a reply can be told from those to others"
         refuse_configuration([Problem(str(config), "mqtt.protocol", why)])
-    try:
-        catalog = Catalog.load(settings.catalog.path)
-    except CatalogError as error:
-        refuse_configuration(error.problems)
-    judge = _Judge(catalog, settings)
+    judge = _Judge(catalog_or_exit(settings.catalog.path), settings)
     outcome = _Outcome()
     with quarantine_or_exit(settings) as quarantine:
         if quarantine is not None:

@@ -17,11 +17,12 @@ import orjson
 import typer
 from rich.console import Console
 
+from pointgate.catalog import Catalog
 from pointgate.config import Settings, load_settings
-from pointgate.errors import ConfigError
+from pointgate.errors import CatalogError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pointgate.errors import Problem
 
@@ -33,6 +34,16 @@ _NARROWEST: Final = 40
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration.")
+]
+ConfigOrDefaultOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
+    ),
+]
+CatalogOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="A catalog, instead of the configuration's."),
 ]
 
 
@@ -105,6 +116,21 @@ def settings_or_exit(path: Path) -> Settings:
     try:
         return load_settings(path, os.environ)
     except ConfigError as error:
+        refuse_configuration(error.problems)
+
+
+def settings_beside_catalog(config: Path | None, catalog: Path | None) -> Settings:
+    """The settings of a command that can do with a catalog alone."""
+    if catalog and not config:
+        return Settings()
+    return settings_or_exit(config or Path("pointgate.toml"))
+
+
+def catalog_or_exit(path: Path, load: Callable[[Path], Catalog] = Catalog.load) -> Catalog:
+    """The catalog of a folder; ends the command with 78 when it cannot be used."""
+    try:
+        return load(path)
+    except CatalogError as error:
         refuse_configuration(error.problems)
 
 

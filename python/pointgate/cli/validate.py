@@ -33,17 +33,17 @@ from pointgate.bulk.judge import MARGIN_BYTES, load_catalog
 from pointgate.bulk.pool import Pool, ProcessLostError
 from pointgate.bulk.report import RejectsWriter, Totals
 from pointgate.cli.talk import (
+    CatalogOption,
+    ConfigOrDefaultOption,
     Status,
+    catalog_or_exit,
     print_json,
     printable,
-    refuse_configuration,
     say,
-    settings_or_exit,
+    settings_beside_catalog,
     unicode_text,
 )
-from pointgate.config import Settings
 from pointgate.document import did_you_mean, os_reason
-from pointgate.errors import CatalogError
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
     from pointgate.bulk.points import PointsWriter
     from pointgate.catalog import Catalog
-
-_DEFAULT: Final = Path("pointgate.toml")
 
 _REDRAW_SECONDS: Final = 0.1
 _BUFFER_BYTES: Final = 1_048_576
@@ -74,16 +72,8 @@ def validate(
             "--topics", help="Each line begins with its topic and a blank (mosquitto_sub -v)."
         ),
     ] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
-        ),
-    ] = None,
-    catalog: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="A catalog, instead of the configuration's."),
-    ] = None,
+    config: ConfigOrDefaultOption = None,
+    catalog: CatalogOption = None,
     one_per_file: Annotated[
         bool | None,
         typer.Option(
@@ -119,7 +109,7 @@ def validate(
         raise typer.BadParameter("expected either --product or --topics")
     if topics and one_per_file:
         raise typer.BadParameter("expected lines with --topics, got --one-per-file")
-    settings = Settings() if catalog and not config else settings_or_exit(config or _DEFAULT)
+    settings = settings_beside_catalog(config, catalog)
     recipe = Recipe(
         catalog=catalog or settings.catalog.path,
         payload_bytes=settings.limits.payload_bytes,
@@ -128,7 +118,7 @@ def validate(
         describes=rejects is not None,
         collects=out is not None,
     )
-    _check_product(product, _catalog_or_exit(recipe.catalog))
+    _check_product(product, catalog_or_exit(recipe.catalog, load_catalog))
     _check_paths(files, {"--rejects": rejects, "--out": out})
     whole = False if topics else one_per_file
     inputs = Inputs(files, keep=recipe.payload_bytes + MARGIN_BYTES, whole=whole)
@@ -144,13 +134,6 @@ def validate(
     if totals.problems:
         sys.exit(Status.USAGE)
     sys.exit(Status.FINDINGS if totals.faults else Status.DONE)
-
-
-def _catalog_or_exit(path: Path) -> Catalog:
-    try:
-        return load_catalog(path)
-    except CatalogError as error:
-        refuse_configuration(error.problems)
 
 
 def _check_product(product: str | None, catalog: Catalog) -> None:
