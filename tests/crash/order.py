@@ -100,6 +100,11 @@ def read(lines: Iterable[str]) -> list[Call]:
     return calls
 
 
+def exit_of(process: int) -> re.Pattern[str]:
+    """The line that strace ends with; it pads process ids to five columns."""
+    return re.compile(rf"^{process} +\+\+\+ exited with", re.MULTILINE)
+
+
 def violations(calls: Sequence[Call], *, ack: str) -> list[str]:
     """What is not in order.
 
