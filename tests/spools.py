@@ -41,10 +41,12 @@ async def keep(spool: Spool, *numbers: float) -> int:
     return last
 
 
-async def read(spool: Spool, after: int | None = None, *, most: int = 100_000) -> Portion:
+async def read(
+    spool: Spool, after: int | None = None, *, most: int = 100_000, size: int = 2**30
+) -> Portion:
     start = spool.progress["main"] if after is None else after
     async with asyncio.timeout(PATIENCE):
-        return await spool.read(start, points=most)
+        return await spool.read(start, points=most, size=size)
 
 
 async def read_all(spool: Spool) -> list[float]:

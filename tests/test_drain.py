@@ -45,6 +45,9 @@ class FakeSink:
         self.go = asyncio.Event()
         self.go.set()
 
+    def newest(self) -> int:
+        return 0
+
     async def open(self) -> None:
         self.opened += 1
         if self.errors:
@@ -279,7 +282,7 @@ async def test_with_ack_spool_a_request_is_kept_when_it_is_on_disk(tmp_path: Pat
         store = SpoolStore(here.spool)
         assert await store.keep(_reports(0, 0), []) == ()
         assert await store.keep(_reports(0, 2, 1), [points(1.0, 2.0, 3.0)]) == ()
-        portion = await here.spool.read(here.spool.progress["main"], points=100)
+        portion = await here.spool.read(here.spool.progress["main"], points=100, size=2**20)
         assert list(portion.counts) == [2, 1]
         assert await store.keep(_reports(0, 2), [points(1.0)]) == [1]  # our own mistake
 

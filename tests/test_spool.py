@@ -161,6 +161,8 @@ async def test_a_sink_that_is_not_required_loses_the_oldest_and_stops_nobody(
 class _Broken:
     """Points whose stream fails, as only our own mistake can make it."""
 
+    nbytes = 1
+
     def __len__(self) -> int:
         return 1
 

@@ -173,6 +173,10 @@ class Points:
     many rows as its report has points. It can be read any number of times, from any thread.
     """
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they take as columns, names left out."""
+
     def __len__(self) -> int:
         """The number of points."""
 

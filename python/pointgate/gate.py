@@ -55,6 +55,10 @@ _SLICE: Final = 64
 _SLOW: Final = 0.005
 """Seconds. After a slice that took longer, everybody else on the loop has a turn."""
 
+_NO_MEMORY: Final = 0.5
+"""Seconds until requests for which there was no memory are judged again. Nothing is received
+meanwhile."""
+
 AHEAD_POINTS: Final = 500_000
 """Points that may wait to be kept before judging waits, too: some 30 MB."""
 
@@ -216,10 +220,17 @@ class Gate:
         judge = self._collect if self._store.collects else self._only_judge
         started = time.perf_counter()
         try:
-            if in_thread:
-                reports, some = await self._in_thread(judge, topics, payloads)
-            else:
-                reports, some = judge(topics, payloads)
+            while True:
+                try:
+                    if in_thread:
+                        reports, some = await self._in_thread(judge, topics, payloads)
+                    else:
+                        reports, some = judge(topics, payloads)
+                    break
+                except MemoryError:
+                    if self._failures.count():
+                        _log.error("the judge is out of memory: retrying")
+                    await asyncio.sleep(_NO_MEMORY)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - a panic of the extension is no Exception

@@ -22,7 +22,7 @@ from pointgate.store.spool import open_spool
 from pointgate.store.verdict import VerdictStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from pointgate.config import Settings
     from pointgate.metrics import Metrics
@@ -52,8 +52,15 @@ class Keeping:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, metrics: Metrics) -> AsyncIterator[Keeping]:
+async def open_store(
+    settings: Settings, metrics: Metrics, *, troubled: Callable[[str], object] = lambda _: None
+) -> AsyncIterator[Keeping]:
     """Open the store that the settings ask for, and close it at the end.
+
+    Args:
+        settings: All of them.
+        metrics: Where figures are kept.
+        troubled: Told why the store cannot be opened yet.
 
     Raises:
         ConfigError: The spool's folder or a sink's settings cannot be used.
@@ -70,6 +77,8 @@ async def open_store(settings: Settings, metrics: Metrics) -> AsyncIterator[Keep
         max_bytes=spool_settings.max_bytes,
         sinks={sink.name: required for sink, required in sinks},
         figures=metrics.spool,
+        floor=lambda: max((sink.newest() for sink, _ in sinks), default=0),
+        troubled=troubled,
     ) as spool:
         waited_for = settings.store.ack == "sink"
         drain = Drain(

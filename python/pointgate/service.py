@@ -21,8 +21,8 @@ import asyncio
 import logging
 import signal
 import threading
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Self
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pointgate import failpoint
 from pointgate._core import Validator
@@ -36,8 +36,7 @@ from pointgate.mqtt.tls import tls_context
 from pointgate.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from pointgate.config import Settings
     from pointgate.keeping import Keeping
@@ -52,6 +51,8 @@ _DRAIN: Final = 5.0
 _FINISH: Final = 2.0
 """Seconds for the sinks to get what is in the spool, while the broker gets its farewell."""
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +62,12 @@ class Health:
     def __init__(self) -> None:
         self.link: Link | None = None
         self.store: Store | None = None
+        self.starting = "catalog not loaded"  # what the start waits for
         self.draining = False
+
+    def wait_for(self, trouble: str) -> None:
+        """The start waits for something."""
+        self.starting = trouble
 
     def live(self) -> bool:
         """Always: whoever gets an answer from the event loop has reached a working one."""
@@ -72,7 +78,7 @@ class Health:
         if self.draining:
             return False, "draining"
         if self.link is None:
-            return False, "catalog not loaded"
+            return False, self.starting
         trouble = self.link.trouble or (self.store.trouble if self.store else "")
         return not trouble, trouble
 
@@ -126,14 +132,20 @@ async def serve(
         host = settings.metrics.host
         async with serve_http(host, settings.metrics.port, metrics=metrics, health=health) as port:
             _log.info("metrics on http://%s:%d/metrics", host, port)
-            async with (
-                open_store(settings, metrics) as keeping,
-                _open_quarantine(settings, metrics) as quarantine,
-            ):
+            async with AsyncExitStack() as stack:
+                opening = stack.enter_async_context(
+                    open_store(settings, metrics, troubled=health.wait_for)
+                )
+                keeping = await _unless_stopped(opening, signals.stop)
+                if keeping is None:
+                    return signals.status
+                health.wait_for("catalog not loaded")
+                quarantine = await stack.enter_async_context(_open_quarantine(settings, metrics))
                 store = health.store = keeping.store
                 level = logging.WARNING if store.ack == "verdict" else logging.INFO
                 _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
-                catalog = await _load(settings.catalog.path, signals.stop)
+                loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
+                catalog = await _unless_stopped(loading, signals.stop)
                 if catalog is not None:
                     metrics.record_catalog(catalog)
                     await _run(
@@ -163,15 +175,15 @@ async def _open_quarantine(
         await asyncio.to_thread(quarantine.close)
 
 
-async def _load(path: Path, stop: Stop) -> Catalog | None:
-    """Load the catalog in a thread; None if asked to stop meanwhile."""
-    loading = asyncio.create_task(asyncio.to_thread(Catalog.load, path), name="load catalog")
+async def _unless_stopped(call: Coroutine[Any, Any, T], stop: Stop) -> T | None:
+    """What a call returns; None if asked to stop meanwhile."""
+    calling = asyncio.create_task(call, name="start")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return await loading if loading.done() else None
+        await asyncio.wait({calling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return await calling if calling.done() else None
     finally:
-        loading.cancel()
+        calling.cancel()
         stopping.cancel()
 
 

@@ -57,14 +57,14 @@ def trace(folder: Path, broker: Broker, *, ack: str, planted: str = "") -> list[
         service.ask()
         assert service.dies(30)
         end = order.exit_of(service.pid)
-        until(lambda: end.search(log.read_text()), "strace ends")
+        until(lambda: bool(end.search(log.read_text())), "strace ends")
     with log.open() as lines:
         return order.read(lines)
 
 
 @pytest.mark.parametrize("line", ["5049  +++ exited with 0 +++", "1234567 +++ exited with 143 +++"])
 def test_the_end_of_a_trace_is_found_however_long_process_ids_are(line: str) -> None:
-    process = int(line.split()[0])
+    process = int(line.split(maxsplit=1)[0])
     assert order.exit_of(process).search(f"{process} write(1) = 1\n{line}\n")
     assert not order.exit_of(process + 1).search(line)
 

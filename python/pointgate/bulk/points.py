@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import pyarrow as pa
 
-from pointgate.sinks.dataset import Dataset, stored_files
 from pointgate.sinks.parquet import ParquetSink
 
 if TYPE_CHECKING:
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 
 _WRITE_POINTS: Final = 1_000_000
 """Points a write: enough for files of some size where they spread over many days."""
+
+_WRITE_BYTES: Final = 64 * 1024 * 1024
+"""What they may take in memory: about as much without texts."""
 
 T = TypeVar("T")
 
@@ -40,20 +42,20 @@ class PointsWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._sink = ParquetSink(name="out", path=folder, on_conflict="update")
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="out", daemon=True)
         self._sequence = 0
         self._tables: list[pa.Table] = []
         self._points = 0
+        self._bytes = 0
         self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
         try:
             self._begin(self._sink.open()).result()
-            self._sequence = self._newest()
+            self._sequence = self._sink.newest()
         except BaseException:
             self._stop()
             raise
@@ -77,7 +79,8 @@ class PointsWriter:
         table = pa.ipc.open_stream(stream).read_all()
         self._tables.append(table)
         self._points += table.num_rows
-        if self._points >= _WRITE_POINTS:
+        self._bytes += len(stream)
+        if self._points >= _WRITE_POINTS or self._bytes >= _WRITE_BYTES:
             self._write()
 
     def _write(self) -> None:
@@ -88,19 +91,8 @@ class PointsWriter:
         if self._tables:
             self._sequence += 1
             write = self._sink.write(pa.concat_tables(self._tables), sequence=self._sequence)
-            self._tables, self._points = [], 0
+            self._tables, self._points, self._bytes = [], 0, 0
             self._writing = self._begin(write)
-
-    def _newest(self) -> int:
-        """The greatest sequence in the folder."""
-        return max(
-            (
-                file.last
-                for partition in Dataset(self._folder).partitions()
-                for file in stored_files(partition, "update")
-            ),
-            default=0,
-        )
 
     def _begin(self, call: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(call, self._loop)

@@ -34,6 +34,15 @@ class Sink(Protocol):
 
     name: str
 
+    def newest(self) -> int:
+        """The greatest sequence that it has stored; 0 if it does not keep sequences.
+
+        May be called before `open`, in any thread.
+
+        Raises:
+            OSError: Not now.
+        """
+
     async def open(self) -> None:
         """Make ready: connect, create what is missing.
 
@@ -51,6 +60,7 @@ class Sink(Protocol):
 
         Raises:
             SinkUnavailableError: Nothing is wrong with the points; the same call comes again.
+            MemoryError: The same, with fewer points where there is more than one request.
             SinkRefusedError: Something in these points can never be stored.
         """
 

@@ -18,11 +18,14 @@ for the moment between, or from a crash there until the next merge. One who list
 misses no file as long as the system lists it in one piece, as it does with some hundred files;
 `run_due` keeps their number below.
 
-Invariants: a file is deleted only when those made of it are on the disk under their names. One
-process merges at a time (the caller holds the lock `compaction`). Memory does not grow with the
-files: `_IN_MEMORY` bytes of rows, as much again some times while they are sorted, a row group that
-is written, `_READ_AHEAD` bytes and a page of each column of each open file. 24 files of half a
-million points took 210 MB, and 4 seconds (3 M points/s).
+Invariants: a file is deleted only when those made of it are on the disk under their names, and when
+as many points were read and written as the footers of both say. One process merges at a time (the
+caller holds the lock `compaction`). Memory does not grow with the files: `_IN_MEMORY` bytes of
+rows, as much again some times while they are sorted, a row group that is written, and what is read
+ahead of each open file, whose sum is below `_READ_BYTES`. Texts are read as dictionaries and
+decoded only for a row group, because a value that repeats takes no room in a file: 144 KB can hold
+4 GB. What cannot be merged within that is not merged, and named. 24 files of half a million points
+took 210 MB, and 4 seconds (3 M points/s).
 
 It does not decide when: `upkeep.py` does, and `pointgate compact`.
 """
@@ -35,6 +38,7 @@ import math
 import os
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -44,14 +48,18 @@ import pyarrow.parquet as pq
 from pointgate import failpoint
 from pointgate.sinks.dataset import Stored, merged_name, stored_files, sync_folder
 from pointgate.sinks.rows import (
-    FORMAT,
     NAMES,
     ROW_GROUP,
+    ROW_GROUP_BYTES,
     ROWS,
+    TEXTS,
     key_order,
     one_batch,
+    parquet_writer,
+    pieces,
+    row_group,
     take,
-    without_strangers,
+    text_bytes,
 )
 
 if TYPE_CHECKING:
@@ -77,13 +85,26 @@ _OPEN_FILES: Final = 64
 """Sources at a time; a longer run is merged in several rounds."""
 
 _ROWS_READ: Final = 8192
-"""Rows decoded at a time."""
+"""Rows decoded at a time; fewer where texts are long."""
 
 _READ_AHEAD: Final = 64 * 1024
 """Bytes of each column of each file."""
 
-_ROW_GROUP_BYTES: Final = 8 * 1024 * 1024
-"""A row group ends before `ROW_GROUP` rows where they hold long texts."""
+_OPEN_FILE_BYTES: Final = 2 * 1024 * 1024
+"""What an open file takes besides its texts: `_READ_AHEAD` and a page of each column."""
+
+_READ_BYTES: Final = 128 * 1024 * 1024
+"""What all open files may take: their number is lower where row groups hold long texts."""
+
+_DICTIONARIES: Final = [*NAMES, *TEXTS]
+
+_READ: Final = pa.schema(
+    [
+        field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in TEXTS else field
+        for field in ROWS
+    ]
+)
+"""`ROWS` as they are in memory: a text that repeats is there once."""
 
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What would be wrong with the next folder, too."""
@@ -160,27 +181,52 @@ def merge(
     Raises:
         Stopped: It was to give up; what was not ready is as before.
         OSError: A file cannot be read or written; the same.
-        pa.ArrowException: A file is damaged; the same.
+        MemoryError: An allocation failed; the same.
+        pa.ArrowException: A file is damaged, or two of them need more memory than a merge may take;
+            the same.
     """
     sources = _sources(files)
-    rounds = math.ceil(math.log(max(len(sources), 2), _OPEN_FILES))
+    rounds = 0
     try:
         while True:
-            starts = range(0, len(sources), _OPEN_FILES)
+            groups = _groups(sources)
+            rounds = rounds or _rounds(len(sources), len(groups))
+            share = partial(_share, progress, rounds)
             made: list[Stored] = []
-            for group in [sources[start : start + _OPEN_FILES] for start in starts]:
-                old = list(chain.from_iterable(group))
-                opened = [
-                    _Source(_read(parts, lambda size: progress(size / rounds)), len(group))
-                    for parts in group
-                ]
-                row_groups = _row_groups(_blocks(opened, on_conflict, stopping))
-                made += _place(old, _write(dataset, old, row_groups))
-            if len(starts) == 1:
+            for group in groups:
+                made += _merge(
+                    dataset, group, on_conflict=on_conflict, stopping=stopping, progress=share
+                )
+            if len(groups) == 1:
                 return made
             sources = _sources(made)
     finally:
         dataset.clear("merge-")
+
+
+def _merge(
+    dataset: Dataset,
+    group: Sequence[_Parts],
+    *,
+    on_conflict: OnConflict,
+    stopping: Callable[[], bool],
+    progress: Callable[[float], object],
+) -> list[Stored]:
+    """Merge sources in one pass (see `merge`)."""
+    opened = [
+        _Source(_read(source, _IN_MEMORY // len(group), progress), len(group)) for source in group
+    ]
+    count = _Count()
+    old = list(chain.from_iterable(source.files for source in group))
+    written = _write(dataset, old, _row_groups(_blocks(opened, on_conflict, stopping, count)))
+    expected = sum(source.rows for source in group)
+    stored = sum(pq.read_metadata(temporary).num_rows for temporary, _ in written)
+    if count.read != expected or count.keys != stored:
+        raise pa.ArrowInvalid(
+            f"the merge read {count.read} of {expected} points "
+            f"and wrote {stored} of {count.keys}: the files stay as they are"
+        )
+    return _place(old, written)
 
 
 def compact_all(dataset: Dataset, *, progress: Callable[[float, float], object]) -> Summary:
@@ -202,7 +248,7 @@ def compact_all(dataset: Dataset, *, progress: Callable[[float, float], object])
                 dataset, files, on_conflict=on_conflict, progress=lambda size: progress(size, total)
             )
             removed = points - _points(made)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, MemoryError, pa.ArrowException) as error:
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 raise
             summary.problems.append(f"{files[0].path.parent}: {error}")
@@ -223,7 +269,7 @@ class _Source:
     def __init__(self, batches: Iterator[pa.RecordBatch], sources: int) -> None:
         self._batches = batches
         self._little = _IN_MEMORY // sources // 2
-        self._rows = ROWS.empty_table()
+        self._rows = _READ.empty_table()
         self.ended = False
 
     def fill(self) -> None:
@@ -233,7 +279,7 @@ class _Source:
             if batch is None:
                 self.ended = True
             else:
-                more = pa.Table.from_batches([batch]).select(ROWS.names).cast(ROWS)
+                more = pa.Table.from_batches([batch]).select(_READ.names).cast(_READ)
                 self._rows = pa.concat_tables([self._rows, more])
 
     def last_key(self) -> _Key:
@@ -256,36 +302,127 @@ class _Source:
         return device.as_py(), identifier.as_py(), time.value
 
 
-def _sources(files: Sequence[Stored]) -> list[list[Stored]]:
-    """Files that follow each other; the parts of one merge, whose keys do too, are one source."""
-    return [list(parts) for _, parts in groupby(files, lambda file: file.merge or file.path)]
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A source: a file, or the parts of one merge, whose keys follow each other.
+
+    Attributes:
+        files: They.
+        rows: How many rows they have.
+        bytes: What reading them takes: one is open at a time.
+        text_bytes: The texts of a row, on average in that row group which has the longest ones.
+    """
+
+    files: tuple[Stored, ...]
+    rows: int
+    bytes: int
+    text_bytes: int
 
 
-def _read(parts: Sequence[Stored], progress: Callable[[float], object]) -> Iterator[pa.RecordBatch]:
-    for part in parts:
+@dataclass(slots=True)
+class _Count:
+    """Counts of a merge.
+
+    Attributes:
+        read: How many rows were read.
+        keys: How many different keys they have.
+    """
+
+    read: int = 0
+    keys: int = 0
+
+
+def _sources(files: Sequence[Stored]) -> list[_Parts]:
+    """Files that follow each other."""
+    return [
+        _parts(tuple(parts)) for _, parts in groupby(files, lambda file: file.merge or file.path)
+    ]
+
+
+def _parts(files: tuple[Stored, ...]) -> _Parts:
+    rows = largest = longest = 0
+    for file in files:
+        metadata = _metadata(file)
+        rows += metadata.num_rows
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            columns = [group.column(place) for place in range(group.num_columns)]
+            texts = sum(
+                column.total_uncompressed_size
+                for column in columns
+                if column.path_in_schema in TEXTS
+            )
+            largest = max(largest, texts)
+            longest = max(longest, texts // max(1, group.num_rows))
+    return _Parts(files, rows, _OPEN_FILE_BYTES + largest, longest)
+
+
+def _groups(sources: Sequence[_Parts]) -> list[list[_Parts]]:
+    """Sources that are read together, at least two of them.
+
+    Raises:
+        pa.ArrowCapacityError: Two of them would take too much memory.
+    """
+    groups: list[list[_Parts]] = [[]]
+    for source in sources:
+        size = sum(one.bytes for one in groups[-1]) + source.bytes
+        if len(groups[-1]) >= _OPEN_FILES or (len(groups[-1]) > 1 and size > _READ_BYTES):
+            groups.append([source])
+            continue
+        groups[-1].append(source)
+        if size > 2 * _READ_BYTES:
+            raise pa.ArrowCapacityError(
+                f"cannot merge {source.files[0].path.name}: its row groups are too large, merging "
+                f"would take {size} bytes of memory"
+            )
+    return groups
+
+
+def _share(progress: Callable[[float], object], rounds: int, size: float) -> None:
+    progress(size / rounds)
+
+
+def _rounds(sources: int, groups: int) -> int:
+    """How often each row will be written, when so many sources make so many groups."""
+    return math.ceil(math.log(max(sources, 2), max(2, sources / groups)) - 1e-9)
+
+
+def _read(
+    source: _Parts, most_bytes: int, progress: Callable[[float], object]
+) -> Iterator[pa.RecordBatch]:
+    rows = min(_ROWS_READ, max(1, most_bytes // (source.text_bytes + 1)))
+    for part in source.files:
         try:
             with pq.ParquetFile(
-                part.path, read_dictionary=NAMES, pre_buffer=False, buffer_size=_READ_AHEAD
+                part.path, read_dictionary=_DICTIONARIES, pre_buffer=False, buffer_size=_READ_AHEAD
             ) as file:
-                for batch in file.iter_batches(_ROWS_READ, use_threads=False):
+                for batch in file.iter_batches(rows, use_threads=False):
                     yield batch
                     progress(part.size * len(batch) / file.metadata.num_rows)
+        except MemoryError:  # which Arrow's own is, beside an ArrowException
+            raise
         except (OSError, pa.ArrowException) as error:
             raise pa.ArrowInvalid(f"cannot read {part.path.name}: {error}") from error
 
 
+def _metadata(file: Stored) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(file.path)
+    except MemoryError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise pa.ArrowInvalid(f"cannot read {file.path.name}: {error}") from error
+
+
 def _points(files: Iterable[Stored]) -> int:
-    points = 0
-    for file in files:
-        try:
-            points += pq.read_metadata(file.path).num_rows
-        except (OSError, pa.ArrowException) as error:
-            raise pa.ArrowInvalid(f"cannot read {file.path.name}: {error}") from error
-    return points
+    return sum(_metadata(file).num_rows for file in files)
 
 
 def _blocks(
-    sources: Sequence[_Source], on_conflict: OnConflict, stopping: Callable[[], bool]
+    sources: Sequence[_Source],
+    on_conflict: OnConflict,
+    stopping: Callable[[], bool],
+    count: _Count,
 ) -> Iterator[pa.Table]:
     """Rows of all sources in the order of their keys, each key once."""
     while not stopping():
@@ -297,6 +434,8 @@ def _blocks(
         if rows.num_rows:
             batch = one_batch(rows)
             order = key_order(batch, on_conflict=on_conflict)
+            count.read += len(batch)
+            count.keys += len(order)
             yield pa.Table.from_batches([take(batch, order)])
         if edge is None:
             return
@@ -305,12 +444,16 @@ def _blocks(
 
 def _row_groups(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
     gathered: list[pa.Table] = []
-    for block in blocks:
-        gathered.append(block)
-        rows = sum(block.num_rows for block in gathered)
-        if rows >= ROW_GROUP or sum(block.nbytes for block in gathered) >= _ROW_GROUP_BYTES:
+    rows = size = 0
+    cut = (pieces(block, most_rows=ROW_GROUP, most_bytes=ROW_GROUP_BYTES) for block in blocks)
+    for piece in chain.from_iterable(cut):
+        more = text_bytes(piece)
+        if gathered and (rows + piece.num_rows > ROW_GROUP or size + more > ROW_GROUP_BYTES):
             yield pa.concat_tables(gathered)
-            gathered = []
+            gathered, rows, size = [], 0, 0
+        gathered.append(piece)
+        rows += piece.num_rows
+        size += more
     if gathered:
         yield pa.concat_tables(gathered)
 
@@ -323,12 +466,12 @@ def _write(
     digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
     first, last = min(file.first for file in old), max(file.last for file in old)
     written: list[tuple[Path, Stored]] = []
-    for row_group in row_groups:
+    for first_rows in row_groups:
         temporary = dataset.temporary(f"merge-{len(written)}")
         with temporary.open("wb") as file:
-            with pq.ParquetWriter(file, ROWS, **FORMAT) as writer:
-                for rows in chain([row_group], row_groups):
-                    writer.write_table(without_strangers(one_batch(rows)), ROW_GROUP)
+            with parquet_writer(file) as writer:
+                for rows in chain([first_rows], row_groups):
+                    writer.write_table(row_group(one_batch(rows)), ROW_GROUP)
                     if file.tell() >= FILE_BYTES:
                         break
             file.flush()

@@ -140,6 +140,15 @@ class Dataset:
             day for product in _folders(self.path, "product=") for day in _folders(product, "date=")
         ]
 
+    def newest(self) -> int:
+        """The greatest sequence in the names of its files; 0 if there are none.
+
+        Raises:
+            OSError: A folder cannot be listed.
+        """
+        partitions = (stored_files(folder, "update") for folder in self.partitions())
+        return max((file.last for files in partitions for file in files), default=0)
+
     def _make(self, path: Path) -> None:
         if path in self._lasting:
             return

@@ -1,18 +1,20 @@
 """The drain: takes points from the spool to the sinks, each at its own pace.
 
     for each sink, a task of its own:
-        portion = await spool.read(after=place, points=PORTION_POINTS)
-        await sink.write(portion)            # again and again until it returns
+        portion = await spool.read(after=place, points=PORTION_POINTS, size=PORTION_BYTES)
+        await sink.write(portion)            # retried until it returns
         spool.passed(sink, portion.last)     # what all have is deleted
 
-A sink that is away is tried again at growing intervals, for ever; one that refuses something gets
-the halves, and so on down to the single request, which is then set aside (`refused.py`) so that it
-never holds up the others. Under `ack = "sink"` somebody waits, so what is there is written at once;
-else a sink gets at most one write in `LINGER` seconds while it keeps up, because few large writes
-cost less than many small ones.
+A write to a sink that is away is retried indefinitely with exponential backoff and jitter; a sink
+that refuses something gets the halves, and so on down to the single request, which is then
+dead-lettered (`refused.py`) so that it never blocks the others. Where an allocation fails it gets
+the halves, too, but nothing is dead-lettered for that. Under `ack = "sink"` somebody waits, so what
+is there is written at once; else a sink gets at most one write in `LINGER` seconds while it keeps
+up, because few large writes cost less than many small ones.
 
-Invariants: a sink gets its points in the order of arrival; it is passed only what it has, or what
-was set aside durably; no sink waits for another; nothing a sink raises ends a task.
+Invariants: a sink gets its points in the order of arrival, at most `PORTION_BYTES` of them or one
+request at a time; it is passed only what it has, or what was dead-lettered durably; no sink waits
+for another; nothing a sink raises ends a task.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pointgate.document import os_reason
+from pointgate.faults import FaultClass, classify
 from pointgate.seldom import Seldom
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.rows import text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -41,6 +45,13 @@ if TYPE_CHECKING:
 
 PORTION_POINTS: Final = 100_000
 """What a sink gets at once: some 5 MB, and a file or a transaction worth its fixed cost."""
+
+PORTION_BYTES: Final = 16 * 1024 * 1024
+"""What it may take in memory, decoded: a sink's work takes some five times as much. Points without
+texts stay below."""
+
+_POINT_BYTES: Final = 64
+"""What a point takes besides its texts."""
 
 LINGER: Final = 0.5
 
@@ -57,6 +68,10 @@ _CLOSING: Final = 2.0
 """Seconds a sink has to let go of everything at the end."""
 
 _log = logging.getLogger(__name__)
+
+
+class _TooLargeError(Exception):
+    """Several requests are too many to be written at once."""
 
 
 @dataclass(slots=True)
@@ -159,7 +174,7 @@ class Drain:
         await self._until_it_works(lane, lane.sink.open)
         loop = asyncio.get_running_loop()
         while True:
-            portion = await self._spool.read(lane.place, points=PORTION_POINTS)
+            portion = await self._spool.read(lane.place, points=PORTION_POINTS, size=PORTION_BYTES)
             begun = loop.time()
             lane.figures.oldest = portion.since / 1000
             if portion.ends and (dropped := portion.begins - lane.total) > 0:
@@ -167,7 +182,8 @@ class Drain:
             if portion.points.num_rows:
                 await self._write(lane, portion, 0, len(portion.counts))
             self._pass(lane, portion)
-            await self._rest(lane, begun + self._linger - loop.time())
+            if not portion.more:
+                await self._rest(lane, begun + self._linger - loop.time())
 
     def _pass(self, lane: _Lane, portion: Portion) -> None:
         lane.place = portion.last
@@ -196,17 +212,22 @@ class Drain:
                 await self._hurry.wait()
 
     async def _write(self, lane: _Lane, portion: Portion, begin: int, end: int) -> None:
-        """Write some requests of a portion, in halves if the sink refuses the whole."""
+        """Write some requests of a portion, in halves if they are too many, or some refused."""
         before, rows = sum(portion.counts[:begin]), sum(portion.counts[begin:end])
         points = portion.points.slice(before, rows)
         sequence = portion.sequences[end - 1]
+        several = end - begin > 1
+        # A batch of an earlier version can be larger than a portion.
+        if several and text_bytes(points) + rows * _POINT_BYTES > 2 * PORTION_BYTES:
+            await self._write_halves(lane, portion, begin, end)
+            return
         try:
-            await self._until_it_works(lane, lambda: lane.sink.write(points, sequence=sequence))
-        except SinkRefusedError as error:
-            if end - begin > 1:
-                middle = (begin + end) // 2
-                await self._write(lane, portion, begin, middle)
-                await self._write(lane, portion, middle, end)
+            await self._until_it_works(
+                lane, lambda: lane.sink.write(points, sequence=sequence), several=several
+            )
+        except (SinkRefusedError, _TooLargeError) as error:
+            if several:
+                await self._write_halves(lane, portion, begin, end)
                 return
             name, reason = lane.sink.name, str(error)
             await self._until_it_works(
@@ -220,11 +241,24 @@ class Drain:
         else:
             lane.figures.points += rows
 
-    async def _until_it_works(self, lane: _Lane, call: Callable[[], Awaitable[Any]]) -> None:
+    async def _write_halves(self, lane: _Lane, portion: Portion, begin: int, end: int) -> None:
+        middle = (begin + end) // 2
+        await self._write(lane, portion, begin, middle)
+        await self._write(lane, portion, middle, end)
+
+    async def _until_it_works(
+        self, lane: _Lane, call: Callable[[], Awaitable[Any]], *, several: bool = False
+    ) -> None:
         """Call until nothing is raised but SinkRefusedError.
+
+        Args:
+            lane: The sink.
+            call: What to do.
+            several: Whether it can be done for fewer requests at a time.
 
         Raises:
             SinkRefusedError: The sink refused.
+            _TooLargeError: An allocation failed, for several requests.
         """
         tries = 0
         while True:
@@ -234,8 +268,10 @@ class Drain:
             except SinkRefusedError:
                 lane.failure = ""
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the points must not be lost
+            except Exception as error:
                 self._note_failure(lane, error)
+                if several and classify(error) is FaultClass.MEMORY:
+                    raise _TooLargeError from error
                 await self._note_oldest(lane)
             else:
                 lane.failure = ""
@@ -259,7 +295,8 @@ class Drain:
         lane.failure = f"sink {lane.sink.name}: {reason or type(error).__name__}"
         if events := lane.failures.count():
             # A surprise is told whole: it may be our own mistake.
-            surprise = None if isinstance(error, (SinkUnavailableError, OSError)) else error
+            known = isinstance(error, (SinkUnavailableError, OSError, MemoryError))
+            surprise = None if known else error
             _log.error("%s; %d failures, trying again", lane.failure, events, exc_info=surprise)
 
     def _count_dropped(self, lane: _Lane, points: int) -> None:

@@ -38,6 +38,7 @@ import pyarrow.compute as pc
 from pointgate.document import os_reason
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.dataset import sync_folder
+from pointgate.sinks.rows import one_batch, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 50_000
 """Lines made at a time: some 10 MB where values are short."""
+
+_TEXT_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of texts in the lines made at a time; they take a multiple while they are made."""
 
 _STDOUT: Final = 1
 
@@ -74,6 +78,10 @@ class NdjsonSink:
         self._closing = threading.Event()
         # One thread: a write whose task was cancelled ends before anything else begins.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {name}")
+
+    def newest(self) -> int:
+        """0: lines have no sequence (see `base.Sink`)."""
+        return 0
 
     async def open(self) -> None:
         """Make the file, and cut off a line that a crash has torn.
@@ -118,8 +126,8 @@ class NdjsonSink:
 
 def lines(points: pa.Table) -> Iterator[pa.Buffer]:
     """The points as JSON, a line each, some at a time."""
-    for start in range(0, points.num_rows, _ROWS):
-        batch = points.slice(start, _ROWS).unify_dictionaries().combine_chunks().to_batches()[0]
+    for piece in pieces(points, most_rows=_ROWS, most_bytes=_TEXT_BYTES):
+        batch = one_batch(piece)
         text = pc.binary_join_element_wise(
             '{"product":',
             _names(batch["product"]),

@@ -45,13 +45,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pointgate import failpoint
 from pointgate.document import os_reason
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.dataset import Dataset, sync_folder, written_name
-from pointgate.sinks.rows import FORMAT, ROW_GROUP, key_order, one_batch, take, without_strangers
+from pointgate.sinks.rows import (
+    ROW_GROUP,
+    ROW_GROUP_BYTES,
+    key_order,
+    one_batch,
+    parquet_writer,
+    pieces,
+    row_group,
+    take,
+)
 from pointgate.sinks.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -87,6 +95,10 @@ class ParquetSink:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {name}")
         self._files = ThreadPoolExecutor(_PARALLEL, thread_name_prefix=f"files of {name}")
 
+    def newest(self) -> int:
+        """The greatest sequence in the dataset (see `base.Sink`)."""
+        return self._dataset.newest()
+
     async def open(self) -> None:
         """Take the dataset, remove what a crash left, begin to merge files in the background.
 
@@ -108,6 +120,7 @@ class ParquetSink:
             SinkUnavailableError: The disk is full or failing; nothing is seen of the write, or
                 some of its days, which become whole when it comes again.
             SinkRefusedError: Arrow or the file system has no place for something in it.
+            MemoryError: An allocation failed; as with SinkUnavailableError.
         """
         for folder in await self._run(self._write, points, sequence):
             self._upkeep.touched(folder)
@@ -130,6 +143,8 @@ class ParquetSink:
             raise SinkUnavailableError(
                 f"cannot write to {self._path}: {os_reason(error)}"
             ) from error
+        except MemoryError:  # which Arrow's own is, beside an ArrowException
+            raise
         except pa.ArrowException as error:
             raise SinkRefusedError(f"cannot be written as Parquet: {error}") from error
 
@@ -157,7 +172,7 @@ class ParquetSink:
             failpoint.hit("sink-before-rename")
             for temporary, path in written:
                 temporary.replace(path)
-        except (OSError, pa.ArrowException):
+        except (OSError, MemoryError, pa.ArrowException):
             self._dataset.clear("write-")
             raise
         failpoint.hit("sink-after-rename")
@@ -203,5 +218,8 @@ class ParquetSink:
 
 def _encode(rows: pa.RecordBatch) -> pa.Buffer:
     content = pa.BufferOutputStream()
-    pq.write_table(without_strangers(rows), content, row_group_size=ROW_GROUP, **FORMAT)
+    with parquet_writer(content) as writer:
+        table = pa.Table.from_batches([rows])
+        for piece in pieces(table, most_rows=ROW_GROUP, most_bytes=ROW_GROUP_BYTES):
+            writer.write_table(row_group(one_batch(piece)), ROW_GROUP)
     return content.getvalue()

@@ -10,13 +10,16 @@ who wants one device skips the rest.
 Names are compared as numbers, their ranks among the batch's names: the order of 1 M points of 1,000
 devices takes 40 to 90 ms, compressing them 70 to 140 ms (2 shared cores).
 
-Invariant: the sort is stable, as `pyarrow.compute.sort_indices` is: of equal keys the one that
-came later stands behind.
+Invariants: the sort is stable, as `pyarrow.compute.sort_indices` is: of equal keys the one that
+came later stands behind. A table is never cut: what does not fit in one record batch raises. A row
+group holds at most `ROW_GROUP_BYTES` of texts or one row, so that whoever reads one row group at a
+time stays within that, however often a value repeats in the file.
 """
 
 from __future__ import annotations
 
 import functools
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -26,6 +29,8 @@ import pyarrow.parquet as pq
 from pointgate.store.points import SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pointgate.sinks.dataset import OnConflict
 
 ROWS: Final = pa.schema([field for field in SCHEMA if field.name != "product"])
@@ -33,30 +38,83 @@ ROWS: Final = pa.schema([field for field in SCHEMA if field.name != "product"])
 
 NAMES: Final = ["device", "identifier"]
 
+TEXTS: Final = ["value_text", "value_json"]
+"""The columns whose values have no fixed size."""
+
 ROW_GROUP: Final = 1 << 18
 """Rows. A reader of one device reads some row groups of a large file, and none of the others."""
 
-FORMAT: Final[dict[str, Any]] = {
-    "compression": "zstd",
-    # Readers get strings, not dictionaries that differ from file to file.
-    "store_schema": False,
-    "sorting_columns": [pq.SortingColumn(column) for column in range(3)],
-}
-"""How files are written."""
+ROW_GROUP_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of `TEXTS`, decoded: a row group ends there before it has `ROW_GROUP` rows."""
 
 
 def one_batch(rows: pa.Table) -> pa.RecordBatch:
-    """The same rows in one piece, with one dictionary a column; there must be some."""
-    return rows.unify_dictionaries().combine_chunks().to_batches()[0]
+    """The same rows in one record batch, with one dictionary a column; there must be some.
+
+    Raises:
+        pa.ArrowCapacityError: They do not fit: Arrow counts the bytes of a column with 31 bits, and
+            leaves the columns of a larger table in several chunks.
+    """
+    batches = rows.unify_dictionaries().combine_chunks().to_batches()
+    if len(batches) != 1:
+        raise pa.ArrowCapacityError(
+            f"{rows.num_rows} rows with {text_bytes(rows)} bytes of text do not fit in one batch"
+        )
+    return batches[0]
 
 
-def without_strangers(rows: pa.RecordBatch) -> pa.Table:
-    """The same rows for writing, where ten rows do not name a hundred thousand devices."""
+def text_bytes(rows: pa.Table | pa.RecordBatch) -> int:
+    """How many bytes the texts of some rows take, decoded."""
+    return int(pc.sum(_text_sizes(rows)).as_py() or 0)
+
+
+def pieces(rows: pa.Table, *, most_rows: int, most_bytes: int) -> Iterator[pa.Table]:
+    """Cut rows, in their order, into tables that are bounded.
+
+    Args:
+        rows: Any number of rows.
+        most_rows: How many rows a piece has at most.
+        most_bytes: How many bytes of text it has at most, decoded, unless it is a single row.
+    """
+    total = text_bytes(rows)
+    if rows.num_rows <= most_rows and total <= most_bytes:
+        if rows.num_rows:
+            yield rows
+        return
+    ends = pc.cumulative_sum(_text_sizes(rows)) if total > most_bytes else None
+    start, before = 0, 0
+    while start < rows.num_rows:
+        end = min(start + most_rows, rows.num_rows)
+        if ends is not None:
+            fitting = range(start, end)
+            count = bisect_right(fitting, before + most_bytes, key=lambda row: ends[row].as_py())
+            end = start + max(1, count)
+            before = ends[end - 1].as_py()
+        yield rows.slice(start, end - start)
+        start = end
+
+
+def parquet_writer(file: Any) -> pq.ParquetWriter:
+    """What writes `row_group`s to a file."""
+    return pq.ParquetWriter(
+        file,
+        ROWS,
+        compression="zstd",
+        # Readers get strings, not dictionaries that differ from file to file.
+        store_schema=False,
+        sorting_columns=[pq.SortingColumn(column) for column in range(3)],
+    )
+
+
+def row_group(rows: pa.RecordBatch) -> pa.Table:
+    """The same rows for writing: ten rows do not name a hundred thousand devices."""
     columns = {name: rows[name] for name in ROWS.names}
     for name in NAMES:
         # Arrow writes a dictionary as it is, in a third of the time that plain strings take.
         if len(columns[name].dictionary) > len(rows):
             columns[name] = columns[name].cast(pa.string()).dictionary_encode()
+    for name in TEXTS:
+        columns[name] = columns[name].cast(pa.string())
     return pa.table(columns, schema=ROWS)
 
 
@@ -92,6 +150,22 @@ def take(rows: pa.RecordBatch, order: pa.Array) -> pa.RecordBatch:
     """Rows in an order; in less than half the time of `RecordBatch.take`."""
     columns = [column.take(order) for column in rows.columns]
     return pa.record_batch(columns, schema=rows.schema)
+
+
+def _text_sizes(rows: pa.Table | pa.RecordBatch) -> Any:
+    """How many bytes the texts of each row take, decoded."""
+    return functools.reduce(pc.add, (_sizes(rows[name]) for name in TEXTS))
+
+
+def _sizes(texts: Any) -> Any:
+    if isinstance(texts, pa.ChunkedArray):
+        chunks = [_sizes(chunk) for chunk in texts.chunks]
+        return pa.chunked_array(chunks, pa.int64())
+    if isinstance(texts, pa.DictionaryArray):
+        lengths = pc.binary_length(texts.dictionary).take(texts.indices)
+    else:
+        lengths = pc.binary_length(texts)
+    return pc.fill_null(lengths, 0).cast(pa.int64())
 
 
 def _ranks(names: pa.DictionaryArray) -> pa.Array:

@@ -108,7 +108,7 @@ class Upkeep:
             return False
         except OSError as error:
             _log.warning("cannot merge files of %s: %s", folder, os_reason(error))
-        except pa.ArrowException as error:
+        except (pa.ArrowException, MemoryError) as error:
             _log.warning("cannot merge files of %s: %s", folder, error)
         return True
 

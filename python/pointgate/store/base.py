@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class Points(Protocol):
     """Accepted points of some requests, a row each, in their order (`points.SCHEMA`)."""
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory they take."""
+
     def __len__(self) -> int:
         """The number of rows."""
 

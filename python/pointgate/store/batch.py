@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyarrow import ipc
 
+from pointgate.faults import DamageError
 from pointgate.store.points import SCHEMA
 
 if TYPE_CHECKING:
@@ -38,8 +39,13 @@ PAGE_BYTES: Final = 4096
 _ROW_BYTES: Final = 96
 """What a row takes besides the two columns of bytes."""
 
+_HIGHEST_RATIO: Final = 256
+"""No byte of LZ4 stands for more. `raw_bytes` is not in the checksum: a flipped bit of it must not
+ask for an exabyte, which would look like a want of memory."""
+_LEAST_ROOM: Final = 4096
 
-class BrokenBatchError(Exception):
+
+class BrokenBatchError(DamageError):
     """These bytes are not what was written."""
 
 
@@ -97,12 +103,17 @@ def decode(batch: Batch) -> tuple[array[int], pa.Table]:
 
     Raises:
         BrokenBatchError: These bytes are not what was written.
+        MemoryError: An allocation failed, which says nothing about them.
     """
     if _checksum(batch.counts, batch.body) != batch.checksum:
         raise BrokenBatchError("the checksum is another")
+    if not 0 <= batch.raw_bytes <= _HIGHEST_RATIO * len(batch.body) + _LEAST_ROOM:
+        raise BrokenBatchError(f"{len(batch.body)} bytes are said to hold {batch.raw_bytes}")
     try:
         raw = pa.decompress(batch.body, decompressed_size=batch.raw_bytes, codec=_CODEC)
         table = ipc.open_stream(raw).read_all()
+    except MemoryError:  # which Arrow's own is, beside an ArrowException
+        raise
     except (pa.ArrowException, OSError) as error:
         raise BrokenBatchError(str(error)) from error
     return array(COUNTS, batch.counts), table

@@ -4,10 +4,11 @@
     spool/spool-000007-1763870000001200.db    file 7, and the number of its first request
     spool/spool-000006-….db.damaged           what could not be read to its end
 
-Requests are numbered through the life of the spool, from the microseconds since 1970 on at which it
-was begun: so one that was deleted and begun again gives no number a second time. A file reaches up
-to where the next one begins: whatever stands in it beyond is the unknown end of a transaction that
-failed, and was written again into the next file.
+Requests are numbered through the life of the spool, from the microseconds since 1970 at which it
+was begun, or from behind the greatest number that a sink has seen where the clock is behind: so one
+that was deleted and begun again gives no number a second time, and its points win over older ones.
+A file reaches up to where the next one begins: whatever stands in it beyond is the unknown end of a
+transaction that failed, and was written again into the next file.
 
 **A file is written by one process, from its creation until the first failure; from then on it is
 only read.** After a failed fsync the kernel may have dropped what it could not write, and says
@@ -34,16 +35,20 @@ from typing import TYPE_CHECKING, Final
 
 from pointgate.document import os_reason
 from pointgate.errors import ConfigError, Problem
-from pointgate.store.segment import Segment, is_damage, log_of, open_for_reading
+from pointgate.faults import FaultClass, classify
+from pointgate.store.segment import Segment, is_unborn, log_of, open_for_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _NAME: Final = re.compile(r"spool-(\d{6,})-(\d{16,})\.db")
 
 ENDLESS: Final = 2**62
 """Where a file ends that is being written."""
+
+_LEAST_SEQUENCE: Final = 10**15
+"""Where numbers begin at least, so that their digits sort: a clock before 2001 is wrong."""
 
 _DAMAGED: Final = ".damaged"
 
@@ -95,23 +100,36 @@ class Folder:
         self._number = 0
         self._lock = -1
 
-    def open(self) -> None:
-        """Take the folder and look through what is in it.
+    def open(self, floor: Callable[[], int] = lambda: 0) -> None:
+        """Take the folder and look through what is in it. After an error use another `Folder`.
+
+        Args:
+            floor: Asked where the folder is new: the greatest number that any sink has seen.
 
         Raises:
-            ConfigError: It cannot be used, or another process has it.
+            ConfigError: It can never be used as it is, or another process has it.
+            OSError: Not now; the same call, retried, can succeed.
+            sqlite3.Error: The same.
+            MemoryError: The same.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._take()
-            names = sorted(entry.name for entry in self.path.iterdir())
-        except OSError as error:
-            raise self._refusal(f"cannot use {self.path}: {os_reason(error)}") from error
+            self._open(floor)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError) and classify(error) is FaultClass.OPERATOR:
+                reason = f"cannot use {self.path}: {os_reason(error)}"
+                raise ConfigError([Problem("", "spool.path", reason)]) from error
+            raise
+
+    def _open(self, floor: Callable[[], int]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._take()
+        names = sorted(entry.name for entry in self.path.iterdir())
         found = [(int(m[1]), int(m[2]), m[0]) for m in map(_NAME.fullmatch, names) if m]
         files = [File(self.path / name, number, first) for number, first, name in sorted(found)]
         if not files:
             # Not 1: a sink may have seen that number from a spool that somebody has deleted.
-            self.last = time.time_ns() // 1000
+            self.last = max(time.time_ns() // 1000, floor(), _LEAST_SEQUENCE)
         for file, following in zip(files, (*files[1:], None), strict=False):
             self._number = file.number
             self.last = max(self.last, file.first - 1)
@@ -125,14 +143,11 @@ class Folder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(self._lock, 32).decode("ascii", "replace").strip()
-            raise self._refusal(f"{self.path} is in use by process {owner}") from None
-        os.ftruncate(self._lock, 0)
+            reason = f"{self.path} is in use by process {owner}"
+            raise ConfigError([Problem("", "spool.path", reason)]) from None
         with suppress(OSError):  # a full disk: the lock holds without it
+            os.ftruncate(self._lock, 0)
             os.write(self._lock, b"%d\n" % os.getpid())
-
-    def _refusal(self, reason: str) -> ConfigError:
-        self.close()
-        return ConfigError([Problem("", "spool.path", reason)])
 
     def _look_into(self, file: File) -> None:
         """Take what a file of an earlier process holds into account."""
@@ -145,13 +160,12 @@ class Folder:
                 ).fetchone()
                 progress = dict(connection.execute("SELECT sink, sequence FROM progress"))
         except sqlite3.Error as error:
-            if is_damage(error):
+            if classify(error) is FaultClass.DAMAGE:
                 _log.error("cannot read %s: %s", file.path, error)
                 self.set_aside(file)
                 return
-            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
-                raise self._refusal(f"cannot read {file.path}: {error}") from error
-            # No such table: its process died before anything could be in it.
+            if not is_unborn(error):
+                raise
             live_bytes, last, total, progress = 0, 0, 0, {}
         self.last = max(self.last, last, *progress.values())
         self.total = max(self.total, total)

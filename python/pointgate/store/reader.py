@@ -3,8 +3,8 @@
 Each read is one short transaction, so that the writer's log can start anew. What is read is joined
 into one table, whose dictionaries are shared, because that is how sinks want it.
 
-A batch that is not what was written is left out, told and counted; a file that breaks in the middle
-is read up to there. Whatever else fails, comes again.
+A batch that is not what was written is left out, logged and counted, and its file is kept; a file
+that breaks in the middle is read up to there. Whatever else fails is retried.
 
 Invariants: one thread only; nothing is changed.
 """
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pyarrow as pa
 
+from pointgate.faults import DamageError, FaultClass, classify
 from pointgate.store.batch import COUNTS, Batch, BrokenBatchError, decode
 from pointgate.store.folder import ENDLESS
 from pointgate.store.points import SCHEMA
-from pointgate.store.segment import is_damage, open_for_reading
+from pointgate.store.segment import open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ _Row: TypeAlias = tuple[int, int, int, int, Batch]
 _log = logging.getLogger(__name__)
 
 
-class DamagedFileError(Exception):
+class DamagedFileError(DamageError):
     """Nothing more can be read from a file.
 
     Attributes:
@@ -69,6 +70,8 @@ class Portion:
         ends: How many with it; 0 when that is not known, because nothing could be read.
         since: When the first of it was committed, in milliseconds since 1970.
         unreadable: How many batches were left out.
+        file: The file that they stand in.
+        more: Whether it ends because of the bounds, so that more can be read at once.
     """
 
     points: pa.Table
@@ -79,6 +82,8 @@ class Portion:
     ends: int = 0
     since: int = 0
     unreadable: int = 0
+    file: File | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +107,14 @@ class Reader:
     def __init__(self) -> None:
         self._connections: dict[Path, sqlite3.Connection] = {}
 
-    def read(self, files: Sequence[File], after: int, *, points: int) -> Portion | None:
+    def read(self, files: Sequence[File], after: int, *, points: int, size: int) -> Portion | None:
         """Read what follows a request.
 
         Args:
             files: All files, in order.
             after: The number of the last request that is not wanted.
             points: How many points to read at most, if one batch has not more.
+            size: How many bytes they may take, decoded, if one batch does not take more.
 
         Returns:
             What follows, or None if nothing does.
@@ -119,12 +125,11 @@ class Reader:
         """
         self.close_all_but(files)
         for file in files:
-            if (
-                not file.is_empty
-                and file.last > after
-                and (rows := self._rows(file, after, points))
-            ):
-                return _join(rows, file)
+            if file.is_empty or file.last <= after:
+                continue
+            rows, more = self._rows(file, after, points, size)
+            if rows:
+                return _join(rows, file, more=more)
         return None
 
     def oldest(self, files: Sequence[File], after: int) -> Oldest | None:
@@ -151,21 +156,22 @@ class Reader:
         """Close every file."""
         self.close_all_but(())
 
-    def _rows(self, file: File, after: int, points: int) -> list[_Row]:
+    def _rows(self, file: File, after: int, points: int, size: int) -> tuple[list[_Row], bool]:
+        """Batches within the bounds, and whether there are more of them."""
         rows: list[_Row] = []
-        sum_of_points = 0
+        more = False
         with self._open(file) as connection:
             cursor = connection.execute(_SELECT, (after, file.last))
             for sequence, count, total, committed, counts, raw_bytes, checksum, body in cursor:
-                sum_of_points += count
-                if rows and sum_of_points > points:
+                points -= count
+                size -= raw_bytes
+                more = bool(rows) and (points < 0 or size < 0 or len(rows) == _BATCHES)
+                if more:
                     break
                 batch = Batch(counts, count, body, raw_bytes, checksum)
                 rows.append((sequence, total, committed, count, batch))
-                if len(rows) == _BATCHES:
-                    break
             cursor.close()  # ends the transaction
-        return rows
+        return rows, more
 
     def _open(self, file: File) -> _Opened:
         return _Opened(self._connections, file)
@@ -195,11 +201,11 @@ class _Opened:
         if not isinstance(error, sqlite3.Error):
             return
         self._connections.pop(self._file.path).close()
-        if is_damage(error):
+        if classify(error) is FaultClass.DAMAGE:
             raise DamagedFileError(self._file, str(error)) from error
 
 
-def _join(rows: list[_Row], file: File) -> Portion:
+def _join(rows: list[_Row], file: File, *, more: bool) -> Portion:
     counts, sequences = array(COUNTS), array("q")
     tables = []
     unreadable = 0
@@ -229,4 +235,6 @@ def _join(rows: list[_Row], file: File) -> Portion:
         ends=last[1],
         since=first[2],
         unreadable=unreadable,
+        file=file,
+        more=more,
     )

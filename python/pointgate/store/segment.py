@@ -41,9 +41,6 @@ _LONGEST_LOG: Final = 16 * CHECKPOINT_BYTES
 _REMOVED_AT_ONCE: Final = 512
 """Batches that one transaction removes at most, so that no commit waits for long."""
 
-_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_DAMAGE_READING: Final = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
-
 _SCHEMA: Final = """
 CREATE TABLE batch (
     sequence INTEGER PRIMARY KEY,
@@ -245,10 +242,14 @@ def open_for_reading(path: Path, *, written: bool) -> sqlite3.Connection:
     return connection
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether a file cannot be read because of what is in it, which will not be better later."""
+def is_unborn(error: sqlite3.Error) -> bool:
+    """Whether a file was left by a process that died before anything could be in it.
+
+    It has no tables yet, or is still on its way from a rollback journal to a write-ahead log, which
+    a reader cannot roll back.
+    """
     code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF in _DAMAGE or code in _DAMAGE_READING
+    return code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY_ROLLBACK}
 
 
 def log_of(path: Path) -> Path:

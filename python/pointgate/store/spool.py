@@ -32,6 +32,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from pointgate.document import os_reason
 from pointgate.seldom import Seldom
 from pointgate.store.batch import COUNTS
 from pointgate.store.folder import ENDLESS, Folder
@@ -59,27 +60,55 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_spool(
-    path: Path, *, max_bytes: int, sinks: Mapping[str, bool], figures: SpoolFigures
+    path: Path,
+    *,
+    max_bytes: int,
+    sinks: Mapping[str, bool],
+    figures: SpoolFigures,
+    floor: Callable[[], int] = lambda: 0,
+    troubled: Callable[[str], object] = lambda _: None,
 ) -> AsyncIterator[Spool]:
     """Open a spool, and close it at the end.
+
+    What can pass, such as a full disk or a locked file, is retried until it has.
 
     Args:
         path: Its folder, which is made if it is not there.
         max_bytes: How much the batches in it may take.
         sinks: The names of those who read, and whether each is required.
         figures: Where commits and failures are counted.
+        floor: Asked where the folder is new: the greatest number that any sink has seen.
+        troubled: Told why it cannot be opened yet.
 
     Raises:
-        ConfigError: The folder cannot be used, or another process uses it.
+        ConfigError: The folder can never be used as it is, or another process uses it.
     """
-    folder = Folder(path)
-    await asyncio.to_thread(folder.open)
+    folder = await _opened(path, floor, troubled)
     spool = Spool(folder, max_bytes=max_bytes, sinks=sinks, figures=figures)
     try:
         await spool.open()
         yield spool
     finally:
         await spool.close()
+
+
+async def _opened(
+    path: Path, floor: Callable[[], int], troubled: Callable[[str], object]
+) -> Folder:
+    lines = Seldom(60.0)
+    while True:
+        folder = Folder(path)
+        try:
+            await asyncio.to_thread(folder.open, floor)
+        except (OSError, sqlite3.Error, MemoryError) as error:
+            reason = os_reason(error) if isinstance(error, OSError) else str(error)
+            trouble = f"the spool cannot be opened: {reason or 'out of memory'}"
+            troubled(trouble)
+            if lines.count():
+                _log.error("%s; retrying", trouble)
+            await asyncio.sleep(_PAUSE)
+        else:
+            return folder
 
 
 class Spool:
@@ -152,26 +181,35 @@ class Spool:
             points are not what they should be and will never be kept.
         """
         done: asyncio.Future[int | None] = self._loop.create_future()
-        self._writer.put(Keep(counts, points, sum(counts), done))
+        size = sum(part.nbytes for part in points)
+        self._writer.put(Keep(counts, points, sum(counts), size, done))
         return done
 
-    async def read(self, after: int, *, points: int) -> Portion:
-        """Wait for what follows a request, and read it.
+    async def read(self, after: int, *, points: int, size: int) -> Portion:
+        """Wait for what follows a request, and read it; less of it where memory is short.
 
         Args:
             after: The number of the last request that is not wanted.
             points: How many points to read at most, if one batch has not more.
+            size: How many bytes they may take, decoded, if one batch does not take more.
         """
         while True:
             await self.grown(after)
             try:
                 found = await self._read(
-                    lambda: self._reader.read(self._writer.files, after, points=points)
+                    partial(self._reader.read, self._writer.files, after, points=points, size=size)
                 )
             except DamagedFileError as error:
                 found = self._skip(error)
+            except MemoryError:
+                size //= 2
+                if self._lines.count():
+                    _log.error("the spool cannot be read: out of memory; trying again with less")
+                found = None
             if found is not None:
                 self._figures.unreadable += found.unreadable
+                if found.unreadable and found.file:
+                    self._writer.damaged(found.file)
                 return found
             await asyncio.sleep(_PAUSE)
 

@@ -3,6 +3,7 @@
     while not stopping:
         wait for points, for progress to write, or for a file to begin
         take what waits, up to GROUP_POINTS       # what arrived during the last commit, together
+                         and GROUP_BYTES
         encode it, commit it, tell who waits
         checkpoint
 
@@ -14,6 +15,9 @@ while they take less than half of `max_bytes`: beyond, it loses the oldest ones.
 
 After a failure the file is left alone and a new one begun (`folder.py`), with the group that was to
 be written, at growing intervals; meanwhile nothing is answered.
+
+Where an allocation fails the group is made smaller, down to one burst, and retried: that is neither
+the file's fault nor the points'.
 
 Invariants: a group is told after its commit; groups are written in the order of arrival; no failure
 ends the thread.
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from pointgate.store.folder import File, Folder
 
 GROUP_POINTS: Final = 100_000
+GROUP_BYTES: Final = 16 * 1024 * 1024
 """A commit takes no more than this, if it is not a single burst: a reader gets it in one piece."""
 
 _FIRST_PAUSE: Final = 0.1
@@ -61,13 +66,19 @@ class Keep:
         counts: How many points each request has, at least one each.
         points: The points.
         rows: How many they are.
+        size: How many bytes they take.
         done: Gets the number of the last request, or None if these points cannot be written at all.
     """
 
     counts: array[int]
     points: Sequence[Points]
     rows: int
+    size: int
     done: asyncio.Future[int | None]
+
+
+class _NotEncodedError(Exception):
+    """There was no memory for a batch; nothing was written."""
 
 
 class Writer:
@@ -109,6 +120,7 @@ class Writer:
         self._progress: dict[str, int] = {}
         self._damaged: set[Path] = set()
         self._waiting: list[Keep] = []
+        self._group_bytes = GROUP_BYTES
         self._tidy = False
         self._stopping = False
         self._change = threading.Condition()
@@ -171,12 +183,16 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - a thread that ends would stop everything
                 with self._change:
                     self._waiting[:0] = group
-                self._fail(error)
+                if isinstance(error, _NotEncodedError):
+                    self._shrink(group)
+                else:
+                    self._fail(error)
                 with self._change:
                     self._change.wait_for(lambda: self._stopping, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 pause = _FIRST_PAUSE
+                self._group_bytes = min(2 * self._group_bytes + 1, GROUP_BYTES)
         self._end()
 
     def _take(self) -> list[Keep] | None:
@@ -196,10 +212,11 @@ class Writer:
         return None
 
     def _next_group(self) -> list[Keep]:
-        rows = taken = 0
+        rows = size = taken = 0
         for keep in self._waiting:
             rows += keep.rows
-            if taken and rows > GROUP_POINTS:
+            size += keep.size
+            if taken and (rows > GROUP_POINTS or size > self._group_bytes):
                 break
             taken += 1
         group = self._waiting[:taken]
@@ -257,6 +274,8 @@ class Writer:
             counts.extend(keep.counts)
         try:
             return group, encode(counts, (part for keep in group for part in keep.points))
+        except MemoryError as error:
+            raise _NotEncodedError from error
         except BaseException:  # noqa: BLE001 - a panic of the extension is no Exception
             if len(group) == 1:
                 _log.exception("our own mistake: %d points cannot be written", group[0].rows)
@@ -289,6 +308,14 @@ class Writer:
         before, self.files = self.files, self._folder.files
         if {file.path for file in before} - {file.path for file in self.files}:
             self._released()
+
+    def _shrink(self, group: Sequence[Keep]) -> None:
+        """Let the next group be half as large: an allocation failed, and no file was touched."""
+        self._group_bytes = sum(keep.size for keep in group) // 2
+        self.trouble = "the spool cannot be written: out of memory"
+        self._figures.failures += 1
+        if self._failure_lines.count():
+            _log.error("%s; retrying with smaller commits", self.trouble)
 
     def _fail(self, error: Exception) -> None:
         """Leave the file alone."""

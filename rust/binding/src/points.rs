@@ -22,6 +22,7 @@ const RELEASE_POINTS: usize = 100_000;
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Points {
     len: usize,
+    size: usize,
     /// Taken by the first export: rows become columns where somebody reads them, not where they are judged.
     rows: Mutex<Option<core::Points>>,
     batches: OnceLock<Result<Vec<RecordBatch>, String>>,
@@ -29,7 +30,7 @@ pub(crate) struct Points {
 
 impl Points {
     pub(crate) fn new(points: core::Points) -> Self {
-        Self { len: points.len(), rows: Mutex::new(Some(points)), batches: OnceLock::new() }
+        Self { len: points.len(), size: points.size(), rows: Mutex::new(Some(points)), batches: OnceLock::new() }
     }
 
     fn batches(&self) -> PyResult<Vec<RecordBatch>> {
@@ -46,6 +47,11 @@ impl Points {
 impl Points {
     fn __len__(&self) -> usize {
         self.len
+    }
+
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.size
     }
 
     #[pyo3(signature = (requested_schema=None))]

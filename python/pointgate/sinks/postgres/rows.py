@@ -9,8 +9,7 @@ the 3 µs that a point takes to its place, and would hold up the event loop all 
 
 Every value arrives to the bit: floats travel as their eight bytes, texts and JSON as theirs.
 
-It does not look at values: what the server cannot take, the server refuses. The texts of one write
-are less than 2 GiB.
+It does not look at values: what the server cannot take, the server refuses.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pointgate.sinks.rows import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,9 @@ _ZERO: Final = pa.scalar(0)
 
 _PIECE_ROWS: Final = 65_536
 """How many rows are in memory as bytes at once: some 5 MB of numbers."""
+
+_PIECE_BYTES: Final = 8 * 1024 * 1024
+"""How many bytes of texts."""
 
 _2000: Final = pa.scalar(946_684_800_000)
 """PostgreSQL counts microseconds from the first of January 2000; we milliseconds from 1970."""
@@ -73,8 +77,9 @@ def in_order(points: pa.Table, *, keep: Literal["first", "last"]) -> pa.Table:
 def copy_bytes(points: pa.Table) -> Iterator[memoryview | bytes]:
     """The whole stream of a COPY: key, then `tables.VALUES`, a row a point."""
     yield _HEADER
-    for batch in points.to_batches(max_chunksize=_PIECE_ROWS):
-        yield _rows(batch)
+    for piece in pieces(points, most_rows=_PIECE_ROWS, most_bytes=_PIECE_BYTES):
+        for batch in piece.to_batches():
+            yield _rows(batch)
     yield _TRAILER
 
 

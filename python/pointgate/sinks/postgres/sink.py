@@ -104,6 +104,10 @@ class PostgresSink:
     def __repr__(self) -> str:
         return f"PostgresSink(name={self.name!r})"
 
+    def newest(self) -> int:
+        """0: rows have no sequence, the last commit wins (see `base.Sink`)."""
+        return 0
+
     async def open(self) -> None:
         """Connect, and bring the tables to their newest version.
 
