@@ -199,6 +199,7 @@ class Service(Process):
         environ: What its environment has besides ours.
         ack: What a 200 promises.
         program: What Python runs.
+        command: What runs instead: the service's program, and whatever stands before it.
         stdout: Where its standard output goes.
         extra: More lines for the `[mqtt]` section, then any more sections.
     """
@@ -214,6 +215,7 @@ class Service(Process):
         ack: str = "verdict",
         environ: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "pointgate"),
+        command: Sequence[str] = (),
         stdout: int = subprocess.DEVNULL,
     ) -> None:
         self.protocol = 5
@@ -225,8 +227,8 @@ class Service(Process):
             f'[store]\nack = "{ack}"\n[mqtt]\n' + "\n".join(mqtt_lines) + "\n"
         )
         limited = ["prlimit", f"--as={memory}"] if memory else []
-        command = [sys.executable, *program, "serve", "-c", str(settings)]
-        super().__init__(*limited, *command, environ=environ, stdout=stdout)
+        started = [*(command or (sys.executable, *program)), "serve", "-c", str(settings)]
+        super().__init__(*limited, *started, environ=environ, stdout=stdout)
 
     def ready(self) -> Self:
         """Wait until it receives requests."""
