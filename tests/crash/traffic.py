@@ -3,8 +3,9 @@
 A point's time and its value are made of the request's number, so that wherever one turns up it says
 where it came from, and what does not stand there as it was sent was altered on the way. A request
 has several points, of more than one device and day as a rule, so that a sink has many ways to store
-only a part of it. About one in ten is wrong in its last point: whoever stores while judging stores
-the others. A correction is a request with the points of another one and values of its own.
+only a part of it. About one in thirty has arrays as long as its model allows. About one in ten is
+wrong in its last point: whoever stores while judging stores the others. A correction is a request
+with the points of another one and values of its own.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ _PLACES: Final = tuple(
 """Where the points of a request may be: a device and the beginning of a day."""
 
 _WRONG: Final = 0.1
+
+_LARGE: Final = 1 / 30
+_TEXTS: Final = 128
+_TEXT_CHARACTERS: Final = 1024
+"""The defaults of `maxSize` and `maxLength`."""
 
 
 class Point(NamedTuple):
@@ -82,7 +88,8 @@ def make(number: int, draw: Random) -> Request:
         (place, tuple(sorted(draw.sample(range(3), draw.randint(1, 3))))) for place in places
     )
     fault = draw.randrange(4) if draw.random() < _WRONG else None
-    return _build(number, draw.choice(TOPICS), parts, at=number, fault=fault)
+    large = draw.random() < _LARGE
+    return _build(number, draw.choice(TOPICS), parts, at=number, fault=fault, large=large)
 
 
 def correct(request: Request, number: int) -> Request:
@@ -97,10 +104,12 @@ def _build(
     *,
     at: int,
     fault: int | None,
+    large: bool = False,
 ) -> Request:
     product = topic.strip("/").split("/")[1]
     groups = [
-        [_point(number, product, place, kind, at) for kind in kinds] for place, kinds in parts
+        [_point(number, product, place, kind, at, large=large) for kind in kinds]
+        for place, kinds in parts
     ]
     entries = [_entry(group) for group in groups]
     payload = _payload(number, entries) if fault is None else _spoil(number, entries, fault)
@@ -108,7 +117,7 @@ def _build(
     return Request(number, topic, parts, at, points, payload, fault is not None)
 
 
-def _point(number: int, product: str, place: int, kind: int, at: int) -> Point:
+def _point(number: int, product: str, place: int, kind: int, at: int, *, large: bool) -> Point:
     device, day = _PLACES[place]
     time = day + at
     if kind == 0:
@@ -116,6 +125,9 @@ def _point(number: int, product: str, place: int, kind: int, at: int) -> Point:
     if kind == 1:  # exact as FLOAT, too, which it is in one of the products
         return Point(product, device, "temp", time, number + place / 8, None, None, None)
     text = f'["{number}","{place}"]'
+    if large and product == "protocol":  # the other one's arrays are of numbers
+        texts = (f"{number}-{place}-{count}-" for count in range(_TEXTS))
+        text = json.dumps([f"{one:x<{_TEXT_CHARACTERS}}" for one in texts], separators=(",", ":"))
     return Point(product, device, "branchCurr", time, None, None, text, None)
 
 
