@@ -9,7 +9,7 @@ KILLS ?= 1000
 MINUTES ?= 10
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench instructions fuzz crash soak setup extension broker servers lock clean
+.PHONY: help demo test check format bench instructions fuzz crash limits soak setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ fuzz: ## fuzz each target of rust/fuzz for a minute; FUZZ_SECONDS=600 for longer
 
 crash: setup servers ## kill service, broker and database 1,000 times, and look for what was answered 200; KILLS=100, SEED=7
 	@$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+limits: setup servers ## the largest values, requests, imports and backlogs, in the memory that the documents promise
+	$(BIN)/pytest -q tests/limits -m "limits or not limits" --timeout 3600
 
 soak: setup broker ## watch the memory of a service whose sink stands still; MINUTES=30 for longer
 	$(BIN)/python -m benches.soak --minutes $(MINUTES)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
+from pointgate.config import LimitSettings
 from tests.e2e.processes import Broker, Sender
 from tests.limits import largest
 from tests.limits.cgroup import MIB, MemoryLimit
@@ -24,6 +25,11 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 LIMIT: Final = 1024 * MIB
 """The shipped unit's `MemoryMax`."""
+
+DOCUMENTED: Final = 1.1 * (
+    90_000_000 + 2 * LimitSettings().in_flight_bytes + (56 + 2 * 12) * LimitSettings().payload_bytes
+)
+"""The formula of docs/operations.md for three sinks, and a tenth."""
 
 WINDOW: Final = 8
 """Requests that wait for their replies at a time."""
@@ -61,19 +67,19 @@ class Case(NamedTuple):
 
 TEXTS = functools.partial(Case, texts, largest.TEXTS)
 NUMBERS = functools.partial(Case, numbers, largest.numbers(0)[1])
+SHORT = pytest.mark.timeout(300)
 FULL = [pytest.mark.limits, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(TEXTS(12), id="texts"),
-        pytest.param(NUMBERS(4), id="numbers"),
+        pytest.param(TEXTS(12), id="texts", marks=SHORT),
+        pytest.param(NUMBERS(4), id="numbers", marks=SHORT),
         pytest.param(TEXTS(340), id="2.5 GiB of texts", marks=FULL),
-        pytest.param(NUMBERS(40), id="48 million points", marks=FULL),
+        pytest.param(NUMBERS(20), id="24 million points", marks=FULL),
     ],
 )
-@pytest.mark.timeout(300)
 def test_the_largest_requests_stay_within_the_memory_of_the_unit(
     tmp_path: Path, server: PostgresServer, schema: str, case: Case
 ) -> None:
@@ -105,4 +111,4 @@ def test_the_largest_requests_stay_within_the_memory_of_the_unit(
             assert service.end() == 0
         assert limit.kills == 0
         assert sinks.stored() == dict.fromkeys(sinks.names, requests * points)
-        assert sinks.most_memory < LIMIT
+        assert sinks.most_memory < DOCUMENTED

@@ -36,7 +36,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pointgate.document import os_reason
-from pointgate.sinks.base import SinkUnavailableError
+from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.dataset import sync_folder
 from pointgate.sinks.rows import one_batch, pieces
 
@@ -102,6 +102,7 @@ class NdjsonSink:
         Raises:
             SinkUnavailableError: The disk is full or failing, and nothing was written; or nobody
                 reads standard output any more.
+            SinkRefusedError: Arrow has no place for something in them.
         """
         if self._path is None:
             await self._run(_print, points, self._closing.is_set)
@@ -122,6 +123,10 @@ class NdjsonSink:
             raise SinkUnavailableError(f"nobody reads {target} any more") from error
         except OSError as error:
             raise SinkUnavailableError(f"cannot write to {target}: {os_reason(error)}") from error
+        except MemoryError:  # which Arrow's own is, beside an ArrowException
+            raise
+        except pa.ArrowException as error:
+            raise SinkRefusedError(f"cannot be written as JSON: {error}") from error
 
 
 def lines(points: pa.Table) -> Iterator[pa.Buffer]:

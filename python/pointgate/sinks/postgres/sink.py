@@ -37,8 +37,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
+import pyarrow as pa
 
-from pointgate.sinks.base import SinkUnavailableError
+from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.postgres import session as sessions
 from pointgate.sinks.postgres.rows import copy_bytes, in_order
 from pointgate.sinks.postgres.series import SeriesIds
@@ -46,8 +47,6 @@ from pointgate.sinks.postgres.tables import VALUES, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pyarrow as pa
 
 _STAGE: Final = "COPY pg_temp.pointgate_staging FROM STDIN (FORMAT binary)"
 
@@ -187,6 +186,8 @@ class PostgresSink:
             self._drop()
             if isinstance(error, psycopg.Error):
                 raise sessions.of_points(error) from error
+            if isinstance(error, pa.ArrowException) and not isinstance(error, MemoryError):
+                raise SinkRefusedError(f"cannot be sent to PostgreSQL: {error}") from error
             raise
 
     def _drop(self) -> None:
