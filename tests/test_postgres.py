@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import struct
 from typing import Any
@@ -69,6 +70,46 @@ async def test_a_later_value_takes_the_place_of_an_earlier_one(
         assert stored(server, schema) == [Point(value=2.0, quality=3)]
         await postgres.write(table([Point(value="now text", column="value_text")]), sequence=2)
     assert stored(server, schema) == [Point(value="now text", column="value_text")]
+
+
+@pytest.mark.parametrize("digits", [-15, -1, 0, 1, 3])
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (1.0, math.nextafter(1.0, 2.0)),
+        (0.1 + 0.2, 0.3),
+        (12345678901234.5, 12345678901234.502),
+        (0.0, -0.0),
+        (-0.0, 0.0),
+        (5e-324, 1e-323),
+        (1.0, 2.0),
+    ],
+)
+async def test_a_correction_is_stored_however_many_digits_the_server_shows(
+    server: PostgresServer, schema: str, digits: int, first: float, later: float
+) -> None:
+    # As a role's or a database's setting reaches a session, also through a pooler.
+    url = server.url(options=f"-c extra_float_digits={digits}")
+    async with sink(server, schema, url=url) as postgres:
+        await postgres.write(table([Point(value=first)]), sequence=1)
+        await postgres.write(table([Point(value=later)]), sequence=2)
+        (point,) = stored(server, schema)
+        assert point.value.hex() == later.hex()
+
+
+async def test_a_correction_is_stored_where_the_role_shows_fewer_digits(
+    server: PostgresServer, schema: str
+) -> None:
+    later = math.nextafter(1.0, 2.0)
+    for digits in (0, -15):
+        ask(server, f"ALTER ROLE CURRENT_USER SET extra_float_digits = {digits}")
+        try:
+            async with sink(server, schema) as postgres:
+                await postgres.write(table([Point(second=digits, value=1.0)]), sequence=1)
+                await postgres.write(table([Point(second=digits, value=later)]), sequence=2)
+        finally:
+            ask(server, "ALTER ROLE CURRENT_USER RESET extra_float_digits")
+    assert [point.value for point in stored(server, schema)] == [later, later]
 
 
 async def test_the_first_value_stays_where_later_ones_are_ignored(

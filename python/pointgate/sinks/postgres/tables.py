@@ -163,11 +163,11 @@ def upsert(schema: str, *, on_conflict: str) -> sql.Composed:
 
 
 def _compared(table: str) -> sql.Composed:
-    # As text: 0.0 and -0.0 are equal as numbers, and JSON cannot be compared at all.
-    texts = {"value_double", "value_json"}
+    # By their bits, since 0.0 and -0.0 are equal as numbers; not as text, which has 15 digits or
+    # fewer where somebody has set extra_float_digits. JSON cannot be compared but as text.
+    forms = {"value_double": "pg_catalog.float8send({})", "value_json": "{}::text"}
     columns = [
-        sql.SQL("{}::text" if name in texts else "{}").format(sql.Identifier(table, name))
-        for name in VALUES
+        sql.SQL(forms.get(name, "{}")).format(sql.Identifier(table, name)) for name in VALUES
     ]
     return sql.SQL(", ").join(columns)
 
