@@ -49,7 +49,7 @@ ENTRY = 20
 """Points of one device at one time."""
 
 DAY = 86_400_000
-START = 1_714_521_600_000
+START = 1_714_521_600_000_000
 SMALL = 1000
 
 
@@ -68,7 +68,7 @@ def synthetic(points: int, *, devices: int, days: int, seed: int) -> pa.Table:
 
     seconds = days * DAY // 1000
     entry_devices = [chance.randrange(devices) for _ in range(entries)]
-    entry_times = [START + 1000 * chance.randrange(seconds) for _ in range(entries)]
+    entry_times = [START + 1_000_000 * chance.randrange(seconds) for _ in range(entries)]
     columns = {
         "product": names([0] * len(numbers), "solar"),
         "device": names([entry_devices[n // ENTRY] for n in numbers], "inverter{:06}"),
@@ -85,7 +85,7 @@ def synthetic(points: int, *, devices: int, days: int, seed: int) -> pa.Table:
         "value_bool": column(
             "value_bool", [chance.random() < 0.9 if n % ENTRY >= 18 else None for n in numbers]
         ),
-        "received": column("received", [START + n // 1000 for n in numbers]),
+        "received": column("received", [START + n for n in numbers]),
     }
     empty = {name: pa.nulls(len(numbers), SCHEMA.field(name).type) for name in SCHEMA.names}
     return pa.table({**empty, **columns}, schema=SCHEMA)

@@ -41,9 +41,9 @@ IDENTIFIERS = 20
 SERIES = DEVICES * IDENTIFIERS
 SMALL_POINTS = 100
 SMALL_WRITES = 100
-START = 1_750_000_000_000
-STEP = 60_000
-"""Milliseconds between two points of a series."""
+START = 1_750_000_000_000_000
+STEP = 60_000_000
+"""Microseconds between two points of a series."""
 
 
 class Corpus:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ARRIVED: Final = DEFAULT_NOW_MS
+"""UTC milliseconds."""
+
+ARRIVED_US: Final = 1000 * ARRIVED
+"""The instant of the first request of a call; each one behind it has one microsecond more."""
 
 
 @functools.cache

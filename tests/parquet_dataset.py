@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
 
-import pyarrow as pa
 import pyarrow.dataset as pads
 
 from pointgate.sinks import compaction, upkeep
 from pointgate.sinks.compaction import compact_all
 from pointgate.sinks.dataset import Dataset
 from pointgate.sinks.parquet import ParquetSink
-from tests.point_tables import Point, columns_of, table
+from tests.point_tables import Point, columns_of, milliseconds, table
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pointgate.sinks.dataset import OnConflict
 
 ROOT: Final = Path(__file__).parent.parent
@@ -36,7 +37,7 @@ def keys_of(path: Path) -> Counter[Key]:
             rows = dataset.to_table(["product", "device", "identifier", "time"])
         except FileNotFoundError:  # merged away between listing and opening
             continue
-        rows = rows.set_column(3, "time", rows["time"].cast(pa.int64()))
+        rows = rows.set_column(3, "time", milliseconds(rows["time"]))
         return Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
 

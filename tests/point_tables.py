@@ -17,7 +17,7 @@ _MILLISECONDS = pa.timestamp("ms", tz="UTC")
 
 
 class Point(NamedTuple):
-    """A point; without a value of another type its value is `double`."""
+    """A point; without a value of another type its value is `double`; times in milliseconds."""
 
     product: str = "solar"
     device: str = "inv1"
@@ -36,7 +36,7 @@ def table(points: Iterable[Point]) -> pa.Table:
     """The points as they come from the spool."""
     columns = list(zip(*points, strict=True)) or [()] * len(SCHEMA)
     arrays = [
-        pa.array(column, pa.int64()).cast(field.type)
+        pa.array(column, _MILLISECONDS).cast(field.type)
         if pa.types.is_timestamp(field.type)
         else pa.array(column, field.type.value_type).dictionary_encode()
         if pa.types.is_dictionary(field.type)
@@ -46,11 +46,16 @@ def table(points: Iterable[Point]) -> pa.Table:
     return pa.table(arrays, schema=SCHEMA)
 
 
+def milliseconds(instants: Any) -> Any:
+    """Instants as numbers; they must be whole milliseconds."""
+    return instants.cast(_MILLISECONDS).cast(pa.int64())
+
+
 def columns_of(table: pa.Table) -> list[dict[str, Any]]:
     """The rows that a reader gives, in the order of their keys, with times as numbers."""
     for name in ("time", "received"):
         at = table.schema.get_field_index(name)
-        table = table.set_column(at, name, table[name].cast(_MILLISECONDS).cast(pa.int64()))
+        table = table.set_column(at, name, milliseconds(table[name]))
     rows: list[dict[str, Any]] = table.select(SCHEMA.names).to_pylist()
     return sorted(
         rows, key=lambda row: (row["product"], row["device"], row["identifier"], row["time"])

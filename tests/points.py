@@ -17,10 +17,11 @@ def points(*values: float, device: str = "device1") -> pa.Table:
         for name, text in (("product", "pk"), ("device", device), ("identifier", "temp"))
     }
     instant = SCHEMA.field("time").type
+    start = 1_700_000_000_000_000
     columns = names | {
-        "time": pa.array([1_700_000_000_000 + 1000 * n for n in range(len(values))], instant),
+        "time": pa.array([start + 1_000_000 * n for n in range(len(values))], instant),
         "value_double": pa.array(values, pa.float64()),
-        "received": pa.array([1_700_000_000_000] * len(values), instant),
+        "received": pa.array([start] * len(values), instant),
     }
     empty = {f.name: pa.nulls(len(values), f.type) for f in SCHEMA if f.name not in columns}
     return pa.table(columns | empty, schema=SCHEMA)

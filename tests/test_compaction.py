@@ -30,7 +30,7 @@ from tests.parquet_dataset import (
     three_writes,
     write,
 )
-from tests.point_tables import DAY, Point, columns_of, table
+from tests.point_tables import DAY, Point, columns_of, milliseconds, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -262,7 +262,7 @@ class Drain:
         for folder in Dataset(self.path).partitions():
             for file in stored_files(folder, self.on_conflict):
                 rows = pq.ParquetFile(file.path).read(["device", "time", "value_double"])
-                times = rows["time"].cast(pa.int64()).to_pylist()
+                times = milliseconds(rows["time"]).to_pylist()
                 values = rows["value_double"].to_pylist()
                 for key, value in zip(
                     zip(rows["device"].to_pylist(), times, strict=True), values, strict=True

@@ -94,9 +94,14 @@ def test_core_and_oracle_agree_on_points(validator: Validator, burst: list[Reque
     assert [core_answer(report) for report in reports] == [oracle_answer(it) for it in burst]
     assert rows_of(pa.table(points)) == [
         row
-        for request, report in zip(burst, reports, strict=True)
+        for place, (request, report) in enumerate(zip(burst, reports, strict=True))
         if report.code == 200
-        for row in rows(ORACLE_CATALOG, request.topic, request.payload, now_ms=DEFAULT_NOW_MS)
+        for row in rows(
+            ORACLE_CATALOG,
+            request.topic,
+            request.payload,
+            arrived_us=1000 * DEFAULT_NOW_MS + place,
+        )
     ]
 
 
@@ -146,5 +151,5 @@ def test_core_and_oracle_agree_on_numbers(
     assert core_answer(report) == core_answer(judged) == oracle_answer(request)
     if report.code == 200:
         assert rows_of(pa.table(points)) == rows(
-            ORACLE_CATALOG, request.topic, request.payload, now_ms=DEFAULT_NOW_MS
+            ORACLE_CATALOG, request.topic, request.payload, arrived_us=1000 * DEFAULT_NOW_MS
         )

@@ -36,12 +36,21 @@ class _Validator:
     def __init__(self) -> None:
         self.threads: list[str] = []
         self.calls: list[int] = []
+        self.arrivals: list[tuple[bytes, int]] = []
+        self.observed: list[Sequence[int | None] | None] = []
         self.turns: list[None] = []  # of the loop, as `_turns` notes them
         self.turns_at_calls: list[int] = []
         self.seconds = 0.0  # how long a call takes, on the clock below
         self.clock = 0.0
 
-    def validate(self, topics: Sequence[str], payloads: Sequence[bytes]) -> list[Any]:
+    def validate(
+        self,
+        topics: Sequence[str],
+        payloads: Sequence[bytes],
+        *,
+        observed_us: Sequence[int | None] | None = None,
+    ) -> list[Any]:
+        self.observed.append(observed_us)
         assert len(topics) == len(payloads)
         self.threads.append(threading.current_thread().name)
         self.calls.append(len(payloads))
@@ -51,8 +60,19 @@ class _Validator:
             raise _Panic
         return [_Report(payload) for payload in payloads]
 
-    def collect(self, topics: Sequence[str], payloads: Sequence[bytes]) -> tuple[list[Any], bytes]:
-        return self.validate(topics, payloads), b"".join(payloads)  # a byte is a point
+    def collect(
+        self,
+        topics: Sequence[str],
+        payloads: Sequence[bytes],
+        *,
+        now_ms: int,
+        arrived_us: int,
+        observed_us: Sequence[int | None] | None,
+    ) -> tuple[list[Any], bytes]:
+        assert arrived_us >= 1000 * now_ms - 1000
+        self.arrivals += zip(payloads, range(arrived_us, arrived_us + len(payloads)), strict=False)
+        reports = self.validate(topics, payloads, observed_us=observed_us)
+        return reports, b"".join(payloads)  # a byte is a point
 
 
 class _Counters:

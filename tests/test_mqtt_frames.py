@@ -15,7 +15,9 @@ from paho.mqtt.properties import Properties
 from pointgate.mqtt.frames import (
     FIRST_REPLY_ID,
     HEADER_BYTES,
+    MAX_INSTANT,
     NO_TOPIC,
+    RECEIVED,
     MalformedPacketError,
     Splitter,
     puback,
@@ -204,3 +206,50 @@ def test_properties_over_the_limit_are_a_request_that_is_only_acknowledged() -> 
     (request,) = splitter.requests
     assert (request.topic, request.payload, request.packet_id) == (NO_TOPIC, b"", 7)
     assert splitter.control == b"\xd0\x00"
+
+
+def _received(*pairs: tuple[bytes, bytes]) -> int | None:
+    """What a request with these user properties, beside others, says of its first arrival."""
+    properties = b"\x01\x00" + b"".join(
+        b"\x26" + _string(name) + _string(value) for name, value in pairs
+    )
+    properties += b"\x09" + _string(b"mark")
+    splitter = Splitter(protocol=5, frame_limit=_LIMIT)
+    size = bytes((len(properties),))
+    splitter.feed(_frame(0x32, _string(b"t") + b"\0\7" + size + properties + b"{}"), 0.0)
+    (request,) = splitter.requests
+    assert (request.topic, request.payload, request.correlation) == ("t", b"{}", b"mark")
+    return request.observed
+
+
+NAME = RECEIVED.encode()
+
+
+@pytest.mark.parametrize(
+    "value", [0, 7, 1_700_000_000_123_456, MAX_INSTANT], ids=["first", "short", "today", "last"]
+)
+def test_the_first_arrival_is_read(value: int) -> None:
+    text = b"%d" % value
+    assert _received((NAME, text)) == value
+    assert _received((b"a", b"b"), (NAME, text), (NAME[:-1], b"8"), (NAME + b"s", b"9")) == value
+    assert _received((NAME, b"1"), (NAME, text)) == value
+    assert _received((b"1", NAME), (b"x", text)) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(b"", b" 1", b"1 ", b"-1", b"+1", b"1.0", b"1e3", b"0x1", b"1_0", b"none", b"\xff"),
+        *("\u0661".encode(), b"%d" % (MAX_INSTANT + 1), b"1" * 19, b"0" * 19, b"9" * 60),
+    ],
+)
+def test_a_first_arrival_that_is_no_instant_is_ignored(value: bytes) -> None:
+    assert _received((NAME, value)) is None
+
+
+def test_paho_writes_the_first_arrival_as_it_is_read() -> None:
+    properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.UserProperty = (RECEIVED, "1700000000123456")
+    splitter = Splitter(protocol=5, frame_limit=_LIMIT)
+    splitter.feed(_frame(0x30, _string(b"t") + properties.pack()), 0.0)
+    assert [one.observed for one in splitter.requests] == [1_700_000_000_123_456]

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pointgate.sinks import ndjson
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.ndjson import NdjsonSink, lines
+from pointgate.store.points import SCHEMA
 from tests.point_tables import Point, table
 
 if TYPE_CHECKING:
@@ -125,6 +126,27 @@ def test_a_line_has_the_documented_members() -> None:
         '{"product":"solar","device":"inv1","identifier":"temp","time":5,'
         '"value":{"a":  [1.50, "\\n"]},"received":0}\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("instant", "text"),
+    [
+        *((0, "0"), (1, "0.001"), (999, "0.999"), (1000, "1"), (1050, "1.050")),
+        *((1714521600123456, "1714521600123.456"), (1714521600123000, "1714521600123")),
+        *((1714521600000007, "1714521600000.007"), (253402300799999000, "253402300799999")),
+    ],
+)
+def test_times_are_milliseconds_with_three_decimals_where_they_are_not_whole(
+    instant: int, text: str
+) -> None:
+    received = pa.array([1_000, instant, 0], SCHEMA.field("received").type)
+    points = table([Point(time=time, long=1) for time in range(3)])
+    points = points.set_column(SCHEMA.get_field_index("received"), "received", received)
+    first, line, last = b"".join(map(bytes, lines(points))).splitlines()
+    assert line.endswith(f',"received":{text}}}'.encode())
+    assert round(json.loads(line)["received"] * 1000) == instant
+    assert first.endswith(b',"received":1}')
+    assert last.endswith(b',"received":0}')
 
 
 @given(points=POINTS)

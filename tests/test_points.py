@@ -13,7 +13,16 @@ import pytest
 
 from pointgate.store.points import SCHEMA
 from tests.cases import Case, load_cases
-from tests.collected import ARRIVED, collect, entry, one_product, request, topic, validator
+from tests.collected import (
+    ARRIVED,
+    ARRIVED_US,
+    collect,
+    entry,
+    one_product,
+    request,
+    topic,
+    validator,
+)
 from tests.oracle.points import Row, rows, rows_of
 from tests.strategies import ORACLE_CATALOG
 
@@ -35,9 +44,11 @@ def said(report: Report) -> list[object]:
 def expected(cases: Sequence[Case]) -> list[Row]:
     return [
         row
-        for case in cases
+        for place, case in enumerate(cases)
         if case.code == 200
-        for row in rows(ORACLE_CATALOG, case.topic, case.payload, now_ms=case.now_ms)
+        for row in rows(
+            ORACLE_CATALOG, case.topic, case.payload, arrived_us=1000 * case.now_ms + place
+        )
     ]
 
 
@@ -107,8 +118,9 @@ def test_nothing_is_left_of_a_point_that_was_read_before_the_fault(broken: str) 
     payloads = [good, bad, good, bad, bad, good]
     reports, points = validator().collect([topic("types")] * 6, payloads, now_ms=ARRIVED)
     assert [report.code for report in reports] == [200, 1204, 200, 1204, 1204, 200]
-    assert rows_of(pa.table(points)) == 3 * [
-        Row("types", "device1", identifier, 5, column, value, None, ARRIVED)
+    assert rows_of(pa.table(points)) == [
+        Row("types", "device1", identifier, 5000, column, value, None, ARRIVED_US + place)
+        for place in (0, 2, 5)
         for identifier, column, value in (
             ("int", "value_long", 7),
             ("string", "value_text", "x"),
@@ -213,9 +225,9 @@ def test_a_number_in_a_string_is_the_number(
     points = f'"{identifier}":{token}'
     [row] = rows_of(collect([("lenient", request(entry(points, "lenient-1", '"1.7e12"')))]))
     assert row[2:] == (
-        *(identifier, 1_700_000_000_000),
+        *(identifier, 1_700_000_000_000_000),
         *("value_long" if isinstance(value, int) else row.column, value),
-        *(quality, ARRIVED),
+        *(quality, ARRIVED_US),
     )
 
 
@@ -248,15 +260,15 @@ def test_an_entry_without_time_has_that_of_arrival_and_one_without_device_the_de
     points = '"measurepoints":{"int":1}'
     forms = {
         f'{{{points},"deviceKey":"lenient-2","time":0}}': ("lenient-2", 0),
-        f"{{{points}}}": ("lenient-1", ARRIVED),
-        f'{{"deviceKey":null,"time":null,{points}}}': ("lenient-1", ARRIVED),
-        f'{{"time":253402300799999,{points}}}': ("lenient-1", 253402300799999),
-        f'{{"deviceKey":"\\u8bbe备-2","time":null,{points}}}': ("设备-2", ARRIVED),
-        f'{{"time":1700000000000.0,"deviceKey":"lenient-2",{points}}}': ("lenient-2", 17 * 10**11),
+        f"{{{points}}}": ("lenient-1", ARRIVED_US),
+        f'{{"deviceKey":null,"time":null,{points}}}': ("lenient-1", ARRIVED_US),
+        f'{{"time":253402300799999,{points}}}': ("lenient-1", 253402300799999_000),
+        f'{{"deviceKey":"\\u8bbe备-2","time":null,{points}}}': ("设备-2", ARRIVED_US),
+        f'{{"time":1700000000000.0,"deviceKey":"lenient-2",{points}}}': ("lenient-2", 17 * 10**14),
     }
     found = rows_of(collect([("lenient", request(f"[{','.join(forms)}]"))]))
     assert [(row.device, row.time) for row in found] == list(forms.values())
-    assert {row.received for row in found} == {ARRIVED}
+    assert {row.received for row in found} == {ARRIVED_US}
 
 
 def test_points_that_the_model_lacks_leave_no_row() -> None:
@@ -296,4 +308,4 @@ def test_a_large_burst_has_the_rows_of_small_ones() -> None:
     assert sum(map(len, payloads)) > 200_000
     reports, points = validator().collect(topics, payloads, now_ms=ARRIVED)
     assert [report.points for report in reports] == [case.points for case in some] * 20
-    assert rows_of(pa.table(points)) == expected(some) * 20
+    assert rows_of(pa.table(points)) == expected(some * 20)

@@ -16,7 +16,16 @@ import pytest
 
 from pointgate import Validator, _core
 from pointgate.store.points import SCHEMA
-from tests.collected import ARRIVED, collect, entry, one_product, request, topic, validator
+from tests.collected import (
+    ARRIVED,
+    ARRIVED_US,
+    collect,
+    entry,
+    one_product,
+    request,
+    topic,
+    validator,
+)
 from tests.oracle.points import rows, rows_of
 from tests.strategies import ORACLE_CATALOG
 
@@ -58,8 +67,8 @@ def test_names_are_held_once_whoever_has_them() -> None:
     assert dictionary(table, "identifier") == ["temp", "int", "double"]
     assert rows_of(table) == [
         row
-        for product, payload in requests
-        for row in rows(ORACLE_CATALOG, topic(product), payload, now_ms=ARRIVED)
+        for place, (product, payload) in enumerate(requests)
+        for row in rows(ORACLE_CATALOG, topic(product), payload, arrived_us=ARRIVED_US + place)
     ]
 
 
@@ -81,8 +90,8 @@ def test_thousands_of_devices_keep_their_points() -> None:
         row
         for number, device in enumerate(devices)
         for row in (
-            (device, "b", number, "value_text", str(number)),
-            (device, "a", number, "value_long", number),
+            (device, "b", 1000 * number, "value_text", str(number)),
+            (device, "a", 1000 * number, "value_long", number),
         )
         if number % 3 or row[1] == "a"
     ]
@@ -125,8 +134,9 @@ def test_points_can_be_read_any_number_of_times() -> None:
     assert rows_of(first) == rows_of(second) == rows_of(third)
     assert rows_of(first) == [
         row
-        for product, payload in EVERYTHING[:1] + EVERYTHING[2:]
-        for row in rows(ORACLE_CATALOG, topic(product), payload, now_ms=ARRIVED)
+        for place, (product, payload) in enumerate(EVERYTHING)
+        if place != 1
+        for row in rows(ORACLE_CATALOG, topic(product), payload, arrived_us=ARRIVED_US + place)
     ]
 
 
@@ -138,7 +148,7 @@ def test_polars_reads_what_pyarrow_reads(requests: list[tuple[str, bytes]]) -> N
     assert frame.columns == SCHEMA.names
     assert frame.to_dicts() == expected
     assert frame["value_double"].dtype == pl.Float64
-    assert frame["time"].dtype == pl.Datetime("ms", "UTC")
+    assert frame["time"].dtype == pl.Datetime("us", "UTC")
 
 
 @pytest.mark.parametrize("requests", [EVERYTHING, EVERYTHING[1:2]], ids=["points", "none"])

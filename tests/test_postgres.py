@@ -49,7 +49,7 @@ async def test_values_arrive_to_the_bit(server: PostgresServer, schema: str) -> 
 
 
 async def test_instants_are_those_that_came(server: PostgresServer, schema: str) -> None:
-    instants = [0, 1, 946_684_799_999, 1_772_366_400_123, 253_402_300_799_999]
+    instants = [0, 1, 1000, 946_684_799_999_999, 1_772_366_400_123_456, 253_402_300_799_999_000]
     points = grid(devices=1, seconds=len(instants)).set_column(
         3, SCHEMA.field("time"), pa.array(instants, SCHEMA.field("time").type)
     )
@@ -57,7 +57,7 @@ async def test_instants_are_those_that_came(server: PostgresServer, schema: str)
     async with sink(server, schema) as postgres:
         await postgres.write(points, sequence=1)
     query = (
-        "SELECT extract(epoch FROM time) * 1000, time = received FROM {schema}.points ORDER BY 1"
+        "SELECT extract(epoch FROM time) * 1000000, time = received FROM {schema}.points ORDER BY 1"
     )
     assert ask(server, query, schema) == [(instant, True) for instant in instants]
 

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from pointgate import Catalog, ConfigError, Validator
-from pointgate.arrival import with_arrival
 from pointgate.cli.commands import app
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.document import check
@@ -44,10 +41,11 @@ def add(
     payloads: Sequence[bytes],
     *,
     topic: str = TOPIC,
-    received_ms: int = NOW,
+    received_us: int = NOW * 1000,
 ) -> None:
     topics = [topic] * len(payloads)
-    quarantine.add(topics, payloads, VALIDATOR.validate(topics, payloads), received_ms)
+    instants = range(received_us, received_us + len(payloads))
+    quarantine.add(topics, payloads, VALIDATOR.validate(topics, payloads), instants)
 
 
 def keep(folder: Path, payloads: Sequence[bytes], **settings: Any) -> Quarantine:
@@ -83,7 +81,11 @@ def test_what_was_rejected_is_kept_as_it_came(tmp_path: Path) -> None:
     assert first
     assert (first.product, first.device, first.identifier) == ("protocol", "device1", "temp")
     assert (first.reason, first.pointer) == ("type", "/params/0/measurepoints/temp")
-    assert (first.received_ms, first.topic, first.fault_offset) == (NOW, TOPIC, BAD.index(b'"x"'))
+    assert (first.received_us, first.topic, first.fault_offset) == (
+        NOW * 1000 + 1,  # behind the one that was accepted
+        TOPIC,
+        BAD.index(b'"x"'),
+    )
     file.close()
 
 
@@ -141,8 +143,8 @@ def test_one_large_request_does_not_send_all_others_away(tmp_path: Path) -> None
 
 def test_those_that_are_too_old_go(tmp_path: Path) -> None:
     quarantine = Quarantine(QuarantineSettings(path=tmp_path, max_age=3600), linger=0)
-    add(quarantine, [BAD] * 250, received_ms=NOW - 3_700_000)
-    add(quarantine, [STRANGER], received_ms=NOW)
+    add(quarantine, [BAD] * 250, received_us=(NOW - 3_700_000) * 1000)
+    add(quarantine, [STRANGER], received_us=NOW * 1000)
     quarantine.close()
     assert kept(tmp_path) == [STRANGER]
     assert quarantine.removed == {"bytes": 0, "age": 250}
@@ -217,50 +219,6 @@ def test_settings_that_are_right() -> None:
     settings = check(QuarantineSettings, document, file="f", base=Path("/base"))
     assert isinstance(settings, QuarantineSettings)
     assert (settings.path, settings.max_age) == (Path("/base/q"), 43_200)
-
-
-# The time of arrival.
-
-
-@pytest.mark.parametrize(
-    ("payload", "stamped"),
-    [
-        (b'{"params":[{"time":1},{"a":1.10}]}', b'{"params":[{"time":1},{"time":7,"a":1.10}]}'),
-        (b'{"params":[{ } , {"time" : null}]}', b'{"params":[{"time":7 } , {"time" : 7}]}'),
-        (b'{"params":{"x":{"time":null}},"y":1}', b'{"params":{"time":7,"x":{"time":null}},"y":1}'),
-        (b' {"time":null,"params": [] } ', b' {"time":null,"params": [] } '),
-        (b'{"params":[{"t\\u0069me":null,"z":[1,2]}]}', b'{"params":[{"t\\u0069me":7,"z":[1,2]}]}'),
-        (b'{"params":[{"s":"{\\"time\\":1}"}]}', b'{"params":[{"time":7,"s":"{\\"time\\":1}"}]}'),
-    ],
-)
-def test_the_arrival_is_written_where_a_time_is_missing(payload: bytes, stamped: bytes) -> None:
-    assert with_arrival(payload, 7) == stamped
-
-
-_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner),
-    max_leaves=6,
-)
-_entries = st.dictionaries(st.sampled_from(["time", "a", "measurepoints", "日"]), _values)
-
-
-@given(
-    st.lists(_entries, max_size=4) | _entries,
-    st.dictionaries(_texts, _values),
-    st.sampled_from([None, 1, "\t"]),
-)
-def test_nothing_else_changes(
-    params: Any, others: dict[str, Any], indent: int | str | None
-) -> None:
-    document = {**others, "params": params}
-    payload = json.dumps(document, indent=indent, ensure_ascii=indent is None).encode()
-    entries = document["params"]
-    for entry in entries if isinstance(entries, list) else [entries]:
-        if entry.get("time") is None:
-            entry["time"] = 7
-    assert json.loads(with_arrival(payload, 7)) == document
 
 
 # The commands.

@@ -351,10 +351,11 @@ def test_accepted_points_are_written(tmp_path: Path, processes: str) -> None:
     arguments: list[str | Path] = ["--out", out, "--now-ms", "777", "--processes", processes]
     document = summary(tmp_path / "a", tmp_path / "b.json", *arguments)
     assert (document["accepted"], document["points"], document["rejected"]) == (801, 801, 200)
-    times = {n: 777 if n == 501 else n * 10_000_000 for n in range(1000) if n % 5}
+    times = {n: 777_501 if n == 501 else n * 10_000_000_000 for n in range(1000) if n % 5}
     times[-1] = times.pop(1)  # the last value of the same time counts
-    expected = [("device1", "temp", time, float(n), 777) for n, time in times.items()]
-    columns = "device, identifier, epoch_ms(time), value_double, epoch_ms(received)"
+    arrivals = {n: 777_000 + (1000 if n == -1 else n) for n in times}
+    expected = [("device1", "temp", time, float(n), arrivals[n]) for n, time in times.items()]
+    columns = "device, identifier, epoch_us(time), value_double, epoch_us(received)"
     found = rows(f"SELECT {columns} FROM read_parquet('{out}/**/*.parquet')")  # noqa: S608
     assert sorted(found) == sorted(expected)
     # A second run is behind the first one: its points count.

@@ -198,29 +198,57 @@ class Validator:
         reply_detail: Literal["full", "none"] = "full",
     ) -> Validator: ...
     def validate(
-        self, topics: Sequence[str], payloads: Sequence[bytes], *, now_ms: int | None = None
+        self,
+        topics: Sequence[str],
+        payloads: Sequence[bytes],
+        *,
+        now_ms: int | None = None,
+        observed_us: Sequence[int | None] | None = None,
     ) -> list[Report]:
         """Judge a burst of requests: one report each, in order.
 
         Args:
             topics: The topics the requests came on.
             payloads: Their payloads, as many as topics.
-            now_ms: The time of arrival, UTC milliseconds; the system clock when absent.
+            now_ms: What the products' time windows are around, UTC milliseconds; the system clock
+                when absent.
+            observed_us: For each request the `time` of its entries that have none, UTC
+                microseconds; None is the instant of its arrival, which every window has in it.
 
         Raises:
-            ValueError: `topics` and `payloads` differ in length.
+            ValueError: `topics`, `payloads` and `observed_us` differ in length.
         """
 
     def collect(
-        self, topics: Sequence[str], payloads: Sequence[bytes], *, now_ms: int | None = None
+        self,
+        topics: Sequence[str],
+        payloads: Sequence[bytes],
+        *,
+        now_ms: int | None = None,
+        arrived_us: int | None = None,
+        observed_us: Sequence[int | None] | None = None,
     ) -> tuple[list[Report], Points]:
         """Judge a burst as `validate` does, and give the points of its accepted requests.
+
+        Each request arrives at an instant of its own: `received` of its points, and `time` where it
+        gives none (contract 3.5).
 
         Besides the payloads it takes at most 56 bytes a point, 48 an entry, and twice the texts and
         device keys; the export and `pyarrow.table(points)` are in that.
 
+        Args:
+            topics: The topics the requests came on.
+            payloads: Their payloads, as many as topics.
+            now_ms: What the products' time windows are around, UTC milliseconds; when absent, that
+                of `arrived_us`, or the system clock.
+            arrived_us: When the first request arrived, UTC microseconds; each one behind it arrived
+                one microsecond later. When absent: `now_ms`; without that the system clock, but
+                later than every instant that was given before in this process.
+            observed_us: For each request the `time` of its entries that have none, UTC
+                microseconds; None is the instant of its arrival.
+
         Raises:
-            ValueError: `topics` and `payloads` differ in length.
+            ValueError: `topics`, `payloads` and `observed_us` differ in length.
         """
 
 @final

@@ -2,8 +2,9 @@
 
     taking:                                       settling, at the same time:
     while burst := await connection.receive():        for burst, reports, kept in that order:
-        reports, points = validator.collect(burst)        await kept     # the promise of a 200
-        kept = store.keep(reports, points)                await connection.settle(burst, replies)
+        first = arrivals.take(len(burst))                 await kept     # the promise of a 200
+        reports, points = validator.collect(burst)        await connection.settle(burst, replies)
+        kept = store.keep(reports, points)
 
 `keep` begins to keep and returns; it is awaited on the other side. So what arrives while one burst
 is being kept is judged meanwhile, and the store can keep all of it together the next time (group
@@ -29,12 +30,13 @@ import logging
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
 
 from pointgate import failpoint
 from pointgate.errors import ConnectionLost
 from pointgate.seldom import Seldom
+from pointgate.store.arrivals import ArrivalClock, system_us
 from pointgate.store.verdict import Kept
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class Gate:
         store: What keeps accepted points.
         counters: Where every request is counted.
         quarantine: What keeps rejected requests, if anything does.
+        arrivals: What gives requests the instants of their arrival.
     """
 
     def __init__(
@@ -101,11 +104,13 @@ class Gate:
         store: Store,
         counters: Counters,
         quarantine: Quarantine | None = None,
+        arrivals: ArrivalClock | None = None,
     ) -> None:
         self._validator = validator
         self._store = store
         self._counters = counters
         self._quarantine = quarantine
+        self._arrivals = arrivals or ArrivalClock()
         self._worker: ThreadPoolExecutor | None = None
         self._failures = Seldom(60.0)
 
@@ -139,13 +144,16 @@ class Gate:
             failpoint.hit("after-receive")
             self._counters.receive([request.payload for request in burst])
             passage.requests += len(burst)
-            reports, points = await self._judge(burst)
+            fresh = _Arrived.take([one for one in burst if not one.retained], self._arrivals)
+            reports, points = await self._judge(fresh)
             failpoint.hit("after-verdict")
             judged = [report for report in reports if report is not None]
             if self._quarantine and any(report.code > _ACCEPTED for report in judged):
-                topics, payloads = zip(*((one.topic, one.payload) for one in burst), strict=True)
-                self._quarantine.add(topics, payloads, reports, time.time_ns() // 1_000_000)
+                self._quarantine.add(fresh.topics, fresh.payloads, reports, fresh.instants())
             kept = self._store.keep(judged, points)
+            if len(fresh.requests) < len(burst):
+                remaining = iter(reports)
+                reports = [None if one.retained else next(remaining) for one in burst]
             await passage.put(_Flight(burst, reports, sum(map(len, points)), kept))
         await passage.put(_LAST)
 
@@ -175,34 +183,28 @@ class Gate:
         self._counters.ignore_retained(retained)
         self._counters.fail(len(requests) - len(judged) - retained)
 
-    async def _judge(
-        self, burst: Sequence[Request]
-    ) -> tuple[Sequence[Report | None], list[Points]]:
-        """One report a request, None for those retained and those that the judge failed on.
+    async def _judge(self, fresh: _Arrived) -> tuple[Sequence[Report | None], list[Points]]:
+        """One report a request, None for those that the judge failed on.
 
         Returns:
             The reports, and the points of those accepted.
         """
-        fresh = [request for request in burst if not request.retained]
         reports: list[Report | None] = []
         points: list[Points] = []
-        if sum(len(request.payload) for request in fresh) > LOOP_BYTES:
+        if sum(map(len, fresh.payloads)) > LOOP_BYTES:
             reports = await self._validate(fresh, points, in_thread=True)
         else:
             slow = False
-            for start in range(0, len(fresh), _SLICE):
+            for start in range(0, len(fresh.requests), _SLICE):
                 if slow:
                     await asyncio.sleep(0)
                 started = time.perf_counter()
-                reports += await self._validate(fresh[start : start + _SLICE], points)
+                reports += await self._validate(fresh.part(start, start + _SLICE), points)
                 slow = time.perf_counter() - started > _SLOW
-        if len(fresh) == len(burst):
-            return reports, points
-        remaining = iter(reports)
-        return [None if request.retained else next(remaining) for request in burst], points
+        return reports, points
 
     async def _validate(
-        self, requests: Sequence[Request], points: list[Points], *, in_thread: bool = False
+        self, arrived: _Arrived, points: list[Points], *, in_thread: bool = False
     ) -> list[Report | None]:
         """One report a request; None where the judge failed, which is our own bug.
 
@@ -211,21 +213,19 @@ class Gate:
         by one.
 
         Args:
-            requests: The requests.
+            arrived: The requests.
             points: Where to put the points of those accepted.
             in_thread: Whether to judge in the worker thread.
         """
-        topics = [request.topic for request in requests]
-        payloads = [request.payload for request in requests]
         judge = self._collect if self._store.collects else self._only_judge
         started = time.perf_counter()
         try:
             while True:
                 try:
                     if in_thread:
-                        reports, some = await self._in_thread(judge, topics, payloads)
+                        reports, some = await self._in_thread(judge, arrived)
                     else:
-                        reports, some = judge(topics, payloads)
+                        reports, some = judge(arrived)
                     break
                 except MemoryError:
                     if self._failures.count():
@@ -234,9 +234,10 @@ class Gate:
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - a panic of the extension is no Exception
-            if len(requests) > 1:
+            if (count := len(arrived.requests)) > 1:
                 single = [
-                    await self._validate([one], points, in_thread=in_thread) for one in requests
+                    await self._validate(arrived.part(n, n + 1), points, in_thread=in_thread)
+                    for n in range(count)
                 ]
                 return [report for reports in single for report in reports]
             if events := self._failures.count():
@@ -244,9 +245,9 @@ class Gate:
                     "the judge failed on %d requests, which get no answer; "
                     "one was to %s, %d bytes: %s",
                     events,
-                    ascii(topics[0]),
-                    len(payloads[0]),
-                    ascii(payloads[0][:_SHOWN_BYTES]),
+                    ascii(arrived.topics[0]),
+                    len(arrived.payloads[0]),
+                    ascii(arrived.payloads[0][:_SHOWN_BYTES]),
                 )
             return [None]
         finally:
@@ -254,27 +255,81 @@ class Gate:
         points += some
         return [*reports]
 
-    def _collect(
-        self, topics: list[str], payloads: list[bytes]
-    ) -> tuple[list[Report], Sequence[Points]]:
-        reports, points = self._validator.collect(topics, payloads)
+    def _collect(self, arrived: _Arrived) -> tuple[list[Report], Sequence[Points]]:
+        reports, points = self._validator.collect(
+            arrived.topics,
+            arrived.payloads,
+            now_ms=arrived.now_ms,
+            arrived_us=arrived.first,
+            observed_us=arrived.observed(),
+        )
         return reports, (points,) if len(points) else ()
 
-    def _only_judge(
-        self, topics: list[str], payloads: list[bytes]
-    ) -> tuple[list[Report], Sequence[Points]]:
-        return self._validator.validate(topics, payloads), ()
+    def _only_judge(self, arrived: _Arrived) -> tuple[list[Report], Sequence[Points]]:
+        reports = self._validator.validate(
+            arrived.topics, arrived.payloads, observed_us=arrived.observed()
+        )
+        return reports, ()
 
     async def _in_thread(
         self,
-        judge: Callable[[list[str], list[bytes]], tuple[list[Report], Sequence[Points]]],
-        topics: list[str],
-        payloads: list[bytes],
+        judge: Callable[[_Arrived], tuple[list[Report], Sequence[Points]]],
+        arrived: _Arrived,
     ) -> tuple[list[Report], Sequence[Points]]:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="judge")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, judge, topics, payloads)
+        return await loop.run_in_executor(self._worker, judge, arrived)
+
+
+@dataclass(slots=True)
+class _Arrived:
+    """Requests that are judged together, with the instants of their arrival (contract 3.5).
+
+    Attributes:
+        requests: The requests.
+        first: When the first one arrived; each one after it arrived a microsecond later.
+        now_ms: The system clock, which products' time windows are around.
+        topics: Their topics.
+        payloads: Their payloads.
+    """
+
+    requests: Sequence[Request]
+    first: int
+    now_ms: int
+    topics: list[str] = field(init=False)
+    payloads: list[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.topics = [request.topic for request in self.requests]
+        self.payloads = [request.payload for request in self.requests]
+
+    @classmethod
+    def take(cls, requests: Sequence[Request], clock: ArrivalClock) -> Self:
+        """Give each request its instant."""
+        return cls(requests, clock.take(len(requests)), system_us() // 1000)
+
+    def part(self, start: int, end: int) -> _Arrived:
+        """Some of them."""
+        return _Arrived(self.requests[start:end], self.first + start, self.now_ms)
+
+    def observed(self) -> list[int | None] | None:
+        """When each one was first observed, where a request says so; mostly none does.
+
+        What would be later than the arrival itself is ignored.
+        """
+        if all(request.observed is None for request in self.requests):
+            return None
+        found = (request.observed for request in self.requests)
+        return [
+            one if one is not None and one <= self.first + place else None
+            for place, one in enumerate(found)
+        ]
+
+    def instants(self) -> list[int]:
+        """The instant that each one's points get where they have no time."""
+        observed = self.observed() or [None] * len(self.requests)
+        return [self.first + place if one is None else one for place, one in enumerate(observed)]
 
 
 class _Passage:

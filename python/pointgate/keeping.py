@@ -17,6 +17,7 @@ from pointgate.metrics import SinkFigures
 from pointgate.sinks.build import build
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.refused import RefusedPoints
+from pointgate.store.arrivals import ArrivalClock
 from pointgate.store.durable import SinkStore, SpoolStore
 from pointgate.store.spool import open_spool
 from pointgate.store.verdict import VerdictStore
@@ -34,10 +35,14 @@ class Keeping:
 
     Attributes:
         store: What the gate keeps with.
+        arrivals: What gives requests the instants of their arrival; the store remembers the last.
     """
 
-    def __init__(self, store: Store, drain: Drain | None = None) -> None:
+    def __init__(
+        self, store: Store, drain: Drain | None = None, arrivals: ArrivalClock | None = None
+    ) -> None:
         self.store = store
+        self.arrivals = arrivals or ArrivalClock()
         self._drain = drain
 
     async def run(self) -> None:
@@ -92,4 +97,4 @@ async def open_store(
         )
         metrics.refresh = drain.look
         store = SinkStore(spool, drain) if waited_for else SpoolStore(spool)
-        yield Keeping(store, drain)
+        yield Keeping(store, drain, spool.arrivals)

@@ -142,6 +142,8 @@ async def serve(
                 health.wait_for("catalog not loaded")
                 quarantine = await stack.enter_async_context(_open_quarantine(settings, metrics))
                 store = health.store = keeping.store
+                if quarantine is not None:
+                    keeping.arrivals.advance(quarantine.newest)
                 level = logging.WARNING if store.ack == "verdict" else logging.INFO
                 _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
                 loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
@@ -208,6 +210,7 @@ async def _run(
         store=keeping.store,
         counters=metrics.counters,
         quarantine=quarantine,
+        arrivals=keeping.arrivals,
     )
     link = health.link = Link(settings, gate=gate, metrics=metrics)
 

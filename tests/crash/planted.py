@@ -11,10 +11,11 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from pointgate.gate import Gate
+from pointgate.gate import Gate, _Arrived
 from pointgate.mqtt.aiomqtt import AiomqttConnection
 from pointgate.mqtt.frames import puback
 from pointgate.sinks.drain import Drain
@@ -150,14 +151,15 @@ def store_rejected() -> None:
     """Stores what stands before the fault of a rejected request."""
     collect = Gate._collect
 
-    def planted(gate: Gate, topics: list[str], payloads: list[bytes]) -> Any:
-        found = collect(gate, topics, payloads)
-        for topic, payload, report in zip(topics, payloads, found[0], strict=True):
+    def planted(gate: Gate, arrived: _Arrived) -> Any:
+        found = collect(gate, arrived)
+        for one, report in zip(arrived.requests, found[0], strict=True):
             if report.code in {1204, 1257}:
-                request = json.loads(payload)
+                request = json.loads(one.payload)
                 request["params"].pop()
                 good = json.dumps(request, separators=(",", ":")).encode()
-                gate._store.keep(*collect(gate, [topic], [good]))
+                part = _Arrived([replace(one, payload=good)], arrived.first, arrived.now_ms)
+                gate._store.keep(*collect(gate, part))
         return found
 
     _plant(Gate, "_collect", planted)

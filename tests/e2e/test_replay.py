@@ -27,11 +27,12 @@ def request(device: str, number: int, temp: object = 1.5) -> bytes:
     return json.dumps(document | {"method": "integration.measurepoint.post"}).encode()
 
 
-def reject(folder: Path, catalog: Path, payloads: list[bytes], received_ms: int) -> None:
+def reject(folder: Path, catalog: Path, payloads: list[bytes], received_us: int) -> None:
     topics = [TOPIC] * len(payloads)
     reports = Validator(Catalog.load(catalog)).validate(topics, payloads)
     quarantine = Quarantine(QuarantineSettings(path=folder), linger=0)
-    quarantine.add(topics, payloads, reports, received_ms)
+    instants = range(received_us, received_us + len(payloads))
+    quarantine.add(topics, payloads, reports, instants)
     quarantine.close()
     assert quarantine.kept == len(payloads)
 
@@ -51,10 +52,10 @@ def replay(config: Path, *options: str) -> tuple[int, dict[str, Any]]:
 def test_what_is_accepted_now_is_posted_and_leaves(tmp_path: Path, broker: Broker) -> None:
     catalog = tmp_path / "catalog"
     shutil.copytree(CATALOG, catalog)
-    received_ms = time.time_ns() // 1_000_000 - 3_600_000
+    received_us = time.time_ns() // 1000 - 3_600_000_000
     strangers = [request("newcomer", number) for number in range(150)]
     wrong = request("device1", 999, "x")
-    reject(tmp_path / "quarantine", catalog, [*strangers, wrong], received_ms)
+    reject(tmp_path / "quarantine", catalog, [*strangers, wrong], received_us)
 
     with (catalog / "devices/protocol.txt").open("a") as file:
         file.write("newcomer\n")

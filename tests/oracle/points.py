@@ -48,14 +48,14 @@ class Row(NamedTuple):
     received: int
 
 
-def rows(catalog: Catalog, topic: str, payload: bytes, *, now_ms: int) -> list[Row]:
+def rows(catalog: Catalog, topic: str, payload: bytes, *, arrived_us: int) -> list[Row]:
     """Return the rows of an accepted request, in the order of the text.
 
     Args:
         catalog: the products.
         topic: the topic it came on.
         payload: its bytes.
-        now_ms: the time of its arrival, in milliseconds since the epoch.
+        arrived_us: the instant of its arrival, in microseconds since the epoch.
     """
     product_key = topic.removeprefix("/").split("/")[1]
     product = catalog.products[product_key]
@@ -64,9 +64,9 @@ def rows(catalog: Catalog, topic: str, payload: bytes, *, now_ms: int) -> list[R
     params = root.first("params")
     entries = params.items if isinstance(params, Array) else (params,)
     return [
-        Row(product_key, device, identifier, time, column, value, quality, now_ms)
+        Row(product_key, device, identifier, time, column, value, quality, arrived_us)
         for entry in entries
-        for device, time in [_device_and_time(product, entry, now_ms)]
+        for device, time in [_device_and_time(product, entry, arrived_us)]
         for identifier, (column, value), quality in _points(product, entry, payload)
     ]
 
@@ -86,15 +86,15 @@ def _row(values: dict[str, Any]) -> Row:
     return Row(column=column, value=value, **rest)
 
 
-def _device_and_time(product: Product, entry: Value | None, now_ms: int) -> tuple[str, int]:
-    """3.4 and 3.5: what the entry says, or the default device and the time of arrival."""
+def _device_and_time(product: Product, entry: Value | None, arrived_us: int) -> tuple[str, int]:
+    """3.4 and 3.5: what the entry says, or the default device and the instant of arrival."""
     assert isinstance(entry, Object)
     device, time = entry.first("deviceKey"), entry.first("time")
     device_key = device.text if isinstance(device, String) else product.default_device
     assert device_key is not None
     if time is None or isinstance(time, Null):
-        return device_key, now_ms
-    return device_key, _whole(time, Rules(product.numbers_as_strings))
+        return device_key, arrived_us
+    return device_key, 1000 * _whole(time, Rules(product.numbers_as_strings))
 
 
 def _points(

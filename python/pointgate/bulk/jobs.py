@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+ARRIVALS: Final = -(2**62)
+"""The instant of the first request of a job: which one it is in the run is known when the jobs
+before it are done. No instant of a request's own is negative, so the others are told from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +21,7 @@ class Recipe:
     Attributes:
         catalog: The catalog folder.
         payload_bytes: The limit on a payload (contract 3, code 1008).
-        now_ms: The time of arrival of every request.
+        now_ms: The time of arrival of the first request, and what time windows are around.
         topic: The topic of every request; None when each line begins with its own.
         describes: Whether rejected requests are to be described.
         collects: Whether accepted points are wanted.
@@ -98,6 +103,7 @@ class Result:
 
     Attributes:
         lines: How many lines it had, blank ones with them.
+        arrivals: How many instants of arrival it took: one a line, or one a document.
         size: How many bytes, lines' ends with them.
         accepted: How many requests were accepted.
         points: How many points they have.
@@ -105,10 +111,12 @@ class Result:
         rejects: The rejected requests: the line or the document of the job, from 0, and a JSON
             object without its opening brace.
         problems: Files that could not be read to their end, and why.
-        table: The accepted points as an Arrow IPC stream; empty when there are none.
+        table: The accepted points as an Arrow IPC stream; empty when there are none. Arrivals in
+            it count from `ARRIVALS`.
     """
 
     lines: int = 0
+    arrivals: int = 0
     size: int = 0
     accepted: int = 0
     points: int = 0

@@ -24,7 +24,7 @@ import orjson
 
 from pointgate import Validator
 from pointgate.bulk.blocks import blocks_of_span, lines_of, opened, read_at_most
-from pointgate.bulk.jobs import Documents, Job, Recipe, Result, Span, Text
+from pointgate.bulk.jobs import ARRIVALS, Documents, Job, Recipe, Result, Span, Text
 from pointgate.catalog import Catalog
 from pointgate.document import os_reason
 
@@ -80,12 +80,15 @@ class Judge:
             case Documents():
                 for place, path in enumerate(job.paths):
                     self._document_file(path, place, result)
+                result.arrivals = len(job.paths)
             case Text(whole=True):
                 self._document(job.data, 0, result)
+                result.arrivals = 1
             case Text():
                 self._lines([job.data], result)
             case Span():
                 self._span(job, result)
+        result.arrivals += result.lines
         result.table = self._collected()
         return result
 
@@ -101,7 +104,7 @@ class Judge:
     def _document(self, data: bytes, place: int, result: Result) -> None:
         result.size += len(data)
         topic = self._recipe.topic or ""
-        for _, report in self._accept([topic], [data], result):
+        for _, report in self._accept([topic], [data], place, result):
             self._reject(report, topic, data, place, result)
 
     def _span(self, job: Span, result: Result) -> None:
@@ -120,22 +123,22 @@ class Judge:
     def _burst(self, lines: Sequence[bytes], place: int, result: Result) -> None:
         """Judge some lines; `place` is the line of the job that the first of them is."""
         topics, payloads = self._requests(lines)
-        for number, report in self._accept(topics, payloads, result):
+        for number, report in self._accept(topics, payloads, place, result):
             if not lines[number].strip():
                 continue
             topic, payload = topics[number], payloads[number]
             bare = payload.removesuffix(b"\n").removesuffix(b"\r")
             if self._recipe.describes or report.code == _TOO_LARGE or not bare:
-                for _, again in self._accept([topic], [bare], result):
+                for _, again in self._accept([topic], [bare], place + number, result):
                     self._reject(again, topic, bare, place + number, result)
             else:
                 self._reject(report, topic, bare, place + number, result)
 
     def _accept(
-        self, topics: Sequence[str], payloads: Sequence[bytes], result: Result
+        self, topics: Sequence[str], payloads: Sequence[bytes], place: int, result: Result
     ) -> list[tuple[int, Report]]:
         """Judge a burst and count what is accepted; returns the others, by their place in it."""
-        reports = self._reports(topics, payloads)
+        reports = self._reports(topics, payloads, place)
         accepted = [*map(_code, reports)].count(ACCEPTED)
         result.accepted += accepted
         if accepted:
@@ -144,13 +147,17 @@ class Judge:
             return []
         return [pair for pair in enumerate(reports) if pair[1].code != ACCEPTED]
 
-    def _reports(self, topics: Sequence[str], payloads: Sequence[bytes]) -> list[Report]:
+    def _reports(
+        self, topics: Sequence[str], payloads: Sequence[bytes], place: int
+    ) -> list[Report]:
         now_ms = self._recipe.now_ms
         if not self._recipe.collects:
             return self._validator.validate(topics, payloads, now_ms=now_ms)
         import pyarrow as pa  # noqa: PLC0415 - not before processes are forked, and seldom needed
 
-        reports, points = self._validator.collect(topics, payloads, now_ms=now_ms)
+        reports, points = self._validator.collect(
+            topics, payloads, now_ms=now_ms, arrived_us=ARRIVALS + place
+        )
         if len(points):
             self._tables.append(pa.table(points))
         return reports

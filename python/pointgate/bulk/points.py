@@ -13,7 +13,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pointgate.bulk.jobs import ARRIVALS
 from pointgate.sinks.parquet import ParquetSink
 
 if TYPE_CHECKING:
@@ -72,11 +74,18 @@ class PointsWriter:
             finally:
                 self._stop()
 
-    def add(self, stream: bytes) -> None:
-        """Take the points of one job, an Arrow IPC stream; jobs must come in their order."""
+    def add(self, stream: bytes, *, arrived_us: int) -> None:
+        """Take the points of one job; jobs must come in their order.
+
+        Args:
+            stream: An Arrow IPC stream, whose arrivals count from `jobs.ARRIVALS`.
+            arrived_us: The instant at which its first request arrives, UTC microseconds.
+        """
         if not stream:
             return
         table = pa.ipc.open_stream(stream).read_all()
+        for name in ("time", "received"):
+            table = _placed(table, name, arrived_us - ARRIVALS)
         self._tables.append(table)
         self._points += table.num_rows
         self._bytes += len(stream)
@@ -101,3 +110,11 @@ class PointsWriter:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _placed(table: pa.Table, name: str, shift: int) -> pa.Table:
+    """Move those instants of a column to their place in the run that count from `ARRIVALS`."""
+    at = table.schema.get_field_index(name)
+    instants = table.column(at).cast(pa.int64())
+    moved = pc.if_else(pc.less(instants, 0), pc.add(instants, shift), instants)
+    return table.set_column(at, table.schema.field(at), moved.cast(table.schema.field(at).type))

@@ -61,7 +61,7 @@ def rejects(
 
 def _print(request: Rejected) -> None:
     typer.echo(
-        f"{request.number}  {utc_text(request.received_ms)}  {request.product}  "
+        f"{request.number}  {utc_text(request.received_us)}  {request.product}  "
         f"{request.code} {request.reason}  {printable(request.message)}"
     )
     if request.payload is not None:
@@ -71,7 +71,7 @@ def _print(request: Rejected) -> None:
 def _document(request: Rejected, *, payload: bool) -> dict[str, object]:
     document: dict[str, object] = {
         "number": request.number,
-        "received": utc_text(request.received_ms),
+        "received": utc_text(request.received_us),
         "topic": request.topic,
         "code": request.code,
         "reason": request.reason,

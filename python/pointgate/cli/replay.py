@@ -1,12 +1,13 @@
 """`pointgate replay`: post again what was rejected, once the catalog is mended.
 
     for each request in the quarantine that is meant, in the order of arrival:
-        judge it, as of its arrival, by the catalog as it is now
+        judge it, as of its arrival and as of now, by the catalog as it is now
         accepted: post it to its own topic; reply 200: it leaves the quarantine
         rejected: it stays, or with --forget leaves it, too
 
 It goes the way that every request goes, over the broker to the running service, whose 200 promises
-what it always does. Where an entry has no time, that of its first arrival is written into it.
+what it always does. A user property of MQTT 5 tells the service when the request first arrived,
+which is the time of those entries that have none, to the microsecond (contract 3.5).
 
 Invariants: nothing leaves the quarantine without a 200 of its own, but by `--forget`.
 """
@@ -24,7 +25,6 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from pointgate import Validator
-from pointgate.arrival import with_arrival
 from pointgate.cli.selection import (
     CodeOption,
     DeviceOption,
@@ -138,23 +138,19 @@ class _Judge:
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._validator = Validator(catalog, payload_bytes=settings.limits.payload_bytes)
 
-    def judge(self, request: Rejected) -> tuple[int, str, bytes]:
-        """Judge a request.
-
-        Returns:
-            The code, the reason, and what is to be posted.
-        """
+    def judge(self, request: Rejected) -> tuple[int, str]:
+        """Judge a request, as of its arrival and as of now; returns the code and the reason."""
         if request.payload is None:
-            return request.code, request.reason, b""
-        payload = request.payload
-        code, reason = self._verdict(request.topic, payload, request.received_ms)
+            return request.code, request.reason
+        code, reason = self._verdict(request, request.payload, request.received_us // 1000)
         if code == _ACCEPTED:
-            payload = with_arrival(payload, request.received_ms)
-            code, reason = self._verdict(request.topic, payload, time.time_ns() // 1_000_000)
-        return code, reason, payload
+            code, reason = self._verdict(request, request.payload, time.time_ns() // 1_000_000)
+        return code, reason
 
-    def _verdict(self, topic: str, payload: bytes, now_ms: int) -> tuple[int, str]:
-        (report,) = self._validator.validate([topic], [payload], now_ms=now_ms)
+    def _verdict(self, request: Rejected, payload: bytes, now_ms: int) -> tuple[int, str]:
+        (report,) = self._validator.validate(
+            [request.topic], [payload], now_ms=now_ms, observed_us=[request.received_us]
+        )
         return report.code, report.fault.reason if report.fault else ""
 
 
@@ -186,19 +182,16 @@ class _Replay:
             for start in range(0, len(numbers), _BATCH):
                 batch = [*self._passing(numbers[start : start + _BATCH])]
                 async with asyncio.TaskGroup() as tasks:
-                    posts = [
-                        tasks.create_task(self._post(poster, topic, payload))
-                        for _, topic, payload in batch
-                    ]
+                    posts = [tasks.create_task(self._post(poster, request)) for request in batch]
                 self._quarantine.delete(
-                    number
-                    for (number, _, _), post in zip(batch, posts, strict=True)
+                    request.number
+                    for request, post in zip(batch, posts, strict=True)
                     if post.result()
                 )
                 if self._lost:
                     raise self._lost
 
-    def _passing(self, numbers: Sequence[int]) -> Iterator[tuple[int, str, bytes]]:
+    def _passing(self, numbers: Sequence[int]) -> Iterator[Rejected]:
         """Those that are accepted now; the others are counted and, if wanted, removed."""
         hopeless = []
         for number in numbers:
@@ -206,10 +199,10 @@ class _Replay:
             if request is None:  # removed meanwhile
                 continue
             self._outcome.requests += 1
-            code, reason, payload = self._judge.judge(request)
+            code, reason = self._judge.judge(request)
             if code == _ACCEPTED:
                 self._outcome.accepted += 1
-                yield number, request.topic, payload
+                yield request
             else:
                 self._outcome.rejected[code, reason] += 1
                 hopeless.append(number)
@@ -217,10 +210,11 @@ class _Replay:
             self._quarantine.delete(hopeless)
             self._outcome.forgotten += len(hopeless)
 
-    async def _post(self, poster: Poster, topic: str, payload: bytes) -> bool:
+    async def _post(self, poster: Poster, request: Rejected) -> bool:
         """Whether a request was answered with 200."""
+        payload, received_us = request.payload or b"", request.received_us
         try:
-            code = await poster.post(topic, payload)
+            code = await poster.post(request.topic, payload, received_us=received_us)
         except ConnectionLost as error:
             self._lost = error
             code = None

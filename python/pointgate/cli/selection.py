@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,9 +85,10 @@ def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineFile | None]:
         sys.exit(Status.OUTPUT)
 
 
-def utc_text(milliseconds: int) -> str:
-    """A time as the log has it."""
-    text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def utc_text(microseconds: int) -> str:
+    """A time as the log has it, with microseconds."""
+    found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    text = found.isoformat(timespec="microseconds")
     return text.replace("+00:00", "Z")
 
 

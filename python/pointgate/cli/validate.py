@@ -95,7 +95,7 @@ def validate(
             metavar="N",
             min=0,
             max=253_402_300_799_999,
-            help="The time of arrival, UTC milliseconds; default now.",
+            help="When the first request arrived, UTC milliseconds; default now.",
         ),
     ] = None,
     processes: Annotated[
@@ -192,12 +192,14 @@ def _run(
         writer = RejectsWriter(stack.enter_context(_opened(rejects))) if rejects else None
         points = stack.enter_context(_points_writer(out)) if out else None
         bar = stack.enter_context(_Bar(inputs))
+        arrived_us = recipe.now_ms * 1000
         for job, result in pool.run(inputs.jobs()):
             totals.add(result)
             if writer:
                 writer.write(job, result)
             if points:
-                points.add(result.table)
+                points.add(result.table, arrived_us=arrived_us)
+            arrived_us += result.arrivals
             bar.show(job.stored, totals)
     totals.problems.update(inputs.problems)
     return totals

@@ -37,6 +37,8 @@ class Request:
         packet_id: What the acknowledgement must carry; 0 at QoS 0.
         arrived: When the socket gave its last byte, on the monotonic clock, in seconds.
         correlation: MQTT 5 Correlation Data to echo, when present (contract 1.2).
+        observed: When it first arrived, in UTC microseconds, if it is posted again and says so
+            (contract 3.5).
         size: How much memory it takes, for every bound in bytes.
     """
 
@@ -47,6 +49,7 @@ class Request:
     packet_id: int
     arrived: float
     correlation: bytes | None = None
+    observed: int | None = None
     size: int = field(init=False)
 
     def __post_init__(self) -> None:

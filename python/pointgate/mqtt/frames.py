@@ -49,6 +49,7 @@ _QOS_1: Final = 0x02
 _QOS_2: Final = 0x04
 _RETAIN: Final = 0x01
 _CORRELATION: Final = 0x09
+_USER: Final = 0x26
 _MORE: Final = 0x80  # the bit of a variable byte integer that says another byte follows
 _LAST_SHIFT: Final = 21  # ... which happens at most four times, seven bits each
 _SHORTEST: Final = 2  # bytes of the shortest packet
@@ -65,9 +66,17 @@ _PROPERTY_SIZES: Final = {
     _CORRELATION: _STRING,
     0x0B: _VARIABLE,  # subscription identifier
     0x23: 2,  # topic alias: we allow none; the topic of a broker that uses one is a bad topic
-    0x26: _PAIR,  # user property
+    _USER: _PAIR,
 }
 """Every property that a PUBLISH can have (MQTT 5, 3.3.2.3)."""
+
+RECEIVED: Final = "pointgate-received"
+"""The user property of a request that is posted again: when it first arrived (contract 3.5)."""
+
+_RECEIVED: Final = RECEIVED.encode()
+_INSTANT_DIGITS: Final = 18
+MAX_INSTANT: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
 
 
 class MalformedPacketError(ValueError):
@@ -197,11 +206,11 @@ class Splitter:
             qos = 1
             packet_id = data[at] << 8 | data[at + 1]
             at += 2
-        correlation = None
+        correlation = observed = None
         if self._properties:
             if data[at]:
                 try:
-                    correlation, at = _correlation(data, at, stop)
+                    correlation, observed, at = _read_properties(data, at, stop)
                 except MalformedPacketError:
                     if not cut:
                         raise
@@ -213,7 +222,7 @@ class Splitter:
         if at > stop:
             raise MalformedPacketError("a PUBLISH from the broker ends inside its header")
         return Request(
-            topic, data[at:stop], qos, bool(first & _RETAIN), packet_id, now, correlation
+            topic, data[at:stop], qos, bool(first & _RETAIN), packet_id, now, correlation, observed
         )
 
 
@@ -267,13 +276,13 @@ def _variable(data: bytes, at: int, end: int) -> tuple[int, int]:
     return 0, 0
 
 
-def _correlation(data: bytes, at: int, stop: int) -> tuple[bytes | None, int]:
-    """The Correlation Data among the properties at `at`, and where the properties end."""
+def _read_properties(data: bytes, at: int, stop: int) -> tuple[bytes | None, int | None, int]:
+    """Of the properties at `at`: Correlation Data, the first arrival, and where they end."""
     size, at = _variable(data, at, stop)
     end = at + size
     if not at or end > stop:
         raise MalformedPacketError("the properties of a PUBLISH from the broker are cut off")
-    correlation = None
+    correlation = observed = None
     while at < end:
         kind = data[at]
         at += 1
@@ -286,13 +295,24 @@ def _correlation(data: bytes, at: int, stop: int) -> tuple[bytes | None, int]:
         if length >= 0:
             at += length
             continue
-        for _ in range(2 if length == _PAIR else 1):
-            begin = at + 2
+        begin = at + 2
+        at = begin + (data[at] << 8 | data[at + 1])
+        if kind == _CORRELATION:
+            correlation = data[begin:at]
+        elif length == _PAIR:
+            name, begin = data[begin:at], at + 2
             at = begin + (data[at] << 8 | data[at + 1])
-            if kind == _CORRELATION:
-                correlation = data[begin:at]
+            observed = _instant(data[begin:at]) if name == _RECEIVED else observed
     if at != end:
         raise MalformedPacketError(
             "the properties of a PUBLISH from the broker do not fill their length"
         )
-    return correlation, at
+    return correlation, observed, at
+
+
+def _instant(text: bytes) -> int | None:
+    """UTC microseconds in decimal digits; None for anything else, which is ignored."""
+    if not text.isdigit() or len(text) > _INSTANT_DIGITS:
+        return None
+    instant = int(text)
+    return instant if instant <= MAX_INSTANT else None

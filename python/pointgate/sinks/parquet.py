@@ -68,7 +68,8 @@ if TYPE_CHECKING:
 
     from pointgate.sinks.dataset import OnConflict
 
-_DAY: Final = 24 * 60 * 60 * 1000
+_DAY: Final = 24 * 60 * 60 * 1_000_000
+"""In the unit of `time`, microseconds."""
 
 _PARALLEL: Final = 8
 """Files written at a time. Syncs that wait together share a commit of the file system: 365 days of

@@ -36,7 +36,8 @@ from typing import TYPE_CHECKING, Final
 from pointgate.document import os_reason
 from pointgate.errors import ConfigError, Problem
 from pointgate.faults import FaultClass, classify
-from pointgate.store.segment import Segment, is_unborn, log_of, open_for_reading
+from pointgate.store.arrivals import ArrivalClock
+from pointgate.store.segment import Segment, is_unborn, last_arrival, log_of, open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,6 +90,7 @@ class Folder:
         progress: How far each sink was when the folder was opened.
         last: The number of the last request.
         total: How many points all batches together have had.
+        arrivals: The clock that goes on from the last arrival that the files know of.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,6 +99,7 @@ class Folder:
         self.progress: dict[str, int] = {}
         self.last = 0
         self.total = 0
+        self.arrivals = ArrivalClock()
         self._number = 0
         self._lock = -1
 
@@ -159,6 +162,7 @@ class Folder:
                     (file.last,),
                 ).fetchone()
                 progress = dict(connection.execute("SELECT sink, sequence FROM progress"))
+                self.arrivals.advance(last_arrival(connection))
         except sqlite3.Error as error:
             if classify(error) is FaultClass.DAMAGE:
                 _log.error("cannot read %s: %s", file.path, error)
@@ -189,7 +193,7 @@ class Folder:
         file = File(path, self._number, self.last + 1, last=self.last)
         self.files += (file,)
         try:
-            segment = Segment.create(path, progress)
+            segment = Segment.create(path, progress, arrived=self.arrivals.last)
             self._synchronize()
         except (sqlite3.Error, OSError):
             _delete(path, keep_name=True)

@@ -8,7 +8,10 @@ One row a point; exactly one of the `value_…` columns is set:
     value_text     STRING, FILE, ENUM of strings, DATE
     value_json     ARRAY and STRUCT, as the JSON text that came
 
-`time` is the point's own, or that of arrival where it has none; `received` is that of arrival.
+`time` is the point's own, or the instant of its request's arrival where it has none; `received` is
+that instant. Both are UTC microseconds: requests give whole milliseconds, and no two requests have
+the same arrival (`arrivals.py`). Batches and files of former versions have milliseconds; `current`
+makes them these columns.
 `Validator.collect` gives these columns, in this order, through the Arrow PyCapsule interface.
 """
 
@@ -21,7 +24,7 @@ import pyarrow as pa
 _NAME: Final = pa.dictionary(pa.int32(), pa.string())
 """Names repeat from row to row, so each is held once a batch."""
 
-_INSTANT: Final = pa.timestamp("ms", tz="UTC")
+_INSTANT: Final = pa.timestamp("us", tz="UTC")
 
 SCHEMA: Final = pa.schema(
     [
@@ -38,3 +41,12 @@ SCHEMA: Final = pa.schema(
         pa.field("received", _INSTANT, nullable=False),
     ]
 )
+
+
+def current(points: pa.Table) -> pa.Table:
+    """Points of any version in the columns of this one.
+
+    Raises:
+        pa.ArrowException: They are no points.
+    """
+    return points if points.schema == SCHEMA else points.cast(SCHEMA)

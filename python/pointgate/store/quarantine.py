@@ -1,6 +1,6 @@
 """The quarantine: rejected requests, kept for a person to look at and to post again.
 
-    the gate:      add(topics, payloads, reports, received_ms)     never waits
+    the gate:      add(topics, payloads, reports, received_us)     never waits
     a thread:      what has come together ─► one transaction ─► the oldest go where it is too much
 
 It is there to help, not to promise anything: it never slows or stops the gate. What comes faster
@@ -77,6 +77,7 @@ class Quarantine:
             written; `too_large`, it has no room for one.
         removed: How many had to go: `bytes`, to make room; `age`, they were too old.
         bytes: What the file's requests take.
+        newest: The latest arrival among the requests that were there at first, UTC microseconds.
 
     Raises:
         ConfigError: The folder cannot be used.
@@ -96,7 +97,7 @@ class Quarantine:
         self._changed = threading.Condition()
         self._closing = False
         self._failures = Seldom(60.0)
-        self._file = _opened(settings.path)
+        self._file, self.newest = _opened(settings.path)
         self._thread = threading.Thread(target=self._run, name="quarantine", daemon=True)
         self._thread.start()
 
@@ -105,7 +106,7 @@ class Quarantine:
         topics: Sequence[str],
         payloads: Sequence[bytes],
         reports: Sequence[Report | None],
-        received_ms: int,
+        received_us: Sequence[int],
     ) -> None:
         """Keep those of a burst's requests that were rejected. Never waits for the disk.
 
@@ -113,11 +114,13 @@ class Quarantine:
             topics: The topics the requests came on.
             payloads: Their payloads.
             reports: Their verdicts; None for what was not judged.
-            received_ms: When they arrived, UTC milliseconds.
+            received_us: When each of them arrived, UTC microseconds.
         """
         found = [
-            (topic, payload, report, received_ms)
-            for topic, payload, report in zip(topics, payloads, reports, strict=True)
+            (topic, payload, report, received)
+            for topic, payload, report, received in zip(
+                topics, payloads, reports, received_us, strict=True
+            )
             if report is not None and report.code not in _NOT_KEPT and self._is_wanted(topic)
         ]
         if not found:
@@ -202,9 +205,14 @@ class Quarantine:
         return removed
 
 
-def _opened(folder: Path) -> QuarantineFile:
+def _opened(folder: Path) -> tuple[QuarantineFile, int]:
     try:
-        return QuarantineFile(folder)
+        file = QuarantineFile(folder)
+        try:
+            return file, file.newest
+        except BaseException:
+            file.close()
+            raise
     except OSError as error:
         reason = os_reason(error)
     except sqlite3.Error as error:
@@ -218,14 +226,14 @@ def _product(topic: str) -> str:
 
 
 def _rejected(
-    topic: str, payload: bytes, report: Report, received_ms: int, max_bytes: int
+    topic: str, payload: bytes, report: Report, received_us: int, max_bytes: int
 ) -> Rejected | None:
     fault = report.fault
     if fault is None or len(payload) > max_bytes // 2:
         return None
     return Rejected(
         number=0,
-        received_ms=received_ms,
+        received_us=received_us,
         product=_product(topic),
         topic=topic,
         code=report.code,

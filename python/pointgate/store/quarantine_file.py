@@ -4,6 +4,11 @@
                                requests, never the file; the service and a person's commands
                                may use it at the same time
 
+The time of arrival is in two columns, milliseconds and the microseconds beyond them: so a file of
+the first version, which has the former only, needs one more column and no row written anew, and a
+person's queries on `received_ms` go on working. Where a row has no microseconds, its number stands
+in for them, so that requests of one millisecond have instants of their own.
+
 Invariants: requests are numbered in the order in which they were kept, and no number comes twice.
 """
 
@@ -23,7 +28,7 @@ NAME: Final = "rejected.db"
 _PATIENCE_SECONDS: Final = 10.0
 """How long one process waits for another that writes."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 _AT_ONCE: Final = 200
 """How many requests are forgotten by one statement."""
@@ -48,9 +53,15 @@ CREATE TABLE IF NOT EXISTS rejected (
   expected TEXT,
   got TEXT,
   did_you_mean TEXT,
-  payload BLOB
+  payload BLOB,
+  received_rest_us INTEGER
 )
 """
+
+_RECEIVED_US: Final = "received_ms * 1000 + coalesce(received_rest_us, number % 1000)"
+
+_LOOKED_AT: Final = 10_000
+"""Requests in which the newest arrival is looked for: the last ones that were kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ class Rejected:
 
     Attributes:
         number: Its number in the quarantine; 0 until it has one.
-        received_ms: When it arrived, UTC milliseconds.
+        received_us: When it first arrived, UTC microseconds; no other request has the same.
         product: The product key.
         topic: The topic it came on.
         code: The reply's code.
@@ -77,7 +88,7 @@ class Rejected:
     """
 
     number: int
-    received_ms: int
+    received_us: int
     product: str
     topic: str
     code: int
@@ -95,9 +106,10 @@ class Rejected:
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Rejected))
+_KEPT: Final = ("received_ms", "received_rest_us", *_COLUMNS[2:])
 _INSERT: Final = (
-    f"INSERT INTO rejected ({', '.join(_COLUMNS[1:])}) "  # noqa: S608 - our own names
-    f"VALUES ({', '.join('?' * (len(_COLUMNS) - 1))})"
+    f"INSERT INTO rejected ({', '.join(_KEPT)}) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join('?' * len(_KEPT))})"
 )
 
 
@@ -144,11 +156,18 @@ class QuarantineFile:
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(_SCHEMA)
-            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+            with self.transaction():
+                self._migrate()
         except BaseException:
             self._connection.close()
             raise
+
+    def _migrate(self) -> None:
+        self._connection.execute(_SCHEMA)
+        columns = self._connection.execute("SELECT name FROM pragma_table_info('rejected')")
+        if ("received_rest_us",) not in columns.fetchall():
+            self._connection.execute("ALTER TABLE rejected ADD COLUMN received_rest_us INTEGER")
+        self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def close(self) -> None:
         """Close the file."""
@@ -167,7 +186,10 @@ class QuarantineFile:
 
     def insert(self, requests: Iterable[Rejected]) -> None:
         """Keep requests; their numbers are given here."""
-        rows = ([getattr(one, name) for name in _COLUMNS[1:]] for one in requests)
+        rows = (
+            [*divmod(one.received_us, 1000), *(getattr(one, name) for name in _COLUMNS[2:])]
+            for one in requests
+        )
         self._connection.executemany(_INSERT, rows)
 
     def delete(self, numbers: Iterable[int]) -> None:
@@ -212,6 +234,16 @@ class QuarantineFile:
         """How many requests there are."""
         return int(self._connection.execute("SELECT count(*) FROM rejected").fetchone()[0])
 
+    @property
+    def newest(self) -> int:
+        """The latest arrival, UTC microseconds; 0 when there is none."""
+        row = self._connection.execute(
+            f"SELECT coalesce(max(received), 0) FROM (SELECT {_RECEIVED_US} AS received "  # noqa: S608
+            "FROM rejected ORDER BY number DESC LIMIT ?)",
+            (_LOOKED_AT,),
+        ).fetchone()
+        return int(row[0])
+
     def numbers(self, wanted: Filter) -> list[int]:
         """The numbers of the requests that are meant, in order."""
         conditions = {
@@ -232,7 +264,8 @@ class QuarantineFile:
 
     def get(self, number: int, *, payload: bool = True) -> Rejected | None:
         """A request; None when it is there no more."""
-        names = [*_COLUMNS[:-1], "payload" if payload else "NULL"]
+        last = "payload" if payload else "NULL"
+        names = ["number", _RECEIVED_US, *_COLUMNS[2:-1], last]
         row = self._connection.execute(
             f"SELECT {', '.join(names)} FROM rejected WHERE number = ?",  # noqa: S608
             (number,),

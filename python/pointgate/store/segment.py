@@ -2,6 +2,7 @@
 
     batch     (sequence, points, total, committed, size, counts, raw_bytes, checksum, body)
     progress  (sink, sequence)
+    state     (name, value)       arrived: the greatest instant given to a request (`arrivals.py`)
 
 WAL with `synchronous = FULL`: a commit returns after the fsync of the log. Checkpoints are ours,
 because SQLite's own, after a commit, hide their errors: they come after whoever waits was told, and
@@ -41,7 +42,9 @@ _LONGEST_LOG: Final = 16 * CHECKPOINT_BYTES
 _REMOVED_AT_ONCE: Final = 512
 """Batches that one transaction removes at most, so that no commit waits for long."""
 
-_SCHEMA: Final = """
+_VERSION: Final = 2
+
+_SCHEMA: Final = f"""
 CREATE TABLE batch (
     sequence INTEGER PRIMARY KEY,
     points INTEGER NOT NULL,
@@ -54,10 +57,13 @@ CREATE TABLE batch (
     body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE progress (sink TEXT PRIMARY KEY, sequence INTEGER NOT NULL) STRICT;
-PRAGMA user_version = 1;
+CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
 """
 
 _INSERT: Final = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_ARRIVED: Final = "INSERT OR REPLACE INTO state VALUES ('arrived', ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +95,16 @@ class Segment:
         self.live_bytes = 0
         self._connection = connection
         self._logged = 0  # bytes since the last checkpoint
+        self._arrived = 0  # what stands in the file
 
     @classmethod
-    def create(cls, path: Path, progress: Mapping[str, int]) -> Self:
+    def create(cls, path: Path, progress: Mapping[str, int], *, arrived: int) -> Self:
         """Make a new file, durable but for its name, which the folder must make so.
+
+        Args:
+            path: The file.
+            progress: How far each sink is.
+            arrived: The greatest instant of an arrival.
 
         Raises:
             sqlite3.Error: It cannot be made.
@@ -109,7 +121,7 @@ class Segment:
             connection.execute("PRAGMA busy_timeout = 2000")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}; COMMIT;")
             segment = cls(path, connection)
-            segment.write(None, progress=progress, excess=Excess(0), durable=True)
+            segment.write(None, progress=progress, excess=Excess(0), arrived=arrived, durable=True)
             segment._checkpoint("TRUNCATE")
         except sqlite3.Error:
             connection.close()
@@ -122,6 +134,7 @@ class Segment:
         *,
         progress: Mapping[str, int],
         excess: Excess,
+        arrived: int,
         sequence: int = 0,
         total: int = 0,
         durable: bool = False,
@@ -132,6 +145,7 @@ class Segment:
             batch: What to add; the transaction is then on disk when this returns.
             progress: How far each sink is.
             excess: What to remove.
+            arrived: The greatest instant of an arrival.
             sequence: The number of the batch's last request.
             total: How many points all batches up to this one have had.
             durable: Whether the transaction must be on disk even without a batch.
@@ -155,12 +169,15 @@ class Segment:
             execute(_INSERT, (*numbers, batch.raw_bytes, batch.checksum, batch.body))
         for item in progress.items():
             execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", item)
+        if arrived != self._arrived:
+            execute(_ARRIVED, (arrived,))
         removed, more = self._remove(excess)
         if batch is not None:
             failpoint.hit("after-write")
         execute("COMMIT")
         if relaxed:
             execute("PRAGMA synchronous = FULL")
+        self._arrived = arrived
         self.live_bytes += size - removed
         self._logged += max(size, PAGE_BYTES)
         return more
@@ -240,6 +257,21 @@ def open_for_reading(path: Path, *, written: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA busy_timeout = 2000")
     return connection
+
+
+def last_arrival(connection: sqlite3.Connection) -> int:
+    """The greatest instant of an arrival that a file knows of, in microseconds.
+
+    Files of the first version say when they were committed to, which is no earlier.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    if connection.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+        statement = "SELECT (coalesce(max(committed), -1) + 1) * 1000 FROM batch"
+    else:
+        statement = "SELECT coalesce(max(value), 0) FROM state WHERE name = 'arrived'"
+    return int(connection.execute(statement).fetchone()[0])
 
 
 def is_unborn(error: sqlite3.Error) -> bool:

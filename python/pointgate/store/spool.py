@@ -118,6 +118,7 @@ class Spool:
         progress: How far each sink was when the spool was opened.
         last: The number of the last request in it.
         total: How many points have been in it.
+        arrivals: Gives requests the instants of their arrival.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Spool:
         self.progress: dict[str, int] = {}
         self.last = folder.last
         self.total = folder.total
+        self.arrivals = folder.arrivals
         self._folder = folder
         self._sinks = sinks
         self._figures = figures

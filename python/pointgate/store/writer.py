@@ -251,7 +251,12 @@ class Writer:
             failpoint.hit("before-write")
         started = time.perf_counter()
         more = self._segment.write(
-            batch, progress=progress, excess=self._excess(progress), sequence=last, total=total
+            batch,
+            progress=progress,
+            excess=self._excess(progress),
+            arrived=self._folder.arrivals.last,
+            sequence=last,
+            total=total,
         )
         self._figures.bytes = self._live_bytes()
         if batch is not None:
@@ -337,7 +342,13 @@ class Writer:
             return
         progress = dict(self._progress)
         try:
-            segment.write(None, progress=progress, excess=self._excess(progress), durable=True)
+            segment.write(
+                None,
+                progress=progress,
+                excess=self._excess(progress),
+                arrived=self._folder.arrivals.last,
+                durable=True,
+            )
             segment.close()
         except sqlite3.Error as error:
             _log.warning("the spool was not closed well: %s", error)

@@ -6,7 +6,7 @@ use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::types::{Float64Type, Int8Type, Int32Type, Int64Type};
 use arrow_array::{
     ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, RecordBatchIterator, StringArray,
-    TimestampMillisecondArray,
+    TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -74,7 +74,7 @@ fn schema() -> SchemaRef {
     static SCHEMA: OnceLock<SchemaRef> = OnceLock::new();
     let make = || {
         let name = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        let instant = || DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        let instant = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         Arc::new(Schema::new(vec![
             Field::new("product", name(), false),
             Field::new("device", name(), false),
@@ -99,7 +99,7 @@ fn record_batch(columns: core::Columns) -> Result<RecordBatch, ArrowError> {
     let valid = |valid: Vec<u8>| Some(NullBuffer::new(bits(valid)));
     let scalars = Buffer::from_vec(columns.scalars);
     let (doubles, longs) = (ScalarBuffer::new(scalars.clone(), 0, len), ScalarBuffer::new(scalars, 0, len));
-    let instants = |times: Vec<i64>| TimestampMillisecondArray::new(times.into(), None).with_timezone("UTC");
+    let instants = |times: Vec<i64>| TimestampMicrosecondArray::new(times.into(), None).with_timezone("UTC");
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(names(columns.product, columns.products)?),
         Arc::new(names(columns.device, columns.devices)?),

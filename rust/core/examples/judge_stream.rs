@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut accepted = 0_usize;
     for _ in 0..passes.parse::<usize>()? {
         for payload in &payloads {
-            let request = Request { topic: TOPIC, payload, now_ms: 0 };
+            let request = Request::new(TOPIC, payload, 0);
             let verdict = judge(&catalog, &limits, &request, &mut scratch);
             accepted += usize::from(verdict.code() == Code::Ok);
         }

@@ -20,7 +20,7 @@ pub(crate) trait Collect {
     fn quality(&mut self, value: u8);
     /// The value and quality given last are of this point of the model.
     fn point<'m>(&mut self, index: usize, identifier: impl FnOnce() -> &'m str);
-    /// The points given since the last entry are this device's, at this time; `None` is the time of arrival.
+    /// The points given since the last entry are this device's, at this time in milliseconds; `None` is the time of arrival.
     fn entry<'m>(&mut self, device_key: impl FnOnce() -> Cow<'m, str>, time: Option<i64>);
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Entries<'c, 's, C> {
     /// `None`: the catalog does not have the product, and entries are only checked as JSON.
     product: Option<&'c Product>,
     now_ms: i64,
+    /// The time of entries that have none, where it is not that of arrival; windows are around now.
+    observed_us: Option<i64>,
     scratch: &'s mut Scratch,
     collect: C,
     pub(crate) points: u64,
@@ -93,10 +95,11 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
     pub(crate) fn new(
         product: Option<&'c Product>,
         now_ms: i64,
+        observed_us: Option<i64>,
         scratch: &'s mut Scratch,
         collect: C,
     ) -> Self {
-        Self { product, now_ms, scratch, collect, points: 0, fault: None }
+        Self { product, now_ms, observed_us, scratch, collect, points: 0, fault: None }
     }
 
     /// Reads `params`: an array of entries, or one object, which is one entry.
@@ -129,6 +132,9 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
             entry.refuse(Rank::Shape, mismatch(cursor, Reason::Format, "object"))?;
             entry.device_key = DeviceKey::Unusable;
             cursor.skip_value()?;
+        }
+        if self.observed_us.is_some() {
+            self.observed(cursor.offset() - 1, product, &mut entry)?;
         }
         if entry.fault.is_some() {
             self.fault = place(entry, product, index, in_array);
@@ -180,6 +186,28 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
             }
         }
         Ok(())
+    }
+
+    /// Judges the time that an entry without one has from its request.
+    #[cold]
+    fn observed(&self, offset: usize, product: &Product, entry: &mut Entry<'_>) -> Result<(), Syntax> {
+        let (low, high) = self.window(product);
+        let time = self.observed_us.unwrap_or_default().div_euclid(1000);
+        if entry.time.is_some() || low <= time && time <= high {
+            return Ok(());
+        }
+        let expected = format!("a time from {} to {}", low.max(0), high.min(MAX_TIME));
+        let fault = Fault::here(Reason::Time, offset).expected(expected).got(time.to_string());
+        entry.refuse(Rank::Time, Stop::from(fault.inside("time")))
+    }
+
+    /// The first and the last time that a product accepts now (contract 3.5).
+    #[inline]
+    fn window(&self, product: &Product) -> (i64, i64) {
+        let settings = &product.settings;
+        let low = settings.time_max_past.map_or(0, |past| self.now_ms.saturating_sub(past));
+        let high = settings.time_max_future.map_or(MAX_TIME, |future| self.now_ms.saturating_add(future));
+        (low, high)
     }
 
     /// Reads the points of an entry; the fault that stops it stands somewhere inside.
@@ -257,8 +285,7 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
             return Err(refused(cursor, Reason::Time, EXPECTED));
         };
         // A window is inclusive; without one, history may be as old as it likes (contract 3.5).
-        let low = settings.time_max_past.map_or(0, |past| self.now_ms.saturating_sub(past));
-        let high = settings.time_max_future.map_or(MAX_TIME, |future| self.now_ms.saturating_add(future));
+        let (low, high) = self.window(product);
         if low <= time && time <= high {
             return Ok(Some(time));
         }

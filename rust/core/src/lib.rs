@@ -41,7 +41,7 @@
 //!
 //! let payload = br#"{"id":"7","version":"1.0","method":"integration.measurepoint.post",
 //!     "params":[{"deviceKey":"device1","time":123456,"measurepoints":{"temp":"warm"}}]}"#;
-//! let request = Request { topic: "sys/pk/integration/measurepoint/post", payload, now_ms: 0 };
+//! let request = Request::new("sys/pk/integration/measurepoint/post", payload, 0);
 //! let verdict = judge(&catalog, &Limits::default(), &request, &mut Scratch::default());
 //! assert_eq!(verdict.code(), Code::ModelValidateFailed);
 //!

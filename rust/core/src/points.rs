@@ -60,6 +60,8 @@ pub struct Points {
     word: u32,
     product: u32,
     received: i64,
+    /// The time of entries that have none.
+    observed: i64,
     before: Mark,
 }
 
@@ -105,7 +107,7 @@ pub struct Columns {
     pub identifier: Vec<i32>,
     /// Identifiers of points.
     pub identifiers: Dictionary,
-    /// UTC milliseconds: the entry's own time, or that of arrival where it has none.
+    /// UTC microseconds: the entry's own time, or that of arrival where it has none.
     pub time: Vec<i64>,
     /// The values of FLOAT and DOUBLE (bits of an f64), INT, ENUM and TIMESTAMP (i64).
     pub scalars: Vec<u64>,
@@ -129,7 +131,7 @@ pub struct Columns {
     pub quality: Vec<i8>,
     /// Which rows have one.
     pub has_quality: Vec<u8>,
-    /// UTC milliseconds of arrival.
+    /// UTC microseconds of arrival.
     pub received: Vec<i64>,
 }
 
@@ -183,14 +185,21 @@ impl Points {
     }
 
     /// A request begins, of a product whose model has so many points.
-    pub(crate) fn begin(&mut self, product_key: &str, points: usize, now_ms: i64) {
+    pub(crate) fn begin(
+        &mut self,
+        product_key: &str,
+        points: usize,
+        arrived_us: i64,
+        observed_us: Option<i64>,
+    ) {
         let Batch { text, json, identifiers, .. } = &self.batch;
         if text.len().max(json.len()) > BATCH_BYTES || identifiers.len() + points > MAX_IDENTIFIERS {
             self.full.push(std::mem::take(&mut self.batch));
         }
         let Batch { words, entries, text, json, products, numbers, .. } = &mut self.batch;
         self.before = Mark { rows: words.len(), entries: entries.len(), text: text.len(), json: json.len() };
-        self.received = now_ms;
+        self.received = arrived_us;
+        self.observed = observed_us.unwrap_or(arrived_us);
         // Mostly the same product as before.
         if products.get(self.product as usize) != Some(product_key) {
             self.product = products.intern(product_key);
@@ -262,7 +271,9 @@ impl Collect for &mut Points {
         let Batch { words, entries, devices, .. } = &mut self.batch;
         let device = devices.intern(&device_key());
         let (product, received) = (self.product, self.received);
-        entries.push(Entry { end: words.len(), product, device, time: time.unwrap_or(received), received });
+        // A time of the contract has at most 48 bits.
+        let time = time.map_or(self.observed, |milliseconds| milliseconds * 1000);
+        entries.push(Entry { end: words.len(), product, device, time, received });
     }
 }
 

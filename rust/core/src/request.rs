@@ -34,8 +34,20 @@ pub struct Request<'a> {
     pub topic: &'a str,
     /// Its payload.
     pub payload: &'a [u8],
-    /// UTC milliseconds.
+    /// UTC milliseconds: the clock of the products' time windows.
     pub now_ms: i64,
+    /// UTC microseconds: when it arrived. Unique, if the caller takes care of that.
+    pub arrived_us: i64,
+    /// UTC microseconds: the `time` of its entries that have none; `None` is `arrived_us`.
+    pub observed_us: Option<i64>,
+}
+
+impl<'a> Request<'a> {
+    /// A request that arrives at a whole millisecond.
+    #[inline]
+    pub fn new(topic: &'a str, payload: &'a [u8], now_ms: i64) -> Self {
+        Self { topic, payload, now_ms, arrived_us: now_ms.saturating_mul(1000), observed_us: None }
+    }
 }
 
 /// What a request gets.
@@ -77,7 +89,7 @@ pub fn collect(
 ) -> Verdict {
     let product_key = product_key(request.topic).unwrap_or_default();
     let model_points = catalog.product(product_key).map_or(0, |product| product.model.len());
-    points.begin(product_key, model_points, request.now_ms);
+    points.begin(product_key, model_points, request.arrived_us, request.observed_us);
     let verdict = read(catalog, *limits, request, scratch, &mut *points);
     if verdict.fault.is_some() {
         points.abandon();
@@ -111,7 +123,7 @@ fn read<C: Collect>(
     }
 
     let product = catalog.product(product_key);
-    let mut entries = Entries::new(product, request.now_ms, scratch, collect);
+    let mut entries = Entries::new(product, request.now_ms, request.observed_us, scratch, collect);
     let mut envelope = Envelope::default();
     if let Err(syntax) = envelope.read(&mut Cursor::new(payload), &mut entries) {
         return Verdict::refused(syntax_fault(payload, syntax), envelope.id);
@@ -138,7 +150,7 @@ fn id_of_prefix(payload: &[u8], scratch: &mut Scratch) -> Option<Range<usize>> {
     let mut cursor = Cursor::new(payload.get(..ID_PREFIX).unwrap_or(payload));
     let mut envelope = Envelope::default();
     // Broken off in the middle, it is hardly ever JSON; the id before the break is all that counts.
-    let _ = envelope.read(&mut cursor, &mut Entries::new(None, 0, scratch, ()));
+    let _ = envelope.read(&mut cursor, &mut Entries::new(None, 0, None, scratch, ()));
     envelope.id
 }
 

@@ -66,7 +66,7 @@ impl Case {
         let limits =
             self.payload_bytes.map_or_else(Limits::default, |payload_bytes| Limits { payload_bytes });
         let now_ms = self.now_ms.unwrap_or(NOW_MS);
-        let verdict = judge(catalog, &limits, &Request { topic: &topic, payload: &payload, now_ms }, scratch);
+        let verdict = judge(catalog, &limits, &Request::new(&topic, &payload, now_ms), scratch);
         let mut reply = Vec::new();
         render(&verdict, &payload, Detail::Full, &mut reply);
         let reply = String::from_utf8(reply).expect("a reply is UTF-8");

@@ -184,7 +184,7 @@ fn judge_point(
         r#"{{"version":"1.0","method":"integration.measurepoint.post","params":[{{"deviceKey":"device1","measurepoints":{{{name}:{value}}}}}]}}"#
     );
     let topic = format!("sys/{product_key}/integration/measurepoint/post");
-    let request = Request { topic: &topic, payload: payload.as_bytes(), now_ms: NOW_MS };
+    let request = Request::new(&topic, payload.as_bytes(), NOW_MS);
     let verdict = judge(catalog, &Limits::default(), &request, scratch);
     let mut reply = Vec::new();
     render(&verdict, payload.as_bytes(), Detail::Full, &mut reply);

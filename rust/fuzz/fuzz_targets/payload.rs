@@ -59,7 +59,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn run(product_key: &str, payload: &[u8], limits: Limits, scratch: &mut Scratch) -> Verdict {
     let topic = format!("sys/{product_key}/integration/measurepoint/post");
-    judge(&CATALOG, &limits, &Request { topic: &topic, payload, now_ms: NOW_MS }, scratch)
+    judge(&CATALOG, &limits, &Request::new(&topic, payload, NOW_MS), scratch)
 }
 
 fn reply(verdict: &Verdict, payload: &[u8], detail: Detail) -> String {
@@ -140,7 +140,7 @@ fn check_collected(verdict: &Verdict, product_key: &str, payload: &[u8]) {
     let topic = format!("sys/{product_key}/integration/measurepoint/post");
     let mut points = Points::default();
     let mut collected = |payload| {
-        let request = Request { topic: &topic, payload, now_ms: NOW_MS };
+        let request = Request::new(&topic, payload, NOW_MS);
         collect(&CATALOG, &Limits::default(), &request, &mut Scratch::default(), &mut points)
     };
     let before = collected(BEFORE).points as usize;

@@ -20,14 +20,14 @@ pub fn check_rows(columns: &Columns, first: usize, rows: usize, document: &Docum
         let Some(Shape::Object(points)) = entry.member("measurepoints").map(|points| &points.shape) else {
             panic!("an accepted entry has measurepoints");
         };
-        let time = entry.member("time").and_then(whole).unwrap_or(now_ms);
+        let time = 1000 * entry.member("time").and_then(whole).unwrap_or(now_ms);
         let device = entry.member("deviceKey").and_then(Node::text);
         for (identifier, point) in points {
             if row == first + rows || name(&columns.identifiers, &columns.identifier, row) != identifier {
                 continue;
             }
             assert_eq!(columns.time[row], time);
-            assert_eq!(columns.received[row], now_ms);
+            assert_eq!(columns.received[row], 1000 * now_ms);
             if let Some(device) = device {
                 assert_eq!(name(&columns.devices, &columns.device, row), device);
             }

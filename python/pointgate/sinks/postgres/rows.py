@@ -46,9 +46,8 @@ _PIECE_ROWS: Final = 65_536
 _PIECE_BYTES: Final = 8 * 1024 * 1024
 """How many bytes of texts."""
 
-_2000: Final = pa.scalar(946_684_800_000)
-"""PostgreSQL counts microseconds from the first of January 2000; we milliseconds from 1970."""
-_MICROSECONDS: Final = pa.scalar(1000)
+_2000: Final = pa.scalar(946_684_800_000_000)
+"""PostgreSQL counts microseconds from the first of January 2000; we from 1970."""
 
 _CODES: Final = {2: "h", 4: "i", 8: "q"}
 
@@ -105,8 +104,7 @@ def _rows(points: pa.RecordBatch) -> memoryview:
 
 
 def _instant(column: Any) -> Any:
-    since_2000 = pc.subtract(column.cast(pa.int64()), _2000)
-    return _big_endian(pc.multiply(since_2000, _MICROSECONDS))
+    return _big_endian(pc.subtract(column.cast(pa.int64()), _2000))
 
 
 def _number(column: Any, length: Any) -> Any:

@@ -111,7 +111,7 @@ pub(crate) fn one_product(model: &str, settings: ProductSettings) -> Catalog {
 
 /// Judges a payload of the product `pk`.
 pub(crate) fn judge_pk(catalog: &Catalog, payload: &[u8], scratch: &mut Scratch) -> Verdict {
-    let request = Request { topic: "sys/pk/integration/measurepoint/post", payload, now_ms: NOW_MS };
+    let request = Request::new("sys/pk/integration/measurepoint/post", payload, NOW_MS);
     judge(catalog, &Limits::default(), &request, scratch)
 }
 
