@@ -69,7 +69,7 @@ def seconds(call: Callable[..., object], topics: list[str], payloads: list[bytes
 
 def measure(judge: Validator, shape: Shape, size: int, rounds: int) -> Row:
     """Nanoseconds a byte, the worse of both sizes, and the ratio of their times."""
-    calls = {"judge": judge.validate, "collect": judge.collect}
+    calls: dict[str, Callable[..., object]] = {"judge": judge.validate, "collect": judge.collect}
     payloads = [shape.make(size), shape.make(2 * size)]
     on, growth = [topic(shape.product)], len(payloads[1]) / len(payloads[0]) / 2
     for payload in payloads:

@@ -148,7 +148,8 @@ class Sinks:
         keys = "SELECT count(*) FROM (SELECT DISTINCT identifier, time FROM {}) AS keys"
         files = f"read_parquet('{self._folder}/points/**/*.parquet')"
         ((parquet,),) = duckdb.execute(keys.format(files)).fetchall()
-        ((postgres,),) = ask(self._server, keys.format("{schema}.points"), self._schema)
+        # Its primary key lets no point be there twice.
+        ((postgres,),) = ask(self._server, "SELECT count(*) FROM {schema}.point", self._schema)
         return {"parquet": parquet, "ndjson": len(self._lines), "postgres": int(postgres)}
 
     def _read(self, reader: int) -> None:

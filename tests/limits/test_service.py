@@ -67,7 +67,7 @@ class Case(NamedTuple):
 
 TEXTS = functools.partial(Case, texts, largest.TEXTS)
 NUMBERS = functools.partial(Case, numbers, largest.numbers(0)[1])
-SHORT = pytest.mark.timeout(300)
+SHORT = pytest.mark.timeout(900)
 FULL = [pytest.mark.limits, pytest.mark.timeout(3600)]
 
 
@@ -75,7 +75,7 @@ FULL = [pytest.mark.limits, pytest.mark.timeout(3600)]
     "case",
     [
         pytest.param(TEXTS(12), id="texts", marks=SHORT),
-        pytest.param(NUMBERS(4), id="numbers", marks=SHORT),
+        pytest.param(NUMBERS(2), id="numbers", marks=SHORT),
         pytest.param(TEXTS(340), id="2.5 GiB of texts", marks=FULL),
         pytest.param(NUMBERS(20), id="24 million points", marks=FULL),
     ],
