@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pointgate import Catalog, CatalogError
-from pointgate import catalog as catalog_module
-from pointgate.catalog import CatalogWatcher
+from pointgate.catalog import Loading
 from pointgate.metrics import Metrics
+from pointgate.reload import CatalogWatcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,7 +56,14 @@ def test_the_catalog_of_the_contract_cases_loads() -> None:
     assert len(catalog.products["protocol"].model) == 3
     assert "device1" in catalog.products["protocol"].devices
     assert "dev,comma" in catalog.products["types"].devices
-    assert catalog.warnings == ()
+    found = {(Path(one.file).name, one.location, one.reason[-43:]) for one in catalog.warnings}
+    words = "expected letters, digits and - _ . :"
+    assert {name for name, _, reason in found if reason.endswith(words)} == {
+        "export.txt",
+        "types.csv",
+        "lenient.jsonl",
+    }
+    assert len(found) == len(catalog.warnings) == 6
 
 
 def test_a_file_that_several_products_name_is_read_and_compiled_once(folder: Path) -> None:
@@ -274,7 +281,7 @@ async def test_a_change_of_any_file_comes_into_force(folder: Path) -> None:
 
 async def test_a_change_between_load_and_watch_is_not_missed(folder: Path) -> None:
     start = Catalog.load(folder)
-    rewrite(folder / "devices.txt", "device3\n")
+    rewrite(folder / "devices.txt", "device2\ndevice3\n")
     async with watching(folder, start=start) as watched:
         assert "device3" in (await watched.change()).products["pk"].devices
 
@@ -324,16 +331,16 @@ async def test_no_path_however_odd_ends_the_watch(folder: Path) -> None:
 async def test_whatever_a_load_raises_is_a_failed_reload(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = catalog_module._Loading.run
+    run = Loading.run
 
-    def fail(_self: catalog_module._Loading, _cls: type[Catalog]) -> Catalog | None:
+    def fail(_self: Loading, _cls: type[Catalog]) -> Catalog | None:
         raise MemoryError("no room")
 
     async with watching(folder, start=Catalog.load(folder)) as watched:
-        monkeypatch.setattr(catalog_module._Loading, "run", fail)
+        monkeypatch.setattr(Loading, "run", fail)
         watched.watcher.request_reload()
         await watched.failures(1)
-        monkeypatch.setattr(catalog_module._Loading, "run", run)
+        monkeypatch.setattr(Loading, "run", run)
         watched.watcher.request_reload()
         await watched.change()
     assert f"{folder}: cannot be loaded: MemoryError('no room')" in caplog.text
@@ -374,17 +381,17 @@ async def test_files_swapped_by_a_symbolic_link_are_seen(tmp_path: Path) -> None
 async def test_a_load_whose_files_changed_meanwhile_is_repeated(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = catalog_module._Loading.run
+    run = Loading.run
     loads: list[int] = []
 
-    def write_meanwhile(self: catalog_module._Loading, cls: type[Catalog]) -> Catalog | None:
+    def write_meanwhile(self: Loading, cls: type[Catalog]) -> Catalog | None:
         catalog = run(self, cls)
         loads.append(0)
         if len(loads) == 1:
             rewrite(folder / "devices.txt", "device1\ndevice2\ndevice3\n")
         return catalog
 
-    monkeypatch.setattr(catalog_module._Loading, "run", write_meanwhile)
+    monkeypatch.setattr(Loading, "run", write_meanwhile)
     async with watching(folder, start=None) as watched:
         assert (await watched.change()).devices == 3
         assert len(loads) == 2
@@ -399,11 +406,11 @@ async def test_a_file_that_never_stands_still_is_loaded_all_the_same(folder: Pat
             count = 0
             while not stop.is_set():
                 count += 1
-                rewrite(folder / "devices.txt", "device1\n" * count)
+                rewrite(folder / "devices.txt", "device1\n" * count + "device2\ndevice3\n")
                 await asyncio.sleep(0.001)
 
         writer = asyncio.create_task(write())
-        assert (await watched.change()).devices == 1
+        assert (await watched.change()).devices == 3
         stop.set()
         await writer
 
@@ -411,14 +418,14 @@ async def test_a_file_that_never_stands_still_is_loaded_all_the_same(folder: Pat
 async def test_the_loop_turns_while_a_catalog_loads(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = catalog_module._Loading.run
+    run = Loading.run
     turned = threading.Event()
 
-    def wait(self: catalog_module._Loading, cls: type[Catalog]) -> Catalog | None:
+    def wait(self: Loading, cls: type[Catalog]) -> Catalog | None:
         assert turned.wait(10)
         return run(self, cls)
 
-    monkeypatch.setattr(catalog_module._Loading, "run", wait)
+    monkeypatch.setattr(Loading, "run", wait)
     async with watching(folder, start=None) as watched:
         asyncio.get_running_loop().call_later(0.05, turned.set)
         assert len(await watched.change()) == 1

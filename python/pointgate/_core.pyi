@@ -75,6 +75,9 @@ class Devices:
 
     def __len__(self) -> int: ...
     def __contains__(self, key: str, /) -> bool: ...
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """What is suspicious about the file, a bounded number: `(location, reason)`."""
 
 @final
 class Product:

@@ -1,48 +1,38 @@
-"""The catalog: a folder of models and device tables, loaded whole and watched for changes.
+"""The catalog: a folder of models and device tables, loaded whole.
 
 `Catalog.load` reads `catalog.toml` and every file that it names (contract 6.4) into one immutable
 snapshot, or raises `CatalogError` with every mistake of every file. A file that several products
 name is read and compiled once.
 
-`CatalogWatcher` keeps a running service's snapshot up to date:
+Invariants: a snapshot is never changed, only replaced; no file is read while it is written.
 
-    every half second, in a thread:  stat catalog.toml and the files it names
-    they differ, and stood still since the last look:  load
-    nothing changed meanwhile and everything is right:  swap
-    otherwise:  keep the last good snapshot, say once what is wrong, try again at the next change
-
-Invariants: a snapshot is never changed, only replaced, on the event loop's thread; a mistake never
-costs the last good snapshot; the event loop never waits for a disk.
-
-It does not judge requests and does not know the rules of a model: `_core` does.
+It does not judge requests and does not know the rules of a model: `_core` does. `reload.py` keeps a
+running service's snapshot up to date.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 import stat
 import unicodedata
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pointgate import _core
+from pointgate.config.kinds import SHARE_WORDS, Share
 from pointgate.document import Document, check, dotted, os_reason, read_file, read_toml, shown
 from pointgate.errors import CatalogError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pointgate.metrics import Metrics
-
-    Signature = tuple[int, int, int] | None
-    """What tells that a file was changed: time of change, size, inode. None when it is missing."""
-
-_log = logging.getLogger(__name__)
+    Signature = tuple[int, int, int, int] | None
+    """What tells that a file was changed: inode, size, and when its content and when anything about
+    it was changed. The last one cannot be set back, as `rsync -t` does with the other time. None
+    when it is missing."""
 
 _DOCUMENT: Final = "catalog.toml"
 
@@ -52,14 +42,6 @@ _DEVICE_KEY_BYTES: Final = 128
 _UNITS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_WINDOW: Final = 253_402_300_799_999
 """The whole range of a point's time (contract 3.5), in milliseconds."""
-
-_POLL_SECONDS: Final = 0.5
-"""Two looks and a load: a change is in force within 2 seconds."""
-
-_PATIENCE_POLLS: Final = 10
-"""A file that is written without a pause is loaded all the same after this many looks."""
-
-_LOGGED_PROBLEMS: Final = 20
 
 T = TypeVar("T", _core.Model, _core.Devices)
 
@@ -99,6 +81,7 @@ class _ProductSettings(Document):
     devices: Annotated[str, AfterValidator(_device_file)] = Field(
         description="the path of a device file"
     )
+    max_shrink: Share | None = Field(default=None, description=SHARE_WORDS)
     default_device: Annotated[str, AfterValidator(_device_key)] | None = Field(
         default=None, description="a device key"
     )
@@ -117,16 +100,34 @@ class _CatalogDocument(Document):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceSource:
+    """Where a product's device table came from.
+
+    Attributes:
+        path: The device file.
+        max_shrink: By how many percent the table may shrink at a reload; None leaves it to the
+            service's settings.
+    """
+
+    path: Path
+    max_shrink: int | None
+
+
 class Catalog(_core.Catalog):
     """An immutable snapshot of every product's model, device table and settings.
 
     Attributes:
         warnings: What is legal and most likely not meant.
         files: The files it was loaded from, as they were just before they were read.
+        sources: Where each product's device table came from.
+        document: The path of its `catalog.toml`.
     """
 
+    document: Path = Path(_DOCUMENT)
     warnings: tuple[Problem, ...] = ()
     files: Mapping[Path, Signature] = {}
+    sources: Mapping[str, DeviceSource] = {}
 
     @classmethod
     def load(cls, path: str | Path) -> Catalog:
@@ -138,14 +139,14 @@ class Catalog(_core.Catalog):
         Raises:
             CatalogError: Something in it cannot be understood; `problems` has every mistake.
         """
-        loading = _Loading(Path(path))
+        loading = Loading(Path(path))
         catalog = loading.run(cls)
         if catalog is None:
             raise CatalogError(loading.problems)
         return catalog
 
 
-class _Loading:
+class Loading:
     """One attempt at loading a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -164,7 +165,12 @@ class _Loading:
             return None
         catalog = cls({key: product for key, product in products.items() if product is not None})
         catalog.warnings = tuple(self._warnings)
+        catalog.document = self._document
         catalog.files = self.files
+        catalog.sources = {
+            key: DeviceSource(self._folder / product.devices, product.max_shrink)
+            for key, product in settings.items()
+        }
         return catalog
 
     def _settings(self) -> dict[str, _ProductSettings]:
@@ -244,119 +250,22 @@ class _Loading:
             self.problems.append(Problem(str(path), "", reason))
             return None
         try:
-            return build(data, path)
+            built = build(data, path)
         except _core.DocumentError as error:
             self.problems += [Problem(str(path), *problem) for problem in error.problems]
             return None
+        if isinstance(built, _core.Devices):
+            self._warnings += [Problem(str(path), *warning) for warning in built.warnings]
+        return built
 
     def _sign(self, path: Path) -> None:
-        self.files[path] = _signature(path)
+        self.files[path] = signature(path)
 
     def _refuse(self, location: str, reason: str) -> None:
         self.problems.append(Problem(str(self._document), location, reason))
 
     def _warn(self, location: str, reason: str) -> None:
         self._warnings.append(Problem(str(self._document), location, reason))
-
-
-class CatalogWatcher:
-    """Replaces a service's catalog when its files change.
-
-    Args:
-        path: The catalog folder.
-        on_change: Takes each new snapshot, on the event loop's thread.
-        metrics: Where reloads are counted and the snapshot's figures are kept.
-        catalog: The snapshot in force; without it, the first look loads one.
-        poll_seconds: How often to look.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        on_change: Callable[[Catalog], None],
-        metrics: Metrics,
-        *,
-        catalog: Catalog | None = None,
-        poll_seconds: float = _POLL_SECONDS,
-    ) -> None:
-        self._path = Path(path)
-        self._on_change = on_change
-        self._metrics = metrics
-        self._poll_seconds = poll_seconds
-        self._loaded: Mapping[Path, Signature] = catalog.files if catalog else {}
-        self._seen: Mapping[Path, Signature] = self._loaded
-        self._restless_polls = 0
-        self._reported: list[Problem] = []
-        self._requested = asyncio.Event()
-        if catalog is None:
-            self._requested.set()
-
-    def request_reload(self) -> None:
-        """Load at once, changed or not. For a signal handler of the event loop."""
-        self._requested.set()
-
-    async def run(self) -> NoReturn:
-        """Watch until cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                # Not `wait_for`: before Python 3.12 it can lose a cancellation.
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._requested.wait()
-            requested = self._requested.is_set()
-            self._requested.clear()
-            seen = await asyncio.to_thread(_signatures, self._loaded)
-            if requested or self._is_due(seen):
-                await self._reload()
-
-    def _is_due(self, seen: Mapping[Path, Signature]) -> bool:
-        """Whether the files differ from what was loaded, and are not being written right now."""
-        stands_still = seen == self._seen
-        self._seen = seen
-        if seen == self._loaded:
-            self._restless_polls = 0
-            return False
-        self._restless_polls += 1
-        return stands_still or self._restless_polls >= _PATIENCE_POLLS
-
-    async def _reload(self) -> None:
-        loading = _Loading(self._path)
-        try:
-            catalog = await asyncio.to_thread(loading.run, Catalog)
-        except Exception as error:  # noqa: BLE001 - no file, however odd, ends a running service
-            loading.problems.append(Problem(str(self._path), "", f"cannot be loaded: {error!r}"))
-            catalog = None
-        after = await asyncio.to_thread(_signatures, loading.files)
-        self._loaded = loading.files
-        self._seen = after
-        if after != loading.files and self._restless_polls < _PATIENCE_POLLS:
-            return  # what was read is neither the old nor the new: the next look finds it changed
-        self._restless_polls = 0
-        if catalog is None:
-            self._metrics.reloads_failed += 1
-            self._report(loading.problems)
-            return
-        self._reported = []
-        self._metrics.record_catalog(catalog)
-        self._metrics.reloads_succeeded += 1
-        self._on_change(catalog)
-        _log.info(
-            "catalog loaded: %d products, %d models, %d devices",
-            len(catalog),
-            catalog.models,
-            catalog.devices,
-        )
-        for warning in catalog.warnings:
-            _log.warning("catalog: %s", warning)
-
-    def _report(self, problems: list[Problem]) -> None:
-        if problems == self._reported:
-            return
-        self._reported = problems
-        _log.error("catalog not loaded, the last good one stays in force:")
-        for problem in problems[:_LOGGED_PROBLEMS]:
-            _log.error("  %s", problem)
-        if len(problems) > _LOGGED_PROBLEMS:
-            _log.error("  and %d more", len(problems) - _LOGGED_PROBLEMS)
 
 
 def _parse_devices(data: bytes, path: Path) -> _core.Devices:
@@ -382,13 +291,10 @@ def _destination(path: Path) -> Path:
         return path
 
 
-def _signature(path: Path) -> Signature:
+def signature(path: Path) -> Signature:
+    """What tells a file from what it was, and from what it will be."""
     try:
         status = path.stat()
     except (OSError, ValueError):
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _signatures(paths: Mapping[Path, Signature]) -> dict[Path, Signature]:
-    return {path: _signature(path) for path in paths}
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import stat
 import sys
+import time
 import tomllib
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 
 _DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 """More than any catalog of ten thousand products needs: a wrong path must not fill the memory."""
+
+_READS: Final = 4
+_READ_PAUSE: Final = 0.05
+"""Seconds before a file that was written meanwhile is read again."""
 
 _SHOWN_CHARACTERS: Final = 64
 """How much of a wrong value is shown, as in replies (contract 2.5)."""
@@ -76,7 +82,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def read_file(path: Path, *, limit: int | None = None) -> tuple[bytes, str]:
-    """Read a whole file that a person has named.
+    """Read a whole file that a person has named; one that is written meanwhile is read again.
 
     Args:
         path: The file. A device or a pipe, which may never end, is refused.
@@ -92,11 +98,27 @@ def read_file(path: Path, *, limit: int | None = None) -> tuple[bytes, str]:
             return b"", f"expected a file, got {got}"
         if limit is not None and status.st_size > limit:
             return b"", f"expected at most {limit} bytes, got {status.st_size}"
-        return path.read_bytes(), ""
+        for _ in range(_READS):
+            data, is_whole = _read_once(path)
+            if is_whole:
+                return data, ""
+            time.sleep(_READ_PAUSE)
     except FileNotFoundError:
         return b"", "no such file"
     except (OSError, ValueError) as error:
         return b"", f"cannot be read: {os_reason(error)}"
+    return b"", f"expected a file that nobody writes to, it changed in each of {_READS} reads"
+
+
+def _read_once(path: Path) -> tuple[bytes, bool]:
+    """The bytes of a file, and whether they are what it had at one moment."""
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        data = file.read()
+        after = os.fstat(file.fileno())
+    is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    # A file that was replaced while it was read is whole, and is changed only in that it is gone.
+    return data, is_same and (before.st_ctime_ns == after.st_ctime_ns or after.st_nlink == 0)
 
 
 def check(

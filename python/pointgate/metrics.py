@@ -142,10 +142,12 @@ class Metrics(Collector):
         replies_refused: Replies the broker did not let us publish.
         reloads_succeeded: Catalogs loaded after the first one.
         reloads_failed: Catalogs refused after the first one.
+        shrink_refused: Products whose smaller device table is refused now.
         catalog_loaded_at: When the catalog in force was loaded, in seconds since 1970.
         devices: Devices in the catalog in force.
         models: Distinct models in it.
         products: Products in it.
+        products_without_devices: Those with an empty device table.
         http_connections_refused: Connections to our own HTTP port that were closed unanswered.
         spool: The spool's figures.
         sinks: Those of each sink, by its name.
@@ -164,10 +166,12 @@ class Metrics(Collector):
         self.replies_refused = 0
         self.reloads_succeeded = 0
         self.reloads_failed = 0
+        self.shrink_refused = 0
         self.catalog_loaded_at = 0.0
         self.devices = 0
         self.models = 0
         self.products = 0
+        self.products_without_devices = 0
         self.http_connections_refused = 0
         self.spool = SpoolFigures()
         self.sinks: dict[str, SinkFigures] = {}
@@ -186,6 +190,10 @@ class Metrics(Collector):
         self.devices = catalog.devices
         self.models = catalog.models
         self.products = len(catalog)
+        self.products_without_devices = sum(
+            not len(product.devices) for product in catalog.products.values()
+        )
+        self.shrink_refused = 0
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, with its value at this moment."""
@@ -281,12 +289,22 @@ class Metrics(Collector):
             "When the catalog in force was loaded.",
             self.catalog_loaded_at,
         )
-        for name in ("devices", "models", "products"):
-            yield GaugeMetricFamily(
-                f"pointgate_catalog_{name}",
-                f"The {name} of the catalog in force.",
-                getattr(self, name),
-            )
+        for name, value, text in (
+            ("devices", self.devices, "Devices in the catalog in force."),
+            ("models", self.models, "Models in the catalog in force."),
+            ("products", self.products, "Products in the catalog in force."),
+            (
+                "products_without_devices",
+                self.products_without_devices,
+                "Products in force whose device table is empty: their requests are answered 1257.",
+            ),
+            (
+                "shrink_refused",
+                self.shrink_refused,
+                "Products whose device table shrank too far at the last reload; it was refused.",
+            ),
+        ):
+            yield GaugeMetricFamily(f"pointgate_catalog_{name}", text, value)
 
     def _spool(self) -> Iterator[Metric]:
         spool = self.spool

@@ -7,7 +7,7 @@ broker gets a DISCONNECT and keeps our session; the sinks get what is in the spo
 is time, the rest after the next start. A second signal ends the process at once; nothing answered
 is lost by that, nothing unanswered either, at QoS 1. What hangs, on a disk or a sink that does not
 answer, is left behind after `LONGEST_END` seconds: that, too, is no worse than a crash, which loses
-nothing. SIGHUP reloads the catalog.
+nothing. SIGHUP reloads the catalog; a second one soon after confirms device tables that shrank.
 
 Invariants: every task belongs to the TaskGroup; a catalog that cannot be used ends the start, later
 it is refused.
@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pointgate import failpoint
 from pointgate._core import Validator
-from pointgate.catalog import Catalog, CatalogWatcher
+from pointgate.catalog import Catalog
 from pointgate.gate import Gate
 from pointgate.http import serve_http
 from pointgate.keeping import open_store
 from pointgate.link import Link
 from pointgate.metrics import Metrics
 from pointgate.mqtt.tls import tls_context
+from pointgate.reload import CatalogWatcher, log_catalog
 from pointgate.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ async def serve(
                 catalog = await _unless_stopped(loading, signals.stop)
                 if catalog is not None:
                     metrics.record_catalog(catalog)
+                    log_catalog(catalog)
                     await _run(
                         settings,
                         catalog,
@@ -217,7 +219,13 @@ async def _run(
     def swap(newer: Catalog) -> None:
         validator.catalog = newer
 
-    watcher = CatalogWatcher(settings.catalog.path, swap, metrics, catalog=catalog)
+    watcher = CatalogWatcher(
+        settings.catalog.path,
+        swap,
+        metrics,
+        catalog=catalog,
+        max_shrink=settings.catalog.max_shrink,
+    )
     signals.reload = watcher.request_reload
     try:
         async with asyncio.TaskGroup() as tasks:

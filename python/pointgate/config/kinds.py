@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from pointgate.document import os_reason
 from pointgate.errors import ConfigError, Problem
@@ -62,6 +62,15 @@ def first_line(file: Path, key: str) -> str:
         reason = "expected a file of UTF-8 text, got other bytes"
     raise ConfigError([Problem("", key, reason)])
 
+
+def _percent(value: object) -> object:
+    """The number of `"20%"`; anything else is left for the type to refuse."""
+    found = re.fullmatch(r"([0-9]{1,3}) ?%", value) if isinstance(value, str) else None
+    return int(found[1]) if found else value
+
+
+Share = Annotated[int, BeforeValidator(_percent), Field(ge=0, le=100)]
+SHARE_WORDS: Final = "percent, 0 to 100"
 
 AnyPath = Annotated[Path, Field(strict=False), AfterValidator(relative_path)]
 ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(readable)]

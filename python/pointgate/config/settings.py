@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from pointgate.config.kinds import AnyPath, is_host, is_port
+from pointgate.config.kinds import SHARE_WORDS, AnyPath, Share, is_host, is_port
 from pointgate.config.mqtt import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.config.sinks import AnySinkSettings, ParquetSettings
@@ -43,6 +43,7 @@ class CatalogSettings(Document):
     path: AnyPath = Field(
         default=Path("catalog"), description="a folder with a catalog.toml", validate_default=True
     )
+    max_shrink: Share = Field(default=20, description=SHARE_WORDS)
 
 
 class MetricsSettings(Document):

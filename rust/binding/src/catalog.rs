@@ -12,12 +12,15 @@ create_exception!(pointgate._core, DocumentError, PyValueError, "A catalog file 
 
 fn document_error(py: Python<'_>, problems: Vec<core::Problem>) -> PyErr {
     let text = problems.first().map(ToString::to_string).unwrap_or_default();
-    let problems: Vec<_> = problems.into_iter().map(|problem| (problem.location, problem.reason)).collect();
     let error = DocumentError::new_err(text);
-    match error.value(py).setattr("problems", problems) {
+    match error.value(py).setattr("problems", pairs(problems)) {
         Ok(()) => error,
         Err(error) => error,
     }
+}
+
+fn pairs(problems: Vec<core::Problem>) -> Vec<(String, String)> {
+    problems.into_iter().map(|problem| (problem.location, problem.reason)).collect()
 }
 
 /// A thing model, compiled.
@@ -44,7 +47,10 @@ impl Model {
 
 /// A product's device keys.
 #[pyclass(frozen, module = "pointgate._core")]
-pub(crate) struct Devices(Arc<core::DeviceTable>);
+pub(crate) struct Devices {
+    table: Arc<core::DeviceTable>,
+    warnings: Vec<(String, String)>,
+}
 
 #[pymethods]
 impl Devices {
@@ -56,16 +62,22 @@ impl Devices {
             "jsonl" => core::DeviceFormat::JsonLines,
             _ => return Err(PyValueError::new_err(format!("expected txt, csv or jsonl, got {format}"))),
         };
-        let table = py.detach(|| core::DeviceTable::parse(data, format));
-        table.map(|table| Self(Arc::new(table))).map_err(|problems| document_error(py, problems))
+        let file = py.detach(|| core::DeviceFile::parse(data, format));
+        let file = file.map_err(|problems| document_error(py, problems))?;
+        Ok(Self { table: Arc::new(file.table), warnings: pairs(file.warnings) })
     }
 
     fn __len__(&self) -> usize {
-        self.0.len()
+        self.table.len()
     }
 
     fn __contains__(&self, device_key: &str) -> bool {
-        self.0.contains(device_key)
+        self.table.contains(device_key)
+    }
+
+    #[getter]
+    fn warnings(&self) -> Vec<(String, String)> {
+        self.warnings.clone()
     }
 }
 
@@ -106,7 +118,7 @@ impl Product {
             time_max_past,
             time_max_future,
         };
-        let judged_by = core::Product::new(model.get().0.clone(), devices.get().0.clone(), settings);
+        let judged_by = core::Product::new(model.get().0.clone(), devices.get().table.clone(), settings);
         Ok(Self { model: model.unbind(), devices: devices.unbind(), judged_by })
     }
 
@@ -160,7 +172,7 @@ impl Catalog {
     fn devices(&self, py: Python<'_>) -> PyResult<usize> {
         let mut devices = 0;
         for (_, product) in self.products.bind(py) {
-            devices += product.cast::<Product>()?.get().devices.get().0.len();
+            devices += product.cast::<Product>()?.get().devices.get().table.len();
         }
         Ok(devices)
     }

@@ -74,7 +74,7 @@ mod topic;
 mod verdict;
 
 pub use catalog::{Catalog, Product, ProductSettings, UnknownPoints};
-pub use devices::{DeviceFormat, DeviceTable};
+pub use devices::{DeviceFile, DeviceFormat, DeviceTable};
 pub use limits::{DEFAULT_PAYLOAD_BYTES, Limits, MAX_PAYLOAD_BYTES};
 pub use model::ThingModel;
 pub use points::{Columns, Dictionary, Points};

@@ -3,7 +3,9 @@
 use crate::Problem;
 use crate::json::tree::Tree;
 
-use super::DeviceTable;
+use super::collector::Collector;
+use super::key::{is_error_value, is_heading, trimmed};
+use super::{DeviceFile, columns, text};
 
 /// How a device file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,63 +18,77 @@ pub enum DeviceFormat {
     JsonLines,
 }
 
-/// A file with more mistakes than this is not the file that was meant.
-const MAX_PROBLEMS: usize = 100;
+pub(super) const COLUMN: &str = "deviceKey";
 
-const COLUMN: &str = "deviceKey";
-
-/// Keys go in here, mistakes come out with their lines.
-#[derive(Default)]
-struct Collector {
-    table: DeviceTable,
-    problems: Vec<Problem>,
-}
-
-impl Collector {
-    fn add(&mut self, line: u64, key: Result<&str, String>) {
-        if let Err(reason) = key.and_then(|key| self.table.insert(key)) {
-            self.problems.push(Problem::new(format!("line {line}"), reason));
-        }
+pub(super) fn read(data: &[u8], format: DeviceFormat) -> Result<DeviceFile, Vec<Problem>> {
+    let data = text::decoded(data).map_err(|problem| vec![problem])?;
+    if u32::try_from(data.len()).is_err() {
+        return Err(vec![Problem::new("", "expected a file of less than 4 GiB")]);
     }
-
-    fn is_full(&self) -> bool {
-        self.problems.len() >= MAX_PROBLEMS
-    }
-}
-
-pub(super) fn read(data: &[u8], format: DeviceFormat) -> Result<DeviceTable, Vec<Problem>> {
-    // Spreadsheets write a byte-order mark, which would otherwise become part of the first key.
-    let data = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
     let mut collector = Collector::default();
     match format {
-        DeviceFormat::Lines => read_lines(data, &mut collector, |line| Ok(line.to_owned())),
-        DeviceFormat::JsonLines => read_lines(data, &mut collector, json_key),
-        DeviceFormat::Csv => read_csv(data, &mut collector),
+        DeviceFormat::Lines => read_lines(&data, &mut collector),
+        DeviceFormat::JsonLines => {
+            for_each_line(&data, &mut collector, |collector, number, line| match json_key(line) {
+                Ok(key) => collector.add_exact(number, &key),
+                Err(reason) => collector.refuse(number, reason),
+            });
+        }
+        DeviceFormat::Csv => columns::read(&data, &mut collector),
     }
-    if !collector.problems.is_empty() {
-        return Err(collector.problems);
-    }
-    collector.table.keys.shrink();
-    Ok(collector.table)
+    collector.finish()
 }
 
-fn read_lines(data: &[u8], collector: &mut Collector, key: impl Fn(&str) -> Result<String, String>) {
-    for (number, line) in (1..).zip(data.split(|&byte| byte == b'\n')) {
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes)
+        .map_err(|error| format!("expected UTF-8, got an invalid byte in column {}", error.valid_up_to() + 1))
+}
+
+/// Every line that is not blank, until there are too many mistakes. A file without any LF has its lines end with CR.
+fn for_each_line(data: &[u8], collector: &mut Collector, mut take: impl FnMut(&mut Collector, u64, &str)) {
+    let end = if data.contains(&b'\n') { b'\n' } else { b'\r' };
+    for (number, line) in (1..).zip(data.split(|&byte| byte == end)) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let found = utf8(line).and_then(&key);
-        collector.add(number, found.as_deref().map_err(Clone::clone));
+        match utf8(line) {
+            Ok(line) => take(collector, number, line),
+            Err(reason) => collector.refuse(number, reason),
+        }
         if collector.is_full() {
             break;
         }
     }
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(bytes)
-        .map_err(|error| format!("expected UTF-8, got an invalid byte in column {}", error.valid_up_to() + 1))
+fn read_lines(data: &[u8], collector: &mut Collector) {
+    let mut is_first = true;
+    for_each_line(data, collector, |collector, number, line| {
+        let bare = trimmed(line);
+        if bare.starts_with('#') && !is_error_value(bare) {
+            return;
+        }
+        if std::mem::take(&mut is_first) {
+            if is_heading(line) {
+                collector.warn_of_heading(number, bare);
+                return;
+            }
+            if let Some(got) = instead_of_keys(bare) {
+                collector.refuse(number, format!("expected a key a line in a .txt file, got {got}"));
+                return;
+            }
+        }
+        collector.add(number, line, true);
+    });
+}
+
+/// What the first line of a file says when the file is one of another format.
+fn instead_of_keys(line: &str) -> Option<&'static str> {
+    if line.split([',', ';', '\t', '|']).any(is_heading) {
+        return Some("a heading with columns: name the file .csv");
+    }
+    (line.starts_with(['{', '[']) && line.contains('"')).then_some("JSON: name a file of JSON lines .jsonl")
 }
 
 fn json_key(line: &str) -> Result<String, String> {
@@ -89,71 +105,14 @@ fn json_key(line: &str) -> Result<String, String> {
     }
 }
 
-/// Refuses a record that goes over several lines: more likely a quote that was never closed, which would
-/// swallow devices without a word.
-fn one_line(record: &csv::ByteRecord) -> Result<(), String> {
-    if record.iter().flatten().any(|byte| matches!(byte, b'\n' | b'\r')) {
-        return Err("expected every field on one line, got a line break in quotes".to_owned());
-    }
-    Ok(())
-}
-
-/// The line that a record begins in. The reader has it begin where the last one ended, which is before the line
-/// feed of a CRLF and before blank lines.
-fn line_at(data: &[u8], position: &csv::Position) -> u64 {
-    let rest = usize::try_from(position.byte()).ok().and_then(|start| data.get(start..)).unwrap_or_default();
-    let breaks = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));
-    position.line() + breaks.filter(|&&byte| byte == b'\n').count() as u64
-}
-
-/// A blank line, or one of nothing but commas.
-fn is_blank(record: &csv::ByteRecord) -> bool {
-    let is_line_of_blanks = record.len() == 1 && record.iter().flatten().all(u8::is_ascii_whitespace);
-    is_line_of_blanks || record.iter().all(<[u8]>::is_empty)
-}
-
-fn read_csv(data: &[u8], collector: &mut Collector) {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(data);
-    if let Some(Err(reason)) = reader.byte_headers().ok().map(one_line) {
-        collector.add(1, Err(reason));
-        return;
-    }
-    let is_key = |header: &[u8]| header == COLUMN.as_bytes();
-    let columns: Vec<_> = match reader.byte_headers() {
-        Ok(headers) => headers.iter().enumerate().filter(|(_, header)| is_key(header)).collect(),
-        Err(_) => Vec::new(),
-    };
-    let &[(column, _)] = &columns[..] else {
-        let got = if columns.is_empty() { "none (columns are separated by commas)" } else { "several" };
-        collector.add(1, Err(format!("expected a column {COLUMN}, got {got}")));
-        return;
-    };
-    let mut record = csv::ByteRecord::new();
-    while !collector.is_full() {
-        match reader.read_byte_record(&mut record) {
-            Ok(false) => break,
-            Ok(true) if is_blank(&record) => {}
-            Ok(true) => {
-                let line = record.position().map_or(0, |position| line_at(data, position));
-                let key = one_line(&record).and_then(|()| utf8(record.get(column).unwrap_or_default()));
-                collector.add(line, key);
-            }
-            Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                collector.add(line, Err(error.to_string()));
-                break;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::collector::MAX_PROBLEMS;
     use super::*;
 
     fn keys(data: &str, format: DeviceFormat) -> Vec<String> {
         read(data.as_bytes(), format)
-            .map(|table| table.keys.iter().map(str::to_owned).collect())
+            .map(|file| file.table.keys.iter().map(str::to_owned).collect())
             .unwrap_or_default()
     }
 
@@ -248,7 +207,7 @@ mod tests {
         );
         assert_eq!(
             problem(b"key\na\n", DeviceFormat::Csv),
-            "line 1: expected a column deviceKey, got none (columns are separated by commas)"
+            "line 1: expected a column deviceKey, got \"key\""
         );
         assert_eq!(
             problem(b"deviceKey,b\na\n,c\n", DeviceFormat::Csv),

@@ -1,6 +1,10 @@
 //! The device table: which device keys a product has, exactly (contract 6.4).
 
+mod collector;
+mod columns;
 mod file;
+mod key;
+mod text;
 
 use crate::Problem;
 use crate::json::Text;
@@ -17,16 +21,32 @@ pub struct DeviceTable {
     keys: Names,
 }
 
+/// A device file that could be read.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceFile {
+    /// Its keys.
+    pub table: DeviceTable,
+    /// What is legal and most likely not meant, up to fifty lines of it.
+    pub warnings: Vec<Problem>,
+}
+
+impl DeviceFile {
+    /// Reads a device file as [`DeviceTable::parse`] does, and says what is suspicious about it.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn parse(data: &[u8], format: DeviceFormat) -> Result<Self, Vec<Problem>> {
+        file::read(data, format)
+    }
+}
+
 impl DeviceTable {
     /// Reads a device file: repeated keys are one, blank lines and carriage returns are passed over.
     ///
     /// # Errors
     /// Every line that cannot be understood, up to a hundred, with its number.
     pub fn parse(data: &[u8], format: DeviceFormat) -> Result<Self, Vec<Problem>> {
-        if u32::try_from(data.len()).is_err() {
-            return Err(vec![Problem::new("", "expected a file of less than 4 GiB")]);
-        }
-        file::read(data, format)
+        DeviceFile::parse(data, format).map(|file| file.table)
     }
 
     /// How many keys there are.
@@ -54,7 +74,8 @@ impl DeviceTable {
         }
     }
 
-    fn insert(&mut self, device_key: &str) -> Result<(), String> {
+    /// Adds a key; false when it is there already.
+    fn insert(&mut self, device_key: &str) -> Result<bool, String> {
         if device_key.is_empty() || device_key.len() > MAX_DEVICE_KEY {
             let length = device_key.len();
             return Err(format!("expected a deviceKey of 1 to {MAX_DEVICE_KEY} bytes, got {length} bytes"));
@@ -63,8 +84,7 @@ impl DeviceTable {
             let shown = crate::display::quoted(device_key);
             return Err(format!("expected a deviceKey without control characters, got {shown}"));
         }
-        self.keys.insert(device_key);
-        Ok(())
+        Ok(self.keys.insert(device_key))
     }
 }
 

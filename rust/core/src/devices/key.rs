@@ -1,0 +1,256 @@
+//! One key as a file has it: what is taken off its ends, and what is suspicious about what is left.
+//!
+//! `EnOS` has ASCII letters, digits and `- _ . :` in a device key. So blanks, invisible characters, quotes and the
+//! separators of a list cannot belong to one where they stand at an end, and are removed. Everything else is kept as it
+//! is: what is suspicious is reported and still counts as a key.
+
+use std::borrow::Cow;
+
+use crate::display::quoted;
+
+/// What spreadsheets and databases write where they have no value, and what stands in a summary.
+const NO_KEYS: [&str; 20] = [
+    "#n/a",
+    "#ref!",
+    "#name?",
+    "#value!",
+    "#div/0!",
+    "#num!",
+    "#null!",
+    "#spill!",
+    "null",
+    "nil",
+    "none",
+    "nan",
+    "n/a",
+    "\\n",
+    "total",
+    "totals",
+    "grand total",
+    "subtotal",
+    "sum",
+    "summe",
+];
+
+/// Why a key is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Something was removed from its ends.
+    Cleaned,
+    /// A spreadsheet made a number of it.
+    Rewritten,
+    /// It stands where there is no device.
+    NoKey,
+    /// It has characters that no key has.
+    Foreign,
+}
+
+/// How many kinds of doubt there are.
+pub(super) const DOUBTS: usize = 4;
+
+const fn is_key_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':')
+}
+
+/// White space of any script, and what has no width: joiners, direction marks, byte-order marks.
+fn is_blank(character: char) -> bool {
+    character.is_whitespace()
+        || matches!(character, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+pub(super) fn trimmed(text: &str) -> &str {
+    text.trim_matches(is_blank)
+}
+
+/// The key in a field or a line.
+///
+/// `="0007"`, which keeps a spreadsheet from reading a number, and quotes around the whole text are taken off; from a
+/// line (`in_list`) also the comma or semicolon that separates it from the next one.
+pub(super) fn cleaned(text: &str, in_list: bool) -> Cow<'_, str> {
+    if text.bytes().all(is_key_byte) {
+        return text.into();
+    }
+    let mut key = trimmed(text);
+    if in_list {
+        key = trimmed(key.trim_end_matches([',', ';']));
+    }
+    let inside = key.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"'));
+    for (inside, quote) in [(inside, "\""), (between(key, '"'), "\""), (between(key, '\''), "'")] {
+        if let Some(inside) = inside {
+            let inside = trimmed(inside);
+            let doubled = quote.repeat(2);
+            return if inside.contains(&doubled) {
+                inside.replace(&doubled, quote).into()
+            } else {
+                inside.into()
+            };
+        }
+    }
+    key.into()
+}
+
+fn between(text: &str, quote: char) -> Option<&str> {
+    text.strip_prefix(quote)?.strip_suffix(quote)
+}
+
+/// Whether a text is `deviceKey` as people write it: `Device Key`, `device_key`, `DEVICEKEY`.
+pub(super) fn is_heading(text: &str) -> bool {
+    let text = cleaned(text, true);
+    let letters = text.bytes().filter(|byte| !matches!(byte, b' ' | b'_' | b'-'));
+    letters.map(|byte| byte.to_ascii_lowercase()).eq(*b"devicekey")
+}
+
+/// Whether a line that begins with `#` has a value in it after all, one of a spreadsheet's errors.
+pub(super) fn is_error_value(text: &str) -> bool {
+    NO_KEYS.iter().any(|word| word.starts_with('#') && text.eq_ignore_ascii_case(word))
+}
+
+/// What is suspicious about a key, if anything is.
+pub(super) fn doubt(key: &str) -> Option<(Doubt, String)> {
+    let shown = || quoted(key);
+    if is_scientific(key) {
+        let reason =
+            format!("{} looks like a number that a spreadsheet rewrote; the key itself is lost", shown());
+        return Some((Doubt::Rewritten, reason));
+    }
+    if key.len() <= 11 && NO_KEYS.iter().any(|word| key.eq_ignore_ascii_case(word)) {
+        return Some((Doubt::NoKey, format!("{} looks like no device key; it counts as one", shown())));
+    }
+    if let Some(place) = key.bytes().position(|byte| !is_key_byte(byte)) {
+        let character = key.get(place..).and_then(|rest| rest.chars().next()).unwrap_or_default();
+        let reason = format!(
+            "{} has {} (U+{:04X}), expected letters, digits and - _ . :",
+            shown(),
+            quoted(character.encode_utf8(&mut [0; 4])),
+            u32::from(character)
+        );
+        return Some((Doubt::Foreign, reason));
+    }
+    if !key.bytes().any(|byte| byte.is_ascii_alphanumeric()) {
+        return Some((Doubt::NoKey, format!("{} has no letter and no digit; it counts as a key", shown())));
+    }
+    None
+}
+
+/// Why two equal keys were most likely different ones before a spreadsheet read them as numbers.
+pub(super) fn merged(key: &str) -> Option<String> {
+    let how = if is_scientific(key) {
+        "a number in scientific notation"
+    } else if has_lost_digits(key) {
+        "a number of which only 15 digits are kept"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "expected every device key as text, got {} again: {how}, of several keys; export the column as text, or \
+         remove the repeated lines",
+        quoted(key)
+    ))
+}
+
+/// `8.6E+14`, `8,6E+14`, `8.6e14`; not `12E5`, which may be a key.
+fn is_scientific(key: &str) -> bool {
+    fn digits(text: &str) -> Option<&str> {
+        let rest = text.trim_start_matches(|character: char| character.is_ascii_digit());
+        (rest.len() < text.len()).then_some(rest)
+    }
+    let Some(rest) = digits(key.strip_prefix(['-', '+']).unwrap_or(key)) else {
+        return false;
+    };
+    let fraction = rest.strip_prefix(['.', ',']);
+    let Some(rest) = fraction.map_or(Some(rest), digits) else {
+        return false;
+    };
+    let Some(exponent) = rest.strip_prefix(['e', 'E']) else {
+        return false;
+    };
+    let unsigned = exponent.strip_prefix('+');
+    (fraction.is_some() || unsigned.is_some()) && digits(unsigned.unwrap_or(exponent)) == Some("")
+}
+
+/// A number of more than 15 digits, all further ones zero: what is left of a longer one in a spreadsheet.
+fn has_lost_digits(key: &str) -> bool {
+    key.bytes().all(|byte| byte.is_ascii_digit())
+        && key
+            .as_bytes()
+            .get(15..)
+            .is_some_and(|rest| !rest.is_empty() && rest.iter().all(|&byte| byte == b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_that_no_key_has_are_taken_off() {
+        for text in [
+            "inv-1",
+            " inv-1\t",
+            "inv-1\u{a0}",
+            "\u{200b}inv-1\u{feff}",
+            "inv-1,",
+            "inv-1 ; ",
+            "\"inv-1\"",
+            "'inv-1',",
+            "=\"inv-1\"",
+            "\"inv-1 \"",
+            "\u{3000}inv-1",
+        ] {
+            assert_eq!(cleaned(text, true), "inv-1", "{text:?}");
+        }
+        assert_eq!(cleaned("inv-1,", false), "inv-1,");
+        assert_eq!(cleaned("\"a\"\"b\"", false), "a\"b");
+        assert_eq!(cleaned("b c", true), "b c");
+        assert_eq!(cleaned("\"", true), "\"");
+        assert_eq!(cleaned("=\"\"", true), "");
+    }
+
+    #[test]
+    fn headings_are_what_people_write() {
+        for text in
+            ["deviceKey", "Device Key", "device_key", "\"DEVICE-KEY\"", "devicekey,", "\u{feff}deviceKey "]
+        {
+            assert!(is_heading(text), "{text}");
+        }
+        for text in ["device", "deviceKey2", "deviceKey,name", ""] {
+            assert!(!is_heading(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_were_keys_are_known() {
+        for key in ["8.6E+14", "8,6E+14", "8.61234e14", "1E+15", "-1.5E+3"] {
+            assert!(matches!(doubt(key), Some((Doubt::Rewritten, _))), "{key}");
+            assert!(merged(key).is_some_and(|reason| reason.contains("scientific")), "{key}");
+        }
+        for key in
+            ["12E5", "E+14", "8.E+14", "8.6E+", "8.6E+1x", "8.6", "860000000000000", "1000000000000001"]
+        {
+            assert!(!matches!(doubt(key), Some((Doubt::Rewritten, _))), "{key}");
+            assert_eq!(merged(key), None, "{key}");
+        }
+        assert!(merged("123456789012345000").is_some_and(|reason| reason.contains("15 digits")));
+    }
+
+    #[test]
+    fn what_is_hardly_a_key_is_doubted() {
+        for (key, expected) in [
+            ("#N/A", Doubt::NoKey),
+            ("Total", Doubt::NoKey),
+            ("NULL", Doubt::NoKey),
+            ("----", Doubt::NoKey),
+            ("b c", Doubt::Foreign),
+            ("inv\u{2013}1", Doubt::Foreign),
+            ("inv\u{200b}1", Doubt::Foreign),
+            ("é", Doubt::Foreign),
+        ] {
+            assert_eq!(doubt(key).map(|(kind, _)| kind), Some(expected), "{key}");
+        }
+        for key in ["inv-1", "a_b.c:d", "0007", "Total-1"] {
+            assert_eq!(doubt(key), None, "{key}");
+        }
+        let (_, reason) = doubt("inv\u{a0}1").unwrap_or((Doubt::NoKey, String::new()));
+        assert_eq!(reason, "\"inv\\u{a0}1\" has \"\\u{a0}\" (U+00A0), expected letters, digits and - _ . :");
+    }
+}
