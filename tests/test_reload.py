@@ -159,6 +159,7 @@ async def test_two_requests_put_a_small_table_in_force(
         watched.watcher.request_reload()
         await watched.refusals(2)
         assert watched.devices == 10
+        assert caplog.text.count("send SIGHUP twice") == 2  # a request gets an answer
         watched.watcher.request_reload()
         await watched.reloads(1)
         assert watched.devices == 0

@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-CONFIRM_SECONDS: Final = 10.0
+CONFIRM_SECONDS: Final = 30.0
 """Two requests for a reload within so many seconds put a shrunken device table in force."""
+
+_ADVICE: Final = "if this is meant, send SIGHUP twice within 30 s, a second or more apart"
+"""The kernel makes one signal of two that are sent at once."""
 
 DEFAULT_MAX_SHRINK: Final = 20
 """Percent."""
@@ -122,7 +125,7 @@ class CatalogWatcher:
             self._requested.clear()
             seen = await asyncio.to_thread(_signatures, self._loaded)
             if requested or self._is_due(seen):
-                await self._reload()
+                await self._reload(requested=requested)
 
     def _is_due(self, seen: Mapping[Path, Signature]) -> bool:
         """Whether the files differ from what was loaded, and are not being written right now."""
@@ -141,7 +144,7 @@ class CatalogWatcher:
             self._refuse([Problem(str(path), "", reason) for path in writing])
         return not writing
 
-    async def _reload(self) -> None:
+    async def _reload(self, *, requested: bool) -> None:
         loading = Loading(self._path)
         try:
             catalog = await asyncio.to_thread(loading.run, Catalog)
@@ -161,7 +164,9 @@ class CatalogWatcher:
         lost = shrunken(self._catalog, catalog, self._max_shrink) if self._catalog else []
         if lost and not confirmed:
             self._metrics.shrink_refused = len(lost)
-            self._refuse(lost, "if this is meant, send SIGHUP twice within 10 s")
+            if requested:
+                self._reported = []  # whoever sent a signal wants an answer
+            self._refuse(lost, _ADVICE)
             return
         for problem in lost:
             _log.warning("catalog: %s; in force all the same: SIGHUP came twice", problem)
