@@ -173,7 +173,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert [one["line"] for one in rejected(outs[0])] == list(range(1, 60001, 11))
 
 
-def test_one_document_a_file_by_its_name_or_by_option(tmp_path: Path) -> None:
+def test_one_document_a_file_by_its_content_or_by_option(tmp_path: Path) -> None:
     pretty = json.dumps(json.loads(GOOD), indent=4).encode()
     (tmp_path / "a.json").write_bytes(pretty)
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(pretty))
@@ -190,7 +190,7 @@ def test_one_document_a_file_by_its_name_or_by_option(tmp_path: Path) -> None:
         (str(tmp_path / "folder" / "e.json"), None, 1204),
     ]
     assert summary(tmp_path / "a.json", tmp_path / "b.json.gz")["accepted"] == 2
-    assert summary(tmp_path / "d.txt")["accepted"] == 0
+    assert summary(tmp_path / "d.txt")["accepted"] == 1
     assert summary(tmp_path / "a.json", "--one-per-line")["requests"] == pretty.count(b"\n") + 1
     assert summary("-", "--one-per-file", stdin=pretty)["accepted"] == 1
 
@@ -296,7 +296,8 @@ def test_a_damaged_file_is_named_and_the_others_go_on(tmp_path: Path, codec: str
         (tmp_path / "c.json").write_bytes(compress(GOOD)[:-3])
         names = [tmp_path / name for name in ("a", "c.json", "b.json")]
         document = summary(*names)
-        assert document["accepted"] == 1
+        # Of c.json gzip gives all but its checksum, zstd nothing, since its only block is cut.
+        assert document["accepted"] == (2 if codec == "gzip" else 1)
         assert document["rejected"] > 5000
         # No request that was cut in two is judged.
         assert {fault["code"] for fault in document["faults"]} == {1204}
@@ -399,6 +400,8 @@ def _feed(stdin: IO[bytes]) -> None:
     with suppress(BrokenPipeError):
         while True:
             stdin.write((BAD + b"\n") * 1000)
+    with suppress(BrokenPipeError):
+        stdin.close()  # what is left in its buffer has nowhere to go
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -171,7 +171,8 @@ def os_reason(error: OSError | ValueError) -> str:
 
     A ValueError is what Python says of a path that no system has, such as one with U+0000.
     """
-    text = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+    words = error.strerror if isinstance(error, OSError) else None
+    text = words or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
 
 

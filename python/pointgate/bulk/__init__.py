@@ -1,6 +1,7 @@
 """Judging archived requests, as many as there are, on all cores of one machine.
 
     inputs    files, folders and standard input, cut into jobs where lines end
+    parts     the texts in a file, by its content; kinds, compressed, containers, streams
     pool      processes that take jobs, and give back their results in the order of the jobs
     judge     what one process does with a job: judge it, count it, describe what is rejected
     report    what became of everything: counts by code and reason, and the rejected requests

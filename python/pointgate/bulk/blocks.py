@@ -1,88 +1,27 @@
-"""Reading: plain and compressed files in blocks, cut where lines end.
-
-Compressed files are known by their first bytes, not by their names: no JSON text begins with them.
-
-    gzip   1f 8b          also several in a row
-    zstd   28 b5 2f fd    also several in a row
+"""Reading: text in blocks, cut where lines end.
 
 Invariants: however long a line is, no more of it is held than was asked for.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from pointgate.bulk.streams import Readable
+
+UTF8_MARK: Final = b"\xef\xbb\xbf"
+
 BLOCK_BYTES: Final = 120_000
 """How much is read at once. It stays in a processor's cache until it is judged, and it is less than
 what the C library asks the system for anew each time, which costs as much as reading it."""
 
-_CODECS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_LONGEST_MARK: Final = max(map(len, _CODECS))
 
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Rejoined:
-    """A stream of which the beginning was already read."""
-
-    closed = False
-
-    def __init__(self, beginning: bytes, rest: IO[bytes]) -> None:
-        self._beginning = beginning
-        self._rest = rest
-
-    def read(self, size: int, /) -> bytes:
-        if self._beginning:
-            data, self._beginning = self._beginning[:size], self._beginning[size:]
-            return data
-        return self._rest.read(size)
-
-    def close(self) -> None:
-        """Leave the stream to whom it belongs."""
-
-
-def codec_of(beginning: bytes) -> str | None:
-    """How a file is compressed, by its first bytes; None when it is not."""
-    for mark, codec in _CODECS.items():
-        if beginning.startswith(mark):
-            return codec
-    return None
-
-
-@contextmanager
-def opened(stream: IO[bytes]) -> Iterator[_Readable]:
-    """The contents of a stream, decompressed.
-
-    Raises:
-        OSError: When it is read: it is damaged, cut off, or cannot be read.
-    """
-    beginning = stream.read(_LONGEST_MARK)
-    whole = _Rejoined(beginning, stream)
-    codec = codec_of(beginning)
-    if codec is None:
-        yield whole
-        return
-    import pyarrow as pa  # noqa: PLC0415 - not before processes are forked, and seldom needed
-
-    with pa.CompressedInputStream(pa.PythonFile(whole, "r"), codec) as contents:
-        yield contents
-
-
-def is_compressed(path: Path) -> bool:
-    """Whether a file is compressed."""
-    with path.open("rb") as file:
-        return codec_of(file.read(_LONGEST_MARK)) is not None
-
-
-def read_at_most(stream: _Readable, size: int) -> bytes:
+def read_at_most(stream: Readable, size: int) -> bytes:
     """The beginning of a stream, up to a size, whatever the stream gives at once."""
     blocks = []
     while size > 0 and (block := stream.read(min(size, BLOCK_BYTES))):
@@ -91,14 +30,17 @@ def read_at_most(stream: _Readable, size: int) -> bytes:
     return b"".join(blocks)
 
 
-def blocks_of(stream: _Readable) -> Iterator[bytes]:
+def blocks_of(stream: Readable) -> Iterator[bytes]:
     """Everything in a stream."""
     while block := stream.read(BLOCK_BYTES):
         yield block
 
 
 def blocks_of_span(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    """The lines of a plain file that begin in a range of its bytes, and nothing else."""
+    """The lines of a plain file that begin in a range of its bytes, and nothing else.
+
+    A byte-order mark at the beginning of the file is none of them.
+    """
     with path.open("rb", buffering=0) as file:
         place = max(start - 1, 0)
         file.seek(place)
@@ -107,6 +49,8 @@ def blocks_of_span(path: Path, start: int, stop: int) -> Iterator[bytes]:
             # The range ends behind the first line's end that stands at `stop - 1` or later.
             end = block.find(b"\n", max(stop - 1 - place, 0)) + 1
             first = 0 if begun else block.find(b"\n") + 1
+            if place == 0 and begun and block.startswith(UTF8_MARK):
+                first = len(UTF8_MARK)
             begun = begun or first > 0
             if begun and (end == 0 or first < end):
                 yield block[first : end or None]

@@ -3,11 +3,11 @@
     -           standard input
     a folder    every file below it, by name, without those whose names begin with a dot
     a file      a plain one is cut into spans, which other processes read
-                a compressed one, or a pipe, is read here
                 one that holds one document goes with others like it
+                anything else is read here: compressed, packed, in UTF-16, damaged, a pipe
 
-A file whose name ends in `.json`, `.json.gz` or `.json.zst` holds one document; any other one, and
-standard input, one a line. `whole` decides otherwise for all of them.
+What a file is, and whether it holds one document or one a line, `parts.py` finds by its content.
+`whole` decides otherwise for all of them.
 
 Invariants: jobs come in the order of the inputs; nothing of the inputs is kept but the block that
 is being cut.
@@ -15,14 +15,23 @@ is being cut.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pointgate.bulk.blocks import blocks_of, is_compressed, opened, read_at_most, whole_lines
 from pointgate.bulk.jobs import Documents, Job, Span, Text
+from pointgate.bulk.kinds import HEAD_BYTES, Kind, kind_of, mark_bytes
+from pointgate.bulk.parts import (
+    document_in,
+    instead_of_requests,
+    is_document,
+    lines_in,
+    parts_of,
+)
+from pointgate.bulk.streams import READ_BYTES, DamagedError, Source
 from pointgate.document import os_reason
 
 if TYPE_CHECKING:
@@ -36,8 +45,6 @@ _SPAN_BYTES: Final = 4_194_304
 
 _DOCUMENTS: Final = 64
 """Files a job: their names must fit into a pipe that nobody reads from yet."""
-
-_COMPRESSED: Final = {".gz", ".zst"}
 
 
 def unusable(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -60,10 +67,10 @@ class Inputs:
     Args:
         names: Files, folders and `-`, as the user named them.
         keep: How much of a line or a document is ever needed.
-        whole: Whether each file is one document; None lets its name decide.
+        whole: Whether each file is one document; None lets its content decide.
 
     Attributes:
-        files: How many files were begun.
+        files: How many files were begun; those in a zip or a tar count, it does not.
         problems: What could not be read here, and why.
     """
 
@@ -107,44 +114,88 @@ class Inputs:
         self.problems.append((str(error.filename), os_reason(error)))
 
     def _jobs_of(self, name: str, path: Path) -> Iterator[Job]:
-        self.files += 1
-        whole = self._is_whole(path) if self._whole is None else self._whole
+        begun = self.files
         try:
             if name == STDIN:
-                yield from self._stream(name, sys.stdin.buffer, whole=whole)
+                yield from self._parts(name, sys.stdin.buffer)
                 return
             status = path.stat()
-            is_plain = stat.S_ISREG(status.st_mode)
-            if is_plain and whole:
-                yield Documents((path,), status.st_size)
-            elif is_plain and not is_compressed(path):
-                for start in range(0, status.st_size, _SPAN_BYTES):
-                    yield Span(name, path, start, min(start + _SPAN_BYTES, status.st_size))
-            else:
-                with path.open("rb") as file:
-                    yield from self._stream(name, file, whole=whole)
+            is_file = stat.S_ISREG(status.st_mode)
+            if not is_file and name not in self._names:
+                self.files += 1  # nobody may ever write into a pipe that lies about
+                self.problems.append((name, "expected a file, got a pipe, a socket or a device"))
+                return
+            with path.open("rb", buffering=0) as file:
+                if is_file:
+                    head = file.read(READ_BYTES)
+                    if _is_plain(file, head, status.st_size):
+                        self.files += 1
+                        yield from self._plain(name, path, file, head)
+                        return
+                    file.seek(0)
+                with io.BufferedReader(file) as buffered:
+                    yield from self._parts(name, buffered)
         except OSError as error:
+            self.files = max(self.files, begun + 1)
             self.problems.append((name, os_reason(error)))
 
-    def _is_whole(self, path: Path) -> bool:
-        suffixes = path.suffixes
-        return (suffixes[:-1] if suffixes[-1:] and suffixes[-1] in _COMPRESSED else suffixes)[
-            -1:
-        ] == [".json"]
+    def _plain(self, name: str, path: Path, file: IO[bytes], head: bytes) -> Iterator[Job]:
+        """Have a file read by others; it is only looked at here."""
+        size = os.fstat(file.fileno()).st_size
+        text = Source(file)
+        text.put_back(head[mark_bytes(head, kind_of(head[:HEAD_BYTES])) :])
+        if self._is_whole(text, name):
+            yield Documents((path,), size)
+            return
+        for start in range(0, size, _SPAN_BYTES):
+            yield Span(name, path, start, min(start + _SPAN_BYTES, size))
 
-    def _stream(self, name: str, file: IO[bytes], *, whole: bool) -> Iterator[Job]:
-        """Read a file here. Of one that is cut off, the last line is no request."""
+    def _is_whole(self, text: Source, name: str) -> bool:
+        return is_document(text, name, self._keep) if self._whole is None else self._whole
+
+    def _parts(self, name: str, file: IO[bytes]) -> Iterator[Job]:
+        """Read a file here."""
+        can_tell = file.seekable()
+        again = can_tell and file.tell() == 0
         stored = 0
-        with opened(file) as contents:
-            if whole:
-                data = read_at_most(contents, self._keep)
-                yield Text(name, data, len(data), first=True, whole=True)
-                return
-            first = True
-            for chunk in whole_lines(blocks_of(contents), self._keep):
-                before, stored = stored, file.tell() if file.seekable() else stored
-                yield Text(name, chunk, stored - before, first=first)
-                first = False
+        for part, text in parts_of(name, file, file if again else None):
+            self.files += 1
+            if isinstance(text, str):
+                self.problems.append((part, text))
+                continue
+            try:
+                for data, first, whole in self._texts(part, text):
+                    before, stored = stored, file.tell() if can_tell else stored
+                    yield Text(part, data, max(stored - before, 0), first=first, whole=whole)
+            except DamagedError as error:
+                self.problems.append((part, str(error)))
+
+    def _texts(self, name: str, text: Source) -> Iterator[tuple[bytes, bool, bool]]:
+        """What is in a text, whether it is the first of it, and whether it is a document."""
+        if self._is_whole(text, name):
+            data, damage = document_in(text, self._keep)
+            if data or not damage:
+                yield data, True, True
+            if damage:
+                raise damage
+            return
+        first = True
+        for chunk in lines_in(text, self._keep):
+            yield chunk, first, False
+            first = False
+
+
+def _is_plain(file: IO[bytes], head: bytes, size: int) -> bool:
+    """Whether other processes can read a file as it is."""
+    if len(head) < size:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(len(head))
+    else:
+        last = head[-1:]
+    start = head[:HEAD_BYTES]
+    is_text = kind_of(start) in {Kind.TEXT, Kind.UTF8_MARKED}
+    return is_text and last != b"\x00" and not instead_of_requests(start)
 
 
 def _together(jobs: Iterable[Job]) -> Iterator[Job]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from pointgate import Validator
-from pointgate.bulk.blocks import blocks_of_span, lines_of, opened, read_at_most
+from pointgate.bulk.blocks import UTF8_MARK, blocks_of_span, lines_of, read_at_most
 from pointgate.bulk.jobs import ARRIVALS, Documents, Job, Recipe, Result, Span, Text
 from pointgate.catalog import Catalog
 from pointgate.document import os_reason
@@ -94,8 +94,8 @@ class Judge:
 
     def _document_file(self, path: Path, place: int, result: Result) -> None:
         try:
-            with path.open("rb") as file, opened(file) as contents:
-                data = read_at_most(contents, self._keep)
+            with path.open("rb") as file:
+                data = read_at_most(file, self._keep).removeprefix(UTF8_MARK)
         except OSError as error:
             result.problems.append((str(path), os_reason(error)))
         else:

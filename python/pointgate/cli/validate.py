@@ -78,7 +78,7 @@ def validate(
         bool | None,
         typer.Option(
             "--one-per-file/--one-per-line",
-            help="Where requests end; default: the file's end if its name ends in .json.",
+            help="Where requests end; default: as the content says.",
         ),
     ] = None,
     rejects: Annotated[
@@ -104,7 +104,7 @@ def validate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> NoReturn:
-    """Judge archived requests: a JSON document a line or a file, plain, gzip or zstd."""
+    """Judge archived requests: a JSON document a line or a file, plain, compressed or packed."""
     if (product is None) != topics:
         raise typer.BadParameter("expected either --product or --topics")
     if topics and one_per_file:

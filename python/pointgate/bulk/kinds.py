@@ -1,0 +1,137 @@
+"""What a file is, by its first bytes: text, something that holds text, or something else.
+
+No JSON text begins like any of these, so a name that says otherwise does not matter. What is
+neither read nor known is taken for text, and judged.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import Final
+
+HEAD_BYTES: Final = 512
+"""A tar archive is known by its first block."""
+
+_BLOCK: Final = 512
+TAR_SUM: Final = slice(148, 156)
+
+
+class Kind(Enum):
+    """What is read."""
+
+    TEXT = auto()
+    UTF8_MARKED = auto()
+    UTF16_LE = auto()
+    UTF16_BE = auto()
+    UTF32_LE = auto()
+    UTF32_BE = auto()
+    GZIP = auto()
+    BZIP2 = auto()
+    XZ = auto()
+    LZMA = auto()
+    ZSTD = auto()
+    LZ4 = auto()
+    ZIP = auto()
+    TAR = auto()
+
+
+_MARKS: Final = (
+    (b"\xef\xbb\xbf", Kind.UTF8_MARKED),
+    (b"\xff\xfe\x00\x00", Kind.UTF32_LE),
+    (b"\x00\x00\xfe\xff", Kind.UTF32_BE),
+    (b"\xff\xfe", Kind.UTF16_LE),
+    (b"\xfe\xff", Kind.UTF16_BE),
+    (b"\x1f\x8b", Kind.GZIP),
+    (b"\xfd7zXZ\x00", Kind.XZ),
+    (b"]\x00\x00", Kind.LZMA),
+    (b"\x28\xb5\x2f\xfd", Kind.ZSTD),
+    (b"\x04\x22\x4d\x18", Kind.LZ4),
+    (b"PK\x03\x04", Kind.ZIP),
+    (b"PK\x05\x06", Kind.ZIP),
+)
+
+_BZIP2: Final = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+
+_FOREIGN: Final = (
+    (b"PAR1", "a Parquet file"),
+    (b"ORC", "an ORC file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"\x00\x00\x00\x01Bud1", "a .DS_Store of macOS"),
+    (b"\xd0\xcf\x11\xe0", "a Thumbs.db of Windows, or an old Office document"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x1f\x9d", "a file of compress (.Z)"),
+    (b"\x1f\xa0", "a file of compress (.Z)"),
+    (b"\x89LZO\x00", "an LZO file"),
+    (b"LZIP\x01", "an lzip file"),
+    (b"\xff\x06\x00\x00sNaPpY", "a snappy file"),
+    (b"%PDF-", "a PDF document"),
+    (b"\x89PNG\r\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x7fELF", "a program"),
+    (b"b0VIM ", "a swap file of vim"),
+    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS"),
+)
+
+
+_ORDINARY: Final = frozenset(b"{[ \t\r\n/s")
+"""What texts begin with: documents, blank lines, topics."""
+
+
+def is_ordinary(head: bytes) -> bool:
+    """Whether a file is surely UTF-8 text without a mark: most are, and there may be millions."""
+    return not head or (head[0] in _ORDINARY and b"\x00" not in head)
+
+
+def foreign(head: bytes) -> str:
+    """What a file is that holds no requests; empty when it may hold some."""
+    return next((name for mark, name in _FOREIGN if head.startswith(mark)), "")
+
+
+def kind_of(head: bytes) -> Kind:
+    """What a file is that may hold requests.
+
+    Args:
+        head: Its first `HEAD_BYTES`, or all of it.
+    """
+    if is_ordinary(head):
+        return Kind.TEXT
+    for mark, kind in _MARKS:
+        if head.startswith(mark):
+            return kind
+    if _BZIP2.match(head):
+        return Kind.BZIP2
+    if _is_tar(head):
+        return Kind.TAR
+    # A document begins with an ASCII character, which has a zero beside it in UTF-16.
+    zeros = [byte == 0 for byte in head[:2]]
+    if zeros == [True, False]:
+        return Kind.UTF16_BE
+    return Kind.UTF16_LE if zeros == [False, True] else Kind.TEXT
+
+
+def mark_bytes(head: bytes, kind: Kind) -> int:
+    """How long the byte-order mark is with which a text begins."""
+    return next((len(mark) for mark, one in _MARKS if one is kind and head.startswith(mark)), 0)
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether the sum that a header of tar holds is that of its bytes."""
+    block = head[:_BLOCK]
+    return len(block) == _BLOCK and any(block) and tar_sum(block) == tar_number(block[TAR_SUM])
+
+
+def tar_sum(block: bytes) -> int:
+    """The sum of a header's bytes, where the sum itself counts as blanks."""
+    return sum(block) - sum(block[TAR_SUM]) + 8 * ord(" ")
+
+
+def tar_number(field: bytes) -> int:
+    """A number in a header: octal, or base 256 with the highest bit set; -1 when it is none."""
+    if field[:1] >= b"\x80":
+        return int.from_bytes(field[1:]) if field[:1] == b"\x80" else -1
+    text = field.strip(b"\x00 ")
+    return int(text, 8) if re.fullmatch(rb"[0-7]+", text) else 0 if not text else -1
