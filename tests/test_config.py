@@ -15,6 +15,7 @@ from pointgate.config import (
     PostgresSettings,
     Settings,
     load_settings,
+    stray_variables,
 )
 from pointgate.errors import ConfigError
 
@@ -132,17 +133,45 @@ def test_a_wrong_url_is_refused_and_shown(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "listen", ["", "9464", ":9464", "a:b", "a:65536", "a:-1", "a:٣", "::1:9464", "[a]:1", "a b:1"]
+    "listen",
+    [
+        "",
+        "9464",
+        ":",
+        "*",
+        "**:1",
+        "[*]:1",
+        "a:b",
+        "a:65536",
+        "a:-1",
+        "a:٣",
+        "::1:9464",
+        "[a]:1",
+        "a b:1",
+    ],
 )
 def test_a_wrong_listen_address_is_refused(tmp_path: Path, listen: str) -> None:
     (problem,) = problems(tmp_path, f"metrics.listen = '{listen}'")
-    assert "metrics.listen: expected host:port such as 127.0.0.1:9464" in problem
+    expected = "expected host:port such as 127.0.0.1:9464, or :9464 for all addresses, got "
+    assert f"metrics.listen: {expected}" in problem
 
 
-def test_listen_addresses(tmp_path: Path) -> None:
-    for listen, host, port in [("0.0.0.0:0", "0.0.0.0", 0), ("[::1]:9464", "::1", 9464)]:  # noqa: S104
-        metrics = load(tmp_path, f"metrics.listen = '{listen}'").metrics
-        assert (metrics.host, metrics.port) == (host, port)
+@pytest.mark.parametrize(
+    ("listen", "host", "port"),
+    [
+        ("0.0.0.0:0", "0.0.0.0", 0),  # noqa: S104
+        ("[::1]:9464", "::1", 9464),
+        ("localhost:1", "localhost", 1),
+        ("metrics.plant.example:65535", "metrics.plant.example", 65535),
+        (":9464", "", 9464),
+        ("*:9464", "", 9464),
+        ("[::]:0", "", 0),
+        ("[fe80::1%eth0]:80", "fe80::1%eth0", 80),
+    ],
+)
+def test_listen_addresses(tmp_path: Path, listen: str, host: str, port: int) -> None:
+    metrics = load(tmp_path, f"metrics.listen = '{listen}'").metrics
+    assert (metrics.host, metrics.port) == (host, port)
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
@@ -164,18 +193,18 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     detail = "none"
     """
     assert problems(tmp_path, text, POINTGATE_MQTT__RECEIVE_MAXIMUM="many") == [
-        'mqtt.client_id: expected 1 to 65535 bytes of text without U+0000, got ""',
+        'mqtt.client_id: expected 1 to 65535 bytes of text without control characters, got ""',
         "mqtt.share_group: expected a name without '/', '+' and '#', got \"a/b\"",
         "mqtt.protocol: expected 5 (MQTT 5) or 4 (MQTT 3.1.1), got 3",
         'mqtt.reply_qos: expected 0 or 1 (each request\'s own QoS when absent), got "true"',
-        "mqtt.keepalive: expected 1 to 65535 seconds, got true",
+        'mqtt.keepalive: expected 1 to 65535 seconds or "90s", "10m", "12h", "30d", got true',
         (
             "POINTGATE_MQTT__RECEIVE_MAXIMUM: mqtt.receive_maximum: expected 1 to 65535 requests, "
             'got "many"'
         ),
         "mqtt.urll: unknown key, did you mean url",
         'store.ack: expected "spool", "sink" or "verdict", got "sometimes"',
-        "limits.payload_bytes: expected 1 to 268435455 bytes, got 0",
+        ('limits.payload_bytes: expected 1 to 268435455 bytes or "512KiB", "8MiB", "1GiB", got 0'),
         "limits.in_flight_requests: expected 1 to 1000000 requests, got 1.0",
         "typo: unknown key",
         "repli: unknown key, did you mean reply",
@@ -184,13 +213,13 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
 
 def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
     found = problems(
-        tmp_path, POINTGATE_MQTT__URLL="x", POINTGATE_MQTT_URL="x", POINTGATE_METRICS__LISTEN_="x"
+        tmp_path, POINTGATE_MQTT__URLL="x", POINTGATE__MQTT_URL="x", POINTGATE_METRICS__LISTEN_="x"
     )
     expected = "unknown setting, expected POINTGATE_<SECTION>__<KEY>, did you mean"
     assert found == [
         f"POINTGATE_METRICS__LISTEN_: {expected} POINTGATE_METRICS__LISTEN",
-        f"POINTGATE_MQTT_URL: {expected} POINTGATE_MQTT__URL",
         f"POINTGATE_MQTT__URLL: {expected} POINTGATE_MQTT__URL",
+        f"POINTGATE__MQTT_URL: {expected} POINTGATE_MQTT__URL",
     ]
 
 
@@ -199,19 +228,177 @@ def test_a_setting_that_is_called_port_is_not_taken_for_one_of_kubernetes(tmp_pa
     assert problem.startswith("POINTGATE_MQTT__PORT: unknown setting")
 
 
-def test_what_kubernetes_says_about_a_service_called_pointgate_is_not_a_setting(
-    tmp_path: Path,
+STRAYS = {
+    **{
+        f"{service}_{name}": "x"
+        for service in ("POINTGATE", "POINTGATE_METRICS", "POINTGATE_PLANT_2")
+        for name in (
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_9464_TCP",
+            "PORT_9464_TCP_ADDR",
+        )
+    },
+    "POINTGATE_VERSION": "1.2.3",
+    "POINTGATE_HOME": "/opt/pointgate",
+    "POINTGATE_": "",
+    "POINTGATE_UID": "1000",
+    "POINTGATE_CONFIG": "/etc/pointgate/pointgate.toml",
+}
+
+
+def test_variables_without_a_double_underscore_are_not_ours(tmp_path: Path) -> None:
+    """Kubernetes and images set them."""
+    assert load(tmp_path, **STRAYS) == load(tmp_path)
+    assert stray_variables(STRAYS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("POINTGATE_MQTT_URL", "POINTGATE_MQTT__URL"),
+        ("POINTGATE_MQTT_CLIENT_ID", "POINTGATE_MQTT__CLIENT_ID"),
+        ("POINTGATE_SPOOL_MAX_BYTE", "POINTGATE_SPOOL__MAX_BYTES"),
+    ],
+)
+def test_a_variable_that_looks_like_a_setting_is_warned_about(name: str, meant: str) -> None:
+    (warning,) = stray_variables({name: SECRET})
+    assert str(warning) == f"{name}: ignored, it is no setting; did you mean {meant}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("MQTT__URL", "mqtt://broker\n", "mqtt://broker"),
+        ("MQTT__URL", "\ufeffmqtt://broker\r\n", "mqtt://broker"),
+        ("MQTT__URL", " mqtt://broker ", "mqtt://broker"),
+        ("MQTT__KEEPALIVE", "20\n", 20),
+        ("MQTT__KEEPALIVE", " 20 ", 20),
+        ("MQTT__SESSION_EXPIRY", "2h\r\n", 7200),
+        ("MQTT__PROTOCOL", "4\n", 4),
+        ("METRICS__LISTEN", ":9464\n", ":9464"),
+        ("STORE__ACK", "sink\r\n", "sink"),
+        ("SINKS__PARQUET__REQUIRED", "True\n", True),
+        ("SINKS__PARQUET__PATH", "/a b \n", Path("/a b ")),
+        ("SPOOL__PATH", "/spool\r\n", Path("/spool")),
+    ],
+)
+def test_what_nobody_means_is_dropped_from_a_variable(
+    tmp_path: Path, name: str, value: str, meant: object
 ) -> None:
-    for service in ("POINTGATE", "POINTGATE_METRICS"):
-        kubernetes = {
-            f"{service}_SERVICE_HOST": "10.0.0.1",
-            f"{service}_SERVICE_PORT": "9464",
-            f"{service}_SERVICE_PORT_HTTP": "9464",
-            f"{service}_PORT": "tcp://10.0.0.1:9464",
-            f"{service}_PORT_9464_TCP": "tcp://10.0.0.1:9464",
-            f"{service}_PORT_9464_TCP_ADDR": "10.0.0.1",
-        }
-        load(tmp_path, **kubernetes)
+    settings = load(tmp_path, **{f"POINTGATE_{name}": value})
+    section, *_, key = name.lower().split("__")
+    table = settings.sinks[0] if section == "sinks" else getattr(settings, section)
+    assert getattr(table, key) == meant
+
+
+@pytest.mark.parametrize("value", [f"{SECRET}\n", f"\ufeff{SECRET}\r\n", f"{SECRET}\n\n", SECRET])
+def test_a_password_in_a_variable_has_no_line_break(tmp_path: Path, value: str) -> None:
+    settings = load(tmp_path, "mqtt.username = 'u'", POINTGATE_MQTT__PASSWORD=value)
+    assert settings.mqtt.password_text() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("MQTT__CLIENT_ID", "pg\n", 'without control characters, got "pg\\n" with a line break at'),
+        ("MQTT__USERNAME", "u\r\n", "with a line break at its end"),
+        ("MQTT__USERNAME", "u\nv", "with a line break"),
+        ("MQTT__USERNAME", "\ufeffu", "with a byte-order mark"),
+        ("MQTT__SHARE_GROUP", "g\t1", "with U+0009"),
+        ("MQTT__CLIENT_ID", "pg ", 'expected no blanks at its ends, got "pg "'),
+        ("MQTT__CLIENT_ID", "", "expected 1 to 65535 bytes of text"),
+        ("MQTT__CLIENT_ID", "p\udcff", "expected UTF-8, got other bytes"),
+        ("MQTT__URL", "mqtt://bro\nker", "expected mqtt://host:port"),
+        ("MQTT__URL", "", "expected mqtt://host:port"),
+        ("MQTT__PASSWORD_FILE", "", "expected a path"),
+        ("SPOOL__PATH", "", 'expected a path, got ""'),
+        ("SPOOL__PATH", "a\nb", "expected a path without control characters, got one with a line"),
+        ("SINKS__PARQUET__PATH", "a\x1b", "got one with U+001B"),
+        ("MQTT__PASSWORD", "", "expected a password, got an empty one"),
+        ("MQTT__PASSWORD", f"{SECRET}\nnote", "got one with a line break"),
+        ("MQTT__PASSWORD", f"{SECRET}\x00", "got one with U+0000"),
+        ("MQTT__PASSWORD", f"{SECRET}\udcff", "expected UTF-8, got other bytes"),
+        ("METRICS__LISTEN", "127.0.0.1:\n9464", "expected host:port"),
+        ("STORE__ACK", "", 'expected "spool", "sink" or "verdict", got ""'),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_the_name_of_its_variable(
+    tmp_path: Path, name: str, value: str, reason: str
+) -> None:
+    user = {"POINTGATE_MQTT__USERNAME": "u"} if "PASSWORD" in name else {}
+    (problem,) = problems(tmp_path, **user | {f"POINTGATE_{name}": value})
+    assert problem.startswith(f"POINTGATE_{name}: ")
+    assert reason in problem
+
+
+def test_names_of_files_may_be_other_bytes_than_utf8(tmp_path: Path) -> None:
+    assert load(tmp_path, POINTGATE_SPOOL__PATH="/a\udcff").spool.path == Path("/a\udcff")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "number"),
+    [
+        ("mqtt.keepalive", "'90s'", 90),
+        ("mqtt.session_expiry", "'30d'", 2_592_000),
+        ("quarantine.max_age", "'10m'", 600),
+        ("spool.max_bytes", "'8MiB'", 2**23),
+        ("quarantine.max_bytes", "'1gib'", 2**30),
+        ("limits.payload_bytes", "'512KiB'", 2**19),
+        ("limits.in_flight_bytes", "'1TiB'", 2**40),
+        ("limits.payload_bytes", "'1000B'", 1000),
+    ],
+)
+def test_times_and_sizes_have_units(tmp_path: Path, key: str, value: str, number: int) -> None:
+    section, name = key.split(".")
+    assert getattr(getattr(load(tmp_path, f"{key} = {value}"), section), name) == number
+    variable = f"POINTGATE_{section}__{name}".upper()
+    settings = load(tmp_path, **{variable: value.strip("'")})
+    assert getattr(getattr(settings, section), name) == number
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mqtt.keepalive", '"1500ms"'),
+        ("mqtt.keepalive", '"90"'),
+        ("mqtt.session_expiry", '"1w"'),
+        ("quarantine.max_age", '"10 m"'),
+        ("quarantine.max_age", '"10M"'),
+        ("spool.max_bytes", '"8MB"'),
+        ("spool.max_bytes", '"8M"'),
+        ("spool.max_bytes", '"1.5GiB"'),
+        ("limits.payload_bytes", '"-1KiB"'),
+        ("limits.payload_bytes", '"8388608"'),
+    ],
+)
+def test_what_is_no_time_or_size(tmp_path: Path, key: str, value: str) -> None:
+    (problem,) = problems(tmp_path, f"{key} = {value}")
+    units = '"90s", "10m", "12h", "30d"' if "bytes" not in key else '"512KiB", "8MiB", "1GiB"'
+    assert problem.startswith(f"{key}: expected ")
+    assert problem.endswith(f" or {units}, got {value}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@db1:5432,db2:5432/points?target_session_attrs=read-write",
+        "postgresql:///db?host=/run/postgresql",
+        "postgresql://",
+        "postgresql://u@[::1]:5432,[fe80::2]/x",
+        "postgresql://%2Frun%2Fpostgresql:5433/x",
+        "postgres://db",
+        "postgresql://a%40b@db/x",
+        "postgresql://db/x?options=-c%20a%3Db@c",
+        "postgresql://db/a@b",
+    ],
+)
+def test_every_form_of_a_database_url_is_taken(tmp_path: Path, url: str) -> None:
+    (sink,) = load(tmp_path, f"[[sinks]]\ntype = 'postgres'\nurl = '{url}'").sinks
+    assert isinstance(sink, PostgresSettings)
+    assert sink.url == url
 
 
 def test_points_go_to_a_folder_of_parquet_files_unless_something_else_is_said(
@@ -290,7 +477,7 @@ def test_mistakes_in_sinks_are_named_with_all_others(tmp_path: Path) -> None:
             "POINTGATE_<SECTION>__<KEY>, did you mean POINTGATE_SINKS__NDJSON__PATH"
         ),
         'store.ack: expected "spool", "sink" or "verdict", got "disk"',
-        f"spool.max_bytes: expected {2**20} to {2**50} bytes, got 1",
+        (f'spool.max_bytes: expected {2**20} to {2**50} bytes or "512KiB", "8MiB", "1GiB", got 1'),
         f'sinks[0].on_conflict: expected {conflict}, got "merge"',
         "sinks[0].pth: unknown key, did you mean path",
         'sinks[4].name: expected 1 to 32 of a-z, 0-9 and _, a letter first, got "Db"',
@@ -345,6 +532,18 @@ def test_sinks_that_cannot_be(tmp_path: Path, text: str, problem: str) -> None:
             f"[[sinks]]\ntype='postgres'\nurl='postgresql://me:{SECRET}@db'",
             "sinks[0].url: expected a url without a password",
         ),
+        *(
+            (f"[[sinks]]\ntype='postgres'\nurl='{url}'", "sinks[0].url: expected a url without a")
+            for url in (
+                f"postgresql://me:a@{SECRET}@db/x",
+                f"postgresql://me:a/{SECRET}@db/x",
+                f"postgresql://me:a?{SECRET}@db/x",
+                f"postgresql://me:{SECRET}@db1:1,db2:2/x",
+                f"postgresql://db/x?sslpassword={SECRET}",
+                f"postgresql://db/x?%70assword={SECRET}",
+                f"me:{SECRET}@db/x",
+            )
+        ),
         (
             f"[[sinks]]\ntype='postgres'\nurl='postgresql://db/x?password={SECRET}'",
             "sinks[0].url: expected a url without a password",
@@ -366,18 +565,40 @@ def test_a_secret_is_in_no_repr_and_no_error(tmp_path: Path) -> None:
     problems(tmp_path, "mqtt = 1", POINTGATE_MQTT__PASSWORD=SECRET)
 
 
-def test_the_first_line_of_the_password_file_is_the_password(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rest", ["", "\n", "\r\n", "\r", "\n\n", "\na note\n", "\r\na note\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_first_line_of_the_password_file_is_the_password(
+    tmp_path: Path, rest: str, encoding: str
+) -> None:
+    (tmp_path / "secret").write_bytes(f"{SECRET} ü{rest}".encode(encoding))
+    settings = load(tmp_path, "mqtt = {username = 'u', password_file = 'secret'}")
+    assert settings.mqtt.password_text() == f"{SECRET} ü"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\xff", "expected a file of UTF-8 text, got other bytes"),
+        (b"gr\xfc\xdfe", "expected a file of UTF-8 text, got other bytes"),
+        (b"\xff\xfea", "expected a file of UTF-8 text, got other bytes"),
+        (b"", "expected a password, got an empty one"),
+        (b"\xef\xbb\xbf\r\n", "expected a password, got an empty one"),
+        (f"{SECRET}".encode("utf-16-le"), r"got one with U\+0000"),
+        (b"a\tb", r"got one with U\+0009"),
+        (None, "no such file"),
+    ],
+)
+def test_a_password_file_that_cannot_be_meant(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
     (tmp_path / "secret").write_text(SECRET)
     settings = load(tmp_path, "mqtt = {username = 'u', password_file = 'secret'}")
-    for rest in ("", "\n", "\r\n", "\n\n", "\na note\n", "\r\na note\r\n"):
-        (tmp_path / "secret").write_bytes(f"{SECRET}{rest}".encode())
-        assert settings.mqtt.password_text() == SECRET
-    (tmp_path / "secret").write_bytes(b"\xff")
-    with pytest.raises(ConfigError, match="expected a file of UTF-8 text"):
-        settings.mqtt.password_text()
     (tmp_path / "secret").unlink()
-    with pytest.raises(ConfigError, match="no such file"):
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(ConfigError, match=reason) as caught:
         settings.mqtt.password_text()
+    assert SECRET not in str(caught.value)
 
 
 def test_a_payload_of_the_largest_size_must_fit_into_what_is_taken_in(tmp_path: Path) -> None:
@@ -391,7 +612,7 @@ def test_a_payload_of_the_largest_size_must_fit_into_what_is_taken_in(tmp_path: 
 
 def test_a_path_that_no_system_has_is_refused(tmp_path: Path) -> None:
     assert problems(tmp_path, 'mqtt = {username = "u", password_file = "a\\u0000b"}') == [
-        "mqtt.password_file: cannot read this file: embedded null byte"
+        "mqtt.password_file: expected a path without control characters, got one with U+0000"
     ]
 
 
@@ -460,4 +681,4 @@ def test_the_first_problem_is_spelled_out_in_the_attributes(tmp_path: Path) -> N
         load(tmp_path, "mqtt.keepalive = 0")
     assert caught.value.key == "mqtt.keepalive"
     assert caught.value.file == str(tmp_path / "pointgate.toml")
-    assert caught.value.reason == "expected 1 to 65535 seconds, got 0"
+    assert caught.value.reason.startswith("expected 1 to 65535 seconds or ")

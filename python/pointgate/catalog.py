@@ -25,6 +25,7 @@ from pointgate import _core
 from pointgate.config.kinds import SHARE_WORDS, Share
 from pointgate.document import Document, check, dotted, os_reason, read_file, read_toml, shown
 from pointgate.errors import CatalogError, Problem
+from pointgate.quantities import DURATIONS, milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,17 +40,10 @@ _DOCUMENT: Final = "catalog.toml"
 _PRODUCT_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DEVICE_KEY_BYTES: Final = 128
 
-_UNITS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_WINDOW: Final = 253_402_300_799_999
 """The whole range of a point's time (contract 3.5), in milliseconds."""
 
 T = TypeVar("T", _core.Model, _core.Devices)
-
-
-def _duration(value: object) -> object:
-    """Milliseconds of `"90s"`; anything else is left for the type to refuse."""
-    found = re.fullmatch(r"([0-9]{1,15})([smhd])", value) if isinstance(value, str) else None
-    return int(found[1]) * _UNITS[found[2]] if found else value
 
 
 def _device_file(value: str) -> str:
@@ -67,8 +61,8 @@ def _device_key(value: str) -> str:
     return value
 
 
-_Window = Annotated[int, BeforeValidator(_duration), Field(ge=0, le=_LONGEST_WINDOW)]
-_WINDOW_WORDS: Final = 'whole milliseconds or "90s", "10m", "12h", "30d"'
+_Window = Annotated[int, BeforeValidator(milliseconds_of), Field(ge=0, le=_LONGEST_WINDOW)]
+_WINDOW_WORDS: Final = f"whole milliseconds or {DURATIONS}"
 
 
 class _TimeSettings(Document):

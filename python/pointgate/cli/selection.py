@@ -17,9 +17,9 @@ import typer
 
 from pointgate._core import codes, reasons
 from pointgate.cli.talk import Status, printable, refuse_configuration, say
-from pointgate.config.quarantine import seconds_of
 from pointgate.document import did_you_mean
 from pointgate.errors import Problem
+from pointgate.quantities import seconds_of
 from pointgate.store.quarantine_file import NAME, Filter, QuarantineFile
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@
 Every key of the file is also `POINTGATE_<SECTION>__<KEY>` in the environment, which wins; those of
 a sink are `POINTGATE_SINKS__<NAME>__<KEY>`. Nothing is guessed: an unknown key or section, in the
 file or in the environment, is a mistake that is named, and all mistakes are reported at once as
-`ConfigError.problems`. Relative paths are relative to the file's folder.
+`ConfigError.problems`. A variable without the double underscore is not ours. Relative paths are
+relative to the file's folder.
 
     settings.py   the sections; mqtt.py and sinks.py those that are longer
     load.py       file and environment into `Settings`
@@ -18,7 +19,7 @@ and mailed.
 It does not read the catalog (`catalog.py`) and does not connect anywhere.
 """
 
-from pointgate.config.load import load_settings
+from pointgate.config.load import load_settings, stray_variables
 from pointgate.config.mqtt import MqttSettings
 from pointgate.config.settings import (
     CatalogSettings,
@@ -50,4 +51,5 @@ __all__ = [
     "SpoolSettings",
     "StoreSettings",
     "load_settings",
+    "stray_variables",
 ]

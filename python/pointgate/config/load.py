@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "POINTGATE_"
 
-_FOREIGN: Final = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_\w+)?)?)")
-"""What Kubernetes tells every container about services called `pointgate…`: not settings."""
+_AS_IT_IS: Final = {"client_id", "username", "share_group"}
+"""Names that the broker compares byte by byte: nothing is dropped from them, what nobody can mean
+is refused."""
+
+_NEAR: Final = 0.9
+"""How much a variable that is no setting must look like one to be worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 
     Args:
         path: The TOML file.
-        environ: The environment; only names that begin with `POINTGATE_` are looked at.
+        environ: The environment; only names such as `POINTGATE_MQTT__URL` are looked at.
 
     Raises:
         ConfigError: There are mistakes; `problems` has them all.
@@ -159,18 +164,68 @@ def _overlay(
     }
     sources: dict[str, str] = {}
     problems: list[Problem] = []
-    for name in sorted(name for name in environ if name.startswith(_PREFIX)):
-        if name == failpoint.VARIABLE:
-            continue
-        if name in variables:
-            table, key = variables[name]
-            table.content[key] = _typed(table.model, key, environ[name])
-            sources[f"{table.location}.{key}"] = name
-        elif "__" in name or not _FOREIGN.fullmatch(name.removeprefix(_PREFIX)):
-            near = did_you_mean(name, variables)
+    for name in sorted(filter(_is_ours, environ)):
+        if name not in variables:
+            near = did_you_mean(name.upper(), variables)
             reason = f"unknown setting, expected {_PREFIX}<SECTION>__<KEY>{near}"
             problems.append(Problem(name, "", reason))
+            continue
+        table, key = variables[name]
+        location = f"{table.location}.{key}"
+        sources[location] = name
+        if _is_text(key, environ[name]):
+            table.content[key] = _typed(table.model, key, _meant(key, environ[name]))
+        else:
+            problems.append(Problem(name, location, "expected UTF-8, got other bytes"))
     return sources, problems
+
+
+def stray_variables(environ: Mapping[str, str]) -> list[Problem]:
+    """Variables that are no settings, and look as if they were meant to be one.
+
+    Others that begin with `POINTGATE_` are none of our business: images set them, and Kubernetes
+    does for each service called `pointgate…`.
+    """
+    settings = {
+        f"{_PREFIX}{section}_{key}".upper(): f"{_PREFIX}{section}__{key}".upper()
+        for section in Settings.model_fields
+        if (model := _model(section)) is not None
+        for key in _keys(model)
+    }
+    problems = []
+    for name in sorted(environ):
+        if not name.startswith(_PREFIX) or _is_ours(name) or name == failpoint.VARIABLE:
+            continue
+        for near in difflib.get_close_matches(name, settings, n=1, cutoff=_NEAR):
+            reason = f"ignored, it is no setting; did you mean {settings[near]}"
+            problems.append(Problem(name, "", reason))
+    return problems
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a variable can only be meant as a setting."""
+    return name.startswith(_PREFIX) and "__" in name
+
+
+def _is_text(key: str, value: str) -> bool:
+    """Whether a variable is UTF-8, as all must be but the names of files."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return _is_path(key)
+    return True
+
+
+def _is_path(key: str) -> bool:
+    return key == "path" or key.endswith("_file")
+
+
+def _meant(key: str, text: str) -> str:
+    """A variable without what stands around its value and nobody means (see `kinds.py`)."""
+    if key in _AS_IT_IS:
+        return text
+    text = text.removeprefix("\ufeff").rstrip("\r\n")
+    return text if key == "password" or _is_path(key) else text.strip()
 
 
 def _keys(model: type[Document]) -> dict[str, Any]:
@@ -182,7 +237,7 @@ def _typed(model: type[Document], key: str, text: str) -> bool | int | str:
     """Read a variable as what the setting is; the check says when it is not."""
     annotation = _keys(model)[key]
     if annotation is bool:
-        return {"true": True, "false": False}.get(text, text)
+        return {"true": True, "false": False}.get(text.lower(), text)
     choices = (annotation, *get_args(annotation))
     values = (value for choice in choices for value in (choice, *get_args(choice)))
     is_number = any(value is int or isinstance(value, int) for value in values)

@@ -11,7 +11,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
-from pointgate.config.kinds import ReadableFile, first_line, is_host
+from pointgate.config.kinds import (
+    ReadableFile,
+    Seconds,
+    Secret,
+    control_character,
+    first_line,
+    is_host,
+    seconds_words,
+)
 from pointgate.document import Document, shown
 
 if TYPE_CHECKING:
@@ -20,6 +28,10 @@ if TYPE_CHECKING:
 _DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 _MQTT_STRING_BYTES: Final = 65_535
+
+_MOST_16: Final = 65_535
+_MOST_32: Final = 4_294_967_295
+"""The greatest numbers that MQTT has for the keepalive and for the expiry of a session."""
 
 
 def _only_with_tls(value: Path, info: ValidationInfo) -> Path:
@@ -38,10 +50,14 @@ def _beside(other: str) -> AfterValidator:
 
 
 def _mqtt_string(value: str) -> str:
-    if not value or "\0" in value or len(value.encode()) > _MQTT_STRING_BYTES:
-        raise ValueError(
-            f"expected 1 to {_MQTT_STRING_BYTES} bytes of text without U+0000, got {shown(value)}"
-        )
+    """What brokers take for a name. They close the connection because of others, without a word."""
+    expected = f"expected 1 to {_MQTT_STRING_BYTES} bytes of text without control characters"
+    if found := control_character(value):
+        raise ValueError(f"{expected}, got {shown(value)} with {found}")
+    if value != value.strip():
+        raise ValueError(f"expected no blanks at its ends, got {shown(value)}")
+    if not value or len(value.encode()) > _MQTT_STRING_BYTES:
+        raise ValueError(f"{expected}, got {shown(value)}")
     return value
 
 
@@ -59,6 +75,8 @@ def _broker_url(value: str) -> str:
             "use mqtt.username and POINTGATE_MQTT__PASSWORD or mqtt.password_file"
         )
     expected = f"expected mqtt://host:port or mqtts://host:port, got {shown(value)}"
+    if control_character(value):  # which `urlsplit` drops without a word
+        raise ValueError(expected)
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -96,7 +114,7 @@ class MqttSettings(Document):
         description="a client id, the same after each restart and no other client's",
     )
     username: _MqttString | None = Field(default=None, description="a user name")
-    password: Annotated[SecretStr, _beside("username")] | None = Field(
+    password: Annotated[Secret, _beside("username")] | None = Field(
         default=None, description="a password, in the environment only"
     )
     password_file: (
@@ -111,9 +129,11 @@ class MqttSettings(Document):
     reply_qos: Annotated[Literal[0, 1] | None, BeforeValidator(_integer)] = Field(
         default=None, description="0 or 1 (each request's own QoS when absent)"
     )
-    keepalive: int = Field(default=15, ge=1, le=65_535, description="1 to 65535 seconds")
-    session_expiry: int = Field(
-        default=3600, ge=0, le=4_294_967_295, description="0 to 4294967295 seconds"
+    keepalive: Seconds = Field(
+        default=15, ge=1, le=_MOST_16, description=seconds_words(1, _MOST_16)
+    )
+    session_expiry: Seconds = Field(
+        default=3600, ge=0, le=_MOST_32, description=seconds_words(0, _MOST_32)
     )
     receive_maximum: int = Field(default=1000, ge=1, le=65_535, description="1 to 65535 requests")
     ca_file: Annotated[ReadableFile, AfterValidator(_only_with_tls)] | None = Field(

@@ -1,24 +1,16 @@
 """The section `[quarantine]`: where rejected requests are kept, and for how long."""
 
-import re
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from pointgate.config.kinds import AnyPath
+from pointgate.config.kinds import AnyPath, Bytes, Seconds, bytes_words, seconds_words
 from pointgate.document import Document, shown
 
 _BYTES: Final = 256 * 1024 * 1024
 _LEAST_BYTES: Final = 1024 * 1024
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_MOST_BYTES: Final = 2**50
 _LONGEST_AGE: Final = 36_500 * 86_400
-_AGE_WORDS: Final = 'whole seconds or "90s", "10m", "12h", "30d", up to a hundred years'
-
-
-def seconds_of(value: object) -> object:
-    """Seconds of `"90s"`; anything else is left for the type to refuse."""
-    found = re.fullmatch(r"([0-9]{1,12})([smhd])", value) if isinstance(value, str) else None
-    return int(found[1]) * _UNITS[found[2]] if found else value
 
 
 def _keys(value: object) -> object:
@@ -38,11 +30,14 @@ class QuarantineSettings(Document):
     """Where rejected requests are kept; nowhere unless `path` is set."""
 
     path: AnyPath | None = Field(default=None, description="a folder")
-    max_bytes: int = Field(
-        default=_BYTES, ge=_LEAST_BYTES, le=2**50, description=f"{_LEAST_BYTES} to {2**50} bytes"
+    max_bytes: Bytes = Field(
+        default=_BYTES,
+        ge=_LEAST_BYTES,
+        le=_MOST_BYTES,
+        description=bytes_words(_LEAST_BYTES, _MOST_BYTES),
     )
-    max_age: Annotated[int, BeforeValidator(seconds_of)] = Field(
-        default=30 * 86_400, ge=1, le=_LONGEST_AGE, description=_AGE_WORDS
+    max_age: Seconds = Field(
+        default=30 * 86_400, ge=1, le=_LONGEST_AGE, description=seconds_words(1, _LONGEST_AGE)
     )
     products: Annotated[list[str] | None, BeforeValidator(_products)] = Field(
         default=None, description='"all" or a list of product keys'

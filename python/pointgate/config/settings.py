@@ -7,7 +7,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from pointgate.config.kinds import SHARE_WORDS, AnyPath, Share, is_host, is_port
+from pointgate.config.kinds import (
+    SHARE_WORDS,
+    AnyPath,
+    Bytes,
+    Share,
+    bytes_words,
+    is_host,
+    is_port,
+)
 from pointgate.config.mqtt import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.config.sinks import AnySinkSettings, ParquetSettings
@@ -16,16 +24,21 @@ from pointgate.document import Document, shown
 _MQTT_PAYLOAD_BYTES: Final = 268_435_455
 """The longest packet that MQTT can carry."""
 
+_ALL_ADDRESSES: Final = ("", "*", "[::]")
+"""Hosts of `metrics.listen` that mean every address, IPv6 and IPv4; `0.0.0.0` is IPv4 alone."""
+
 _SPOOL_BYTES: Final = 1024 * 1024 * 1024
 
 
 def _listen_address(value: str) -> str:
-    host, _, port = value.rpartition(":")
+    host, colon, port = value.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     right_brackets = (":" in bare) == (bare != host)
-    if not (right_brackets and is_host(bare) and is_port(port)):
+    is_all = host in _ALL_ADDRESSES
+    if not (colon and right_brackets and (is_all or is_host(bare)) and is_port(port)):
         raise ValueError(
-            f"expected host:port such as 127.0.0.1:9464 or 0.0.0.0:9464, got {shown(value)}"
+            "expected host:port such as 127.0.0.1:9464, or :9464 for all addresses, "
+            f"got {shown(value)}"
         )
     return value
 
@@ -55,8 +68,14 @@ class MetricsSettings(Document):
 
     @property
     def host(self) -> str:
-        """The address to listen on, without brackets."""
-        return self.listen.rpartition(":")[0].strip("[]")
+        """The address to listen on, without brackets; empty for all addresses."""
+        host = self.listen.rpartition(":")[0]
+        return "" if host in _ALL_ADDRESSES else host.strip("[]")
+
+    @property
+    def shown_host(self) -> str:
+        """The host as a url has it."""
+        return self.listen.rpartition(":")[0] if self.host else "[::]"
 
     @property
     def port(self) -> int:
@@ -76,25 +95,25 @@ class SpoolSettings(Document):
     """Where accepted points are until the sinks have them."""
 
     path: AnyPath = Field(default=Path("spool"), description="a folder", validate_default=True)
-    max_bytes: int = Field(
-        default=_SPOOL_BYTES, ge=2**20, le=2**50, description=f"{2**20} to {2**50} bytes"
+    max_bytes: Bytes = Field(
+        default=_SPOOL_BYTES, ge=2**20, le=2**50, description=bytes_words(2**20, 2**50)
     )
 
 
 class LimitSettings(Document):
     """Bounds on what is taken in at once."""
 
-    payload_bytes: int = Field(
+    payload_bytes: Bytes = Field(
         default=8_388_608,
         ge=1,
         le=_MQTT_PAYLOAD_BYTES,
-        description=f"1 to {_MQTT_PAYLOAD_BYTES} bytes",
+        description=bytes_words(1, _MQTT_PAYLOAD_BYTES),
     )
     in_flight_requests: int = Field(
         default=4096, ge=1, le=1_000_000, description="1 to 1000000 requests"
     )
-    in_flight_bytes: Annotated[int, AfterValidator(_at_least_one_payload)] = Field(
-        default=67_108_864, validate_default=True, ge=1, le=2**40, description=f"1 to {2**40} bytes"
+    in_flight_bytes: Annotated[Bytes, AfterValidator(_at_least_one_payload)] = Field(
+        default=67_108_864, validate_default=True, ge=1, le=2**40, description=bytes_words(1, 2**40)
     )
 
 

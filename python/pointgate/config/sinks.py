@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from pointgate.config.kinds import AnyPath, ReadableFile, first_line, relative_path
+from pointgate.config.kinds import (
+    AnyPath,
+    ReadableFile,
+    Secret,
+    control_character,
+    first_line,
+    not_empty,
+    relative_path,
+)
 from pointgate.document import Document, shown
 
 OnConflict = Literal["update", "ignore"]
@@ -24,19 +32,24 @@ NAME: Final = r"[a-z][a-z0-9_]{0,31}"
 
 
 def _postgres_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        secret, right = parts.password is not None, parts.scheme in {"postgresql", "postgres"}
-        parts.port  # noqa: B018 - raises for one that is none
-    except ValueError:
-        secret, right = "@" in value, False
-    if secret or (not right and "@" in value) or "password=" in value:
+    """A url that has no password; whether libpq takes it is for libpq to say (`session.py`).
+
+    libpq's urls are not those of `urllib`: there may be several hosts, each with a port, or none.
+    """
+    scheme, separator, rest = value.partition("://")
+    right = bool(separator) and scheme in {"postgresql", "postgres"}
+    authority, _, path = rest.partition("/")
+    user, at, hosts = authority.partition("@")
+    # Where libpq would not look for it there may still be one with a "/" or "@" in it.
+    in_hosts, in_path = "@" in hosts, ":" in authority and "@" in path.partition("?")[0]
+    secret = in_path or (bool(at) and (":" in user or in_hosts))
+    if secret or (not right and "@" in value) or "password=" in unquote(value):
         # The text is not shown: it may hold a password.
         raise ValueError(
             "expected a url without a password, got one that may have it: "
             "use password_file or POINTGATE_SINKS__<NAME>__PASSWORD"
         )
-    if not right:
+    if not right or control_character(unquote(value)) or " " in value:
         raise ValueError(f"expected postgresql://user@host:port/database, got {shown(value)}")
     return value
 
@@ -80,9 +93,9 @@ class NdjsonSettings(_SinkSettings):
     """A file of JSON lines, or standard output."""
 
     type: Literal["ndjson"]
-    path: Annotated[Path, Field(strict=False), AfterValidator(_output)] = Field(
-        description='a file, or "-" for standard output'
-    )
+    path: Annotated[
+        Path, Field(strict=False), BeforeValidator(not_empty), AfterValidator(_output)
+    ] = Field(description='a file, or "-" for standard output')
 
     @property
     def file(self) -> Path | None:
@@ -97,9 +110,7 @@ class PostgresSettings(_SinkSettings):
     url: Annotated[str, AfterValidator(_postgres_url)] = Field(
         description="postgresql://user@host:port/database"
     )
-    password: SecretStr | None = Field(
-        default=None, description="a password, in the environment only"
-    )
+    password: Secret | None = Field(default=None, description="a password, in the environment only")
     password_file: Annotated[ReadableFile, AfterValidator(_password_file)] | None = Field(
         default=None, description="a file whose first line is the password"
     )

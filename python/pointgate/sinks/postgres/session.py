@@ -20,17 +20,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.postgres.tables import prepare
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _log = logging.getLogger(__name__)
+
+_NOWHERE: Final = "/dev/null/pointgate"
+"""A folder that cannot be: nobody listens on sockets in it."""
 
 _SCHEMA_BYTES: Final = 63
 """The server cuts longer names without an error."""
@@ -158,10 +165,37 @@ def _parameters(url: str, password: str | None) -> dict[str, Any]:
         raise ValueError(f"{wrong}, got another scheme")
     try:
         parameters = conninfo_to_dict(url)
-    except psycopg.Error:
-        raise ValueError(f"{wrong}, got one that libpq cannot read") from None
+        refused = _refusal(parameters)
+    except psycopg.Error as error:
+        refused = " ".join(str(error).split())
+    if refused:
+        hidden = ":" in url.partition("://")[2].partition("@")[0] or "pass" in url.lower()
+        why = "" if hidden and "@" in url else f": {refused}"
+        raise ValueError(f"{wrong}, got one that libpq refuses{why}")
     secret = {} if password is None else {"password": password}
     return _DEFAULTS | parameters | secret | _OURS
+
+
+def _refusal(parameters: Mapping[str, Any]) -> str:
+    """What libpq says of parameters such as `sslmode=sometimes`; empty when it takes them all.
+
+    libpq looks at their values only when it connects, and before it does: so it is told to connect
+    to sockets in a folder that is not there. An error that names that folder comes after that.
+    """
+    timeout = str(parameters.get("connect_timeout", "0"))
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", timeout):
+        return f'invalid value for "connect_timeout": {timeout[:64]!r}'
+    hosts = parameters.get("host") or parameters.get("hostaddr") or ""
+    nowhere = ",".join([_NOWHERE] * (hosts.count(",") + 1))
+    tried = {name: value for name, value in parameters.items() if name != "hostaddr"}
+    text = make_conninfo(**tried | {"host": nowhere, "password": "x"})
+    connection = psycopg.pq.PGconn.connect_start(text.encode())
+    try:
+        said = connection.error_message.decode("utf-8", "replace")
+        is_right = connection.status != psycopg.pq.ConnStatus.BAD or _NOWHERE in said
+        return "" if is_right else " ".join(said.split())
+    finally:
+        connection.finish()
 
 
 def _schema_name(schema: str) -> str:

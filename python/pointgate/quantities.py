@@ -1,0 +1,43 @@
+"""Times and sizes as people write them in settings, the same wherever one can be set.
+
+    90, "90s", "10m", "12h", "30d"          a plain number is in the setting's own unit
+    1048576, "512KiB", "8MiB", "1GiB"       binary units only: "8MB" means two things to two people
+
+Each function leaves what it does not understand as it is, for the setting's own check to refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+DURATIONS: Final = '"90s", "10m", "12h", "30d"'
+"""What may stand in place of a plain number, for error messages."""
+
+SIZES: Final = '"512KiB", "8MiB", "1GiB"'
+
+_DURATION: Final = re.compile(r"([0-9]{1,15})(ms|s|m|h|d)")
+_MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+_SIZE: Final = re.compile(r"([0-9]{1,15})([KMGT]iB|B)", re.IGNORECASE)
+_BYTES: Final = {"b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def milliseconds_of(value: object) -> object:
+    """The milliseconds of `"90s"`."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return int(found[1]) * _MILLISECONDS[found[2]] if found else value
+
+
+def seconds_of(value: object) -> object:
+    """The seconds of `"10m"`; a part of a second is left, to be refused."""
+    milliseconds = milliseconds_of(value)
+    if isinstance(value, str) and isinstance(milliseconds, int) and not milliseconds % 1000:
+        return milliseconds // 1000
+    return value
+
+
+def bytes_of(value: object) -> object:
+    """The bytes of `"8MiB"`."""
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    return int(found[1]) * _BYTES[found[2].lower()] if found else value
