@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from pointgate import Catalog, ConfigError, Validator
+from pointgate import Catalog, Validator
 from pointgate.cli.commands import app
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.document import check
@@ -19,7 +19,7 @@ from pointgate.store.quarantine import Quarantine
 from pointgate.store.quarantine_file import NAME, Filter, QuarantineFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CASES = Path(__file__).parent / "data" / "catalog"
 TOPIC = "sys/protocol/integration/measurepoint/post"
@@ -61,6 +61,13 @@ def kept(folder: Path, wanted: Filter | None = None) -> list[bytes | None]:
     found = [file.get(number) for number in file.numbers(wanted or Filter())]
     file.close()
     return [one.payload for one in found if one]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_what_was_rejected_is_kept_as_it_came(tmp_path: Path) -> None:
@@ -162,6 +169,7 @@ def test_what_comes_too_fast_is_counted_and_not_kept(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
     quarantine = Quarantine(QuarantineSettings(path=tmp_path), linger=3600)
+    until(lambda: quarantine.bytes > 0)  # it is open
     other = sqlite3.connect(tmp_path / NAME)
     other.execute("DROP TABLE rejected")
     other.close()
@@ -171,13 +179,56 @@ def test_a_file_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
     assert quarantine.not_kept["failed"] == 2
 
 
-def test_a_folder_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_now_costs_requests_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"quarantine\.path: cannot be used"):
-        Quarantine(QuarantineSettings(path=tmp_path / "file"))
+    quarantine = keep(tmp_path / "file", [BAD, BAD])
+    assert (quarantine.kept, quarantine.not_kept["failed"]) == (0, 2)
+    assert "1 writes to the quarantine have failed, the last one: " in caplog.text
+
+
+def test_a_file_that_could_not_be_opened_is_opened_later(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"nonsense" * 1000)
-    with pytest.raises(ConfigError, match="file is not a database"):
-        Quarantine(QuarantineSettings(path=tmp_path))
+    quarantine = Quarantine(QuarantineSettings(path=tmp_path), linger=0)
+    add(quarantine, [BAD])
+    until(lambda: quarantine.not_kept["failed"] == 1)
+    (tmp_path / NAME).unlink()
+    add(quarantine, [STRANGER])
+    quarantine.close()
+    assert kept(tmp_path) == [STRANGER]
+
+
+def test_a_file_that_was_locked_for_long_is_written_soon_after(tmp_path: Path) -> None:
+    quarantine = Quarantine(QuarantineSettings(path=tmp_path), linger=0)
+    add(quarantine, [BAD])
+    until(lambda: quarantine.kept == 1)
+    other = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    add(quarantine, [BAD])
+    until(lambda: not quarantine._waiting)
+    time.sleep(2)  # as long as the writer waits, it would pause nine times
+    other.execute("ROLLBACK")
+    other.close()
+    free = time.monotonic()
+    until(lambda: quarantine.kept == 2)
+    add(quarantine, [STRANGER])
+    until(lambda: quarantine.kept == 3)
+    assert time.monotonic() - free < 9 * 2
+    quarantine.close()
+
+
+def test_what_is_far_too_much_goes_over_several_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(tmp_path, [BAD] * 1000)
+    monkeypatch.setattr("pointgate.store.quarantine._REMOVALS", 1)
+    monkeypatch.setattr("pointgate.store.quarantine._TIDY_SECONDS", 0.01)
+    monkeypatch.setattr("pointgate.store.quarantine.time.time_ns", lambda: (NOW + 10_000) * 10**6)
+    quarantine = Quarantine(QuarantineSettings(path=tmp_path, max_age=5), linger=0)
+    until(lambda: quarantine.removed["age"] == 1000)
+    quarantine.close()
+    assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -201,8 +252,8 @@ def test_filters(tmp_path: Path, wanted: Filter, payloads: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        ({"max_bytes": 5}, "max_bytes: expected 1048576 to 1125899906842624 bytes, got 5"),
-        ({"max_age": "5x"}, 'max_age: expected whole seconds or "90s"'),
+        ({"max_bytes": 5}, "max_bytes: expected 1048576 to 1125899906842624 bytes or "),
+        ({"max_age": "5x"}, 'max_age: expected 1 to 3153600000 seconds or "90s"'),
         ({"products": 7}, "products: expected a list of product keys, got 7"),
         ({"without": [1]}, "without: expected a list of product keys, got an array"),
         ({"pth": "x"}, "pth: unknown key, did you mean path"),

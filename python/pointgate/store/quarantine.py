@@ -5,9 +5,13 @@
 
 It is there to help, not to promise anything: it never slows or stops the gate. What comes faster
 than it can be written, or while the disk fails, is not kept, and counted. The thread works a share
-of the time only, so that a flood of rejected requests takes no core from those that judge them. A
-commit is not synced: a crash of the machine may lose the last requests, a crash of the service
-those of the last moments.
+of the time only, so that a flood of rejected requests takes no core from those that judge them;
+after a slow write it pauses for `_LONGEST_PAUSE` at most, so that what waits is soon in the file
+once file and disk answer again. A commit is not synced: a crash of the machine may lose the last
+requests, a crash of the service those that wait.
+
+A file that cannot be opened at first, because it is locked or the disk is full, is opened by the
+thread later. A folder that cannot be right is refused before (`preparation.py`).
 
 Invariants: what waits to be written is bounded in bytes; the file is bounded in bytes and in age,
 the oldest requests go first; every rejected request of a product that is kept is counted once, as
@@ -23,14 +27,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from pointgate.document import os_reason
-from pointgate.errors import ConfigError, Problem
 from pointgate.seldom import Seldom
 from pointgate.store.quarantine_file import QuarantineFile, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from pointgate._core import Report
     from pointgate.config.quarantine import QuarantineSettings
@@ -57,6 +58,12 @@ _REMEMBERED_TOPICS: Final = 1000
 _SHARE: Final = 0.1
 """Of the time; 5,000 to 8,000 small requests a second are written in it (2 cores, 2026-11)."""
 
+_LONGEST_PAUSE: Final = 2.0
+"""Seconds. A write that took longer than a ninth of it waited for a lock or a disk, not for us."""
+
+_REMOVALS: Final = 50
+"""Statements of one transaction that remove requests, so that it stays short: some 10,000 rows."""
+
 _TIDY_SECONDS: Final = 10.0
 """How often it is looked for those that are too old when nothing comes."""
 
@@ -77,14 +84,13 @@ class Quarantine:
             written; `too_large`, it has no room for one.
         removed: How many had to go: `bytes`, to make room; `age`, they were too old.
         bytes: What the file's requests take.
-        newest: The latest arrival among the requests that were there at first, UTC microseconds.
-
-    Raises:
-        ConfigError: The folder cannot be used.
+        newest: The latest arrival among the requests that were there at first, UTC microseconds; 0
+            where the file could not be opened at first.
     """
 
     def __init__(self, settings: QuarantineSettings, *, linger: float = _LINGER) -> None:
         assert settings.path is not None  # noqa: S101 - without it there is no quarantine
+        self._folder = settings.path
         self.kept = 0
         self.not_kept = {"overflow": 0, "failed": 0, "too_large": 0}
         self.removed = {"bytes": 0, "age": 0}
@@ -97,7 +103,8 @@ class Quarantine:
         self._changed = threading.Condition()
         self._closing = False
         self._failures = Seldom(60.0)
-        self._file, self.newest = _opened(settings.path)
+        self._file: QuarantineFile | None = None
+        self.newest = self._open()
         self._thread = threading.Thread(target=self._run, name="quarantine", daemon=True)
         self._thread.start()
 
@@ -149,6 +156,16 @@ class Quarantine:
             self._keeps[topic] = self._settings.keeps(_product(topic))
         return self._keeps[topic]
 
+    def _open(self) -> int:
+        """Open the file, or leave that to the thread; returns the latest arrival in it."""
+        try:
+            self._file = QuarantineFile(self._folder)
+            self.bytes = self._file.size
+            return self._file.newest
+        except (OSError, sqlite3.Error) as error:
+            _log.warning("the quarantine cannot be opened: %s; retrying", error)
+            return 0
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -163,11 +180,12 @@ class Quarantine:
                 self._waiting_bytes -= sum(_REQUEST_BYTES + len(one[1]) for one in requests)
                 ending = self._closing and not requests
             if ending:
-                self._file.close()
+                if self._file is not None:
+                    self._file.close()
                 return
             started = time.monotonic()
             self._write(requests)
-            pause = (time.monotonic() - started) * (1 / _SHARE - 1)
+            pause = min((time.monotonic() - started) * (1 / _SHARE - 1), _LONGEST_PAUSE)
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, pause)
 
@@ -176,9 +194,11 @@ class Quarantine:
         try:
             rows = [_rejected(*one, self._settings.max_bytes) for one in requests]
             fitting = [row for row in rows if row is not None]
+            if self._file is None:
+                self._file = QuarantineFile(self._folder)
             with self._file.transaction():
                 self._file.insert(fitting)
-                removed = self._make_room()
+                removed = self._make_room(self._file)
             self.bytes = self._file.size
         except Exception as error:  # noqa: BLE001 - no request, however odd, ends the thread
             self.not_kept["failed"] += len(requests)
@@ -192,32 +212,20 @@ class Quarantine:
         for why, count in removed.items():
             self.removed[why] += count
 
-    def _make_room(self) -> dict[str, int]:
+    def _make_room(self, file: QuarantineFile) -> dict[str, int]:
+        """Remove what is too old or too much; what is left of that goes with later writes."""
         removed = {"bytes": 0, "age": 0}
         oldest = time.time_ns() // 1_000_000 - self._settings.max_age * 1000
-        while count := self._file.delete_before(oldest):
-            removed["age"] += count
-        while (excess := self._file.size - self._settings.max_bytes) > 0:
-            count = self._file.delete_oldest(excess)
+        for _ in range(_REMOVALS):
+            if count := file.delete_before(oldest):
+                removed["age"] += count
+                continue
+            excess = file.size - self._settings.max_bytes
+            count = file.delete_oldest(excess) if excess > 0 else 0
             removed["bytes"] += count
             if not count:
                 break
         return removed
-
-
-def _opened(folder: Path) -> tuple[QuarantineFile, int]:
-    try:
-        file = QuarantineFile(folder)
-        try:
-            return file, file.newest
-        except BaseException:
-            file.close()
-            raise
-    except OSError as error:
-        reason = os_reason(error)
-    except sqlite3.Error as error:
-        reason = str(error)
-    raise ConfigError([Problem(str(folder), "quarantine.path", f"cannot be used: {reason}")])
 
 
 def _product(topic: str) -> str:
