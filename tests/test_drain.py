@@ -321,7 +321,7 @@ async def test_the_settings_say_what_is_opened(tmp_path: Path) -> None:
     for ack in ("spool", "sink", "verdict"):
         metrics = Metrics(ack=ack)
         settings = Settings(store=StoreSettings(ack=ack), spool=spool, sinks=sinks)
-        async with open_store(settings, metrics) as keeping:
+        async with open_store(settings, metrics, builder.build(settings.sinks)) as keeping:
             assert keeping.store.ack == ack
             assert keeping.store.collects == (ack != "verdict")
             assert list(metrics.sinks) == ([] if ack == "verdict" else ["parquet"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pointgate import http
-from pointgate.errors import ConfigError
+from pointgate.errors import ConfigError, TemporaryFailure
 from pointgate.http import serve_http
 from pointgate.metrics import Metrics
 
@@ -37,17 +38,19 @@ class StubHealth:
 
 @asynccontextmanager
 async def connection(
-    port: int,
+    port: int, host: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(host, port)
     try:
         yield reader, writer
     finally:
         writer.transport.abort()
 
 
-async def ask(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    async with asyncio.timeout(10), connection(port) as (reader, writer):
+async def ask(
+    port: int, request: bytes, host: str = "127.0.0.1"
+) -> tuple[int, dict[str, str], bytes]:
+    async with asyncio.timeout(10), connection(port, host) as (reader, writer):
         writer.write(request)
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
@@ -215,9 +218,51 @@ async def test_an_exception_inside_the_context_comes_out_as_it_is() -> None:
             raise ZeroDivisionError
 
 
-async def test_a_port_that_is_taken_is_a_configuration_error() -> None:
+async def test_a_port_that_is_taken_may_be_free_later() -> None:
     metrics = Metrics()
     async with serve_http("127.0.0.1", 0, metrics=metrics, health=StubHealth()) as port:
-        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1 port {port}: "):
+        words = f"metrics.listen: cannot listen on 127.0.0.1 port {port}: "
+        with pytest.raises(TemporaryFailure, match=words):
             async with serve_http("127.0.0.1", port, metrics=metrics, health=StubHealth()):
                 pass
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "2001:db8::1"])
+async def test_an_address_of_another_machine_is_a_configuration_error(host: str) -> None:
+    with pytest.raises(ConfigError, match=f"cannot listen on {host} port 0: "):
+        async with serve_http(host, 0, metrics=Metrics(), health=StubHealth()):
+            pass
+
+
+@pytest.mark.parametrize("host", ["", "::"])
+async def test_all_addresses_are_those_of_ipv6_and_ipv4(host: str) -> None:
+    async with serve_http(host, 0, metrics=Metrics(), health=StubHealth()) as port:
+        assert (await ask(port, GET % b"/livez"))[0] == 200
+        if socket.has_dualstack_ipv6():
+            assert (await ask(port, GET % b"/livez", host="::1"))[0] == 200
+
+
+async def test_ipv4_alone() -> None:
+    async with serve_http("0.0.0.0", 0, metrics=Metrics(), health=StubHealth()) as port:  # noqa: S104
+        assert (await ask(port, GET % b"/livez"))[0] == 200
+        with pytest.raises(OSError, match="failed"):
+            await ask(port, GET % b"/livez", host="::1")
+
+
+async def test_a_name_has_all_its_addresses_on_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = (socket.SOCK_STREAM, 6, "")
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda *_, **__: [
+            (socket.AF_INET, *stream, ("127.0.0.1", 0)),
+            (socket.AF_INET, *stream, ("127.0.0.2", 0)),
+            (socket.AF_INET, *stream, ("127.0.0.1", 0)),
+        ],
+    )
+    listeners = http.bound("name", 0)
+    first, second = (one.getsockname() for one in listeners)
+    assert (first[0], second[0]) == ("127.0.0.1", "127.0.0.2")
+    assert first[1] == second[1] != 0
+    for one in listeners:
+        one.close()

@@ -14,6 +14,7 @@ from pointgate.config import (
     Settings,
     StoreSettings,
 )
+from pointgate.preparation import Prepared, prepare
 from tests.e2e.processes import CATALOG
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 async def test_a_signal_at_the_very_beginning_stops_the_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def first(_settings: MqttSettings) -> None:
+    def first(settings: Settings) -> Prepared:
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         os.kill(os.getpid(), signal.SIGTERM)
+        return prepare(settings)
 
-    monkeypatch.setattr(service, "tls_context", first)
+    monkeypatch.setattr(service, "prepare", first)
     settings = Settings(
         catalog=CatalogSettings(path=CATALOG),
         metrics=MetricsSettings(listen="127.0.0.1:0"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointgate.errors import ConfigError
+from pointgate.errors import ConfigError, TemporaryFailure
 from pointgate.metrics import SpoolFigures
 from pointgate.store import segment
 from tests.points import counts, points
@@ -126,7 +126,7 @@ async def test_one_process_has_the_folder(tmp_path: Path) -> None:
         try:
             assert writer.stdout
             writer.stdout.readline()
-            with pytest.raises(ConfigError) as caught:
+            with pytest.raises(TemporaryFailure) as caught:
                 async with spool(tmp_path):
                     pass
         finally:

@@ -3,10 +3,12 @@
 PointgateError
 ├── ConfigError       the configuration cannot be used: mend it, start again
 ├── CatalogError      the catalog cannot be used: mend the file it names
+├── TemporaryFailure  something is in use or away now: start again later
 └── ConnectionLost    the broker is gone: connect again
     └── SessionTakenOver  another client uses our client id: do not fight it
 
 The first two end `serve` and `explain` with exit status 78; `check` is there to find them: 1.
+`TemporaryFailure` ends `serve` with 75, and `check` does not look for it.
 A request that is not right is never an exception: it is a `Report` with a fault.
 """
 
@@ -71,6 +73,10 @@ class CatalogError(_FileError):
     def pointer(self) -> str:
         """Where in the file the first problem stands: a JSON pointer, `line N`, or empty."""
         return self.problems[0].location
+
+
+class TemporaryFailure(PointgateError):
+    """The service cannot start now, and can later: a port or a spool is in use."""
 
 
 class ConnectionLost(PointgateError):

@@ -14,13 +14,15 @@ It is not a web server: no bodies, no keep-alive, no TLS. Put one in front where
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pointgate.document import os_reason
-from pointgate.errors import ConfigError, Problem
+from pointgate.errors import ConfigError, Problem, TemporaryFailure
 from pointgate.metrics import page_format
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ _REASONS: Final = {
 }
 
 _TEXT: Final = "text/plain; charset=utf-8"
+
+_ALL_ADDRESSES: Final = ("", "::")
 
 
 class Health(Protocol):
@@ -89,7 +93,7 @@ async def serve_http(
     """Serve /metrics, /livez and /readyz until the context is left.
 
     Args:
-        host: The address to listen on.
+        host: The address to listen on; empty for all of them.
         port: The port; 0 for any free one.
         metrics: What /metrics shows.
         health: What /livez and /readyz ask.
@@ -99,20 +103,80 @@ async def serve_http(
 
     Raises:
         ConfigError: The address cannot be listened on.
+        TemporaryFailure: Another program listens on it.
     """
     front = _Front(_Pages(metrics, health), metrics)
+    sockets: list[socket.socket] = []
     try:
-        server = await asyncio.start_server(
-            front.accept, host, port, limit=_HEAD_BYTES, backlog=_BACKLOG
-        )
+        sockets = await asyncio.to_thread(bound, host, port)
+        servers = [
+            await asyncio.start_server(front.accept, sock=one, limit=_HEAD_BYTES, backlog=_BACKLOG)
+            for one in sockets
+        ]
     except OSError as error:
-        reason = f"cannot listen on {host} port {port}: {os_reason(error)}"
+        for one in sockets:
+            one.close()
+        reason = f"cannot listen on {host or 'any address'} port {port}: {os_reason(error)}"
+        if error.errno == errno.EADDRINUSE:
+            raise TemporaryFailure(f"metrics.listen: {reason}") from error
         raise ConfigError([Problem("", "metrics.listen", reason)]) from error
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield sockets[0].getsockname()[1]
     finally:
-        server.close()
+        for server in servers:
+            server.close()
         await front.close()
+
+
+def bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets that are bound, and do not listen yet.
+
+    Args:
+        host: An address or a name, each of whose addresses gets a socket; empty or `::` for all
+            addresses, IPv6 and IPv4, by one socket where the machine has both.
+        port: The port; 0 for any free one, the same for all.
+
+    Raises:
+        OSError: It cannot be; `socket.gaierror` when the name has no address.
+    """
+    if host in _ALL_ADDRESSES:
+        both = socket.has_dualstack_ipv6() and _has_ipv6()
+        return [_bind(socket.AF_INET6 if both else socket.AF_INET, ("", port), both=both)]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys((one[0], one[4]) for one in found):
+            where = (address[0], port, *address[2:])
+            sockets.append(_bind(family, where))
+            port = sockets[0].getsockname()[1]
+    except OSError:
+        for one in sockets:
+            one.close()
+        raise
+    return sockets
+
+
+def _bind(family: int, address: tuple[Any, ...], *, both: bool = False) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # As for every server: the port of one that has just ended is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _has_ipv6() -> bool:
+    """Whether an IPv6 address can be bound: the kernel may know the family and have no address."""
+    try:
+        _bind(socket.AF_INET6, ("::", 0)).close()
+    except OSError:
+        return False
+    return True
 
 
 class _Pages:

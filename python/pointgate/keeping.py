@@ -9,12 +9,10 @@ Invariants: the spool is closed after the drain has ended, whatever happens.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pointgate.metrics import SinkFigures
-from pointgate.sinks.build import build
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.refused import RefusedPoints
 from pointgate.store.arrivals import ArrivalClock
@@ -23,10 +21,11 @@ from pointgate.store.spool import open_spool
 from pointgate.store.verdict import VerdictStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from pointgate.config import Settings
     from pointgate.metrics import Metrics
+    from pointgate.sinks.base import Sink
     from pointgate.store.base import Store
 
 
@@ -58,22 +57,27 @@ class Keeping:
 
 @asynccontextmanager
 async def open_store(
-    settings: Settings, metrics: Metrics, *, troubled: Callable[[str], object] = lambda _: None
+    settings: Settings,
+    metrics: Metrics,
+    sinks: Sequence[tuple[Sink, bool]],
+    *,
+    troubled: Callable[[str], object] = lambda _: None,
 ) -> AsyncIterator[Keeping]:
     """Open the store that the settings ask for, and close it at the end.
 
     Args:
         settings: All of them.
         metrics: Where figures are kept.
+        sinks: Each sink, and whether it is required (see `preparation.py`).
         troubled: Told why the store cannot be opened yet.
 
     Raises:
-        ConfigError: The spool's folder or a sink's settings cannot be used.
+        ConfigError: The spool's folder cannot be used.
+        TemporaryFailure: Another process uses it.
     """
     if settings.store.ack == "verdict":
         yield Keeping(VerdictStore())
         return
-    sinks = await asyncio.to_thread(build, settings.sinks)
     metrics.sinks = {sink.name: SinkFigures() for sink, _ in sinks}
     spool_settings = settings.spool
     metrics.spool.max_bytes = spool_settings.max_bytes

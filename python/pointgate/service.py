@@ -1,6 +1,7 @@
 """`pointgate serve`: builds the parts from the settings, and sees to their beginning and end.
 
-    HTTP (alive, not ready) ─► spool ─► catalog ─► sinks, link, catalog watcher ─► signal ─► drain
+    prepare ─► HTTP (alive, not ready) ─► spool ─► catalog
+            ─► sinks, link, catalog watcher ─► signal ─► drain
 
 SIGTERM and SIGINT drain: nothing new is read, what has arrived is answered and acknowledged, the
 broker gets a DISCONNECT and keeps our session; the sinks get what is in the spool as far as there
@@ -10,7 +11,7 @@ answer, is left behind after `LONGEST_END` seconds: that, too, is no worse than 
 nothing. SIGHUP reloads the catalog; a second one soon after confirms device tables that shrank.
 
 Invariants: every task belongs to the TaskGroup; a catalog that cannot be used ends the start, later
-it is refused.
+it is refused; a configuration is refused by `preparation.py`, which `pointgate check` calls, too.
 
 It decides nothing about requests (`gate.py`) or connections (`link.py`).
 """
@@ -32,7 +33,7 @@ from pointgate.http import serve_http
 from pointgate.keeping import open_store
 from pointgate.link import Link
 from pointgate.metrics import Metrics
-from pointgate.mqtt.tls import tls_context
+from pointgate.preparation import prepare
 from pointgate.reload import CatalogWatcher, log_catalog
 from pointgate.store.quarantine import Quarantine
 
@@ -123,19 +124,24 @@ async def serve(
     Raises:
         ConfigError: The address for metrics, the spool, a sink or a file for TLS cannot be used.
         CatalogError: The catalog cannot be used.
+        TemporaryFailure: The address or the spool is in use.
     """
     if warning := failpoint.warning():
         _log.warning(warning)
     health = Health()
     with _Signals(stop, health, leave) as signals:  # first, so that no signal finds nobody
-        tls_context(settings.mqtt)  # a wrong file is told now, not at each try to connect
+        prepared = await _unless_stopped(asyncio.to_thread(prepare, settings), signals.stop)
+        if prepared is None:
+            return signals.status
+        for problem in prepared.warnings:
+            _log.warning("%s", problem)
         metrics = Metrics(ack=settings.store.ack)
-        host = settings.metrics.host
-        async with serve_http(host, settings.metrics.port, metrics=metrics, health=health) as port:
-            _log.info("metrics on http://%s:%d/metrics", host, port)
+        address = settings.metrics
+        async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
+            _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)
             async with AsyncExitStack() as stack:
                 opening = stack.enter_async_context(
-                    open_store(settings, metrics, troubled=health.wait_for)
+                    open_store(settings, metrics, prepared.sinks, troubled=health.wait_for)
                 )
                 keeping = await _unless_stopped(opening, signals.stop)
                 if keeping is None:

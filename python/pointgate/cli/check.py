@@ -1,14 +1,16 @@
 """`pointgate check`: every mistake in the configuration, the models and the device tables.
 
-For an editor, a commit hook or a pipeline: it connects to nothing, and finds on a laptop what
-`serve` would refuse on the server. Findings are the data of this command, so they go to stdout.
+For an editor, a commit hook or a pipeline, or beside a running service: it builds what `serve`
+builds before it connects (`preparation.py`), so that what it passes `serve` does not refuse, and it
+creates, changes and connects to nothing. Findings are the data of this command, so they go to
+stdout.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -24,12 +26,11 @@ from pointgate.cli.talk import (
     say,
     unicode_text,
 )
-from pointgate.config import load_settings
+from pointgate.config import load_settings, stray_variables
 from pointgate.errors import CatalogError, ConfigError
+from pointgate.preparation import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pointgate.errors import Problem
 
 
@@ -39,30 +40,62 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> NoReturn:
     """Find every mistake in configuration and catalog."""
-    catalog: Catalog | None = None
-    problems: list[Problem] = []
-    try:
-        catalog = Catalog.load(load_settings(config, os.environ).catalog.path)
-    except (ConfigError, CatalogError) as error:
-        problems = error.problems
-    warnings = catalog.warnings if catalog else ()
+    found = _find(config)
     if as_json:
-        print_json(_document(catalog, problems, warnings))
+        print_json(_document(found))
     else:
-        _print(catalog, problems, warnings)
-    sys.exit(Status.FINDINGS if problems else Status.DONE)
+        _print(found)
+    sys.exit(Status.FINDINGS if found.problems else Status.DONE)
 
 
-def _print(
-    catalog: Catalog | None, problems: Sequence[Problem], warnings: Sequence[Problem]
-) -> None:
-    for problem in problems[:SHOWN_PROBLEMS]:
+@dataclass(slots=True)
+class _Findings:
+    """What was found.
+
+    Attributes:
+        problems: What keeps `serve` from starting.
+        warnings: What works, and most likely is not meant.
+        notes: What is in use now, as it is beside a running service.
+        catalog: The catalog, if it has no mistakes.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    catalog: Catalog | None = None
+
+
+def _find(config: Path) -> _Findings:
+    found = _Findings(warnings=stray_variables(os.environ))
+    try:
+        settings = load_settings(config, os.environ)
+    except ConfigError as error:
+        found.problems += error.problems
+        return found
+    try:
+        prepared = prepare(settings)
+        found.warnings += prepared.warnings
+        found.notes += prepared.notes
+    except ConfigError as error:
+        found.problems += error.problems
+    try:
+        found.catalog = Catalog.load(settings.catalog.path)
+        found.warnings += found.catalog.warnings
+    except CatalogError as error:
+        found.problems += error.problems
+    return found
+
+
+def _print(found: _Findings) -> None:
+    for problem in found.problems[:SHOWN_PROBLEMS]:
         typer.echo(printable(str(problem)))
-    for warning in warnings:
-        typer.echo(f"warning: {printable(str(warning))}")
-    if catalog is None:
-        say(f"{_count(len(problems), 'problem')} found")
+    for kind, those in ("warning", found.warnings), ("note", found.notes):
+        for one in those:
+            typer.echo(f"{kind}: {printable(str(one))}")
+    if found.problems or found.catalog is None:
+        say(f"{_count(len(found.problems), 'problem')} found")
         return
+    catalog = found.catalog
     for key, product in sorted(catalog.products.items()):
         points, devices = len(product.model), len(product.devices)
         typer.echo(f"{key}: {_count(points, 'point')}, {_count(devices, 'device')}")
@@ -72,14 +105,13 @@ def _print(
     )
 
 
-def _document(
-    catalog: Catalog | None, problems: Sequence[Problem], warnings: Sequence[Problem]
-) -> dict[str, object]:
-    products = catalog.products if catalog else {}
+def _document(found: _Findings) -> dict[str, object]:
+    products = found.catalog.products if found.catalog else {}
     return {
-        "ok": not problems,
-        "problems": [_fields(problem) for problem in problems],
-        "warnings": [_fields(warning) for warning in warnings],
+        "ok": not found.problems,
+        "problems": [_fields(problem) for problem in found.problems],
+        "warnings": [_fields(warning) for warning in found.warnings],
+        "notes": [_fields(note) for note in found.notes],
         "products": {
             key: {"points": len(product.model), "devices": len(product.devices)}
             for key, product in sorted(products.items())

@@ -18,8 +18,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from pointgate import __version__
-from pointgate.cli.talk import ConfigOption, refuse_configuration, settings_or_exit
-from pointgate.errors import CatalogError, ConfigError
+from pointgate.cli.talk import ConfigOption, Status, refuse_configuration, say, settings_or_exit
+from pointgate.config import stray_variables
+from pointgate.errors import CatalogError, ConfigError, TemporaryFailure
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +44,15 @@ def serve(
     settings = settings_or_exit(config)
     _configure_logging(log_level)
     _log.info("pointgate %s", __version__)
+    for stray in stray_variables(os.environ):
+        _log.warning("%s", stray)
     try:
         sys.exit(asyncio.run(service.serve(settings, leave=os._exit)))
     except (ConfigError, CatalogError) as error:
         refuse_configuration(error.problems)
+    except TemporaryFailure as error:
+        say(str(error))
+        sys.exit(Status.TEMPORARY)
 
 
 def _configure_logging(level: LogLevel) -> None:

@@ -55,6 +55,7 @@ class Status(IntEnum):
     USAGE = 2
     SOFTWARE = 70
     OUTPUT = 74
+    TEMPORARY = 75
     CONFIGURATION = 78
 
 

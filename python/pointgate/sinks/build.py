@@ -33,10 +33,13 @@ def build(settings: Sequence[AnySinkSettings]) -> list[tuple[Sink, bool]]:
             sinks.append((_build(one), one.required))
         except ConfigError as error:
             problems += error.problems
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             if (error.name or "").startswith("pointgate"):
                 raise
-            reason = f"needs the package {error.name}: pip install 'pointgate[{one.type}]'"
+            # psycopg without a libpq is found, and raises an ImportError of its own.
+            module = isinstance(error, ModuleNotFoundError)
+            needs = f"the package {error.name}" if module else str(error).partition("\n")[0]
+            reason = f"needs {needs}: pip install 'pointgate[{one.type}]'"
             problems.append(Problem("", f"sinks.{one.name}", reason))
         except ValueError as error:
             problems.append(Problem("", f"sinks.{one.name}", str(error)))

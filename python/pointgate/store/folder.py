@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pointgate.document import os_reason
-from pointgate.errors import ConfigError, Problem
+from pointgate.errors import ConfigError, Problem, TemporaryFailure
 from pointgate.faults import FaultClass, classify
 from pointgate.store.arrivals import ArrivalClock
 from pointgate.store.segment import Segment, is_unborn, last_arrival, log_of, open_for_reading
@@ -110,7 +110,8 @@ class Folder:
             floor: Asked where the folder is new: the greatest number that any sink has seen.
 
         Raises:
-            ConfigError: It can never be used as it is, or another process has it.
+            ConfigError: It can never be used as it is.
+            TemporaryFailure: Another process has it.
             OSError: Not now; the same call, retried, can succeed.
             sqlite3.Error: The same.
             MemoryError: The same.
@@ -146,8 +147,8 @@ class Folder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(self._lock, 32).decode("ascii", "replace").strip()
-            reason = f"{self.path} is in use by process {owner}"
-            raise ConfigError([Problem("", "spool.path", reason)]) from None
+            reason = f"spool.path: {self.path} is in use by process {owner}"
+            raise TemporaryFailure(reason) from None
         with suppress(OSError):  # a full disk: the lock holds without it
             os.ftruncate(self._lock, 0)
             os.write(self._lock, b"%d\n" % os.getpid())

@@ -81,7 +81,8 @@ async def open_spool(
         troubled: Told why it cannot be opened yet.
 
     Raises:
-        ConfigError: The folder can never be used as it is, or another process uses it.
+        ConfigError: The folder can never be used as it is.
+        TemporaryFailure: Another process uses it.
     """
     folder = await _opened(path, floor, troubled)
     spool = Spool(folder, max_bytes=max_bytes, sinks=sinks, figures=figures)
