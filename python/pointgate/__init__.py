@@ -18,10 +18,13 @@ are for what a person has to mend (`ConfigError`, `CatalogError`) and for a brok
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 from pointgate._core import Fault, Report, Validator, __version__, build_profile
-from pointgate.catalog import Catalog
 from pointgate.errors import CatalogError, ConfigError, ConnectionLost, PointgateError, Problem
+
+if TYPE_CHECKING:
+    from pointgate.catalog import Catalog
 
 __all__ = [
     "Catalog",
@@ -35,6 +38,18 @@ __all__ = [
     "Validator",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Its imports take ten times as long as all others here. The command line must be able to
+    # handle signals before them.
+    if name == "Catalog":
+        from pointgate.catalog import Catalog  # noqa: PLC0415
+
+        globals()[name] = Catalog
+        return Catalog
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 if build_profile == "debug":
     warnings.warn(

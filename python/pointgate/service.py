@@ -275,17 +275,22 @@ class _Signals:
         self._health = health
         self._leave = leave
         self._handled = () if stop else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
         for number in self._handled:
+            self._before[number] = signal.getsignal(number)
             loop.add_signal_handler(number, self._take, number)
         return self
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in self._handled:
-            loop.remove_signal_handler(number)
+        for number, before in self._before.items():
+            # False where `_take` has done so: the next signal ends the process. asyncio would
+            # leave Python's own handler of SIGINT, and with it a traceback.
+            if loop.remove_signal_handler(number):
+                signal.signal(number, before)
 
     @property
     def status(self) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
@@ -34,6 +35,9 @@ _AHEAD: Final = 4
 
 _END_SECONDS: Final = 2.0
 """A job takes milliseconds; whoever takes longer to end is killed."""
+
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class ProcessLostError(Exception):
@@ -118,7 +122,8 @@ class _Worker:
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=_work, args=(theirs, inherited, recipe), name="judge", daemon=True
         )
-        self.process.start()
+        with _signals_blocked():  # until the process can ignore them
+            self.process.start()
         theirs.close()
 
     def send(self, number: int, job: Job) -> None:
@@ -145,8 +150,9 @@ class _Worker:
 
 def _work(connection: Connection, inherited: Sequence[Connection], recipe: Recipe) -> None:
     """Do jobs until the main process closes the pipe, or is no more."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # both may come to all; the main process decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     for one in inherited:
         one.close()
     try:
@@ -156,6 +162,16 @@ def _work(connection: Connection, inherited: Sequence[Connection], recipe: Recip
             connection.send((number, judge.run(job)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Let signals wait, here and in processes that are started meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_method() -> str:

@@ -35,6 +35,7 @@ from pointgate.cli.selection import (
     quarantine_or_exit,
     selection,
 )
+from pointgate.cli.stopping import run_or_exit
 from pointgate.cli.talk import (
     ConfigOption,
     Status,
@@ -116,7 +117,7 @@ def replay(
             numbers = quarantine.numbers(wanted)
             replaying = _Replay(quarantine, judge, outcome, dry_run=dry_run, forget=forget)
             try:
-                asyncio.run(replaying.run(numbers, settings))
+                run_or_exit(replaying.run(numbers, settings))
             except ConfigError as error:
                 refuse_configuration(error.problems)
             except ConnectionLost as error:

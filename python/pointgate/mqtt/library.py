@@ -228,8 +228,10 @@ class Library:
             self._tell_connected(
                 client, userdata, paho.ConnectFlags(session_present=False), refused, None
             )
-        # As a success: aiomqtt would keep a failure in a future that nobody asks.
-        self._tell_disconnected(client, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
+        # As a success: aiomqtt would keep a failure in a future that nobody asks. Where `connect`
+        # was cancelled, that future says so here, and it is no cancellation of ours.
+        with contextlib.suppress(asyncio.CancelledError):
+            self._tell_disconnected(client, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
 
 
 @contextlib.contextmanager
