@@ -169,6 +169,42 @@ def test_the_process_itself_is_shown() -> None:
         ("text/plain;version=nonsense", "text/plain"),
         ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "application/openmetrics"),
         ("Application/OpenMetrics-Text;version=x;escaping=y", "application/openmetrics"),
+        ("application/openmetrics-text;q=0", "text/plain"),
+        ("application/openmetrics-text;q=0.0, text/plain", "text/plain"),
+        ("application/openmetrics-text;q=0,*/*", "text/plain"),
+        ("text/plain;q=0, application/openmetrics-text", "application/openmetrics"),
+        ("text/plain;q=0,*/*;q=0.1", "application/openmetrics"),
+        ("text/plain;q=0", "text/plain"),
+        ("application/openmetrics-text;q=0.2, text/plain;q=0.5", "text/plain"),
+        (
+            "text/plain;q=0.2 , application/openmetrics-text ; version=1.0.0 ; q=0.5",
+            "application/o",
+        ),
+        ("text/plain, application/openmetrics-text", "text/plain"),
+        ("application/openmetrics-text, text/plain", "application/openmetrics"),
+        ("application/openmetrics-text,*/*", "application/openmetrics"),
+        ("text/plain;q=0.5,*/*;q=0.8", "application/openmetrics"),
+        ("application/*", "application/openmetrics"),
+        ("text/*;q=0.3, application/*;q=0.2", "text/plain"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/plain"),
+        ("application/openmetrics-text;q=high", "text/plain"),
+        ("application/openmetrics-text;q=2, text/plain;q=0.1", "text/plain"),
+        (
+            "application/openmetrics-text;q=0.3,application/openmetrics-text,text/plain;q=0.6",
+            "application/openmetrics",
+        ),
+        ("application/json", "text/plain"),
+        (";;,,=", "text/plain"),
+        (
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;q=0.6,"
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+                "application/openmetrics-text;version=0.0.1;q=0.4,"
+                "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
+                "text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+            ),
+            "application/openmetrics",
+        ),
     ],
 )
 def test_the_format_is_what_the_scraper_asks_for(accept: str, content_type: str) -> None:

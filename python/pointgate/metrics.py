@@ -37,6 +37,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from pointgate import _core
+from pointgate.accept import preferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -399,8 +400,8 @@ def page_format(accept: str) -> str:
     Not the header itself: what it may vary (versions, escaping) makes no difference to names like
     ours, and would let a stranger have a page rendered anew with each request.
     """
-    accepted = (part.partition(";")[0].strip().lower() for part in accept.split(","))
-    return f"{_OPEN_METRICS};version=1.0.0" if _OPEN_METRICS in accepted else "text/plain"
+    chosen = preferred(accept, ("text/plain", _OPEN_METRICS))
+    return f"{_OPEN_METRICS};version=1.0.0" if chosen == _OPEN_METRICS else chosen
 
 
 def _counters(name: str, help_text: str, label: str, values: Mapping[str, int]) -> Metric:

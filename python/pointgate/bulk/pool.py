@@ -15,6 +15,7 @@ What it does not do: know what a job is.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import signal
 from collections import deque
@@ -56,6 +57,9 @@ class Pool:
         context = multiprocessing.get_context(_start_method())
         self._workers: list[_Worker] = []
         self._window = processes * _AHEAD
+        # They ignore SIGTERM, by which multiprocessing would end them before it waits for them. It
+        # registered that earlier, so this comes first.
+        atexit.register(_kill, self._workers)
         for _ in range(processes):
             self._workers.append(_Worker(context, recipe, self._workers))
 
@@ -67,7 +71,8 @@ class Pool:
             worker.connection.close()
         for worker in self._workers:
             worker.process.join(_END_SECONDS)
-            worker.process.kill()
+        _kill(self._workers)
+        atexit.unregister(_kill)
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Result]]:
         """Have every job done.
@@ -146,6 +151,11 @@ class _Worker:
         status = self.process.exitcode or 0
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         raise ProcessLostError(f"a judging process was ended {how}") from None
+
+
+def _kill(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.process.kill()
 
 
 def _work(connection: Connection, inherited: Sequence[Connection], recipe: Recipe) -> None:
