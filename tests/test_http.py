@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
@@ -227,11 +229,22 @@ async def test_a_port_that_is_taken_may_be_free_later() -> None:
                 pass
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "2001:db8::1"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "a..b", "x" * 64])
 async def test_an_address_of_another_machine_is_a_configuration_error(host: str) -> None:
     with pytest.raises(ConfigError, match=f"cannot listen on {host} port 0: "):
         async with serve_http(host, 0, metrics=Metrics(), health=StubHealth()):
             pass
+
+
+async def test_what_may_pass_is_no_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (
+        OSError(errno.EMFILE, "too many open files"),
+        socket.gaierror(socket.EAI_AGAIN, "temporary failure in name resolution"),
+    ):
+        monkeypatch.setattr(http, "_bind", Mock(side_effect=error))
+        with pytest.raises(TemporaryFailure, match=rf"metrics\.listen: .*: {error.strerror}"):
+            async with serve_http("127.0.0.1", 0, metrics=Metrics(), health=StubHealth()):
+                pass
 
 
 @pytest.mark.parametrize("host", ["", "::"])

@@ -210,7 +210,8 @@ BROKEN: Final[dict[str, str]] = {
     "quarantine whose database is a folder": '[quarantine]\npath = "odd-quarantine-folder"\n',
     # Addresses, values, catalog
     "metrics on an address of another machine": '[metrics]\nlisten = "192.0.2.1:9464"\n',
-    "metrics on a name that has no address": '[metrics]\nlisten = "no-such-host.invalid:9464"\n',
+    "metrics on a name that is none": '[metrics]\nlisten = "a..b:9464"\n',
+    "metrics on a name too long": f'[metrics]\nlisten = "{"x" * 64}.example:9464"\n',
     "metrics without a port": '[metrics]\nlisten = "127.0.0.1"\n',
     "client id with a line break": f'[mqtt]\nurl = "{DEAD}"\nclient_id = "a\\n"\n',
     "group with a tab": f'[mqtt]\nurl = "{DEAD}"\nshare_group = "a\\tb"\n',

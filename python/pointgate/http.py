@@ -53,6 +53,14 @@ _REASONS: Final = {
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
+_MISTAKES: Final = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+    errno.EINVAL,
+}
+
 _ALL_ADDRESSES: Final = ("", "::")
 
 
@@ -103,7 +111,7 @@ async def serve_http(
 
     Raises:
         ConfigError: The address cannot be listened on.
-        TemporaryFailure: Another program listens on it.
+        TemporaryFailure: Another program listens on it, or the system has no means for it now.
     """
     front = _Front(_Pages(metrics, health), metrics)
     sockets: list[socket.socket] = []
@@ -117,7 +125,7 @@ async def serve_http(
         for one in sockets:
             one.close()
         reason = f"cannot listen on {host or 'any address'} port {port}: {os_reason(error)}"
-        if error.errno == errno.EADDRINUSE:
+        if not is_mistake(error):
             raise TemporaryFailure(f"metrics.listen: {reason}") from error
         raise ConfigError([Problem("", "metrics.listen", reason)]) from error
     try:
@@ -142,7 +150,10 @@ def bound(host: str, port: int) -> list[socket.socket]:
     if host in _ALL_ADDRESSES:
         both = socket.has_dualstack_ipv6() and _has_ipv6()
         return [_bind(socket.AF_INET6 if both else socket.AF_INET, ("", port), both=both)]
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:  # from a label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
     sockets: list[socket.socket] = []
     try:
         for family, address in dict.fromkeys((one[0], one[4]) for one in found):
@@ -154,6 +165,13 @@ def bound(host: str, port: int) -> list[socket.socket]:
             one.close()
         raise
     return sockets
+
+
+def is_mistake(error: OSError) -> bool:
+    """Whether an address cannot be listened on until somebody changes the settings."""
+    if isinstance(error, socket.gaierror):
+        return error.errno != socket.EAI_AGAIN
+    return error.errno in _MISTAKES
 
 
 def _bind(family: int, address: tuple[Any, ...], *, both: bool = False) -> socket.socket:

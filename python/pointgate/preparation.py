@@ -13,7 +13,6 @@ that uses the same places; all mistakes are reported at once.
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from pointgate.config import NdjsonSettings, ParquetSettings
 from pointgate.document import os_reason
 from pointgate.errors import ConfigError, Problem
-from pointgate.http import bound
+from pointgate.http import bound, is_mistake
 from pointgate.mqtt.tls import tls_context, tls_warnings
 from pointgate.places import file_reason, folder_reason, is_read_only
 from pointgate.sinks.build import build
@@ -104,7 +103,7 @@ class _Preparing:
             for listener in bound(metrics.host, metrics.port):
                 listener.close()
         except OSError as error:
-            found = self.prepared.notes if error.errno == errno.EADDRINUSE else self.problems
+            found = self.problems if is_mistake(error) else self.prepared.notes
             reason = f"cannot listen on {metrics.listen}: {os_reason(error)}"
             found.append(Problem("", "metrics.listen", reason))
 
