@@ -268,6 +268,26 @@ async def test_a_url_asks_for_tls_as_libpq_does(server: PostgresServer, schema: 
             await postgres.open()
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:1,127.0.0.1:{port}/postgres?target_session_attrs=read-write",
+        "127.0.0.1:{port},[::1]:1/postgres",
+        "/postgres?host=127.0.0.1&port={port}",
+        "/?host=127.0.0.1,127.0.0.1&port=1,{port}&dbname=postgres",
+        "127.0.0.1:{port}/post%67res?hostaddr=127.0.0.1&connect_timeout=5",
+    ],
+)
+async def test_every_form_of_a_url_connects(
+    server: PostgresServer, schema: str, address: str
+) -> None:
+    url = f"postgresql://{USER}@{address.format(port=server.port)}"
+    async with sink(server, schema, url=url) as postgres:
+        await postgres.open()
+        await postgres.write(table([Point()]), sequence=1)
+    assert stored(server, schema) == [Point()]
+
+
 async def test_tables_of_a_newer_version_are_left_alone(
     server: PostgresServer, schema: str
 ) -> None:
