@@ -97,7 +97,7 @@ PLACES: Final[list[tuple[str, Sequence[str]]]] = [
     ("pointgate.service:Catalog.load", ("serve", *CONFIG)),
     ("pointgate.service:serve_http", ("serve", *CONFIG)),
     ("pointgate.keeping:open_spool", ("serve", *CONFIG)),
-    ("pointgate.cli.check:prepare", ("check", *CONFIG)),
+    ("pointgate.preparation:prepare", ("check", *CONFIG)),
     ("pointgate.catalog:Catalog.load", ("check", *CONFIG)),
     ("pointgate.cli.check:_print", ("check", *CONFIG)),
     ("pointgate.bulk.pool:_Worker.send", VALIDATE),

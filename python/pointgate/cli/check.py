@@ -28,7 +28,6 @@ from pointgate.cli.talk import (
 )
 from pointgate.config import load_settings, stray_variables
 from pointgate.errors import CatalogError, ConfigError
-from pointgate.preparation import prepare
 
 if TYPE_CHECKING:
     from pointgate.errors import Problem
@@ -66,6 +65,8 @@ class _Findings:
 
 
 def _find(config: Path) -> _Findings:
+    from pointgate.preparation import prepare  # noqa: PLC0415 - no other command needs it
+
     found = _Findings(warnings=stray_variables(os.environ))
     try:
         settings = load_settings(config, os.environ)
