@@ -109,12 +109,16 @@ def test_a_sink_that_is_away_stops_intake_only_when_it_has_to(
     tmp_path: Path, broker: Broker, ack: str
 ) -> None:
     there = tmp_path / "points"
-    there.write_text("in the way")
+    there.mkdir()
     with (
         Sender(broker.port) as sender,
         service(tmp_path, broker, "max_bytes = 1048576", ack=ack) as running,
     ):
         running.ready()
+        until((there / "lines").exists)
+        (there / "lines").unlink()
+        there.rmdir()
+        there.write_text("in the way")
         ledger = Ledger(sender)
         if ack == "spool":
             with ledger.flow():
