@@ -70,9 +70,8 @@ def folder(tmp_path: Path) -> Path:
     validator = Validator(Catalog.load(CATALOG))
     quarantine = Quarantine(QuarantineSettings(path=tmp_path / "rejected"), linger=0)
     payload = small(1).replace(b"1.5", b'"x"')
-    quarantine.add(
-        [TOPIC], [payload], validator.validate([TOPIC], [payload]), time.time_ns() // 1_000_000
-    )
+    now = time.time_ns() // 1000
+    quarantine.add([TOPIC], [payload], validator.validate([TOPIC], [payload]), [now])
     quarantine.close()
     (tmp_path / "points" / ".pointgate").mkdir(parents=True)
     return tmp_path

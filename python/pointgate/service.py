@@ -178,7 +178,9 @@ async def _open_quarantine(
     if settings.quarantine.path is None:
         yield None
         return
-    quarantine = metrics.quarantine = Quarantine(settings.quarantine)
+    # In a thread: another program may hold the file for some seconds.
+    quarantine = await asyncio.to_thread(Quarantine, settings.quarantine)
+    metrics.quarantine = quarantine
     try:
         yield quarantine
     finally:

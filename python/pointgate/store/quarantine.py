@@ -161,10 +161,11 @@ class Quarantine:
         try:
             self._file = QuarantineFile(self._folder)
             self.bytes = self._file.size
-            return self._file.newest
+            newest = self._file.newest
         except (OSError, sqlite3.Error) as error:
             _log.warning("the quarantine cannot be opened: %s; retrying", error)
-            return 0
+            newest = 0
+        return newest
 
     def _run(self) -> None:
         while True:
