@@ -14,6 +14,7 @@ from pointgate import gate
 from pointgate.errors import ConnectionLost
 from pointgate.gate import LOOP_BYTES, Gate
 from pointgate.mqtt.base import Request
+from pointgate.store.arrivals import ArrivalClock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -191,6 +192,32 @@ async def test_a_burst_is_kept_before_it_is_answered() -> None:
     assert all(before < after for before, after in zip(kept, settled, strict=True))
     assert world.connection.answers == [(b"a", b"re:a"), (b"b", b"re:b"), (b"c", b"re:c")]
     assert world.counters.figures == (3, 3, 0, 0)
+
+
+async def test_requests_arrive_at_instants_of_their_own_and_say_when_they_were_observed() -> None:
+    def arrived(number: int, observed: int | None = None) -> Request:
+        payload = b"%d" % number
+        return Request("t", payload, 1, False, number, 0.0, None, observed)  # noqa: FBT003
+
+    clock = ArrivalClock(10**18)  # far ahead of the system's
+    taken = gate._Arrived.take(
+        [
+            arrived(1),
+            arrived(2, 7),
+            arrived(3, 10**18 + 3),  # its own instant
+            arrived(4, 10**18 + 5),  # later than that: ignored
+            arrived(5, 0),
+        ],
+        clock,
+    )
+    start = 10**18 + 1
+    assert taken.first == start
+    assert taken.observed() == [None, 7, start + 2, None, 0]
+    assert taken.instants() == [start, 7, start + 2, start + 3, 0]
+    part = taken.part(3, 5)
+    assert (part.first, part.observed()) == (start + 3, [None, 0])
+    assert clock.take(1) == start + 5
+    assert gate._Arrived.take([arrived(6)], clock).observed() is None
 
 
 async def test_stored_retained_requests_are_acknowledged_in_their_place_and_not_judged() -> None:

@@ -366,6 +366,36 @@ def test_accepted_points_are_written(tmp_path: Path, processes: str) -> None:
     assert [name[:19] for name in files] == [f"{1:019}", f"{2:019}"]
 
 
+@pytest.mark.parametrize("processes", ["1", "3"])
+def test_each_request_of_a_run_arrives_at_an_instant_of_its_own(
+    tmp_path: Path, processes: str
+) -> None:
+    def timeless(number: int, padding: int = 0) -> bytes:
+        entry = {"deviceKey": "device1", "measurepoints": {"temp": number}}
+        document = json.loads(GOOD) | {"params": [entry], "padding": "x" * padding}
+        return json.dumps(document).encode()
+
+    # Spans, blocks that the main process reads, files of one document, one of them unreadable.
+    plain = [BAD if n % 7 == 0 else timeless(n, 1500) for n in range(6000)]
+    packed = [timeless(n) for n in range(6000, 7000)]
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    (inputs / "a").write_bytes(b"\n".join(plain) + b"\n")
+    (inputs / "b.gz").write_bytes(gzip.compress(b"\r\n".join(packed)))
+    for number in range(7000, 7100):
+        (inputs / f"c{number}.json").write_bytes(timeless(number))
+    (inputs / "d.json.gz").write_bytes(gzip.compress(timeless(7100)))
+    (inputs / "e").write_bytes(timeless(7101))
+    assert (inputs / "a").stat().st_size > 2 * 4_194_304
+    out = tmp_path / "out"
+    document = summary(inputs, "--out", out, "--now-ms", "777", "--processes", processes)
+    expected = [(n, 777_000 + n) for n in range(7102) if n >= 6000 or n % 7]
+    assert document["accepted"] == len(expected)
+    query = "SELECT value_double::bigint, epoch_us(time), epoch_us(received)"
+    found = rows(f"{query} FROM read_parquet('{out}/**/*.parquet')")
+    assert sorted(found) == [(number, instant, instant) for number, instant in expected]
+
+
 def test_a_folder_that_cannot_take_points(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(GOOD)
     (tmp_path / "file").touch()
