@@ -30,7 +30,12 @@ pub(crate) struct Points {
 
 impl Points {
     pub(crate) fn new(points: core::Points) -> Self {
-        Self { len: points.len(), size: points.size(), rows: Mutex::new(Some(points)), batches: OnceLock::new() }
+        Self {
+            len: points.len(),
+            size: points.size(),
+            rows: Mutex::new(Some(points)),
+            batches: OnceLock::new(),
+        }
     }
 
     fn batches(&self) -> PyResult<Vec<RecordBatch>> {
