@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 import time
 from dataclasses import replace
@@ -106,26 +105,13 @@ def forget_fsync() -> None:
 
 def forget_fsync_of_files() -> None:
     """Renames Parquet files that may not be on the disk yet."""
-    _plant(import_module(ParquetSink.__module__), "os", _Without(os))
+    module = import_module(ParquetSink.__module__)
+    _plant(module, "write_synced", lambda path, content, _access: path.write_bytes(content))
 
 
 def forget_fsync_of_folders() -> None:
     """Renames Parquet files, and does not see to it that the new names last."""
     _plant(import_module(ParquetSink.__module__), "sync_folder", lambda _path: None)
-
-
-class _Without:
-    """The module `os` without fsync."""
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
-
-    @staticmethod
-    def fsync(_descriptor: int) -> None:
-        """Do nothing."""
 
 
 def accept_rejected() -> None:

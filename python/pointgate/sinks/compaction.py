@@ -49,7 +49,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pointgate import failpoint
-from pointgate.sinks.dataset import Stored, merged_name, stored_files, sync_folder
+from pointgate.durable import SHARED, sync_folder
+from pointgate.sinks.dataset import Stored, merged_name, stored_files
 from pointgate.sinks.rows import (
     NAMES,
     ROW_GROUP,
@@ -482,7 +483,7 @@ def _write(
     written: list[tuple[Path, Stored]] = []
     for first_rows in row_groups:
         temporary = dataset.temporary(f"merge-{len(written)}")
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=SHARED.opener) as file:
             with parquet_writer(file) as writer:
                 for rows in chain([first_rows], row_groups):
                     writer.write_table(row_group(one_batch(rows)), ROW_GROUP)

@@ -9,8 +9,8 @@ the same file again, and no other file ever takes its place. A merged file is na
 sequences it covers and the files it was made of. In the order of their names, files stand in the
 order of what they hold: of two, the one with the greater last sequence has the newer points.
 
-Invariants: a file gets its name when its content is on the disk; `sync_folder` makes the name last.
-Of a crash only files in `.pointgate` are left, which the next to hold the lock removes.
+Invariants: a file gets its name when its content is on the disk; `durable.sync_folder` makes the
+name last. Of a crash only files in `.pointgate` are left, which the next to hold the lock removes.
 
 It knows nothing of points: `parquet.py` writes them, `compaction.py` merges them.
 """
@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
+
+from pointgate.durable import SHARED, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +113,7 @@ class Dataset:
             BlockingIOError: Another process holds it, and we were not to wait.
         """
         # The locks are empty files: polars' scan of a whole folder overlooks those.
-        descriptor = os.open(self._own / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self._own / f"{name}.lock", os.O_RDWR | os.O_CREAT, SHARED.file)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
@@ -126,7 +128,7 @@ class Dataset:
     @on_conflict.setter
     def on_conflict(self, value: OnConflict) -> None:
         if value == "ignore":
-            self._ignores.touch()
+            self._ignores.touch(SHARED.file)
         else:
             self._ignores.unlink(missing_ok=True)
 
@@ -152,15 +154,9 @@ class Dataset:
     def _make(self, path: Path) -> None:
         if path in self._lasting:
             return
-        inside = self.path in path.parents
-        missing = not path.is_dir()
-        if inside or missing:
+        if self.path in path.parents:
             self._make(path.parent)
-        if missing:
-            path.mkdir(exist_ok=True)
-        if inside or missing:
-            # Also where it was there: whoever made it may have died before it came so far.
-            sync_folder(path.parent)
+        make_folder(path, SHARED)
         self._lasting.add(path)
 
 
@@ -197,15 +193,6 @@ def stored_files(partition: Path, on_conflict: OnConflict) -> list[Stored]:
     if on_conflict == "update":
         return sorted(files, key=lambda file: (file.last, -file.first, file.path))
     return sorted(files, key=lambda file: (file.first, -file.last, file.path))
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder last."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _folders(path: Path, prefix: str) -> list[Path]:

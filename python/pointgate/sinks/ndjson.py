@@ -13,9 +13,10 @@ once: 1 to 4 M points/s on a shared core, where orjson on a dictionary for each 
 M/s.
 
 A file is appended to and synced. It may be moved away at any time; the next write begins a new
-one. A write that fails is cut off again, and so is, at the next start, a last line that a crash has
-torn. Whole lines of a write that a crash cut short stay, and come again with that write. Points
-that were posted again stand there again: `on_conflict` has no meaning here.
+one. A write that fails is cut off again, and so is, at the next start, what a crash or a power cut
+has left of one, from its first damaged line on (`ndjson_file.py`). Whole lines before that stay,
+and are written again with the rest of their write. Points that were posted again stand there again:
+`on_conflict` has no meaning here.
 
 Standard output is as safe as what reads it. A pipe that nobody reads any more makes the sink
 unavailable for good: points stay in the spool, and the service must be started again with a reader.
@@ -31,7 +32,6 @@ import select
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -40,7 +40,7 @@ import pyarrow.compute as pc
 
 from pointgate.document import os_reason
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
-from pointgate.sinks.dataset import sync_folder
+from pointgate.sinks.ndjson_file import LineFile
 from pointgate.sinks.rows import one_batch, pieces
 
 if TYPE_CHECKING:
@@ -57,9 +57,6 @@ _STDOUT: Final = 1
 
 _PATIENCE: Final = 0.2
 """Seconds of waiting for a reader, until we look whether we have to stop."""
-
-_TAIL: Final = 64 * 1024
-"""Bytes read at a time in search of the last whole line."""
 
 
 class NdjsonSink:
@@ -78,6 +75,7 @@ class NdjsonSink:
         """
         self.name = name
         self._path = path
+        self._file = LineFile(path) if path else None
         self._closing = threading.Event()
         # One thread: a write whose task was cancelled ends before anything else begins.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {name}")
@@ -87,13 +85,13 @@ class NdjsonSink:
         return 0
 
     async def open(self) -> None:
-        """Make the file, and cut off a line that a crash has torn.
+        """Make the file, and cut off what a crash has left of a write.
 
         Raises:
             SinkUnavailableError: It cannot be made or read.
         """
-        if self._path is not None:
-            await self._run(_mend, self._path)
+        if self._file is not None:
+            await self._run(self._file.mend)
 
     async def write(self, points: pa.Table, *, sequence: int) -> None:  # noqa: ARG002 - see `Sink`
         """Append points.
@@ -107,10 +105,10 @@ class NdjsonSink:
                 reads standard output any more.
             SinkRefusedError: Arrow has no place for something in them.
         """
-        if self._path is None:
+        if self._file is None:
             await self._run(_print, points, self._closing.is_set)
         else:
-            await self._run(_append, self._path, points)
+            await self._run(self._file.append, lines(points))
 
     async def close(self) -> None:
         """Let go; a reader of standard output that does not read is not waited for."""
@@ -197,42 +195,6 @@ def _bytes(text: pa.Array) -> pa.Buffer:
     _, offsets, data = text.buffers()
     ends = pa.Array.from_buffers(pa.int32(), len(text) + 1, [None, offsets], offset=text.offset)
     return data.slice(ends[0].as_py(), ends[-1].as_py() - ends[0].as_py())
-
-
-def _mend(path: Path) -> None:
-    """Cut off what follows the last line break."""
-    with path.open("ab+") as file:
-        end = keep = file.seek(0, os.SEEK_END)
-        while keep:
-            start = max(0, keep - _TAIL)
-            file.seek(start)
-            found = file.read(keep - start).rfind(b"\n")
-            keep = start + found + 1
-            if found >= 0:
-                break
-        if keep < end:
-            file.truncate(keep)
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
-
-
-def _append(path: Path, points: pa.Table) -> None:
-    new = not path.exists()
-    with path.open("ab", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        try:
-            for data in lines(points):
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
-        except OSError:
-            # After a failed sync nobody knows what is on the disk: it is written anew as a whole.
-            with suppress(OSError):
-                file.truncate(size)
-            raise
-    if new:
-        sync_folder(path.parent)
 
 
 def _print(points: pa.Table, closing: Callable[[], bool]) -> None:

@@ -38,7 +38,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
@@ -48,8 +47,9 @@ import pyarrow.compute as pc
 
 from pointgate import failpoint
 from pointgate.document import os_reason
+from pointgate.durable import SHARED, sync_folder, write_synced
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
-from pointgate.sinks.dataset import Dataset, sync_folder, written_name
+from pointgate.sinks.dataset import Dataset, written_name
 from pointgate.sinks.rows import (
     ROW_GROUP,
     ROW_GROUP_BYTES,
@@ -209,11 +209,7 @@ class ParquetSink:
         content = _encode(rows)
         digest = hashlib.blake2b(content, digest_size=8).hexdigest()
         temporary = self._dataset.temporary(f"write-{number}")
-        with temporary.open("wb", buffering=0) as file:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
+        write_synced(temporary, content, SHARED)
         return temporary, folder / written_name(sequence, digest)
 
 

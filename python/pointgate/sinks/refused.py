@@ -7,20 +7,22 @@ They were answered 200, or not at all under `ack = "sink"`, so they must not van
 refuses is rare and is never tried again by itself: mend the sink, then write the files where they
 belong (any Arrow reader opens them), and delete them.
 
-Invariants: when `refused` returns, both files are durable; the folder of a sink stays within its
+Invariants: when `refused` returns, both files are durable; a file is there as a whole or not at
+all; the folder of a sink stays within its
 bound, beyond which the sink stands still, and says so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 import pyarrow as pa
 from pyarrow import ipc
+
+from pointgate.durable import PRIVATE, make_folder, sync_folder, write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +65,7 @@ class RefusedPoints:
 
     def _write(self, sink: str, points: pa.Table, reason: str, sequence: int) -> None:
         folder = self._folder / sink
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, PRIVATE)
         if self._held.get(sink, self._max_bytes) >= self._max_bytes:  # a person may have tidied up
             self._held[sink] = sum(path.stat().st_size for path in folder.iterdir())
         if self._held[sink] >= self._max_bytes:
@@ -80,24 +82,7 @@ class RefusedPoints:
         with ipc.new_file(stream, points.schema) as writer:
             writer.write_table(points)
         name = f"{sequence:016}"
-        self._held[sink] += _write_durably(folder / f"{name}.arrow", stream.getvalue())
-        self._held[sink] += _write_durably(folder / f"{name}.json", orjson.dumps(about))
-        for path in (folder, self._folder):
-            _synchronize(path)
-
-
-def _write_durably(path: Path, data: bytes | pa.Buffer) -> int:
-    """Returns how many bytes were written; over what a crash may have left there."""
-    with path.open("wb") as file:
-        written = file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return written
-
-
-def _synchronize(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        # The reason first: points never stand there without it.
+        for suffix, content in ((".json", orjson.dumps(about)), (".arrow", stream.getvalue())):
+            self._held[sink] += write_file(folder / f"{name}{suffix}", content, PRIVATE)
+        sync_folder(folder)

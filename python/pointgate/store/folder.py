@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pointgate.document import os_reason
+from pointgate.durable import PRIVATE, make_folder, sync_folder
 from pointgate.errors import ConfigError, Problem, TemporaryFailure
 from pointgate.faults import FaultClass, classify
 from pointgate.store.arrivals import ArrivalClock
@@ -126,7 +127,7 @@ class Folder:
             raise
 
     def _open(self, floor: Callable[[], int]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path, PRIVATE)
         self._take()
         names = sorted(entry.name for entry in self.path.iterdir())
         found = [(int(m[1]), int(m[2]), m[0]) for m in map(_NAME.fullmatch, names) if m]
@@ -142,7 +143,7 @@ class Folder:
 
     def _take(self) -> None:
         path = self.path / "lock"
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE.file)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -189,13 +190,13 @@ class Folder:
         path = self.path / f"spool-{self._number:06}-{self.last + 1:016}.db"
         # First the bare name, which takes no room: it holds the numbers when the disk is full, so
         # that files can go although no other one can be made.
-        path.touch(exist_ok=False)
-        self._synchronize()
+        path.touch(PRIVATE.file, exist_ok=False)  # SQLite gives its log the same mode
+        sync_folder(self.path)
         file = File(path, self._number, self.last + 1, last=self.last)
         self.files += (file,)
         try:
             segment = Segment.create(path, progress, arrived=self.arrivals.last)
-            self._synchronize()
+            sync_folder(self.path)
         except (sqlite3.Error, OSError):
             _delete(path, keep_name=True)
             raise
@@ -237,14 +238,6 @@ class Folder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-    def _synchronize(self) -> None:
-        """Make the names of new files durable."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _delete(path: Path, *, keep_name: bool = False) -> None:

@@ -15,9 +15,11 @@ Invariants: requests are numbered in the order in which they were kept, and no n
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
+
+from pointgate.durable import PRIVATE, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -146,7 +148,9 @@ class QuarantineFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, PRIVATE)
+        with suppress(FileExistsError):  # SQLite gives its log the same mode
+            (folder / NAME).touch(PRIVATE.file, exist_ok=False)
         self._connection = sqlite3.connect(
             folder / NAME,
             timeout=_PATIENCE_SECONDS,
