@@ -6,10 +6,11 @@ PYTHON ?= python3
 EXTENSION := python/pointgate/_core.abi3.so
 FUZZ_SECONDS ?= 60
 KILLS ?= 1000
+STATES ?= 1000
 MINUTES ?= 10
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench instructions fuzz crash limits soak setup extension broker servers lock clean
+.PHONY: help demo test check format bench instructions fuzz crash limits powercut soak setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -64,6 +65,9 @@ crash: setup servers ## kill service, broker and database 1,000 times, and look 
 
 limits: setup servers ## the largest values, requests, imports and backlogs, in the memory that the documents promise
 	$(BIN)/pytest -q tests/limits -m "limits or not limits" --timeout 3600
+
+powercut: setup servers ## rebuild what 1,000 power cuts leave of a recorded service, restart it, and look for what was answered 200; STATES=100, SEED=7
+	@$(BIN)/python -m tests.powercut --states $(STATES) $(if $(SEED),--seed $(SEED))
 
 soak: setup broker ## watch the memory of a service whose sink stands still; MINUTES=30 for longer
 	$(BIN)/python -m benches.soak --minutes $(MINUTES)

@@ -104,13 +104,24 @@ def compare(ledger: Ledger, stored: pa.Table, *, every: pa.Table | None = None) 
             findings.duplicates += max(0, copies - 1)
         (findings.doubled,) = database.execute(_DOUBLED).fetchone() or (0,)
         findings.strange = [str(row) for row in database.execute(_STRANGE).fetchall()]
+    judge(ledger, there, findings)
+    return findings
+
+
+def judge(ledger: Ledger, there: dict[int, int], findings: Findings) -> None:
+    """Find out which requests are not there as they should be.
+
+    Args:
+        ledger: The ledger.
+        there: How many points of each request are in the sink.
+        findings: Where they are noted.
+    """
     corrected = {entry.corrects for entry in ledger.requests.values()}
     for number, entry in ledger.requests.items():
         if entry.corrects is not None:
             _judge_correction(ledger, number, there, findings)
         elif number not in corrected:
             _judge(number, entry, there[number], findings)
-    return findings
 
 
 def _judge(number: int, entry: Entry, there: int, findings: Findings) -> None:
