@@ -31,7 +31,7 @@ REFUSED: Final = "refused"
 LIMITS: Final = (
     (compaction, "FAN_IN", 4),
     (compaction, "FILE_BYTES", 500),
-    (compaction, "_ROW_GROUP_BYTES", 1_000),
+    (compaction, "ROW_GROUP", 15),
     (compaction, "_IN_MEMORY", 1_000),
     (upkeep, "FAN_IN", 4),
     (upkeep, "_REST", 0),
