@@ -15,6 +15,7 @@ from pointgate.config import load_settings
 from pointgate.errors import ConfigError
 from pointgate.keeping import open_store
 from pointgate.metrics import Metrics
+from pointgate.sinks.build import build
 from pointgate.sinks.compaction import compact_all
 from pointgate.sinks.dataset import Dataset
 from pointgate.store.quarantine import Quarantine
@@ -81,7 +82,7 @@ def compact(points: Path) -> list[str]:
 
 async def _restart(settings: Settings, found: Restart) -> None:
     metrics = Metrics(ack=settings.store.ack)
-    async with open_store(settings, metrics) as keeping:
+    async with open_store(settings, metrics, build(settings.sinks)) as keeping:
         quarantine = Quarantine(settings.quarantine)
         drain = asyncio.create_task(keeping.run())
         await keeping.finish(_PATIENCE)
