@@ -68,6 +68,8 @@ class ScriptedBroker:
     def __init__(self) -> None:
         self.port = 0
         self.answers_pings = True
+        self.answers_subscriptions = True
+        self.suback = b""  # the answer that was withheld
         self.pings = 0
         self.connect = b""
         self.filters: list[bytes] = []
@@ -78,6 +80,7 @@ class ScriptedBroker:
         self._tasks: list[asyncio.Task[None]] = []
         self._writers: list[asyncio.StreamWriter] = []
         self.writer: asyncio.StreamWriter
+        self._reader: asyncio.StreamReader
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
@@ -107,9 +110,9 @@ class ScriptedBroker:
 
     async def take(self) -> asyncio.StreamReader:
         """Take a client without a word."""
-        reader, self.writer = await self._clients.get()
+        self._reader, self.writer = await self._clients.get()
         self._writers.append(self.writer)
-        return reader
+        return self._reader
 
     async def _serve(self, reader: asyncio.StreamReader, *, five: bool) -> None:
         while True:
@@ -126,7 +129,9 @@ class ScriptedBroker:
             elif first == SUBSCRIBE:
                 self.filters = list(_filters(body[3 if five else 2 :]))
                 granted = (b"\0" if five else b"") + b"\1" * len(self.filters)
-                self.send(frame(SUBACK, body[:2] + granted))
+                self.suback = frame(SUBACK, body[:2] + granted)
+                if self.answers_subscriptions:
+                    self.send(self.suback)
             else:
                 self._packets.put_nowait((first, body))
 
@@ -138,6 +143,11 @@ class ScriptedBroker:
         """Read nothing more, as a broker that is stopped."""
         for task in self._tasks:
             task.cancel()
+
+    async def discard(self) -> None:
+        """Read on after `freeze`, and look at nothing."""
+        while await self._reader.read(65_536):
+            pass
 
     def hang_up(self) -> None:
         """Close the connection without a word."""

@@ -15,7 +15,7 @@ from pointgate.config import LimitSettings, MqttSettings
 from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.mqtt.aiomqtt import AiomqttConnection, connect
 from pointgate.mqtt.base import BrokerRefused
-from pointgate.mqtt.frames import FIRST_REPLY_ID
+from pointgate.mqtt.frames import FIRST_REPLY_ID, LAST_REPLY_ID
 from pointgate.mqtt.replies import Replies
 from tests.scripted_broker import (
     DISCONNECT,
@@ -270,6 +270,56 @@ async def test_a_broker_that_pours_out_all_it_has_before_it_acknowledges_is_answ
         assert [first for first, _ in answered[:4]] == [PUBLISH | 2, PUBACK] * 2
 
 
+async def test_a_broker_that_sends_more_than_there_are_packet_ids_first_is_answered() -> None:
+    async with _connected(
+        properties=_RECEIVE_MAXIMUM + b"\0\x14", limits={"in_flight_requests": 1000}
+    ) as ends:
+        count = LAST_REPLY_ID - FIRST_REPLY_ID + 5_000
+        sending = asyncio.create_task(_pour(ends.broker, count))
+        settled = 0
+        # The last ones wait for an acknowledgement: nothing follows them that we could not hear it
+        # behind.
+        while settled < count - 4_000:
+            burst = await ends.connection.receive()
+            await ends.connection.settle(burst, [_REPLY] * len(burst))
+            settled += len(burst)
+            assert ends.connection._intake._requests <= 2_000 + 512 + 1_024
+        await sending
+        settling = asyncio.create_task(ends.settle(count - settled))
+        answered = 0
+        while not settling.done() or answered < count:
+            kind, body = await ends.broker.packet()
+            if kind == PUBLISH | 2:
+                answered += 1
+                ends.broker.send(puback(_reply_id(body)))
+        await settling
+        assert ends.connection._replies._unacknowledged <= 20
+
+
+async def _pour(broker: ScriptedBroker, count: int) -> None:
+    for start in range(0, count, 1000):
+        ids = range(start, min(start + 1000, count))
+        broker.send(*(request(b"{}", packet_id=1 + number % 65_535) for number in ids))
+        await broker.writer.drain()
+
+
+async def test_a_reply_that_left_with_a_ping_wakes_whoever_waits_for_the_socket() -> None:
+    async with _connected() as ends:
+        ends.broker.freeze()
+        ends.broker.send(*[request(b"{}")] * 200)
+        burst = await ends.connection.receive()
+        settling = asyncio.create_task(ends.connection.settle(burst, [bytes(50_000)] * len(burst)))
+        await until(lambda: ends.connection._writing)
+        relay = ends.connection._relay
+        assert relay
+        # The socket takes more again, and the library's ping is written before the loop tells so.
+        asyncio.get_running_loop().remove_writer(relay.fileno())
+        emptying = asyncio.create_task(ends.broker.discard())
+        await until(ends.connection._flush)
+        await asyncio.wait_for(settling, 5)
+        emptying.cancel()
+
+
 async def test_a_connection_that_does_not_read_still_pings_and_does_not_miss_the_answers() -> None:
     async with _connected(keepalive=1, limits={"in_flight_requests": 1}) as ends:
         ends.broker.send(request(b"1", packet_id=1), request(b"2", packet_id=2))
@@ -310,6 +360,38 @@ async def test_requests_prove_the_broker_alive_while_a_ping_is_unanswered() -> N
             ends.broker.send(request(b"{}"))
             await ends.settle(1)
             await asyncio.sleep(0.1)
+
+
+async def test_the_answer_to_subscribe_may_stand_behind_a_backlog(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pointgate.mqtt.aiomqtt._SILENCE", 1.0)
+    async with _connected(limits={"in_flight_requests": 1}) as ends:
+        ends.broker.answers_subscriptions = False
+        subscribing = asyncio.create_task(ends.connection.subscribe())
+        begun = time.monotonic()
+        while time.monotonic() - begun < 2.5:  # the broker sends
+            ends.broker.send(request(b"{}"))
+            await ends.settle(1)
+            await asyncio.sleep(0.05)
+        ends.broker.send(request(b"{}"), request(b"{}"))
+        burst = await ends.connection.receive()
+        await until(lambda: not ends.connection._reading)
+        await asyncio.sleep(2.5)  # we do not read
+        assert not subscribing.done()
+        ends.broker.send(ends.broker.suback)
+        await ends.connection.settle(burst, [None] * len(burst))
+        await subscribing
+
+
+async def test_a_broker_that_does_not_answer_subscribe_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pointgate.mqtt.aiomqtt._SILENCE", 1.0)
+    async with _connected() as ends:
+        ends.broker.answers_subscriptions = False
+        with pytest.raises(ConnectionLost, match="does not answer SUBSCRIBE"):
+            await ends.connection.subscribe()
 
 
 async def test_a_client_id_that_another_took_is_told_from_a_lost_connection() -> None:

@@ -14,9 +14,10 @@ paho does not see it cannot acknowledge.
 Reading stops while more than `limits` is in flight and goes on below half of that, with one
 exception: the broker's PUBACK of a reply stands in the same stream behind requests. So while
 `settle` waits for one, reading goes on, up to twice the limits. There it no longer waits: brokers
-that keep our Receive Maximum never get us there, and Mosquitto 2.0, which does not, pours out all
-it has queued, with the PUBACKs at the end; it acknowledges at once, so it takes more replies than
-its own Receive Maximum says.
+that keep our Receive Maximum never get us there, and Mosquitto 2.0, which does not, sends its whole
+backlog first, with the PUBACKs of our replies (and even SUBACK) behind it. It acknowledges at once,
+so it takes more replies than its own Receive Maximum says, and more than there are packet ids
+(docs/decisions/0011).
 
 A reply that the broker has not acknowledged when the connection ends is not sent again: the
 acknowledgement of its request stood behind it in the same stream, so either both arrived or the
@@ -35,7 +36,7 @@ import contextlib
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiomqtt
 
@@ -57,7 +58,7 @@ from pointgate.mqtt.replies import Replies
 from pointgate.mqtt.tls import tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     from paho.mqtt.client import MQTTMessage
     from paho.mqtt.properties import Properties
@@ -74,6 +75,9 @@ FILTERS: Final = (
 
 _WRITE_BYTES: Final = 262_144
 """How much may wait for the socket before `settle` waits."""
+
+_SILENCE: Final = 10.0
+"""Seconds for SUBACK, counted from the last byte: it can stand behind a whole backlog."""
 
 _FAREWELL: Final = 2.0
 """Seconds the broker has to close its side after our DISCONNECT."""
@@ -139,6 +143,8 @@ class AiomqttConnection:
         self._lost: ConnectionLost | None = None
         self._changes: set[asyncio.Future[None]] = set()  # what `_wait` waits for
         self._waits_for_broker = False
+        self._awaits_answer = False  # to SUBSCRIBE
+        self._heard = 0.0  # when the broker last sent anything
 
     # The life of a connection, for `connect` and `link.py`.
 
@@ -165,15 +171,28 @@ class AiomqttConnection:
         """
         group = self._settings.share_group
         filters = [f"$share/{group}/{name}" if group else name for name in FILTERS]
-        try:
-            reasons = await self._library.subscribe(filters)
-        except aiomqtt.MqttError as error:
-            raise self._lost or ConnectionLost(f"cannot subscribe: {error}") from error
+        reasons = await self._answer(self._library.subscribe(filters))
         if len(reasons) != len(filters):
             raise ConnectionLost(f"the broker's SUBACK has {len(reasons)} reasons, not two")
         for name, reason in zip(filters, reasons, strict=True):
             if reason.is_failure:
                 raise BrokerRefused(f"the broker refuses the subscription to {name}: {reason}")
+
+    async def _answer(self, asking: Coroutine[Any, Any, list[ReasonCode]]) -> list[ReasonCode]:
+        """Wait for the broker's answer to what the library asks, or for the connection's end."""
+        self._heard, self._awaits_answer = time.monotonic(), True
+        asked = self._loop.create_task(asking, name="ask the broker")
+        asked.add_done_callback(lambda _: self._changed())
+        try:
+            while not asked.done():
+                await self._wait()
+            return asked.result()
+        except aiomqtt.MqttError as error:
+            raise self._lost or ConnectionLost(f"cannot subscribe: {error}") from error
+        finally:
+            self._awaits_answer = False
+            if not asked.cancel() and not asked.cancelled():
+                asked.exception()  # has been seen
 
     def drain(self) -> None:
         """Take nothing new. What has arrived can still be received and settled."""
@@ -238,8 +257,6 @@ class AiomqttConnection:
 
     async def _room(self) -> None:
         """Wait until the broker has acknowledged a reply, or can no longer be heard."""
-        if self._replies.ids_are_used_up:
-            raise ConnectionLost("the broker does not acknowledge replies")
         self._waits_for_broker = True
         self._flush()
         self._adjust_reading()
@@ -335,6 +352,7 @@ class AiomqttConnection:
             more = relay.has_more(data)
         self._take(relay)
         if size:
+            self._heard = now
             relay.answer_ping()  # whatever came, the broker lives
         if relay.control or relay.ended:
             self._library.read()
@@ -379,6 +397,7 @@ class AiomqttConnection:
         if done and self._writing:
             self._writing = False
             self._loop.remove_writer(relay.fileno())
+            self._changed()  # also when it was not the loop that called: `settle` may wait for this
         elif not done and not self._writing:
             self._writing = True
             self._loop.add_writer(relay.fileno(), self._writable)
@@ -394,9 +413,12 @@ class AiomqttConnection:
             return
         with self._or_lose():
             if not self._reading:
+                self._heard = time.monotonic()
                 self._relay.answer_ping()  # the answer cannot be read, and that is our doing
                 self._library.read()
             self._library.tick()
+            if self._awaits_answer and time.monotonic() - self._heard > _SILENCE:
+                self._lose(ConnectionLost("the broker does not answer SUBSCRIBE"))
             self._loop.call_later(1.0, self._tick)
 
     # What the library tells (`library.Events`)

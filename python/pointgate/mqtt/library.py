@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from pointgate.config import MqttSettings
 
 TIMEOUT: Final = 10.0
-"""Seconds for CONNACK and SUBACK."""
+"""Seconds for CONNACK."""
 
 _SERVER_UNAVAILABLE: Final = 0x88
 
@@ -136,7 +137,7 @@ class Library:
             await self._client.__aenter__()
 
     async def subscribe(self, filters: Sequence[str]) -> list[ReasonCode]:
-        """Subscribe at QoS 1 and wait for SUBACK.
+        """Subscribe at QoS 1 and wait for SUBACK, as long as it takes.
 
         Raises:
             aiomqtt.MqttError: No answer came.
@@ -154,7 +155,7 @@ class Library:
         else:
             topics = [(name, 1) for name in filters]
         with _cancellable():
-            reasons = await self._client.subscribe(topics)
+            reasons = await self._client.subscribe(topics, timeout=math.inf)
         # With this version of paho's callbacks these are reason codes in 3.1.1, too.
         return cast("list[ReasonCode]", reasons)
 

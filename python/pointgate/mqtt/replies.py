@@ -3,9 +3,13 @@
     frame = replies.frame(request, payload)  # None if the broker would not take it
     replies.acknowledge(packet_id, reason)   # from its PUBACK
 
-Invariants: no two unacknowledged replies share a packet id, and none has one of the client
-library's; a reply over the broker's maximum packet size is counted, not sent, because the broker
-would end the connection for it and the request would come again, for ever.
+Invariants: no reply has a packet id of the client library's; no two unacknowledged replies share
+one while a single id is free; a reply over the broker's maximum packet size is counted, not sent,
+because the broker would end the connection for it and the request would be redelivered, for ever.
+
+A broker that ignores our Receive Maximum sends its whole backlog before the first PUBACK
+(Mosquitto 2.0: docs/decisions/0011). Replies then outnumber packet ids. From there on the id of the
+oldest unacknowledged reply is used again: at QoS 1 a receiver keeps nothing by packet id.
 
 It does not send and does not wait.
 """
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 _WINDOW: Final = 1000
 """Replies at QoS 1 that may be unacknowledged, if the broker allows as many."""
+
+_IDS: Final = LAST_REPLY_ID - FIRST_REPLY_ID + 1
 
 _WINDOW_3: Final = 20
 """The same in MQTT 3.1.1, where a broker cannot say what it allows: the usual default."""
@@ -52,7 +58,8 @@ class Replies:
         self._window = _WINDOW_3
         self._best_qos = 1
         self._packet_limit: int | None = None
-        self._unacknowledged: set[int] = set()
+        self._open: dict[int, int] = {}  # packet id: how many unacknowledged replies have it
+        self._unacknowledged = 0
         self._next_id = FIRST_REPLY_ID
 
     def allow(self, properties: Properties | None) -> None:
@@ -70,12 +77,7 @@ class Replies:
     @property
     def window_is_full(self) -> bool:
         """Whether the broker wants no further reply at QoS 1 before it has acknowledged one."""
-        return len(self._unacknowledged) >= self._window
-
-    @property
-    def ids_are_used_up(self) -> bool:
-        """Whether no further reply at QoS 1 can be named."""
-        return len(self._unacknowledged) > LAST_REPLY_ID - FIRST_REPLY_ID
+        return self._unacknowledged >= self._window
 
     def frame(self, request: Request, payload: bytes) -> bytes | None:
         """Write the PUBLISH of a reply; None if it is more than the broker takes."""
@@ -91,21 +93,27 @@ class Replies:
             self._on_refused(f"it has {len(frame)} bytes, the broker takes {self._packet_limit}")
             return None
         if packet_id:
-            self._unacknowledged.add(packet_id)
+            self._open[packet_id] = self._open.get(packet_id, 0) + 1
+            self._unacknowledged += 1
         return frame
 
     def acknowledge(self, packet_id: int, reason: int) -> None:
         """Take note of a PUBACK."""
-        self._unacknowledged.discard(packet_id)
+        replies = self._open.pop(packet_id, 0)
+        if not replies:
+            return  # of no reply of this connection
+        if replies > 1:
+            self._open[packet_id] = replies - 1
+        self._unacknowledged -= 1
         if reason >= REFUSED:
             self._on_refused(_name(reason))
 
     def _free_id(self) -> int:
-        """The next packet id that no unacknowledged reply has."""
+        """The next packet id that no unacknowledged reply has; if all are taken, the oldest one."""
         while True:
             packet_id = self._next_id
             self._next_id = FIRST_REPLY_ID if packet_id == LAST_REPLY_ID else packet_id + 1
-            if packet_id not in self._unacknowledged:
+            if packet_id not in self._open or len(self._open) == _IDS:
                 return packet_id
 
 

@@ -1,0 +1,34 @@
+"""What waited in the broker during an outage is answered once each, over one connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pointgate.mqtt.aiomqtt import FILTERS
+from tests.e2e.flood import Replies, open_session, publish
+from tests.e2e.processes import PATIENCE, Broker, Service, small
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_COUNT = 70_000
+"""Mosquitto 2.0 sends them all before its first PUBACK: twice as many as replies have packet ids."""
+
+
+@pytest.mark.parametrize("protocol", [5, 4])
+def test_a_backlog_of_more_requests_than_packet_ids_is_answered_once_each(
+    tmp_path: Path, broker: Broker, protocol: int
+) -> None:
+    open_session(broker.port, "service", FILTERS)
+    publish(broker.port, (small(number) for number in range(_COUNT)))
+    with (
+        Replies(broker.port) as replies,
+        Service(tmp_path, broker.port, f"protocol = {protocol}") as service,
+    ):
+        replies.take(_COUNT, patience=2 * PATIENCE)
+        service.wait_for_metric("pointgate_requests_in_flight", 0)
+        assert set(replies.counts.values()) == {1}
+        assert service.metric("pointgate_requests_received_total") == _COUNT
+        assert service.metric("pointgate_mqtt_connections_lost_total") == 0
