@@ -92,6 +92,8 @@ class ScriptedBroker:
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
+        while not self._clients.empty():  # came again and were not taken
+            self._writers.append(self._clients.get_nowait()[1])
         for writer in self._writers:
             writer.transport.abort()
         self._server.close()

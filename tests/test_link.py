@@ -16,7 +16,7 @@ from pointgate.gate import Gate
 from pointgate.link import Backoff, Link
 from pointgate.metrics import Metrics
 from pointgate.mqtt.aiomqtt import AiomqttConnection
-from pointgate.mqtt.base import BrokerRefused
+from pointgate.mqtt.base import BrokerRefused, ClosedByBroker
 from pointgate.store.verdict import VerdictStore
 from tests.scripted_broker import DISCONNECT, ScriptedBroker, frame, until
 
@@ -39,14 +39,57 @@ def test_after_a_good_connection_the_wait_is_short_again() -> None:
     assert backoff.wait(ConnectionLost(), 3600.0) <= 0.1
 
 
-def test_connections_that_last_for_seconds_only_may_be_a_fight_and_make_the_waits_long() -> None:
+def test_a_broker_that_restarts_twice_within_seconds_is_met_at_once() -> None:
     backoff = Backoff()
-    waits = []
-    for _ in range(30):
-        waits.append(backoff.wait(ConnectionLost(), 1.0))
-        assert backoff.suspicious == (len(waits) >= 3)
+    backoff.wait(ClosedByBroker(), 3600.0)
+    for _ in range(20):
+        backoff.wait(ConnectionLost(), None)  # refused
+    for lasted in (2.0, 0.5, 4.0):
+        assert backoff.wait(ClosedByBroker(), lasted) <= 0.4
+        assert all(backoff.wait(ConnectionLost(), None) <= 5.0 for _ in range(20))
+
+
+@pytest.mark.parametrize("error", [ClosedByBroker(), ConnectionLost()])
+def test_connections_that_work_for_seconds_only_are_no_hot_loop_and_are_never_left_for_long(
+    error: ConnectionLost,
+) -> None:
+    backoff = Backoff()
+    waits = [backoff.wait(error, 1.0) for _ in range(100)]
     assert waits[0] <= 0.1
-    assert 30 <= max(waits) <= 60
+    assert min(waits[10:]) >= 2.5
+    assert max(waits) <= 5.0
+    assert sum(wait < 1.0 for wait in waits) <= 6
+    assert backoff.wait(error, 60.0) <= 0.1
+
+
+def test_attempts_that_reach_the_broker_and_no_further_are_failures() -> None:
+    backoff = Backoff()
+    assert min([backoff.wait(ClosedByBroker(), None) for _ in range(100)][10:]) >= 2.5
+    assert not backoff.suspicious
+
+
+_CLOSED = (ClosedByBroker(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ends", "suspicious"),
+    [
+        pytest.param([_CLOSED] * 3, True, id="closed, taken, closed, taken, closed"),
+        pytest.param([_CLOSED] * 2, False, id="twice is a restart"),
+        pytest.param([_CLOSED] * 2 + [(ConnectionLost(), None), _CLOSED], False, id="refused once"),
+        pytest.param([(ClosedByBroker(), 60.0)] * 9, False, id="long-lived"),
+        pytest.param([(ConnectionLost("pings"), 1.0)] * 9, False, id="ended by us"),
+        pytest.param([(ClosedByBroker(), None)] * 9, False, id="never worked"),
+        pytest.param([(ConnectionLost("busy"), 1.0)] * 9, False, id="with a reason"),
+    ],
+)
+def test_a_fight_over_the_client_id_is_suspected_by_its_own_signs_only(
+    ends: list[tuple[ConnectionLost, float | None]], *, suspicious: bool
+) -> None:
+    backoff = Backoff()
+    for error, lasted in ends:
+        backoff.wait(error, lasted)
+    assert backoff.suspicious is suspicious
 
 
 def test_a_client_id_that_was_taken_is_left_to_the_other_for_longer_each_time() -> None:
@@ -112,6 +155,42 @@ async def test_a_session_that_the_broker_forgot_is_counted_and_one_it_kept_is_no
         assert (metrics.reconnects, metrics.sessions_lost) == (2, 1)
         assert caplog.text.count("new session") == 2
         assert caplog.text.count("session resumed") == 1
+
+
+async def test_connections_that_come_and_go_in_a_loop_fill_no_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
+    caplog.set_level(logging.INFO)
+    async with ScriptedBroker() as broker, _linked(broker) as (link, metrics):
+        for _ in range(100):
+            await broker.accept()
+            await _until_subscribed(link)
+            broker.hang_up()
+            await until(lambda: link.trouble)
+        assert metrics.connections_lost == 100
+        assert 10 <= len(caplog.records) <= 50
+
+
+@pytest.mark.parametrize("reasons", [["a"], ["a", "b"], [str(number) for number in range(50)]])
+async def test_attempts_that_fail_in_turns_fill_no_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, reasons: list[str]
+) -> None:
+    failed = 0
+
+    async def fail(_self: Link) -> None:
+        nonlocal failed
+        failed += 1
+        raise ConnectionLost(reasons[failed % len(reasons)])
+
+    monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
+    monkeypatch.setattr(Link, "_hold", fail)
+    link, _ = _link(1)
+    running = asyncio.create_task(link.run())
+    await until(lambda: failed > 500)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(caplog.records) <= 20
 
 
 async def test_a_link_that_drains_ends_and_says_goodbye() -> None:

@@ -2,15 +2,18 @@
 
     connect ─► subscribe │ gate ─► lost ─► wait ─► connect …
 
-The broker may be absent when the service starts, restart, refuse us or be gone for days: the link
-tries again, at once at first, later every 5 s at most, each wait shortened at random so that a
-fleet does not come in step. A log line says each change, and one every 30 s that nothing has
-changed.
+The broker may be absent when the service starts, restart, refuse us or be gone for days. The wait
+between attempts grows with failed attempts, from 0.1 to 5 s, shortened at random so that a fleet
+does not come in step. A connection that worked, which means that it was subscribed or settled a
+request, ends that: the next attempt follows at once. So a broker that restarts twice within seconds
+is met as soon as it is back. Connections that work for seconds only, again and again, are attempted
+every 5 s at last.
 
-Two clients with one client id throw each other out for ever. When the broker says so, which MQTT 5
+Two clients with one client id disconnect each other for ever. When the broker says so, which MQTT 5
 provides for, we stand aside for a minute, the next time for two, up to 15. In MQTT 3.1.1, and with
-Mosquitto 2.0.11 in either, it looks like any other loss: so the wait grows to a minute while
-connections last for seconds only.
+Mosquitto 2.0.11 in either, the broker only closes the connection, as it does when it stops. The one
+difference that we can see: a broker that stopped refuses the next attempt, and one that gave our
+client id to another takes it. Three such ends in a row are worth a hint in the log, nothing else.
 
 Invariants: one connection at a time; after `drain`, `run` returns with everything answered that had
 arrived.
@@ -27,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pointgate.errors import ConfigError, ConnectionLost, SessionTakenOver
 from pointgate.mqtt.aiomqtt import connect
-from pointgate.mqtt.base import BrokerRefused
+from pointgate.mqtt.base import BrokerRefused, ClosedByBroker
 from pointgate.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -38,14 +41,12 @@ if TYPE_CHECKING:
 
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 5.0
-_LONGEST_WAIT_SHORT_LIVED: Final = 60.0
-"""Among short-lived connections, which may be a fight over the client id."""
 
 _SHORT_LIVED: Final = 10.0
-"""Seconds. A connection that lasted longer was a good one: the next wait is short again."""
+"""Seconds. Connections that worked for less, in a row, come at growing intervals, too."""
 
 _SUSPICIOUS: Final = 3
-"""After so many short-lived connections in a row a fight over the client id is worth a hint."""
+"""So many in a row that the broker closed after seconds, and took again at the first attempt."""
 
 _ASIDE: Final = 60.0
 _LONGEST_ASIDE: Final = 900.0
@@ -53,21 +54,27 @@ _LONGEST_ASIDE: Final = 900.0
 _REMINDER: Final = 30.0
 _REFUSED_REPLIES: Final = 60.0
 
+_CHANGES: Final = 10
+"""How many lines of one kind a minute may have when connections come and go in a loop."""
+
+_REASONS: Final = 16
+"""How many reasons of failed attempts are remembered as logged."""
+
 _log = logging.getLogger(__name__)
 
 
 class Backoff:
-    """How long to wait after a connection that ended, or never was.
+    """How long to wait after an attempt to connect that failed, or a connection that ended.
 
     Attributes:
-        suspicious: Whether the last connections were so short-lived that it may be a fight over the
-        client id.
+        suspicious: Whether the last ends look like a fight over the client id.
     """
 
     def __init__(self) -> None:
         self.suspicious = False
-        self._short_lived = 0
-        self._failures = 0
+        self._closed = 0  # short-lived in a row, closed by the broker, none refused in between
+        self._short_lived = 0  # that worked, in a row
+        self._failures = 0  # in a row
         self._aside = _ASIDE
 
     def wait(self, error: ConnectionLost, lasted: float | None) -> float:
@@ -75,29 +82,37 @@ class Backoff:
 
         Args:
             error: Why it ended.
-            lasted: How many seconds the connection was up; None if it never was.
+            lasted: How many seconds the connection was up; None for an attempt that failed, which
+                is one without a connection that worked.
 
         Returns:
-            Seconds until the next try.
+            Seconds until the next attempt.
         """
+        self._look(error, lasted)
         if lasted is not None and lasted > _LONGEST_ASIDE:
             self._aside = _ASIDE
         if isinstance(error, SessionTakenOver):
             wait, self._aside = self._aside, min(2 * self._aside, _LONGEST_ASIDE)
             return wait
-        longest = _LONGEST_WAIT
-        self.suspicious = False
         if isinstance(error, BrokerRefused):
-            return longest  # only a person can change that: no hurry
-        self._failures += 1
-        if lasted is not None and lasted < _SHORT_LIVED:
-            self._short_lived += 1
-            self.suspicious = self._short_lived >= _SUSPICIOUS
-            longest = _LONGEST_WAIT_SHORT_LIVED
-        elif lasted is not None:
-            self._failures, self._short_lived = 1, 0
-        wait = min(longest, _FIRST_WAIT * 2.0 ** min(self._failures - 1, 16))
+            return _LONGEST_WAIT  # only a person can change that: no hurry
+        if lasted is None:
+            self._failures += 1
+        else:
+            self._failures = 0
+            self._short_lived = self._short_lived + 1 if lasted < _SHORT_LIVED else 0
+        doublings = max(self._failures, self._short_lived, 1) - 1
+        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(doublings, 16))
         return wait * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads a fleet in time
+
+    def _look(self, error: ConnectionLost, lasted: float | None) -> None:
+        """Look for the signs of a fight over the client id."""
+        closed = isinstance(error, ClosedByBroker)
+        if closed and lasted is not None and lasted < _SHORT_LIVED:
+            self._closed += 1
+        else:
+            self._closed = 0
+        self.suspicious = self._closed >= _SUSPICIOUS
 
 
 class Link:
@@ -124,9 +139,12 @@ class Link:
         self._draining = asyncio.Event()
         self._connection: AiomqttConnection | None = None
         self._since: float | None = None  # when the present or the last try was connected
+        self._worked = False  # whether that was subscribed, or settled a request
         self._connections = 0
-        self._said = ""
+        self._logged: set[str] = set()  # reasons of failed attempts
         self._reminders = Seldom(_REMINDER)
+        self._hints = Seldom(_REMINDER)
+        self._changes = {kind: Seldom(60.0, burst=_CHANGES) for kind in ("on", "ready", "lost")}
         self._refused_replies = Seldom(_REFUSED_REPLIES)
 
     @property
@@ -137,7 +155,7 @@ class Link:
         """Hold a connection until `drain` was called and everything is answered."""
         running = cast("asyncio.Task[Any]", asyncio.current_task())
         while not self._draining.is_set():
-            self._since = None
+            self._since, self._worked = None, False
             try:
                 await self._hold()
             except ConnectionLost as error:
@@ -180,6 +198,8 @@ class Link:
                 raise
             raise lost from None
         finally:
+            if self._connection is not None:
+                self._worked |= self._connection.settled > 0
             self._connection = None
             self._metrics.mqtt_connected = self._metrics.subscribed = False
 
@@ -195,21 +215,24 @@ class Link:
             if not connection.session_present:
                 self._metrics.sessions_lost += 1
         session = "session resumed" if connection.session_present else "new session"
-        _log.info("connected to %s as %s, %s", mqtt.url, mqtt.client_id, session)
+        if self._changes["on"].count():
+            _log.info("connected to %s as %s, %s", mqtt.url, mqtt.client_id, session)
         if self._draining.is_set():
             connection.drain()
 
     async def _subscribe(self, connection: AiomqttConnection) -> None:
         await connection.subscribe()
         self._metrics.subscribed = True
-        self.trouble = self._said = ""
-        self.was_ready = True
-        _log.info("subscribed, requests are being received")
+        self.trouble = ""
+        self.was_ready = self._worked = True
+        self._logged.clear()
+        if self._changes["ready"].count():
+            _log.info("subscribed, requests are being received")
 
     def _lost(self, error: ConnectionLost) -> float:
         """Take note of a connection that ended or never was; returns the seconds to wait."""
-        mqtt, since = self._settings.mqtt, self._since
-        lasted = None if since is None else time.monotonic() - since
+        since = self._since
+        lasted = time.monotonic() - since if since is not None and self._worked else None
         wait = self._backoff.wait(error, lasted)
         if since is not None:
             self._metrics.connections_lost += 1
@@ -220,16 +243,28 @@ class Link:
             return wait
         refused = isinstance(error, BrokerRefused)
         self.trouble = "refused by the broker" if refused else "not connected to the broker"
-        hint = ""
-        if self._backoff.suspicious:
-            hint = f"; does another client use the client id {mqtt.client_id}?"
-        if since is not None or str(error) != self._said:
-            self._said = str(error)
-            self._reminders.count()
-            _log.warning("no connection to %s: %s; trying again%s", mqtt.url, error, hint)
-        elif self._reminders.count():
-            _log.warning("still no connection to %s: %s", mqtt.url, error)
+        self._log_lost(error, worked=lasted is not None)
+        if self._backoff.suspicious and self._hints.count():
+            _log.warning(
+                "the broker closes each connection within seconds and takes the next at once; "
+                "does another client use the client id %s?",
+                self._settings.mqtt.client_id,
+            )
         return wait
+
+    def _log_lost(self, error: ConnectionLost, *, worked: bool) -> None:
+        """Log an end, unless a loop of them has filled its share of the log."""
+        url, reason = self._settings.mqtt.url, str(error)
+        if worked:
+            if events := self._changes["lost"].count():
+                more = f" ({events} times since the last such line)" if events > 1 else ""
+                _log.warning("no connection to %s: %s; trying again%s", url, reason, more)
+        elif reason not in self._logged and len(self._logged) < _REASONS:
+            self._logged.add(reason)
+            self._reminders.count()
+            _log.warning("no connection to %s: %s; trying again", url, reason)
+        elif self._reminders.count():
+            _log.warning("still no connection to %s: %s", url, reason)
 
     def _reply_refused(self, reason: str) -> None:
         self._metrics.replies_refused += 1

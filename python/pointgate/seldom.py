@@ -1,4 +1,4 @@
-"""A brake for log lines that strangers can cause.
+"""A rate limiter for log lines that a stranger or a fault can cause in a loop.
 
 It counts what it holds back, so that the next line can say how much there was.
 """
@@ -9,15 +9,18 @@ import time
 
 
 class Seldom:
-    """Lets one event in `seconds` through.
+    """Lets some events in every `seconds` through.
 
     Args:
-        seconds: The shortest time between two events that are let through.
+        seconds: How long a period is; it begins with the first event that is let through.
+        burst: How many events a period lets through.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, burst: int = 1) -> None:
         self._seconds = seconds
-        self._next = 0.0
+        self._burst = burst
+        self._end = 0.0  # of the period
+        self._left = 0
         self._events = 0
 
     def count(self) -> int:
@@ -29,8 +32,11 @@ class Seldom:
         """
         self._events += 1
         now = time.monotonic()
-        if now < self._next:
+        if now >= self._end:
+            self._end = now + self._seconds
+            self._left = self._burst
+        if not self._left:
             return 0
+        self._left -= 1
         events, self._events = self._events, 0
-        self._next = now + self._seconds
         return events

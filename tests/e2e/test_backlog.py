@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COUNT = 70_000
-"""Mosquitto 2.0 sends them all before its first PUBACK: twice as many as replies have packet ids."""
+"""Mosquitto 2.0 sends all before its first PUBACK: twice as many as replies have packet ids."""
 
 
 @pytest.mark.parametrize("protocol", [5, 4])

@@ -1,4 +1,4 @@
-"""A backlog as large as the shipped Mosquitto holds is drained over one connection, each answered once.
+"""A backlog as large as the shipped Mosquitto holds is drained over one connection, once each.
 
 .venv/bin/pytest -m limits tests/limits/test_backlog.py -s
 """
@@ -53,8 +53,8 @@ def test_a_backlog_of_any_size_is_answered_once_each(
                 seconds = time.monotonic() - begun
                 peak = _peak(service.pid)
                 print(  # noqa: T201 - what docs/operations.md says is measured with this
-                    f"{count:,} requests waiting, MQTT {protocol}: {count / seconds:,.0f} a second, "
-                    f"peak {peak} MB"
+                    f"{count:,} requests waiting, MQTT {protocol}: "
+                    f"{count / seconds:,.0f} a second, peak {peak} MB"
                 )
                 service.wait_for_metric("pointgate_requests_in_flight", 0)
                 assert set(replies.counts.values()) == {1}

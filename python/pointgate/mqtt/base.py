@@ -62,6 +62,10 @@ class BrokerRefused(ConnectionLost):
     """The broker does not let this client in or subscribe: settings or rights are wrong."""
 
 
+class ClosedByBroker(ConnectionLost):
+    """The broker closed the connection and gave no reason: it stopped, or another has our id."""
+
+
 class Connection(Protocol):
     """One connection, from a successful CONNACK to its end.
 

@@ -12,7 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from pointgate.errors import ConnectionLost, SessionTakenOver
-from pointgate.mqtt.base import BrokerRefused
+from pointgate.mqtt.base import BrokerRefused, ClosedByBroker
 from pointgate.mqtt.frames import MalformedPacketError
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def broken(error: Exception) -> ConnectionLost:
     """An exception while reading or writing."""
     if isinstance(error, MalformedPacketError):
         return ConnectionLost(f"we closed the connection: {error}")
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return ClosedByBroker(f"the connection broke: {error.strerror or error}")
     if isinstance(error, OSError):
         return ConnectionLost(f"the connection broke: {error.strerror or error}")
     return ConnectionLost(f"we closed the connection: internal error: {error!r}")
@@ -63,4 +65,4 @@ def ended(reason: ReasonCode, *, by_broker: bool, client_id: str) -> ConnectionL
         return ConnectionLost(
             "we closed the connection to the broker: it sent a packet that cannot be understood"
         )
-    return ConnectionLost("the broker closed the connection")
+    return ClosedByBroker("the broker closed the connection")
