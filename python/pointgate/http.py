@@ -17,12 +17,13 @@ import asyncio
 import errno
 import logging
 import socket
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pointgate.document import os_reason
 from pointgate.errors import ConfigError, Problem, TemporaryFailure
+from pointgate.listener import listen
 from pointgate.metrics import page_format
 
 if TYPE_CHECKING:
@@ -115,25 +116,21 @@ async def serve_http(
     """
     front = _Front(_Pages(metrics, health), metrics)
     sockets: list[socket.socket] = []
-    try:
-        sockets = await asyncio.to_thread(bound, host, port)
-        servers = [
-            await asyncio.start_server(front.accept, sock=one, limit=_HEAD_BYTES, backlog=_BACKLOG)
-            for one in sockets
-        ]
-    except OSError as error:
-        for one in sockets:
-            one.close()
-        reason = f"cannot listen on {host or 'any address'} port {port}: {os_reason(error)}"
-        if not is_mistake(error):
-            raise TemporaryFailure(f"metrics.listen: {reason}") from error
-        raise ConfigError([Problem("", "metrics.listen", reason)]) from error
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(front.close)  # last: its tasks outlive the listener
+        try:
+            sockets = await asyncio.to_thread(bound, host, port)
+            await stack.enter_async_context(
+                listen(sockets, front.accept, limit=_HEAD_BYTES, backlog=_BACKLOG)
+            )
+        except OSError as error:
+            for one in sockets:
+                one.close()
+            reason = f"cannot listen on {host or 'any address'} port {port}: {os_reason(error)}"
+            if not is_mistake(error):
+                raise TemporaryFailure(f"metrics.listen: {reason}") from error
+            raise ConfigError([Problem("", "metrics.listen", reason)]) from error
         yield sockets[0].getsockname()[1]
-    finally:
-        for server in servers:
-            server.close()
-        await front.close()
 
 
 def bound(host: str, port: int) -> list[socket.socket]:

@@ -317,6 +317,8 @@ class Sender:
         with contextlib.suppress(RuntimeError):
             self._client.disconnect()
         self._client.loop_stop()
+        if left := self._client.socket():  # its thread ended before it saw the end
+            left.close()
 
     def send(
         self,
