@@ -151,6 +151,11 @@ class ScriptedBroker:
         while await self._reader.read(65_536):
             pass
 
+    async def discard_packets(self) -> None:
+        """Take the client's packets and look at none."""
+        while (await self.packet())[0]:
+            pass
+
     def hang_up(self) -> None:
         """Close the connection without a word."""
         self.writer.transport.abort()

@@ -21,6 +21,7 @@ from tests.scripted_broker import (
     DISCONNECT,
     PUBACK,
     PUBLISH,
+    SUBACK,
     TOPIC,
     ScriptedBroker,
     frame,
@@ -458,14 +459,69 @@ async def test_a_connection_that_has_ended_watches_its_descriptor_no_longer(
     assert relay.fileno() == -1
 
 
-async def test_a_request_at_qos_2_from_an_older_session_is_answered() -> None:
-    async with _connected(session=True) as ends:
-        ends.broker.send(request(b"{}", packet_id=9, qos=2))
-        assert (await ends.broker.packet())[0] == 0x50  # PUBREC
+@pytest.mark.parametrize("protocol", [4, 5])
+async def test_a_request_at_qos_2_from_an_older_session_is_received_after_its_reply(
+    protocol: Literal[5, 4],
+) -> None:
+    async with _connected(session=True, protocol=protocol) as ends:
+        ends.broker.send(request(b"{}", packet_id=9, qos=2, five=protocol == 5))
+        burst = await ends.connection.receive()
+        assert ends.broker.packets_now() == []
+        await ends.connection.settle(burst, [_REPLY])
+        assert (await ends.broker.packet())[0] == PUBLISH | 2
+        assert await ends.broker.packet() == (0x50, b"\0\x09")  # PUBREC
         ends.broker.send(frame(0x62, b"\0\x09"))  # PUBREL
-        assert await ends.settle(1) == [b"{}"]
-        kinds = {(await ends.broker.packet())[0], (await ends.broker.packet())[0]}
-        assert kinds == {0x70, PUBLISH}  # PUBCOMP, and the reply at QoS 0
+        assert await ends.broker.packet() == (0x70, b"\0\x09")  # PUBCOMP
+
+
+@pytest.mark.parametrize("released", [False, True])
+async def test_requests_at_qos_2_are_in_flight_like_any_other(*, released: bool) -> None:
+    async with _connected(session=True, limits=_limit(400_000)) as ends:
+        payload, count = b"x" * 50_000, 300  # 15 MB: more than the kernel's buffers hold
+        for number in range(1, count + 1):
+            ends.broker.send(request(payload, packet_id=number, qos=2))
+            if released:
+                ends.broker.send(frame(0x62, number.to_bytes(2, "big")))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ends.broker.writer.drain(), 0.5)
+        assert ends.connection._intake._bytes < 800_000
+        assert len(await ends.settle(count)) == count
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        pytest.param(frame(0xD0, b""), id="PINGRESP"),
+        pytest.param(frame(SUBACK, b"\0\7\0\1"), id="SUBACK of nothing"),
+        pytest.param(frame(0xB0, b"\0\7\0\0"), id="UNSUBACK of nothing"),
+        pytest.param(puback(7), id="PUBACK of nothing"),
+        pytest.param(puback(FIRST_REPLY_ID), id="PUBACK of no open reply"),
+        pytest.param(frame(0x50, b"\0\7"), id="PUBREC of nothing"),
+        pytest.param(frame(0x62, b"\0\7"), id="PUBREL of nothing"),
+        pytest.param(frame(0x70, b"\0\7"), id="PUBCOMP of nothing"),
+        pytest.param(frame(SUBACK, b"\0\7\0" + b"\1" * 4_000), id="long SUBACK"),
+    ],
+)
+async def test_a_flood_of_control_packets_holds_nobody_up(packet: bytes) -> None:
+    async with _connected() as ends:
+        reading = asyncio.create_task(ends.broker.discard_packets())
+        loop, longest, running = asyncio.get_running_loop(), 0.0, True
+
+        async def watch() -> None:
+            nonlocal longest
+            while running:
+                begun = loop.time()
+                await asyncio.sleep(0)
+                longest = max(longest, loop.time() - begun)
+
+        watching = asyncio.create_task(watch())
+        ends.broker.send(packet * (300_000 // len(packet)), request(b"after"))
+        assert await ends.settle(1) == [b"after"]
+        running = False
+        await watching
+        reading.cancel()
+        assert longest < 1.0
+        assert len(ends.connection._relay.control) < 400_000  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("protocol", "reason"), [(5, 0x87), (5, 0x86), (4, 4), (4, 5)])

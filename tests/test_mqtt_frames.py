@@ -21,11 +21,14 @@ from pointgate.mqtt.frames import (
     MalformedPacketError,
     Splitter,
     puback,
+    pubcomp,
     publish,
+    pubrec,
 )
 
 _LIMIT = 100_000
 _PINGRESP = b"\xd0\x00"
+_SUBACK = b"\x90\x04\x00\x01\x00\x01"
 
 
 def _frame(first: int, body: bytes) -> bytes:
@@ -43,7 +46,7 @@ def _string(data: bytes) -> bytes:
 
 @st.composite
 def _publishes(draw: st.DrawFn, protocol: int) -> bytes:
-    qos = draw(st.sampled_from((0, 1)))
+    qos = draw(st.sampled_from((0, 1, 2)))
     body = _string(draw(st.text(min_size=1, max_size=20)).encode())
     if qos:
         body += draw(st.integers(1, 65535)).to_bytes(2, "big")
@@ -89,7 +92,7 @@ def test_requests_are_read_as_paho_reads_them_wherever_they_are_cut(
     protocol: int, data: st.DataObject
 ) -> None:
     frames = data.draw(st.lists(_publishes(protocol), max_size=8))
-    stream = b"".join(frame + _PINGRESP for frame in frames)
+    stream = b"".join(frame + _PINGRESP + _SUBACK for frame in frames)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
     splitter = Splitter(protocol=protocol, frame_limit=_LIMIT)
 
@@ -99,7 +102,7 @@ def test_requests_are_read_as_paho_reads_them_wherever_they_are_cut(
     expected = [_read_by_paho(frame, protocol) for frame in frames]
     found = [{name: getattr(one, name) for name in expected[0]} for one in splitter.requests]
     assert found == expected
-    assert splitter.control == _PINGRESP * len(frames)
+    assert splitter.control == _SUBACK * len(frames)
 
 
 @pytest.mark.parametrize("protocol", [4, 5])
@@ -124,12 +127,12 @@ def test_replies_are_written_as_paho_reads_them(
     }
 
 
-def test_acknowledgements_of_replies_are_told_from_the_librarys_own() -> None:
+def test_acknowledgements_of_replies_are_taken_and_those_of_nothing_are_dropped() -> None:
     splitter = Splitter(protocol=5, frame_limit=_LIMIT)
-    own = puback(1)
-    splitter.feed(puback(FIRST_REPLY_ID) + own + b"\x40\x04\x80\x01\x87\x00", 0.0)
+    of_nothing = puback(1) + pubrec(FIRST_REPLY_ID) + pubcomp(7)
+    splitter.feed(puback(FIRST_REPLY_ID) + of_nothing + b"\x40\x04\x80\x01\x87\x00", 0.0)
     assert splitter.acknowledged == [(FIRST_REPLY_ID, 0), (FIRST_REPLY_ID + 1, 0x87)]
-    assert splitter.control == own
+    assert not splitter.control
 
 
 def test_a_topic_that_is_not_utf_8_becomes_one_that_no_product_has() -> None:
@@ -138,12 +141,13 @@ def test_a_topic_that_is_not_utf_8_becomes_one_that_no_product_has() -> None:
     assert splitter.requests[0].topic == "sys/\ufffd/x"
 
 
-def test_qos_2_is_left_to_the_library() -> None:
-    frame = _frame(0x34, _string(b"t") + b"\0\1" + b"{}")
-    splitter = Splitter(protocol=4, frame_limit=_LIMIT)
-    splitter.feed(frame, 0.0)
-    assert not splitter.requests
-    assert splitter.control == frame
+def test_requests_at_qos_2_and_their_releases_are_taken() -> None:
+    splitter = Splitter(protocol=5, frame_limit=_LIMIT)
+    request = _frame(0x34, _string(b"t") + b"\0\x09" + b"\0{}")
+    splitter.feed(request + b"\x62\x02\0\x09" + b"\x62\x04\0\x0a\x92\0", 0.0)
+    assert [(one.qos, one.packet_id, one.payload) for one in splitter.requests] == [(2, 9, b"{}")]
+    assert splitter.released == [9, 10]
+    assert not splitter.control
 
 
 @pytest.mark.parametrize("step", [1000, 65_536, 10**6])
@@ -177,6 +181,11 @@ def test_the_end_of_a_payload_over_the_limit_is_dropped_and_the_next_request_is_
             id="property longer than the properties",
         ),
         pytest.param(_frame(0x82, b"x" * 2 * _LIMIT), id="endless packet of another kind"),
+        pytest.param(_frame(0x90, b"\1" * 5_000), id="SUBACK of thousands"),
+        pytest.param(b"\x90\xff\xff\x7f", id="announcement of an endless packet"),
+        pytest.param(_frame(0x36, _string(b"t") + b"\0\1\0"), id="QoS 3"),
+        pytest.param(b"\x40\x01\x80", id="acknowledgement without a packet id"),
+        pytest.param(b"\x62\x00", id="release without a packet id"),
     ],
 )
 def test_what_is_not_mqtt_ends_the_connection(stream: bytes) -> None:
@@ -200,12 +209,12 @@ def test_properties_over_the_limit_are_a_request_that_is_only_acknowledged() -> 
     properties = (
         bytes((size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14)) + user_property * 10
     )
-    stream = _frame(0x32, _string(b"t") + b"\0\7" + properties + b"{}") + _frame(0xD0, b"")
+    stream = _frame(0x32, _string(b"t") + b"\0\7" + properties + b"{}") + _SUBACK
     splitter = Splitter(protocol=5, frame_limit=HEADER_BYTES)
     splitter.feed(stream, 0.0)
     (request,) = splitter.requests
     assert (request.topic, request.payload, request.packet_id) == (NO_TOPIC, b"", 7)
-    assert splitter.control == b"\xd0\x00"
+    assert splitter.control == _SUBACK
 
 
 def _received(*pairs: tuple[bytes, bytes]) -> int | None:

@@ -84,11 +84,16 @@ def _text(value: str) -> bytes:
 
 
 def open_session(
-    port: int, name: str, filters: Sequence[str], *, account: tuple[str, str] | None = None
+    port: int,
+    name: str,
+    filters: Sequence[str],
+    *,
+    qos: int = 1,
+    account: tuple[str, str] | None = None,
 ) -> None:
-    """Begin a session that waits for its client, with these subscriptions at QoS 1."""
+    """Begin a session that waits for its client, with these subscriptions."""
     with Client(port, name, account=account, clean=False) as client:
-        client.subscribe(filters, 1)
+        client.subscribe(filters, qos)
 
 
 def publish(

@@ -11,6 +11,10 @@ when its queue is bounded, and takes 200 µs for each. A `Relay` stands between 
 a `Splitter` takes every PUBLISH and every PUBACK of a reply from it, and paho gets the rest. What
 paho does not see it cannot acknowledge.
 
+We subscribe at QoS 1. A session that another program began can still hold requests at QoS 2, and
+some brokers ignore what we ask for. Their PUBREC is sent where a PUBACK would be, after the reply,
+and each PUBREL is answered at once: nothing is remembered in between.
+
 Reading stops while more than `limits` is in flight and goes on below half of that, with one
 exception: the broker's PUBACK of a reply stands in the same stream behind requests. So while
 `settle` waits for one, reading goes on, up to twice the limits. There it no longer waits: brokers
@@ -47,10 +51,11 @@ from pointgate.mqtt.ends import broken, ended, not_connected, refused
 from pointgate.mqtt.frames import (
     DISCONNECT,
     HEADER_BYTES,
-    NO_TOPIC,
     MalformedPacketError,
     Splitter,
     puback,
+    pubcomp,
+    pubrec,
 )
 from pointgate.mqtt.intake import BURST_BYTES, BURST_REQUESTS, Intake
 from pointgate.mqtt.library import Library
@@ -60,7 +65,6 @@ from pointgate.mqtt.tls import tls_context
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
-    from paho.mqtt.client import MQTTMessage
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
@@ -75,6 +79,12 @@ FILTERS: Final = (
 
 _WRITE_BYTES: Final = 262_144
 """How much may wait for the socket before `settle` waits."""
+
+_ANSWER_BYTES: Final = 1_048_576
+"""How much may wait for the socket before reading waits, too."""
+
+_ACKNOWLEDGEMENTS: Final = 4096
+"""After so many of them a read ends, so that the event loop is never held for long."""
 
 _SILENCE: Final = 10.0
 """Seconds for SUBACK, counted from the last byte: it can stand behind a whole backlog."""
@@ -246,7 +256,8 @@ class AiomqttConnection:
                 failpoint.hit("after-reply", relay.flush)
             failpoint.hit("before-ack", relay.flush)
             if request.packet_id:
-                relay.write(puback(request.packet_id))
+                acknowledge = puback if request.qos == 1 else pubrec
+                relay.write(acknowledge(request.packet_id))
             failpoint.hit("after-ack", relay.flush)
             self.settled += 1
         self._intake.release(requests)
@@ -295,6 +306,7 @@ class AiomqttConnection:
         if self._relay is not None and self._relay.fileno() >= 0:
             self.closing()
             self._relay.close()
+            self._relay.control.clear()
             self._library.read()  # the library sees the end, too
 
     @contextlib.contextmanager
@@ -315,7 +327,9 @@ class AiomqttConnection:
         relay = self._relay
         if self._lost or relay is None:
             return
-        if self._waits_for_broker:
+        if relay.control or relay.waiting_bytes > _ANSWER_BYTES:
+            wanted = False  # what has come is more than the library or the broker keeps up with
+        elif self._waits_for_broker:
             wanted = not self._intake.is_beyond(2.0)
         else:
             most = 1.0 if self._reading else 0.5
@@ -344,7 +358,12 @@ class AiomqttConnection:
         """Read what has come, until a burst is full, and wake whoever waits."""
         splitter = self._splitter
         size, now, more = 0, time.monotonic(), True
-        while more and size < BURST_BYTES and len(splitter.requests) < BURST_REQUESTS:
+        while (
+            more
+            and size < BURST_BYTES
+            and len(splitter.requests) < BURST_REQUESTS
+            and len(splitter.acknowledged) + len(splitter.released) < _ACKNOWLEDGEMENTS
+        ):
             data = relay.read()
             if data:
                 size += len(data)
@@ -354,12 +373,25 @@ class AiomqttConnection:
         if size:
             self._heard = now
             relay.answer_ping()  # whatever came, the broker lives
-        if relay.control or relay.ended:
-            self._library.read()
+        self._read_control(relay)
         if more:
             self._read_soon()
         self._adjust_reading()
         self._changed()
+
+    def _read_control(self, relay: Relay) -> None:
+        """Let the library read its packets, some in each turn of the loop; then reading goes on."""
+        if not relay.control and not relay.ended:
+            return
+        self._library.read()
+        if relay.control and not self._lost:
+            self._loop.call_soon(self._go_on, relay)
+
+    def _go_on(self, relay: Relay) -> None:
+        with self._or_lose():
+            self._read_control(relay)
+            self._adjust_reading()
+            self._changed()
 
     def _take(self, relay: Relay) -> None:
         """Hand on what the splitter has cut."""
@@ -370,6 +402,11 @@ class AiomqttConnection:
         for packet_id, reason in splitter.acknowledged:
             self._replies.acknowledge(packet_id, reason)
         splitter.acknowledged.clear()
+        for packet_id in splitter.released:
+            relay.write(pubcomp(packet_id))
+        if splitter.released:
+            splitter.released.clear()
+            self._flush()
         relay.control += splitter.control
         splitter.control.clear()
 
@@ -405,6 +442,7 @@ class AiomqttConnection:
 
     def _writable(self) -> None:
         self._flush()
+        self._adjust_reading()
         self._changed()
 
     def _tick(self) -> None:
@@ -454,16 +492,6 @@ class AiomqttConnection:
         if relay is not None and relay.fileno() >= 0:
             self._stop_reading(relay)
             self._loop.remove_writer(relay.fileno())
-
-    def message(self, message: MQTTMessage) -> None:  # noqa: D102 - see library.Events
-        # Never subscribed at QoS 2: only a session that another program began can hold one. The
-        # library has acknowledged it, so it is answered like one at QoS 0.
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = NO_TOPIC
-        payload = bytes(message.payload)
-        self._intake.add([Request(topic, payload, 0, message.retain, 0, time.monotonic())])
 
     def ended(  # noqa: D102 - see library.Events
         self, *, reason: ReasonCode, by_broker: bool

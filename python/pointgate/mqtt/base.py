@@ -32,7 +32,7 @@ class Request:
     Attributes:
         topic: The topic it came on.
         payload: Its bytes.
-        qos: 0 or 1.
+        qos: 0, 1 or, in a session that another program began, 2.
         retained: Whether the broker sent it from its store at subscription (contract 1.5).
         packet_id: What the acknowledgement must carry; 0 at QoS 0.
         arrived: When the socket gave its last byte, on the monotonic clock, in seconds.

@@ -3,8 +3,8 @@
 The only place that touches anything private of theirs.
 
 aiomqtt runs the blocking connect in a thread, waits for CONNACK and SUBACK and turns failures into
-exceptions. paho writes and reads CONNECT, SUBSCRIBE, pings, DISCONNECT and the four packets of QoS
-2. Neither sees the socket: paho's callbacks for event loops are ours instead of aiomqtt's.
+exceptions. paho writes and reads CONNECT, SUBSCRIBE, pings and DISCONNECT. Neither sees the socket:
+paho's callbacks for event loops are ours instead of aiomqtt's.
 
 What is private, and why there is no other way (`tests/test_mqtt_library.py` pins all of it):
     aiomqtt.Client._client  the paho client; aiomqtt offers no way to its callbacks
@@ -22,6 +22,7 @@ import contextlib
 import logging
 import math
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import aiomqtt
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = 10.0
 """Seconds for CONNACK."""
+
+_TURN: Final = 0.005
+"""Seconds that paho may read at once: it takes up to 50 µs for a packet of two bytes."""
 
 _SERVER_UNAVAILABLE: Final = 0x88
 
@@ -67,9 +71,6 @@ class Events(Protocol):
 
     def closing(self) -> None:
         """The socket is about to be closed: its descriptor will be another's."""
-
-    def message(self, message: paho.MQTTMessage) -> None:
-        """A request at QoS 2, which the relay leaves to paho."""
 
     def ended(self, *, reason: ReasonCode, by_broker: bool) -> None:
         """The connection has ended."""
@@ -116,7 +117,6 @@ class Library:
         client.on_socket_register_write = self._on_socket_register_write
         client.on_socket_close = self._on_socket_close
         client.on_socket_unregister_write = None  # the relay takes everything at once
-        client.on_message = self._on_message
         # aiomqtt's own handlers complete its waiting calls, so ours come before and then call them.
         self._tell_connected: Any = client.on_connect
         self._tell_disconnected: Any = client.on_disconnect
@@ -160,9 +160,10 @@ class Library:
         return cast("list[ReasonCode]", reasons)
 
     def read(self) -> None:
-        """Let paho take what the relay has for it, and see the relay's end."""
+        """Let paho take what the relay has for it, for `_TURN` seconds, and see the relay's end."""
+        end = time.perf_counter() + _TURN
         while isinstance(relay := self._paho.socket(), Relay) and (relay.control or relay.ended):
-            if self._paho.loop_read() != paho.MQTT_ERR_SUCCESS:
+            if self._paho.loop_read() != paho.MQTT_ERR_SUCCESS or time.perf_counter() > end:
                 return
 
     def write(self) -> None:
@@ -195,9 +196,6 @@ class Library:
 
     def _on_socket_close(self, *_: Any) -> None:
         self._events.closing()
-
-    def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
-        self._events.message(message)
 
     def _on_connect(
         self,
