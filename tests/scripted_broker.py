@@ -6,7 +6,7 @@
         broker.send(publish_frame)
         packet = await broker.packet()        # the next packet of the client, pings aside
 
-It answers CONNECT, SUBSCRIBE and, unless told not to, PINGREQ; nothing else.
+It answers CONNECT, SUBSCRIBE, UNSUBSCRIBE and, unless told not to, PINGREQ; nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 CONNECT, CONNACK, PUBLISH, PUBACK = 0x10, 0x20, 0x30, 0x40
-SUBSCRIBE, SUBACK, PINGREQ, PINGRESP, DISCONNECT = 0x82, 0x90, 0xC0, 0xD0, 0xE0
+SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 0x82, 0x90, 0xA2, 0xB0
+PINGREQ, PINGRESP, DISCONNECT = 0xC0, 0xD0, 0xE0
 TOPIC = "sys/protocol/integration/measurepoint/post"
 
 
@@ -73,6 +74,9 @@ class ScriptedBroker:
         self.pings = 0
         self.connect = b""
         self.filters: list[bytes] = []
+        self.unsubscribed: list[bytes] = []
+        self.grants = 1  # the reason code of each subscription in SUBACK
+        self.suback_properties = b""
         self._clients: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
             asyncio.Queue()
         )
@@ -130,10 +134,16 @@ class ScriptedBroker:
                     self.send(frame(PINGRESP, b""))
             elif first == SUBSCRIBE:
                 self.filters = list(_filters(body[3 if five else 2 :]))
-                granted = (b"\0" if five else b"") + b"\1" * len(self.filters)
+                properties = frame(0, self.suback_properties)[1:] if five else b""
+                granted = properties + bytes((self.grants,)) * len(self.filters)
                 self.suback = frame(SUBACK, body[:2] + granted)
                 if self.answers_subscriptions:
                     self.send(self.suback)
+            elif first == UNSUBSCRIBE:
+                tail = body[3 if five else 2 :]
+                self.unsubscribed = list(_names(tail))
+                codes = b"\0" + b"\0" * len(self.unsubscribed) if five else b""
+                self.send(frame(UNSUBACK, body[:2] + codes))
             else:
                 self._packets.put_nowait((first, body))
 
@@ -177,6 +187,13 @@ def _filters(body: bytes) -> Iterable[bytes]:
         size = int.from_bytes(body[:2], "big")
         yield body[2 : 2 + size]
         body = body[size + 3 :]
+
+
+def _names(body: bytes) -> Iterable[bytes]:
+    while body:
+        size = int.from_bytes(body[:2], "big")
+        yield body[2 : 2 + size]
+        body = body[size + 2 :]
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:

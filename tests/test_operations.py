@@ -116,6 +116,7 @@ FIRING: Final[dict[str, dict[str, str]]] = {
         'pointgate_requests_total{code="1257"}': "5x40",
     },
     "PointgateSessionLost": {"pointgate_mqtt_sessions_lost_total": COUNTS_UP},
+    "PointgateBrokerGrantsLess": {"pointgate_mqtt_shortfalls": "2x40"},
     "PointgateClientIdTaken": {"pointgate_mqtt_takeovers_total": COUNTS_UP},
     "PointgateRepliesRefused": {"pointgate_mqtt_replies_refused_total": COUNTS_UP},
     "PointgateCatalogRefused": {'pointgate_catalog_reloads_total{result="failure"}': COUNTS_UP},

@@ -127,11 +127,13 @@ class Link:
         trouble: Why requests are not being received, for /readyz; empty when they are.
         connected: Whether there is a connection.
         was_ready: Whether requests have been received at any time.
+        shortfalls: What the broker grants less than the settings ask for, for /readyz.
     """
 
     def __init__(self, settings: Settings, *, gate: Gate, metrics: Metrics) -> None:
         self.trouble = "not connected to the broker"
         self.was_ready = False
+        self.shortfalls: tuple[str, ...] = ()
         self._settings = settings
         self._gate = gate
         self._metrics = metrics
@@ -228,6 +230,12 @@ class Link:
         self._logged.clear()
         if self._changes["ready"].count():
             _log.info("subscribed, requests are being received")
+        shortfalls = tuple(connection.shortfalls)
+        if shortfalls != self.shortfalls:
+            for shortfall in shortfalls:
+                _log.warning("the broker grants less than asked for: %s", shortfall)
+        self.shortfalls = shortfalls
+        self._metrics.shortfalls = len(shortfalls)
 
     def _lost(self, error: ConnectionLost) -> float:
         """Take note of a connection that ended or never was; returns the seconds to wait."""

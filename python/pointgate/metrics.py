@@ -135,6 +135,7 @@ class Metrics(Collector):
         counters: The hot ones, in Rust.
         registry: What `render` shows: these figures, and the process's own.
         mqtt_connected: Whether the broker has accepted us.
+        shortfalls: How many things the broker grants less than asked for.
         subscribed: Whether requests can arrive.
         connections_lost: Connections that ended without our wish.
         reconnects: Connections after the first one.
@@ -159,6 +160,7 @@ class Metrics(Collector):
     def __init__(self, *, ack: str = "verdict") -> None:
         self.counters = _core.Counters()
         self.mqtt_connected = False
+        self.shortfalls = 0
         self.subscribed = False
         self.connections_lost = 0
         self.reconnects = 0
@@ -259,6 +261,11 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily(
             "pointgate_mqtt_subscribed", "Whether requests can arrive.", self.subscribed
+        )
+        yield GaugeMetricFamily(
+            "pointgate_mqtt_shortfalls",
+            "Things that the broker grants less than the settings ask for; /readyz names them.",
+            self.shortfalls,
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_connections_lost",

@@ -76,13 +76,13 @@ class Health:
         return True
 
     def ready(self) -> tuple[bool, str]:
-        """Whether requests sent now are answered, and why not."""
+        """Whether requests sent now are answered, and why not, or with what shortfalls."""
         if self.draining:
             return False, "draining"
         if self.link is None:
             return False, self.starting
         trouble = self.link.trouble or (self.store.trouble if self.store else "")
-        return not trouble, trouble
+        return not trouble, trouble or "\n".join(self.link.shortfalls)
 
 
 class Stop:

@@ -40,7 +40,7 @@ import contextlib
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiomqtt
 
@@ -57,6 +57,7 @@ from pointgate.mqtt.frames import (
     pubcomp,
     pubrec,
 )
+from pointgate.mqtt.granted import of_connack, of_suback
 from pointgate.mqtt.intake import BURST_BYTES, BURST_REQUESTS, Intake
 from pointgate.mqtt.library import Library
 from pointgate.mqtt.replies import Replies
@@ -76,6 +77,8 @@ FILTERS: Final = (
     "/sys/+/integration/measurepoint/post",
 )
 """Both forms that senders use (contract 1.1)."""
+
+_T = TypeVar("_T")
 
 _WRITE_BYTES: Final = 262_144
 """How much may wait for the socket before `settle` waits."""
@@ -130,6 +133,8 @@ class AiomqttConnection:
     Attributes:
         session_present: Whether the broker had kept our session, with what we had not acknowledged.
         settled: See `base.Connection`.
+        shortfalls: What the broker grants less than the settings ask for, in words; complete after
+            `subscribe`.
     """
 
     def __init__(
@@ -137,7 +142,9 @@ class AiomqttConnection:
     ) -> None:
         self.session_present = False
         self.settled = 0
+        self.shortfalls: list[str] = []
         self._settings = settings
+        self._limits = limits
         self._replies = Replies(
             protocol=settings.protocol, qos=settings.reply_qos, on_refused=on_refused
         )
@@ -182,13 +189,13 @@ class AiomqttConnection:
         group = self._settings.share_group
         filters = [f"$share/{group}/{name}" if group else name for name in FILTERS]
         reasons = await self._answer(self._library.subscribe(filters))
-        if len(reasons) != len(filters):
-            raise ConnectionLost(f"the broker's SUBACK has {len(reasons)} reasons, not two")
-        for name, reason in zip(filters, reasons, strict=True):
-            if reason.is_failure:
-                raise BrokerRefused(f"the broker refuses the subscription to {name}: {reason}")
+        self.shortfalls += of_suback(filters, reasons, self._library.suback)
+        if group and self.session_present:
+            # From before there was a group: every request would come twice. After the others, so
+            # that none is missed in between.
+            await self._answer(self._library.unsubscribe(FILTERS))
 
-    async def _answer(self, asking: Coroutine[Any, Any, list[ReasonCode]]) -> list[ReasonCode]:
+    async def _answer(self, asking: Coroutine[Any, Any, _T]) -> _T:
         """Wait for the broker's answer to what the library asks, or for the connection's end."""
         self._heard, self._awaits_answer = time.monotonic(), True
         asked = self._loop.create_task(asking, name="ask the broker")
@@ -481,9 +488,15 @@ class AiomqttConnection:
     ) -> None:
         self.session_present = session_present
         self._replies.allow(properties)
+        try:
+            self.shortfalls += of_connack(self._settings, self._limits, properties)
+        except BrokerRefused as refusal:
+            self._lost = refusal
 
-    def refused(self, *, reason: ReasonCode) -> None:  # noqa: D102 - see library.Events
-        self._lost = refused(reason)
+    def refused(  # noqa: D102 - see library.Events
+        self, *, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._lost = refused(reason, properties)
 
     def closing(self) -> None:  # noqa: D102 - see library.Events
         # The loop does not notice that a descriptor was closed, and would not watch the next socket
@@ -494,7 +507,8 @@ class AiomqttConnection:
             self._loop.remove_writer(relay.fileno())
 
     def ended(  # noqa: D102 - see library.Events
-        self, *, reason: ReasonCode, by_broker: bool
+        self, *, reason: ReasonCode, by_broker: bool, properties: Properties | None
     ) -> None:
         client_id = self._settings.client_id
-        self._lose(ended(reason, by_broker=by_broker, client_id=client_id))
+        lost = ended(reason, by_broker=by_broker, client_id=client_id, properties=properties)
+        self._lose(lost)

@@ -62,6 +62,10 @@ class BrokerRefused(ConnectionLost):
     """The broker does not let this client in or subscribe: settings or rights are wrong."""
 
 
+class ProtocolRefused(BrokerRefused):
+    """The broker does not speak this version of MQTT."""
+
+
 class ClosedByBroker(ConnectionLost):
     """The broker closed the connection and gave no reason: it stopped, or another has our id."""
 

@@ -63,7 +63,7 @@ class Events(Protocol):
     def accepted(self, *, session_present: bool, properties: Properties | None) -> None:
         """CONNACK let us in."""
 
-    def refused(self, *, reason: ReasonCode) -> None:
+    def refused(self, *, reason: ReasonCode, properties: Properties | None) -> None:
         """CONNACK did not let us in; the library closes the socket."""
 
     def pending(self) -> None:
@@ -72,7 +72,7 @@ class Events(Protocol):
     def closing(self) -> None:
         """The socket is about to be closed: its descriptor will be another's."""
 
-    def ended(self, *, reason: ReasonCode, by_broker: bool) -> None:
+    def ended(self, *, reason: ReasonCode, by_broker: bool, properties: Properties | None) -> None:
         """The connection has ended."""
 
 
@@ -83,6 +83,9 @@ class Library:
         settings: Where and as whom.
         context: The TLS settings, None without TLS.
         events: Who is told what happens.
+
+    Attributes:
+        suback: The properties of the last SUBACK.
     """
 
     def __init__(
@@ -122,7 +125,10 @@ class Library:
         self._tell_disconnected: Any = client.on_disconnect
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
+        self._tell_subscribed: Any = client.on_subscribe
+        client.on_subscribe = self._on_subscribe
         self._accepted = False
+        self.suback: Properties | None = None
 
     # What the connection calls.
 
@@ -158,6 +164,15 @@ class Library:
             reasons = await self._client.subscribe(topics, timeout=math.inf)
         # With this version of paho's callbacks these are reason codes in 3.1.1, too.
         return cast("list[ReasonCode]", reasons)
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe and wait for UNSUBACK, as long as it takes.
+
+        Raises:
+            aiomqtt.MqttError: No answer came.
+        """
+        with _cancellable():
+            await self._client.unsubscribe(list(filters), timeout=math.inf)
 
     def read(self) -> None:
         """Let paho take what the relay has for it, for `_TURN` seconds, and see the relay's end."""
@@ -206,11 +221,22 @@ class Library:
         properties: Properties | None = None,
     ) -> None:
         if reason.is_failure:
-            self._events.refused(reason=reason)
+            self._events.refused(reason=reason, properties=properties)
         else:
             self._accepted = True
             self._events.accepted(session_present=flags.session_present, properties=properties)
         self._tell_connected(client, userdata, flags, reason, properties)
+
+    def _on_subscribe(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        mid: int,
+        reasons: list[ReasonCode],
+        properties: Properties | None = None,
+    ) -> None:
+        self.suback = properties
+        self._tell_subscribed(client, userdata, mid, reasons, properties)
 
     def _on_disconnect(
         self,
@@ -220,7 +246,11 @@ class Library:
         reason: ReasonCode,
         properties: Properties | None = None,
     ) -> None:
-        self._events.ended(reason=reason, by_broker=flags.is_disconnect_packet_from_server)
+        self._events.ended(
+            reason=reason,
+            by_broker=flags.is_disconnect_packet_from_server,
+            properties=properties,
+        )
         if not self._accepted:
             # aiomqtt would wait for a CONNACK until its timeout.
             refused = ReasonCode(PacketTypes.CONNACK, identifier=_SERVER_UNAVAILABLE)
