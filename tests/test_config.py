@@ -39,7 +39,7 @@ def problems(folder: Path, text: str = "", **environ: str) -> list[str]:
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert (settings.mqtt.host, settings.mqtt.port, settings.mqtt.tls) == ("127.0.0.1", 1883, False)
-    assert settings.mqtt.client_id.startswith("pointgate-")
+    assert settings.mqtt.client_id == "pointgate-service"
     assert (settings.mqtt.protocol, settings.mqtt.reply_qos) == (5, None)
     assert (settings.mqtt.keepalive, settings.mqtt.session_expiry) == (15, 3600)
     assert settings.mqtt.receive_maximum == 1000
@@ -682,3 +682,22 @@ def test_the_first_problem_is_spelled_out_in_the_attributes(tmp_path: Path) -> N
     assert caught.value.key == "mqtt.keepalive"
     assert caught.value.file == str(tmp_path / "pointgate.toml")
     assert caught.value.reason.startswith("expected 1 to 65535 seconds or ")
+
+
+@pytest.mark.parametrize(
+    ("lines", "works"),
+    [
+        ('share_group = "gate"', False),
+        ('share_group = "gate"\nclient_id = "pointgate-service"', False),
+        ('share_group = "gate"\nclient_id = "one"', True),
+        ('client_id = "one"', True),
+    ],
+)
+def test_a_replica_needs_a_client_id_of_its_own(tmp_path: Path, lines: str, *, works: bool) -> None:
+    config = tmp_path / "pointgate.toml"
+    config.write_text(f"[mqtt]\n{lines}\n")
+    if works:
+        load_settings(config, {})
+    else:
+        with pytest.raises(ConfigError, match=r"only beside mqtt\.client_id, which is missing"):
+            load_settings(config, {})

@@ -61,7 +61,7 @@ async def _connecting(
         pytest.param(b"\x24\x00", ["maximum QoS is 0"], id="QoS 0"),
         pytest.param(b"\x24\x01", [], id="QoS 1 is enough"),
         pytest.param(b"\x27" + (2_000_000).to_bytes(4, "big"), ["packets of 2000000"], id="size"),
-        pytest.param(b"\x27" + (1 << 28).to_bytes(4, "big"), [], id="size is enough"),
+        pytest.param(b"\x27" + (268_435_455).to_bytes(4, "big"), [], id="size is enough"),
         pytest.param(b"\x2a\x00", [], id="shared subscriptions, which nobody wants"),
         pytest.param(
             b"\x24\x00" + b"\x11" + bytes(4) + b"\x27" + (9).to_bytes(4, "big"),

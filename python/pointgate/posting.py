@@ -16,19 +16,24 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiomqtt
 import orjson
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from pointgate.errors import ConnectionLost
+from pointgate.errors import ConnectionLost, PointgateError
+from pointgate.mqtt.ends import not_connected
 from pointgate.mqtt.frames import RECEIVED
+from pointgate.mqtt.granted import of_suback
+from pointgate.mqtt.tap import Tap
 from pointgate.mqtt.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from paho.mqtt.reasoncodes import ReasonCode
 
     from pointgate.config import MqttSettings
 
@@ -42,11 +47,18 @@ _FILTERS: Final = (
 )
 
 
+class PostRefusedError(PointgateError):
+    """The broker did not take a request: its text is the broker's reason."""
+
+
 class Poster:
     """Posts requests over one connection."""
 
-    def __init__(self, client: aiomqtt.Client, *, patience: float) -> None:
+    def __init__(self, client: aiomqtt.Client, tap: Tap, *, patience: float) -> None:
         self._client = client
+        self._tap = tap
+        self._open: dict[int, asyncio.Future[int]] = {}  # by packet id, until its PUBACK
+        tap.on_puback = self._taken
         self._patience = patience
         self._window = asyncio.Semaphore(_WINDOW)
         self._waiting: dict[bytes, asyncio.Future[int]] = {}
@@ -68,6 +80,7 @@ class Poster:
             The code of its reply; None when none came in time.
 
         Raises:
+            PostRefusedError: The broker did not take it.
             ConnectionLost: The connection has ended.
         """
         async with self._window:
@@ -79,16 +92,23 @@ class Poster:
             properties.CorrelationData = mark
             if received_us is not None:
                 properties.UserProperty = (RECEIVED, str(received_us))
+            packet_id = 0
             try:
                 async with asyncio.timeout(self._patience):
-                    await self._client.publish(topic, payload, qos=1, properties=properties)
+                    packet_id = self._tap.publish(topic, payload, properties)
+                    self._open[packet_id] = reply
                     return await reply
             except TimeoutError:
                 return None
-            except aiomqtt.MqttError as error:
-                raise ConnectionLost(str(error)) from error
             finally:
                 del self._waiting[mark]
+                self._open.pop(packet_id, None)
+
+    def _taken(self, packet_id: int, reason: str) -> None:
+        """The broker has taken a request, or says why not."""
+        reply = self._open.pop(packet_id, None)
+        if reason and reply is not None and not reply.done():
+            reply.set_exception(PostRefusedError(reason))
 
     async def listen(self) -> None:
         """Take replies, until the connection ends."""
@@ -99,7 +119,7 @@ class Poster:
                 if reply is not None and not reply.done():
                     reply.set_result(_code(message.payload))
         except aiomqtt.MqttError as error:
-            lost = ConnectionLost(str(error))
+            lost = self._tap.lost or ConnectionLost(str(error))
             for reply in self._waiting.values():
                 if not reply.done():
                     reply.set_exception(lost)
@@ -119,28 +139,30 @@ async def posting(
         ConfigError: A file for TLS or with a password cannot be used.
         ConnectionLost: The broker cannot be reached, or refuses us.
     """
+    client_id = f"{settings.client_id}-replay-{os.getpid()}"
     client = aiomqtt.Client(
         settings.host,
         settings.port,
-        identifier=f"{settings.client_id}-replay-{os.getpid()}",
+        identifier=client_id,
         username=settings.username,
         password=settings.password_text(),
         protocol=aiomqtt.ProtocolVersion.V5,
         tls_context=tls_context(settings),
         timeout=_CONNECT_SECONDS,
     )
+    tap = Tap(client, client_id=client_id)
     try:
         async with client:
-            for name in _FILTERS:
-                await client.subscribe(name, qos=1)
-            poster = Poster(client, patience=patience)
+            reasons = await client.subscribe([(name, 1) for name in _FILTERS])
+            of_suback(_FILTERS, cast("list[ReasonCode]", reasons), tap.suback)
+            poster = Poster(client, tap, patience=patience)
             listening = asyncio.create_task(poster.listen(), name="replies")
             try:
                 yield poster
             finally:
                 listening.cancel()
     except aiomqtt.MqttError as error:
-        raise ConnectionLost(str(error)) from error
+        raise tap.lost or not_connected(error) from error
 
 
 def _code(payload: Any) -> int:

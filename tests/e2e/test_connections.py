@@ -201,6 +201,26 @@ def test_replicas_share_the_requests_and_each_is_answered_once(
         assert min(shares) > 0
 
 
+@pytest.mark.parametrize("protocol", [5, 4])
+def test_a_service_that_joins_a_share_group_answers_each_request_once(
+    tmp_path: Path, broker: Broker, protocol: int
+) -> None:
+    with Service(tmp_path, broker.port, f"protocol = {protocol}") as service:
+        service.ready()
+        assert service.end() == 0
+    with Sender(broker.port) as sender:
+        sender.send(small("waited")).wait_for_publish(PATIENCE)
+        group = f"protocol = {protocol}", 'share_group = "gate"'
+        with Service(tmp_path, broker.port, *group) as service:
+            service.ready()
+            for number in range(20):
+                sender.send(small(number), ("/" if number % 2 else "") + TOPIC)
+            found = [json.loads(one.payload)["id"] for one in sender.take(21)]
+            assert sorted(found) == sorted(["waited", *map(str, range(20))])
+            service.wait_for_metric("pointgate_requests_in_flight", 0)
+            assert service.metric("pointgate_requests_received_total") == 21
+
+
 def test_a_fight_over_the_client_id_is_told(tmp_path: Path, broker: Broker) -> None:
     with Service(tmp_path, broker.port) as service:
         service.ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -10,12 +11,17 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pointgate import Catalog, Validator
 from pointgate.config import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
-from pointgate.posting import posting
+from pointgate.errors import ConnectionLost
+from pointgate.mqtt.base import BrokerRefused
+from pointgate.posting import PostRefusedError, posting
 from pointgate.store.quarantine import Quarantine
 from tests.e2e.processes import CATALOG, TOPIC, Broker, Sender, Service
+from tests.scripted_broker import ScriptedBroker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,3 +117,42 @@ async def test_only_its_own_reply_is_taken_for_one(tmp_path: Path, broker: Broke
             sender.send(request("device1", 1, "x"))
             assert await asyncio.gather(*posts) == [200] * 100
             assert await poster.post(f"/{TOPIC}", request("nobody", 1)) == 1257
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [
+        pytest.param("topic read #", id="it may post nothing"),
+        pytest.param("topic read #\ntopic write sys/other/#", id="it may post elsewhere"),
+        pytest.param("topic read nothing", id="it may do nothing"),
+    ],
+)
+async def test_a_request_that_the_broker_does_not_take_is_told_at_once(
+    tmp_path: Path, rights: str
+) -> None:
+    (tmp_path / "rights").write_text(f"{rights}\n")
+    extra = "allow_anonymous true", f"acl_file {tmp_path}/rights"
+    with Broker(tmp_path, *extra) as broker:
+        settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
+        # Mosquitto 2.0.11 also ends the connection after a refused PUBLISH that has properties.
+        with contextlib.suppress(ConnectionLost):
+            async with posting(settings, patience=3600) as poster:
+                with pytest.raises(PostRefusedError, match="Not authorized"):
+                    await poster.post(TOPIC, request("device1", 1))
+
+
+async def test_what_the_broker_says_to_replay_is_passed_on() -> None:
+    words = b"\x1f\x00\x04busy"
+    async with ScriptedBroker() as broker, asyncio.timeout(20):
+        settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
+        accepting = asyncio.create_task(broker.accept(reason=0x87, properties=words))
+        with pytest.raises(BrokerRefused, match=r'Not authorized \("busy"\)'):
+            async with posting(settings):
+                pass
+        await accepting
+        broker.grants, broker.suback_properties = 0x87, words
+        accepting = asyncio.create_task(broker.accept())
+        with pytest.raises(BrokerRefused, match=r'the subscription to .*\("busy"\)'):
+            async with posting(settings):
+                pass
+        await accepting

@@ -69,6 +69,7 @@ class _Outcome:
         accepted: How many are accepted now.
         answered: How many were posted and answered with 200.
         unanswered: How many were posted and got no reply.
+        not_taken: How many the broker did not take, by its reason.
         refused: How many the service rejected, by code: its catalog is another one.
         rejected: How many are still rejected, by code and reason; they were not posted.
         forgotten: How many of those were removed.
@@ -79,6 +80,7 @@ class _Outcome:
     accepted: int = 0
     answered: int = 0
     unanswered: int = 0
+    not_taken: Counter[str] = field(default_factory=Counter)
     refused: Counter[int] = field(default_factory=Counter)
     rejected: Counter[tuple[int, str]] = field(default_factory=Counter)
     forgotten: int = 0
@@ -129,7 +131,8 @@ def replay(
         _print(outcome, dry_run=dry_run)
     if not outcome.connected:
         sys.exit(Status.OUTPUT)
-    remain = outcome.unanswered or outcome.refused or outcome.rejected.total() > outcome.forgotten
+    not_posted = outcome.unanswered or outcome.not_taken
+    remain = not_posted or outcome.refused or outcome.rejected.total() > outcome.forgotten
     sys.exit(Status.FINDINGS if remain else Status.DONE)
 
 
@@ -213,9 +216,14 @@ class _Replay:
 
     async def _post(self, poster: Poster, request: Rejected) -> bool:
         """Whether a request was answered with 200."""
+        from pointgate.posting import PostRefusedError  # noqa: PLC0415 - a dry run needs no MQTT
+
         payload, received_us = request.payload or b"", request.received_us
         try:
             code = await poster.post(request.topic, payload, received_us=received_us)
+        except PostRefusedError as error:
+            self._outcome.not_taken[str(error)] += 1
+            return False
         except ConnectionLost as error:
             self._lost = error
             code = None
@@ -232,6 +240,7 @@ def _print(outcome: _Outcome, *, dry_run: bool) -> None:
     lines = [("requests", outcome.requests), ("accepted now", outcome.accepted)]
     if not dry_run:
         lines += [("  answered 200", outcome.answered), ("  no reply", outcome.unanswered)]
+        lines += [(f"  broker: {why}", count) for why, count in outcome.not_taken.most_common()]
         lines += [(f"  answered {code}", count) for code, count in sorted(outcome.refused.items())]
     lines += [("still rejected", outcome.rejected.total())]
     lines += [
@@ -244,6 +253,9 @@ def _print(outcome: _Outcome, *, dry_run: bool) -> None:
 
 
 def _document(outcome: _Outcome) -> dict[str, object]:
+    not_taken = [
+        {"reason": why, "requests": count} for why, count in outcome.not_taken.most_common()
+    ]
     return {
         "requests": outcome.requests,
         "accepted": outcome.accepted,
@@ -257,4 +269,5 @@ def _document(outcome: _Outcome) -> dict[str, object]:
             for (code, reason), count in outcome.rejected.most_common()
         ],
         "forgotten": outcome.forgotten,
+        **({"not_taken": not_taken} if not_taken else {}),
     }

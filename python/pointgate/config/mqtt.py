@@ -5,7 +5,6 @@ A secret is never part of a `repr`, an error or a log line, and is refused in th
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -26,6 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+DEFAULT_CLIENT_ID: Final = "pointgate-service"
+"""Not made of the host's name: a container gets a new one with each start, and what waits in the
+broker waits for the old id. A second service with it is told at once, by a take-over."""
 
 _MQTT_STRING_BYTES: Final = 65_535
 
@@ -61,9 +64,14 @@ def _mqtt_string(value: str) -> str:
     return value
 
 
-def _share_group(value: str) -> str:
+def _share_group(value: str, info: ValidationInfo) -> str:
     if set(value) & set("/+#"):
         raise ValueError(f"expected a name without '/', '+' and '#', got {shown(value)}")
+    if info.data.get("client_id") == DEFAULT_CLIENT_ID:
+        raise ValueError(
+            "expected only beside mqtt.client_id, which is missing: each replica needs an id of "
+            "its own, the same after each restart"
+        )
     return value
 
 
@@ -110,7 +118,7 @@ class MqttSettings(Document):
         description="mqtt://host:port, or mqtts://host:port for TLS",
     )
     client_id: _MqttString = Field(
-        default_factory=lambda: f"pointgate-{socket.gethostname()}",
+        default=DEFAULT_CLIENT_ID,
         description="a client id, the same after each restart and no other client's",
     )
     username: _MqttString | None = Field(default=None, description="a user name")

@@ -1,0 +1,81 @@
+"""What the broker says to a plain aiomqtt client, which keeps it to itself: reasons, in words.
+
+    tap = Tap(client)                       # before it connects
+    mid = tap.publish(topic, payload, properties)
+    tap.on_puback = lambda mid, reason: ... # reason is empty when the broker took it
+
+aiomqtt waits for a PUBACK without a look at its reason code, and drops every Reason String.
+
+Like `library.py` it uses `aiomqtt.Client._client`; `tests/test_mqtt_library.py` pins it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as paho
+
+from pointgate.errors import ConnectionLost
+from pointgate.mqtt.ends import ended, in_words, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiomqtt
+    from paho.mqtt.properties import Properties
+
+
+class Tap:
+    """Listens to one client.
+
+    Attributes:
+        lost: Why the broker did not let us in, or ended the connection; None while it has not.
+        suback: The properties of the last SUBACK.
+        on_puback: Called with the packet id and the reason of each PUBACK.
+    """
+
+    def __init__(self, client: aiomqtt.Client, *, client_id: str) -> None:
+        self.lost: ConnectionLost | None = None
+        self.suback: Properties | None = None
+        self.on_puback: Callable[[int, str], None] = lambda _mid, _reason: None
+        self._client_id = client_id
+        self._paho = client._client  # noqa: SLF001 - see above
+        self._connected: Any = self._paho.on_connect
+        self._disconnected: Any = self._paho.on_disconnect
+        self._subscribed: Any = self._paho.on_subscribe
+        self._paho.on_connect = self._on_connect
+        self._paho.on_disconnect = self._on_disconnect
+        self._paho.on_subscribe = self._on_subscribe
+        self._paho.on_publish = self._on_publish
+
+    def publish(self, topic: str, payload: bytes, properties: Properties) -> int:
+        """Publish at QoS 1, without waiting for the PUBACK; returns the packet id.
+
+        Raises:
+            ConnectionLost: There is no connection.
+        """
+        sent = self._paho.publish(topic, payload, 1, properties=properties)
+        if sent.rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE}:
+            raise self.lost or ConnectionLost(paho.error_string(sent.rc))
+        return sent.mid
+
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, said: Any) -> None:
+        if reason.is_failure:
+            self.lost = refused(reason, said)
+        self._connected(client, userdata, flags, reason, said)
+
+    def _on_disconnect(
+        self, client: Any, userdata: Any, flags: Any, reason: Any, said: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self.lost = self.lost or ended(
+                reason, by_broker=True, client_id=self._client_id, properties=said
+            )
+        self._disconnected(client, userdata, flags, reason, said)
+
+    def _on_subscribe(self, client: Any, userdata: Any, mid: int, reasons: Any, said: Any) -> None:
+        self.suback = said
+        self._subscribed(client, userdata, mid, reasons, said)
+
+    def _on_publish(self, _client: Any, _userdata: Any, mid: int, reason: Any, said: Any) -> None:
+        self.on_puback(mid, in_words(reason, said) if reason.is_failure else "")
