@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -103,8 +103,8 @@ def test_a_broker_that_refuses_is_not_asked_in_haste() -> None:
     assert Backoff().wait(BrokerRefused(), None) == 5.0
 
 
-def _link(port: int) -> tuple[Link, Metrics]:
-    mqtt = MqttSettings(url=f"mqtt://127.0.0.1:{port}", client_id="me")
+def _link(port: int, protocol: Literal[5, 4, "auto"] = 5) -> tuple[Link, Metrics]:
+    mqtt = MqttSettings(url=f"mqtt://127.0.0.1:{port}", client_id="me", protocol=protocol)
     metrics = Metrics()
     gate = Gate(
         validator=Validator(_core.Catalog({})), store=VerdictStore(), counters=metrics.counters
@@ -113,8 +113,10 @@ def _link(port: int) -> tuple[Link, Metrics]:
 
 
 @asynccontextmanager
-async def _linked(broker: ScriptedBroker) -> AsyncIterator[tuple[Link, Metrics]]:
-    link, metrics = _link(broker.port)
+async def _linked(
+    broker: ScriptedBroker, protocol: Literal[5, 4, "auto"] = 5
+) -> AsyncIterator[tuple[Link, Metrics]]:
+    link, metrics = _link(broker.port, protocol)
     running = asyncio.create_task(link.run())
     try:
         async with asyncio.timeout(10):
@@ -235,3 +237,52 @@ async def test_a_link_that_is_cancelled_while_it_loses_its_connection_ends(
         await broker.accept()
         await asyncio.wait({running}, timeout=2)
         assert running.cancelled()
+
+
+_LEVEL = 6  # where CONNECT has it
+
+
+@pytest.mark.parametrize("five", [True, False])
+async def test_auto_falls_back_to_mqtt_3_when_5_is_refused(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, five: bool
+) -> None:
+    monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
+    async with ScriptedBroker() as broker, _linked(broker, "auto") as (link, _):
+        await broker.accept(reason=0x84 if five else 1, five=five)
+        assert broker.connect[_LEVEL] == 5
+        await broker.accept(five=False)
+        assert broker.connect[_LEVEL] == 4
+        await _until_subscribed(link)
+        assert 'mqtt.protocol = "auto": trying MQTT 3.1.1' in caplog.text
+        broker.hang_up()
+        await broker.accept(five=False)  # and stays there
+        assert broker.connect[_LEVEL] == 4
+
+
+async def test_auto_tries_the_other_version_when_one_is_not_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
+    async with ScriptedBroker() as broker, _linked(broker, "auto") as (link, _):
+        for _ in range(2):
+            await broker.take()
+            broker.hang_up()
+        await broker.accept(five=False)
+        assert broker.connect[_LEVEL] == 4
+        await _until_subscribed(link)
+
+
+@pytest.mark.parametrize("protocol", [5, 4])
+async def test_a_version_that_is_set_is_kept_and_the_other_one_hinted_at(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, protocol: Literal[5, 4]
+) -> None:
+    monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
+    async with ScriptedBroker() as broker, _linked(broker, protocol) as (link, _):
+        for _ in range(3):
+            await broker.take()
+            broker.hang_up()
+        await broker.accept(five=protocol == 5)
+        assert broker.connect[_LEVEL] == protocol
+        await _until_subscribed(link)
+        assert "no answer to CONNECT" in caplog.text
+        assert ("MQTT 3.1.1 only?" in caplog.text) == (protocol == 5)

@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pointgate.errors import ConfigError, ConnectionLost, SessionTakenOver
 from pointgate.mqtt.aiomqtt import connect
-from pointgate.mqtt.base import BrokerRefused, ClosedByBroker
+from pointgate.mqtt.base import BrokerRefused, ClosedByBroker, ProtocolRefused, Unanswered
+from pointgate.mqtt.frames import MQTT_5
 from pointgate.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ _REFUSED_REPLIES: Final = 60.0
 
 _CHANGES: Final = 10
 """How many lines of one kind a minute may have when connections come and go in a loop."""
+
+_KINDS: Final = ("on", "ready", "lost", "level")
+
+_UNANSWERED: Final = 2
+"""After so many attempts without an answer, "auto" tries the other version of MQTT."""
 
 _REASONS: Final = 16
 """How many reasons of failed attempts are remembered as logged."""
@@ -142,11 +148,13 @@ class Link:
         self._connection: AiomqttConnection | None = None
         self._since: float | None = None  # when the present or the last try was connected
         self._worked = False  # whether that was subscribed, or settled a request
+        self._level = settings.mqtt.level
+        self._unanswered = 0  # attempts in a row, at this level
         self._connections = 0
         self._logged: set[str] = set()  # reasons of failed attempts
         self._reminders = Seldom(_REMINDER)
         self._hints = Seldom(_REMINDER)
-        self._changes = {kind: Seldom(60.0, burst=_CHANGES) for kind in ("on", "ready", "lost")}
+        self._changes = {kind: Seldom(60.0, burst=_CHANGES) for kind in _KINDS}
         self._refused_replies = Seldom(_REFUSED_REPLIES)
 
     @property
@@ -183,7 +191,8 @@ class Link:
 
     async def _hold(self) -> None:
         """Connect, and stay until the connection has drained or is lost."""
-        mqtt, limits = self._settings.mqtt, self._settings.limits
+        limits = self._settings.limits
+        mqtt = self._settings.mqtt.model_copy(update={"protocol": self._level})
         try:
             async with (
                 connect(mqtt, limits, on_refused=self._reply_refused) as connection,
@@ -239,6 +248,7 @@ class Link:
 
     def _lost(self, error: ConnectionLost) -> float:
         """Take note of a connection that ended or never was; returns the seconds to wait."""
+        self._choose_level(error)
         since = self._since
         lasted = time.monotonic() - since if since is not None and self._worked else None
         wait = self._backoff.wait(error, lasted)
@@ -259,6 +269,16 @@ class Link:
                 self._settings.mqtt.client_id,
             )
         return wait
+
+    def _choose_level(self, error: ConnectionLost) -> None:
+        """With `protocol = "auto"`, try the other version of MQTT if this one is not answered."""
+        self._unanswered = self._unanswered + 1 if isinstance(error, Unanswered) else 0
+        refused = isinstance(error, ProtocolRefused) or self._unanswered >= _UNANSWERED
+        if self._settings.mqtt.protocol == "auto" and refused:
+            self._level, self._unanswered = 4 if self._level == MQTT_5 else 5, 0
+            if self._changes["level"].count():
+                version = "5" if self._level == MQTT_5 else "3.1.1"
+                _log.warning('%s; mqtt.protocol = "auto": trying MQTT %s', error, version)
 
     def _log_lost(self, error: ConnectionLost, *, worked: bool) -> None:
         """Log an end, unless a loop of them has filled its share of the log."""

@@ -109,7 +109,7 @@ def replay(
         product=product, device=device, reason=reason, code=code, since=since, limit=limit
     )
     settings = settings_or_exit(config)
-    if settings.mqtt.protocol != 5 and not dry_run:  # noqa: PLR2004 - MQTT 5
+    if settings.mqtt.level != 5 and not dry_run:  # noqa: PLR2004 - MQTT 5
         why = "expected 5, got 4: only by MQTT 5 a reply can be told from those to others"
         refuse_configuration([Problem(str(config), "mqtt.protocol", why)])
     judge = _Judge(catalog_or_exit(settings.catalog.path), settings)

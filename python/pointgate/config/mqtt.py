@@ -131,8 +131,8 @@ class MqttSettings(Document):
     share_group: Annotated[_MqttString, AfterValidator(_share_group)] | None = Field(
         default=None, description="a group of replicas that share the requests between them"
     )
-    protocol: Annotated[Literal[5, 4], BeforeValidator(_integer)] = Field(
-        default=5, description="5 (MQTT 5) or 4 (MQTT 3.1.1)"
+    protocol: Annotated[Literal[5, 4, "auto"], BeforeValidator(_integer)] = Field(
+        default=5, description='5 (MQTT 5), 4 (MQTT 3.1.1) or "auto" (5 if the broker takes it)'
     )
     reply_qos: Annotated[Literal[0, 1] | None, BeforeValidator(_integer)] = Field(
         default=None, description="0 or 1 (each request's own QoS when absent)"
@@ -153,6 +153,11 @@ class MqttSettings(Document):
     key_file: (
         Annotated[ReadableFile, AfterValidator(_only_with_tls), _beside("cert_file")] | None
     ) = Field(default=None, description="a file with our certificate's key, PEM")
+
+    @property
+    def level(self) -> Literal[5, 4]:
+        """The protocol level of a connection; of "auto" the one that is tried first."""
+        return 4 if self.protocol == 4 else 5  # noqa: PLR2004 - MQTT 3.1.1
 
     @property
     def _parts(self) -> SplitResult:

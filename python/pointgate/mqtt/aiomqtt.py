@@ -47,7 +47,7 @@ import aiomqtt
 from pointgate import failpoint
 from pointgate.errors import ConnectionLost
 from pointgate.mqtt.base import BrokerRefused, Request
-from pointgate.mqtt.ends import broken, ended, not_connected, refused
+from pointgate.mqtt.ends import broken, ended, not_connected, refused, unanswered
 from pointgate.mqtt.frames import (
     DISCONNECT,
     HEADER_BYTES,
@@ -146,11 +146,11 @@ class AiomqttConnection:
         self._settings = settings
         self._limits = limits
         self._replies = Replies(
-            protocol=settings.protocol, qos=settings.reply_qos, on_refused=on_refused
+            protocol=settings.level, qos=settings.reply_qos, on_refused=on_refused
         )
         self._loop = asyncio.get_running_loop()
         frame_limit = limits.payload_bytes + HEADER_BYTES
-        self._splitter = Splitter(protocol=settings.protocol, frame_limit=frame_limit)
+        self._splitter = Splitter(protocol=settings.level, frame_limit=frame_limit)
         self._intake = Intake(limits)
         self._library = Library(settings, context=tls_context(settings), events=self)
         self._relay: Relay | None = None
@@ -171,6 +171,9 @@ class AiomqttConnection:
             await self._library.connect()
         except (aiomqtt.MqttError, ValueError) as error:  # ValueError: a host that cannot be one
             lost = self._lost or not_connected(error)
+            told = isinstance(lost, BrokerRefused) or self._library.answered
+            if self._relay is not None and not told:
+                lost = unanswered(lost, level=self._settings.level)
             self._lose(lost)
             raise lost from error
         if self._lost:

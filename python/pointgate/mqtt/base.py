@@ -70,6 +70,10 @@ class ClosedByBroker(ConnectionLost):
     """The broker closed the connection and gave no reason: it stopped, or another has our id."""
 
 
+class Unanswered(ClosedByBroker):
+    """The broker took the connection and gave no answer to CONNECT."""
+
+
 class Connection(Protocol):
     """One connection, from a successful CONNACK to its end.
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pointgate.document import shown
 from pointgate.errors import ConnectionLost, SessionTakenOver
-from pointgate.mqtt.base import BrokerRefused, ClosedByBroker, ProtocolRefused
-from pointgate.mqtt.frames import MalformedPacketError
+from pointgate.mqtt.base import BrokerRefused, ClosedByBroker, ProtocolRefused, Unanswered
+from pointgate.mqtt.frames import MQTT_5, MalformedPacketError
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
@@ -48,6 +48,7 @@ _NOT_SERVED: Final = {
 """Reasons in DISCONNECT that another try does not change."""
 
 _PROTOCOL_VERSION: Final = 0x84
+_OTHER_LEVEL: Final = '; does it speak MQTT 3.1.1 only? Then mqtt.protocol = 4, or "auto"'
 
 _CERTIFICATE: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate",
@@ -93,13 +94,16 @@ def refused(reason: ReasonCode, properties: Any = None) -> ConnectionLost:
     """The CONNACK of a broker that does not let us in."""
     words = in_words(reason, properties)
     if reason.value == _PROTOCOL_VERSION:
-        return ProtocolRefused(
-            f"the broker does not let this client in: {words}; "
-            'does it speak MQTT 3.1.1 only? Then mqtt.protocol = 4, or "auto"'
-        )
+        return ProtocolRefused(f"the broker does not let this client in: {words}{_OTHER_LEVEL}")
     if reason.value in _NOT_LET_IN:
         return BrokerRefused(f"the broker does not let this client in: {words}")
     return ConnectionLost(f"the broker cannot take this client now: {words}")
+
+
+def unanswered(lost: ConnectionLost, *, level: int) -> Unanswered:
+    """A connection that ended, or stood still, before CONNACK."""
+    hint = _OTHER_LEVEL if level == MQTT_5 else ""
+    return Unanswered(f"{lost} (no answer to CONNECT){hint}")
 
 
 def _alert(error: BaseException) -> BrokerRefused | None:

@@ -85,6 +85,7 @@ class Library:
         events: Who is told what happens.
 
     Attributes:
+        answered: Whether a CONNACK has come, of any kind.
         suback: The properties of the last SUBACK.
     """
 
@@ -97,7 +98,7 @@ class Library:
     ) -> None:
         self._settings = settings
         self._events = events
-        five = settings.protocol == MQTT_5
+        five = settings.level == MQTT_5
         self._client = aiomqtt.Client(
             settings.host,
             settings.port,
@@ -127,7 +128,7 @@ class Library:
         client.on_disconnect = self._on_disconnect
         self._tell_subscribed: Any = client.on_subscribe
         client.on_subscribe = self._on_subscribe
-        self._accepted = False
+        self._accepted = self.answered = False
         self.suback: Properties | None = None
 
     # What the connection calls.
@@ -149,7 +150,7 @@ class Library:
             aiomqtt.MqttError: No answer came.
         """
         topics: list[tuple[str, Any]]
-        if self._settings.protocol == MQTT_5:
+        if self._settings.level == MQTT_5:
             # Retained requests come with the first subscription only, and only stored ones are
             # marked so.
             options = SubscribeOptions(
@@ -220,6 +221,7 @@ class Library:
         reason: ReasonCode,
         properties: Properties | None = None,
     ) -> None:
+        self.answered = True
         if reason.is_failure:
             self._events.refused(reason=reason, properties=properties)
         else:
