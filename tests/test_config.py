@@ -195,8 +195,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     assert problems(tmp_path, text, POINTGATE_MQTT__RECEIVE_MAXIMUM="many") == [
         'mqtt.client_id: expected 1 to 65535 bytes of text without control characters, got ""',
         "mqtt.share_group: expected a name without '/', '+' and '#', got \"a/b\"",
-        'mqtt.protocol: expected 5 (MQTT 5), 4 (MQTT 3.1.1) or "auto" (5 if the broker takes it), '
-        "got 3",
+        f"mqtt.protocol: expected {PROTOCOLS}, got 3",
         'mqtt.reply_qos: expected 0 or 1 (each request\'s own QoS when absent), got "true"',
         'mqtt.keepalive: expected 1 to 65535 seconds or "90s", "10m", "12h", "30d", got true',
         (
@@ -683,6 +682,9 @@ def test_the_first_problem_is_spelled_out_in_the_attributes(tmp_path: Path) -> N
     assert caught.value.key == "mqtt.keepalive"
     assert caught.value.file == str(tmp_path / "pointgate.toml")
     assert caught.value.reason.startswith("expected 1 to 65535 seconds or ")
+
+
+PROTOCOLS = '5 (MQTT 5), 4 (MQTT 3.1.1) or "auto" (5 if the broker takes it)'
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import signal
@@ -392,3 +393,26 @@ def test_tls_refuses_another_authority_and_another_host(
     with broker, Service(tmp_path, url, f'ca_file = "{known}"') as service:
         service.wait_for(reason)
         assert service.readiness()[0] == 503
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", "the broker wants a client certificate: see mqtt.cert_file"),
+        ("foreign", "the broker does not know the authority of our certificate"),
+        ("expired", "the broker says that our certificate has expired"),
+    ],
+)
+def test_a_client_certificate_that_the_broker_does_not_take_is_told_in_words(
+    tmp_path: Path, authority: trustme.CA, kind: str, words: str
+) -> None:
+    issuer = trustme.CA() if kind == "foreign" else authority
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC) if kind == "expired" else None
+    client = issuer.issue_cert("pointgate", not_after=past)
+    client.private_key_pem.write_to_path(tmp_path / "client-key.pem")
+    client.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
+    broker = tls_broker(tmp_path, authority, host="localhost", clients=True)
+    ours = f'cert_file = "{tmp_path}/client.pem"', f'key_file = "{tmp_path}/client-key.pem"'
+    options = f'ca_file = "{tmp_path}/ca.pem"', *(() if kind == "missing" else ours)
+    with broker, Service(tmp_path, f"mqtts://localhost:{broker.port}", *options) as service:
+        service.wait_for(words)

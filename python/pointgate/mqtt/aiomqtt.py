@@ -173,7 +173,7 @@ class AiomqttConnection:
             lost = self._lost or not_connected(error)
             told = isinstance(lost, BrokerRefused) or self._library.answered
             if self._relay is not None and not told:
-                lost = unanswered(lost, level=self._settings.level)
+                lost = unanswered(lost, self._settings)
             self._lose(lost)
             raise lost from error
         if self._lost:
@@ -439,7 +439,7 @@ class AiomqttConnection:
         try:
             done = relay.flush()
         except OSError as error:
-            self._lose(broken(error))
+            self._lose(broken(relay.last_words() or error))
             return False
         if done and self._writing:
             self._writing = False

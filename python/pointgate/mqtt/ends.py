@@ -19,6 +19,8 @@ from pointgate.mqtt.frames import MQTT_5, MalformedPacketError
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
+    from pointgate.config import MqttSettings
+
 _PROTOCOL_ERROR: Final = 0x82
 _KEEP_ALIVE_TIMEOUT: Final = 0x8D
 _TAKEN_OVER: Final = 0x8E
@@ -100,9 +102,11 @@ def refused(reason: ReasonCode, properties: Any = None) -> ConnectionLost:
     return ConnectionLost(f"the broker cannot take this client now: {words}")
 
 
-def unanswered(lost: ConnectionLost, *, level: int) -> Unanswered:
+def unanswered(lost: ConnectionLost, settings: MqttSettings) -> Unanswered:
     """A connection that ended, or stood still, before CONNACK."""
-    hint = _OTHER_LEVEL if level == MQTT_5 else ""
+    hint = "; does it want another client certificate (mqtt.cert_file)?" if settings.tls else ""
+    if settings.level == MQTT_5:
+        hint += _OTHER_LEVEL
     return Unanswered(f"{lost} (no answer to CONNECT){hint}")
 
 

@@ -106,6 +106,17 @@ class Relay:
             self.ended = True
         return data
 
+    def last_words(self) -> ssl.SSLError | None:
+        """After a failed `flush`: the peer's TLS alert, which says why it closed, if it came."""
+        try:
+            while self.read():
+                pass
+        except ssl.SSLError as error:
+            return error
+        except OSError:
+            pass
+        return None
+
     def has_more(self, data: bytes | None) -> bool:
         """Whether to read again after `data`, without being told that there is something.
 
