@@ -135,6 +135,30 @@ def test_acknowledgements_of_replies_are_taken_and_those_of_nothing_are_dropped(
     assert not splitter.control
 
 
+_WHY = b"\x1f" + _string(b"no rule")
+_USER = b"\x26" + _string(b"key") + _string(b"value")
+
+
+@pytest.mark.parametrize(
+    ("properties", "words"),
+    [
+        (b"", ""),
+        (b"\0", ""),
+        (bytes((len(_WHY),)) + _WHY, "no rule"),
+        (bytes((len(_USER + _WHY),)) + _USER + _WHY, "no rule"),
+        (bytes((len(_USER),)) + _USER, ""),
+        (b"\x0a\x1f\xff\xffcut", "cut"),
+        (b"\x04\x1f\0\1\xff", "\ufffd"),
+        (b"\x7f\x1f", ""),
+    ],
+)
+def test_the_reason_string_of_a_refusal_is_read(properties: bytes, words: str) -> None:
+    splitter = Splitter(protocol=5, frame_limit=_LIMIT)
+    splitter.feed(_frame(0x40, b"\x80\x01\x87" + properties), 0.0)
+    assert splitter.acknowledged == [(FIRST_REPLY_ID + 1, 0x87)]
+    assert splitter.explained == words
+
+
 def test_a_topic_that_is_not_utf_8_becomes_one_that_no_product_has() -> None:
     splitter = Splitter(protocol=4, frame_limit=_LIMIT)
     splitter.feed(_frame(0x30, _string(b"sys/\xff/x") + b"{}"), 0.0)

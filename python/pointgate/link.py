@@ -32,6 +32,7 @@ from pointgate.errors import ConfigError, ConnectionLost, SessionTakenOver
 from pointgate.mqtt.aiomqtt import connect
 from pointgate.mqtt.base import BrokerRefused, ClosedByBroker, ProtocolRefused, Unanswered
 from pointgate.mqtt.frames import MQTT_5
+from pointgate.mqtt.subscribed import Subscribed
 from pointgate.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class Link:
         self._settings = settings
         self._gate = gate
         self._metrics = metrics
+        self._record = Subscribed(settings.spool.path, settings.mqtt.client_id)
         self._backoff = Backoff()
         self._draining = asyncio.Event()
         self._connection: AiomqttConnection | None = None
@@ -232,7 +234,14 @@ class Link:
             connection.drain()
 
     async def _subscribe(self, connection: AiomqttConnection) -> None:
+        filters, older = connection.filters, await asyncio.to_thread(self._record.filters)
+        recorded = older or self._settings.mqtt.share_group
+        if recorded and not set(filters) <= set(older):
+            await asyncio.to_thread(self._record.write, [*older, *filters])
+        connection.older = older
         await connection.subscribe()
+        if recorded and not set(older) <= set(filters):
+            await asyncio.to_thread(self._record.write, filters)
         self._metrics.subscribed = True
         self.trouble = ""
         self.was_ready = self._worked = True

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +23,7 @@ from pointgate.document import os_reason
 from pointgate.seldom import Seldom
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Callable, Sequence
 
     Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]

@@ -222,6 +222,27 @@ def test_a_service_that_joins_a_share_group_answers_each_request_once(
             assert service.metric("pointgate_requests_received_total") == 21
 
 
+@pytest.mark.parametrize("protocol", [5, 4])
+@pytest.mark.parametrize(
+    "groups", [("one", None), ("one", "two"), (None, "one", None), ("one", "two", "one")]
+)
+def test_a_service_that_changes_its_share_group_answers_each_request_once(
+    tmp_path: Path, broker: Broker, groups: tuple[str | None, ...], protocol: int
+) -> None:
+    with Sender(broker.port) as sender:
+        for number, group in enumerate(groups):
+            options = [f"protocol = {protocol}", *([f'share_group = "{group}"'] if group else [])]
+            with Service(tmp_path, broker.port, *options) as service:
+                service.ready()
+                for request in range(10):
+                    sender.send(small(f"{number}-{request}"))
+                found = [json.loads(one.payload)["id"] for one in sender.take(10)]
+                assert sorted(found) == [f"{number}-{request}" for request in range(10)]
+                service.wait_for_metric("pointgate_requests_in_flight", 0)
+                assert service.metric("pointgate_requests_received_total") == 10
+                assert service.end() == 0
+
+
 def test_a_fight_over_the_client_id_is_told(tmp_path: Path, broker: Broker) -> None:
     with Service(tmp_path, broker.port) as service:
         service.ready()

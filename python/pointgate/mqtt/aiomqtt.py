@@ -135,6 +135,7 @@ class AiomqttConnection:
         settled: See `base.Connection`.
         shortfalls: What the broker grants less than the settings ask for, in words; complete after
             `subscribe`.
+        older: What else the session may be subscribed to; set before `subscribe`.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class AiomqttConnection:
         self.session_present = False
         self.settled = 0
         self.shortfalls: list[str] = []
+        self.older: Sequence[str] = ()
         self._settings = settings
         self._limits = limits
         self._replies = Replies(
@@ -180,23 +182,29 @@ class AiomqttConnection:
             raise self._lost
         self._tick()
 
+    @property
+    def filters(self) -> list[str]:
+        """What `subscribe` subscribes to."""
+        group = self._settings.share_group
+        return [f"$share/{group}/{name}" if group else name for name in FILTERS]
+
     async def subscribe(self) -> None:
         """Subscribe to both forms of the topic at QoS 1 and wait for SUBACK.
 
-        Also in a session that the broker had kept: that may have begun with other settings.
+        Also in a session that the broker had kept: that may have begun with other settings. What it
+        was subscribed to by them is removed; after the others, so that no request is missed.
 
         Raises:
             BrokerRefused: The broker did not grant a subscription.
             ConnectionLost: The connection has ended.
         """
-        group = self._settings.share_group
-        filters = [f"$share/{group}/{name}" if group else name for name in FILTERS]
+        filters = self.filters
         reasons = await self._answer(self._library.subscribe(filters))
         self.shortfalls += of_suback(filters, reasons, self._library.suback)
-        if group and self.session_present:
-            # From before there was a group: every request would come twice. After the others, so
-            # that none is missed in between.
-            await self._answer(self._library.unsubscribe(FILTERS))
+        plain = FILTERS if self._settings.share_group else ()
+        gone = [name for name in dict.fromkeys((*plain, *self.older)) if name not in filters]
+        if gone and self.session_present:
+            await self._answer(self._library.unsubscribe(gone))
 
     async def _answer(self, asking: Coroutine[Any, Any, _T]) -> _T:
         """Wait for the broker's answer to what the library asks, or for the connection's end."""
@@ -410,7 +418,7 @@ class AiomqttConnection:
             self._intake.add(splitter.requests)
         splitter.requests.clear()
         for packet_id, reason in splitter.acknowledged:
-            self._replies.acknowledge(packet_id, reason)
+            self._replies.acknowledge(packet_id, reason, splitter.explained)
         splitter.acknowledged.clear()
         for packet_id in splitter.released:
             relay.write(pubcomp(packet_id))

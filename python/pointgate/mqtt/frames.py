@@ -64,6 +64,7 @@ _QOS: Final = 0x06
 _QOS_1: Final = 0x02
 _RETAIN: Final = 0x01
 _CORRELATION: Final = 0x09
+_REASON_STRING: Final = 0x1F
 _USER: Final = 0x26
 _MORE: Final = 0x80  # the bit of a variable byte integer that says another byte follows
 _LAST_SHIFT: Final = 21  # ... which happens at most four times, seven bits each
@@ -110,6 +111,7 @@ class Splitter:
     Attributes:
         requests: What has arrived; the owner takes from its front.
         acknowledged: Packet id and reason code of each acknowledged reply; the owner empties it.
+        explained: The Reason String of the last PUBACK that refused a reply; empty if it had none.
         released: Packet id of each PUBREL; the owner empties it.
         control: Whole packets of every other kind; the owner empties it.
     """
@@ -122,6 +124,7 @@ class Splitter:
         "_tail",
         "acknowledged",
         "control",
+        "explained",
         "released",
         "requests",
     )
@@ -129,6 +132,7 @@ class Splitter:
     def __init__(self, *, protocol: int, frame_limit: int) -> None:
         self.requests: list[Request] = []
         self.acknowledged: list[tuple[int, int]] = []
+        self.explained = ""
         self.released: list[int] = []
         self.control = bytearray()
         self._properties = protocol == MQTT_5
@@ -213,6 +217,8 @@ class Splitter:
             return
         # MQTT 5 leaves the reason out when it is success; 3.1.1 has none.
         reason = data[body + 2] if stop - body > _ID_BYTES else 0
+        if reason >= REFUSED:
+            self.explained = _reason_string(data, body + 3, stop)
         self.acknowledged.append((packet_id, reason))
 
     def _request(
@@ -326,6 +332,20 @@ def _variable(data: bytes, at: int, end: int) -> tuple[int, int]:
             raise MalformedPacketError("a length from the broker has more than four bytes")
         shift += 7
     return 0, 0
+
+
+def _reason_string(data: bytes, at: int, stop: int) -> str:
+    """The Reason String among the properties of a PUBACK; it and user properties are all it has."""
+    size, at = _variable(data, at, stop) if at < stop else (0, 0)
+    end = min(at + size, stop)
+    while at + 3 <= end:
+        kind, begin = data[at], at + 3
+        at = begin + (data[at + 1] << 8 | data[at + 2])
+        if kind == _REASON_STRING:
+            return data[begin : min(at, end)].decode(errors="replace")
+        if kind == _USER and at + 2 <= end:
+            at += 2 + (data[at] << 8 | data[at + 1])
+    return ""
 
 
 def _read_properties(data: bytes, at: int, stop: int) -> tuple[bytes | None, int | None, int]:

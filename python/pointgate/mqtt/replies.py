@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
+from pointgate.document import shown
 from pointgate.mqtt.frames import FIRST_REPLY_ID, LAST_REPLY_ID, MQTT_5, REFUSED, publish
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ class Replies:
             self._unacknowledged += 1
         return frame
 
-    def acknowledge(self, packet_id: int, reason: int) -> None:
-        """Take note of a PUBACK."""
+    def acknowledge(self, packet_id: int, reason: int, explained: str = "") -> None:
+        """Take note of a PUBACK; `explained` is the broker's Reason String of the last refusal."""
         replies = self._open.pop(packet_id, 0)
         if not replies:
             return  # of no reply of this connection
@@ -106,7 +107,7 @@ class Replies:
             self._open[packet_id] = replies - 1
         self._unacknowledged -= 1
         if reason >= REFUSED:
-            self._on_refused(_name(reason))
+            self._on_refused(_name(reason) + (f" ({shown(explained)})" if explained else ""))
 
     def _free_id(self) -> int:
         """The next packet id that no unacknowledged reply has; if all are taken, the oldest one."""
