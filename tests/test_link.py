@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from pointgate import Validator, _core
-from pointgate.config import MqttSettings, Settings
+from pointgate.config import MqttSettings, Settings, SpoolSettings
 from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.gate import Gate
 from pointgate.link import Backoff, Link
@@ -18,7 +20,7 @@ from pointgate.metrics import Metrics
 from pointgate.mqtt.aiomqtt import AiomqttConnection
 from pointgate.mqtt.base import BrokerRefused, ClosedByBroker
 from pointgate.store.verdict import VerdictStore
-from tests.scripted_broker import DISCONNECT, ScriptedBroker, frame, until
+from tests.scripted_broker import DISCONNECT, ScriptedBroker, frame, request, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,20 +105,24 @@ def test_a_broker_that_refuses_is_not_asked_in_haste() -> None:
     assert Backoff().wait(BrokerRefused(), None) == 5.0
 
 
-def _link(port: int, protocol: Literal[5, 4, "auto"] = 5) -> tuple[Link, Metrics]:
-    mqtt = MqttSettings(url=f"mqtt://127.0.0.1:{port}", client_id="me", protocol=protocol)
+def _link(
+    port: int, protocol: Literal[5, 4, "auto"] = 5, **mqtt_settings: Any
+) -> tuple[Link, Metrics]:
+    url = f"mqtt://127.0.0.1:{port}"
+    mqtt = MqttSettings(url=url, client_id="me", protocol=protocol, **mqtt_settings)
     metrics = Metrics()
     gate = Gate(
         validator=Validator(_core.Catalog({})), store=VerdictStore(), counters=metrics.counters
     )
-    return Link(Settings(mqtt=mqtt), gate=gate, metrics=metrics), metrics
+    settings = Settings(mqtt=mqtt, spool=SpoolSettings(path=Path(tempfile.mkdtemp())))
+    return Link(settings, gate=gate, metrics=metrics), metrics
 
 
 @asynccontextmanager
 async def _linked(
-    broker: ScriptedBroker, protocol: Literal[5, 4, "auto"] = 5
+    broker: ScriptedBroker, protocol: Literal[5, 4, "auto"] = 5, **mqtt: Any
 ) -> AsyncIterator[tuple[Link, Metrics]]:
-    link, metrics = _link(broker.port, protocol)
+    link, metrics = _link(broker.port, protocol, **mqtt)
     running = asyncio.create_task(link.run())
     try:
         async with asyncio.timeout(10):
@@ -286,3 +292,46 @@ async def test_a_version_that_is_set_is_kept_and_the_other_one_hinted_at(
         await _until_subscribed(link)
         assert "no answer to CONNECT" in caplog.text
         assert ("MQTT 3.1.1 only?" in caplog.text) == (protocol == 5)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "group", "unproven"), [(4, "gate", True), (5, "gate", False), (4, None, False)]
+)
+async def test_a_share_group_that_mqtt_3_cannot_prove_is_named_until_a_request_arrives(
+    caplog: pytest.LogCaptureFixture,
+    protocol: Literal[5, 4],
+    group: str | None,
+    *,
+    unproven: bool,
+) -> None:
+    async with (
+        ScriptedBroker() as broker,
+        _linked(broker, protocol, share_group=group) as (link, metrics),
+    ):
+        await broker.accept(five=protocol == 5)
+        await _until_subscribed(link)
+        await asyncio.sleep(0)
+        assert ("no request has arrived" in "".join(link.shortfalls)) is unproven
+        assert ("no request has arrived" in caplog.text) is unproven
+        broker.send(request(b"{}", packet_id=1, five=protocol == 5))
+        await broker.packet()
+        await until(lambda: not link.shortfalls)
+        assert metrics.shortfalls == 0
+
+
+async def test_what_is_granted_less_is_logged_once_counted_and_gone_when_it_is_granted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with ScriptedBroker() as broker, _linked(broker) as (link, metrics):
+        broker.grants = 0
+        for _ in range(3):
+            await broker.accept()
+            await _until_subscribed(link)
+            assert len(link.shortfalls) == metrics.shortfalls == 2
+            broker.hang_up()
+            await until(lambda: link.trouble)
+        assert caplog.text.count("grants less than asked for") == 2
+        broker.grants = 1
+        await broker.accept()
+        await _until_subscribed(link)
+        assert (link.shortfalls, metrics.shortfalls) == ([], 0)

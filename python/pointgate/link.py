@@ -32,6 +32,7 @@ from pointgate.errors import ConfigError, ConnectionLost, SessionTakenOver
 from pointgate.mqtt.aiomqtt import connect
 from pointgate.mqtt.base import BrokerRefused, ClosedByBroker, ProtocolRefused, Unanswered
 from pointgate.mqtt.frames import MQTT_5
+from pointgate.mqtt.granted import UNPROVEN
 from pointgate.mqtt.subscribed import Subscribed
 from pointgate.seldom import Seldom
 
@@ -134,13 +135,13 @@ class Link:
         trouble: Why requests are not being received, for /readyz; empty when they are.
         connected: Whether there is a connection.
         was_ready: Whether requests have been received at any time.
-        shortfalls: What the broker grants less than the settings ask for, for /readyz.
     """
 
     def __init__(self, settings: Settings, *, gate: Gate, metrics: Metrics) -> None:
         self.trouble = "not connected to the broker"
         self.was_ready = False
-        self.shortfalls: tuple[str, ...] = ()
+        self._shortfalls: tuple[str, ...] = ()
+        self._arrived = False  # whether a request has, ever
         self._settings = settings
         self._gate = gate
         self._metrics = metrics
@@ -162,6 +163,16 @@ class Link:
     @property
     def connected(self) -> bool:  # noqa: D102 - see the class
         return self._connection is not None
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """What the broker grants less than the settings ask for, for /readyz."""
+        found = list(self._shortfalls)
+        if self._connection is not None and self._connection.settled:
+            self._arrived = True
+        if self._level != MQTT_5 and self._settings.mqtt.share_group and not self._arrived:
+            found.append(UNPROVEN)
+        return found
 
     async def run(self) -> None:
         """Hold a connection until `drain` was called and everything is answered."""
@@ -248,11 +259,13 @@ class Link:
         self._logged.clear()
         if self._changes["ready"].count():
             _log.info("subscribed, requests are being received")
-        shortfalls = tuple(connection.shortfalls)
-        if shortfalls != self.shortfalls:
+        before, shortfalls = self._shortfalls, tuple(connection.shortfalls)
+        self._shortfalls = shortfalls
+        if shortfalls != before:
             for shortfall in shortfalls:
                 _log.warning("the broker grants less than asked for: %s", shortfall)
-        self.shortfalls = shortfalls
+        if UNPROVEN in self.shortfalls and self._hints.count():
+            _log.warning("%s", UNPROVEN)
         self._metrics.shortfalls = len(shortfalls)
 
     def _lost(self, error: ConnectionLost) -> float:

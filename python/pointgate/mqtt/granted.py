@@ -6,7 +6,7 @@
 A grant without which no request would ever arrive is a refusal; one that breaks a promise of ours
 or cuts senders off is a shortfall: a sentence for the log, `/readyz` and a gauge.
 
-MQTT 3.1.1 has only SUBACK to say anything. It does no I/O and logs nothing.
+MQTT 3.1.1 has only SUBACK to say anything: see `UNPROVEN`. It does no I/O and logs nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
     from pointgate.config import LimitSettings, MqttSettings
+
+UNPROVEN: Final = (
+    "no request has arrived through mqtt.share_group yet; over MQTT 3.1.1 a broker cannot say that "
+    "it has no shared subscriptions (NATS, RabbitMQ 3.10, Moquette, aedes deliver nothing)"
+)
+"""What /readyz says until the first request, which proves the group."""
 
 _NO_LIMIT: Final = 1 << 32
 
