@@ -99,6 +99,12 @@ def test_what_programs_write_is_read(folder: Path, writer: str) -> None:
     assert holds(load(folder, *WRITTEN_BY_PROGRAMS[writer]), "inv-1", "inv-2", "inv-3")
 
 
+def test_endings_are_known_in_any_case(folder: Path) -> None:
+    assert holds(load(folder, "DEVICES.CSV", "deviceKey;name\ninv-1;A\n"), "inv-1")
+    assert holds(load(folder, "Devices.Txt", "inv-1\n"), "inv-1")
+    assert holds(load(folder, "a.JSONL", '{"deviceKey":"inv-1"}\n'), "inv-1")
+
+
 REFUSED: dict[str, tuple[str, bytes | str, str]] = {
     "an Excel workbook": ("a.csv", b"PK\x03\x04\x14\x00\x06\x00", "got an Excel workbook"),
     "an old Excel workbook": ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "got an old Excel workbook"),

@@ -47,7 +47,7 @@ T = TypeVar("T", _core.Model, _core.Devices)
 
 
 def _device_file(value: str) -> str:
-    if Path(value).suffix not in {".txt", ".csv", ".jsonl"}:
+    if Path(value).suffix.lower() not in {".txt", ".csv", ".jsonl"}:
         raise ValueError(f"expected a file that ends in .txt, .csv or .jsonl, got {shown(value)}")
     return value
 
@@ -263,7 +263,7 @@ class Loading:
 
 
 def _parse_devices(data: bytes, path: Path) -> _core.Devices:
-    form = cast("Literal['txt', 'csv', 'jsonl']", path.suffix.removeprefix("."))
+    form = cast("Literal['txt', 'csv', 'jsonl']", path.suffix.lower().removeprefix("."))
     return _core.Devices.parse(data, form)
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 """More than any catalog of ten thousand products needs: a wrong path must not fill the memory."""
 
-_READS: Final = 4
+_READS: Final = 40
 _READ_PAUSE: Final = 0.05
 """Seconds before a file that was written meanwhile is read again."""
 

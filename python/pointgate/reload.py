@@ -54,14 +54,8 @@ is written in place for so long is reported, and again after as many more."""
 _LOGGED_PROBLEMS: Final = 20
 
 
-def log_catalog(catalog: Catalog) -> None:
-    """Log what is in force from now on, and what is suspicious about it."""
-    _log.info(
-        "catalog loaded: %d products, %d models, %d devices",
-        len(catalog),
-        catalog.models,
-        catalog.devices,
-    )
+def log_warnings(catalog: Catalog) -> None:
+    """Log what is suspicious about a catalog that is in force from now on."""
     for warning in catalog.warnings:
         _log.warning("catalog: %s", warning)
 
@@ -178,7 +172,13 @@ class CatalogWatcher:
         self._metrics.record_catalog(catalog)
         self._metrics.reloads_succeeded += 1
         self._on_change(catalog)
-        log_catalog(catalog)
+        _log.info(
+            "catalog loaded: %d products, %d models, %d devices",
+            len(catalog),
+            catalog.models,
+            catalog.devices,
+        )
+        log_warnings(catalog)
 
     def _refuse(self, problems: Sequence[Problem], advice: str = "") -> None:
         """Count a catalog that does not come into force, and log why unless that was logged."""

@@ -34,7 +34,7 @@ from pointgate.keeping import open_store
 from pointgate.link import Link
 from pointgate.metrics import Metrics
 from pointgate.preparation import prepare
-from pointgate.reload import CatalogWatcher, log_catalog
+from pointgate.reload import CatalogWatcher, log_warnings
 from pointgate.store.quarantine import Quarantine
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ async def serve(
                 catalog = await _unless_stopped(loading, signals.stop)
                 if catalog is not None:
                     metrics.record_catalog(catalog)
-                    log_catalog(catalog)
+                    log_warnings(catalog)
                     await _run(
                         settings,
                         catalog,

@@ -195,7 +195,7 @@ mod tests {
         );
         assert_eq!(
             problem(b"a\nb\tc\n", DeviceFormat::Lines),
-            "line 2: expected a deviceKey without control characters, got \"b\\tc\""
+            "line 2: expected a deviceKey without control characters, got \"b\\tc\": name a file with columns .csv"
         );
         assert_eq!(
             problem(&[b"a\n\n", "x".repeat(129).as_bytes()].concat(), DeviceFormat::Lines),

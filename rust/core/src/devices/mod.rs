@@ -82,7 +82,8 @@ impl DeviceTable {
         }
         if device_key.chars().any(char::is_control) {
             let shown = crate::display::quoted(device_key);
-            return Err(format!("expected a deviceKey without control characters, got {shown}"));
+            let hint = if device_key.contains('\t') { ": name a file with columns .csv" } else { "" };
+            return Err(format!("expected a deviceKey without control characters, got {shown}{hint}"));
         }
         Ok(self.keys.insert(device_key))
     }
