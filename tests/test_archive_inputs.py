@@ -420,6 +420,21 @@ def test_files_before_a_cut_are_judged(tmp_path: Path, archive: str) -> None:
         assert any(f"cut off at byte {size}" in reason for reason in found.problems.values())
 
 
+def test_a_zip_whose_directory_is_cut_is_judged_and_named(tmp_path: Path) -> None:
+    whole = zipped(("a.jsonl", lines(5)), ("b.jsonl", lines(5)))
+    directory = whole.index(b"PK\x01\x02")
+    for size in (directory + 2, directory + 10, len(whole) - 30):
+        (tmp_path / "a.zip").write_bytes(whole[:size])
+        found = Judged(tmp_path / "a.zip")
+        assert found.accepted == 10
+        ((name, reason),) = found.problems.items()
+        assert name == str(tmp_path / "a.zip")
+        assert "directory of zip" in reason
+    (tmp_path / "b.zip").write_bytes(zipped())
+    found = Judged(tmp_path / "b.zip")
+    assert (found.requests, found.problems) == (0, {})
+
+
 def test_a_damaged_file_in_a_zip_costs_no_other(tmp_path: Path) -> None:
     data = zipped(*((f"{n}.jsonl", lines(100, random=True)) for n in range(3)))
     place = data.index(b"1.jsonl") + 2000

@@ -3,7 +3,7 @@
 Not by their standard readers: those want a directory, which stands at the end of a zip and is gone
 from one that is cut off, or hold what a header asks for, however much that is.
 
-    zip   local headers one after another; the directory is not looked at
+    zip   local headers one after another; of the directory only that it is whole
     tar   blocks of 512 bytes; long names as GNU and POSIX (pax) write them
 
 Invariants: nothing is held but a header, whose size is bounded; whoever takes a member need not
@@ -33,6 +33,7 @@ _LONGEST_HEADER: Final = 1_048_576
 _ZIP_HEADER: Final = struct.Struct("<4s5H3I2H")
 _ZIP_FILE: Final = b"PK\x03\x04"
 _ZIP_END: Final = (b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06")
+_ZIP_LAST: Final = b"PK\x05\x06"
 _ZIP_DESCRIPTOR: Final = b"PK\x07\x08"
 _ENCRYPTED: Final = 0x1
 _SIZES_BEHIND: Final = 0x8
@@ -205,6 +206,7 @@ def _zip_header(stream: Source) -> _Header | None:
     place = stream.place
     mark = stream.peek(4)
     if mark in _ZIP_END:
+        _directory(stream)
         return None
     if mark != _ZIP_FILE:
         got = "other bytes" if len(mark) == len(_ZIP_FILE) else "the end"
@@ -218,6 +220,16 @@ def _zip_header(stream: Source) -> _Header | None:
     if is_long:
         stored = _long_size(extra, size, stored)
     return _Header(place, name, flags, method, crc, stored, is_long)
+
+
+def _directory(stream: Source) -> None:
+    """Read on to the record that ends the directory, and a zip."""
+    before = b""
+    while data := stream.read(READ_BYTES):
+        before = before[-3:] + data
+        if _ZIP_LAST in before:
+            return
+    raise DamagedError(cut_off(stream.place, "the directory of zip; every file was read"))
 
 
 def _long_size(extra: bytes, size: int, stored: int) -> int:
