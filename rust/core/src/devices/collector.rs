@@ -5,7 +5,7 @@
 use crate::Problem;
 use crate::display::quoted;
 
-use super::key::{DOUBTS, Doubt, cleaned, doubt, merged, trimmed};
+use super::key::{DOUBTS, Doubt, cleaned, doubt, merged, reason, trimmed};
 use super::{DeviceFile, DeviceTable};
 
 /// A file with more mistakes than this is not the file that was meant.
@@ -53,13 +53,12 @@ impl Collector {
             Err(reason) => self.refuse(line, reason),
             Ok(is_new) => {
                 if key.len() != text.len() {
-                    let reason = format!("{} was read as {}", quoted(text), quoted(key));
-                    self.warn(Doubt::Cleaned, line, reason);
+                    self.warn(Doubt::Cleaned, line, key, text);
                 }
-                if let Some((kind, reason)) = doubt(key) {
-                    self.warn(kind, line, reason);
+                if let Some(doubt) = doubt(key) {
+                    self.warn(doubt, line, key, text);
                 }
-                if let Some(reason) = merged(key).filter(|_| !is_new) {
+                if !is_new && let Some(reason) = merged(key) {
                     self.refuse(line, reason);
                 }
             }
@@ -75,13 +74,13 @@ impl Collector {
         self.remarks.push(Problem::new(format!("line {line}"), reason));
     }
 
-    fn warn(&mut self, kind: Doubt, line: u64, reason: String) {
-        let Some(warnings) = self.warnings.get_mut(kind as usize) else {
+    fn warn(&mut self, doubt: Doubt, line: u64, key: &str, text: &str) {
+        let Some(warnings) = self.warnings.get_mut(doubt as usize) else {
             return;
         };
         warnings.count += 1;
         if warnings.first.len() < MAX_WARNINGS {
-            warnings.first.push(Problem::new(format!("line {line}"), reason));
+            warnings.first.push(Problem::new(format!("line {line}"), reason(doubt, key, text)));
         }
     }
 

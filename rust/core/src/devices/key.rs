@@ -32,6 +32,8 @@ const NO_KEYS: [&str; 20] = [
     "summe",
 ];
 
+const LONGEST_NO_KEY: usize = "grand total".len();
+
 /// Why a key is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
@@ -107,30 +109,45 @@ pub(super) fn is_error_value(text: &str) -> bool {
 }
 
 /// What is suspicious about a key, if anything is.
-pub(super) fn doubt(key: &str) -> Option<(Doubt, String)> {
-    let shown = || quoted(key);
+pub(super) fn doubt(key: &str) -> Option<Doubt> {
+    let is_plain = key.bytes().all(is_key_byte);
     if is_scientific(key) {
-        let reason =
-            format!("{} looks like a number that a spreadsheet rewrote; the key itself is lost", shown());
-        return Some((Doubt::Rewritten, reason));
+        Some(Doubt::Rewritten)
+    } else if is_no_key(key) || (is_plain && !key.bytes().any(|byte| byte.is_ascii_alphanumeric())) {
+        Some(Doubt::NoKey)
+    } else {
+        (!is_plain).then_some(Doubt::Foreign)
     }
-    if key.len() <= 11 && NO_KEYS.iter().any(|word| key.eq_ignore_ascii_case(word)) {
-        return Some((Doubt::NoKey, format!("{} looks like no device key; it counts as one", shown())));
+}
+
+fn is_no_key(key: &str) -> bool {
+    // Most keys have a digit, which no such word has but the one for a division by zero.
+    key.len() <= LONGEST_NO_KEY
+        && (key.starts_with('#') || !key.bytes().any(|byte| byte.is_ascii_digit()))
+        && NO_KEYS.iter().any(|word| key.eq_ignore_ascii_case(word))
+}
+
+/// The words for a doubt about a key; `text` is what it was before anything was removed.
+pub(super) fn reason(doubt: Doubt, key: &str, text: &str) -> String {
+    let shown = quoted(key);
+    match doubt {
+        Doubt::Cleaned => format!("{} was read as {shown}", quoted(text)),
+        Doubt::Rewritten => {
+            format!("{shown} looks like a number that a spreadsheet rewrote; the key itself is lost")
+        }
+        Doubt::NoKey if is_no_key(key) => format!("{shown} looks like no device key; it counts as one"),
+        Doubt::NoKey => format!("{shown} has no letter and no digit; it counts as a key"),
+        Doubt::Foreign => {
+            let is_foreign =
+                |character: &char| u8::try_from(*character).map_or(true, |byte| !is_key_byte(byte));
+            let character = key.chars().find(is_foreign).unwrap_or_default();
+            format!(
+                "{shown} has {} (U+{:04X}), expected letters, digits and - _ . :",
+                quoted(character.encode_utf8(&mut [0; 4])),
+                u32::from(character)
+            )
+        }
     }
-    if let Some(place) = key.bytes().position(|byte| !is_key_byte(byte)) {
-        let character = key.get(place..).and_then(|rest| rest.chars().next()).unwrap_or_default();
-        let reason = format!(
-            "{} has {} (U+{:04X}), expected letters, digits and - _ . :",
-            shown(),
-            quoted(character.encode_utf8(&mut [0; 4])),
-            u32::from(character)
-        );
-        return Some((Doubt::Foreign, reason));
-    }
-    if !key.bytes().any(|byte| byte.is_ascii_alphanumeric()) {
-        return Some((Doubt::NoKey, format!("{} has no letter and no digit; it counts as a key", shown())));
-    }
-    None
 }
 
 /// Why two equal keys were most likely different ones before a spreadsheet read them as numbers.
@@ -221,13 +238,13 @@ mod tests {
     #[test]
     fn numbers_that_were_keys_are_known() {
         for key in ["8.6E+14", "8,6E+14", "8.61234e14", "1E+15", "-1.5E+3"] {
-            assert!(matches!(doubt(key), Some((Doubt::Rewritten, _))), "{key}");
+            assert_eq!(doubt(key), Some(Doubt::Rewritten), "{key}");
             assert!(merged(key).is_some_and(|reason| reason.contains("scientific")), "{key}");
         }
         for key in
             ["12E5", "E+14", "8.E+14", "8.6E+", "8.6E+1x", "8.6", "860000000000000", "1000000000000001"]
         {
-            assert!(!matches!(doubt(key), Some((Doubt::Rewritten, _))), "{key}");
+            assert_ne!(doubt(key), Some(Doubt::Rewritten), "{key}");
             assert_eq!(merged(key), None, "{key}");
         }
         assert!(merged("123456789012345000").is_some_and(|reason| reason.contains("15 digits")));
@@ -245,12 +262,12 @@ mod tests {
             ("inv\u{200b}1", Doubt::Foreign),
             ("é", Doubt::Foreign),
         ] {
-            assert_eq!(doubt(key).map(|(kind, _)| kind), Some(expected), "{key}");
+            assert_eq!(doubt(key), Some(expected), "{key}");
         }
         for key in ["inv-1", "a_b.c:d", "0007", "Total-1"] {
             assert_eq!(doubt(key), None, "{key}");
         }
-        let (_, reason) = doubt("inv\u{a0}1").unwrap_or((Doubt::NoKey, String::new()));
-        assert_eq!(reason, "\"inv\\u{a0}1\" has \"\\u{a0}\" (U+00A0), expected letters, digits and - _ . :");
+        let words = reason(Doubt::Foreign, "inv\u{a0}1", "");
+        assert_eq!(words, "\"inv\\u{a0}1\" has \"\\u{a0}\" (U+00A0), expected letters, digits and - _ . :");
     }
 }
