@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 _ACCEPTED: Final = 200
 _BATCH: Final = 64
 """Requests that are posted together, and leave the quarantine together."""
+_BATCH_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of payload that such requests have at most, unless it is a single one."""
 
 
 @dataclass(slots=True)
@@ -179,12 +181,11 @@ class _Replay:
         from pointgate.posting import posting  # noqa: PLC0415 - a dry run needs no MQTT
 
         if self._dry_run:
-            for _ in self._passing(numbers):
+            for _ in self._batches(numbers):
                 pass
             return
         async with posting(settings.mqtt) as poster:
-            for start in range(0, len(numbers), _BATCH):
-                batch = [*self._passing(numbers[start : start + _BATCH])]
+            for batch in self._batches(numbers):
                 async with asyncio.TaskGroup() as tasks:
                     posts = [tasks.create_task(self._post(poster, request)) for request in batch]
                 self._quarantine.delete(
@@ -195,9 +196,11 @@ class _Replay:
                 if self._lost:
                     raise self._lost
 
-    def _passing(self, numbers: Sequence[int]) -> Iterator[Rejected]:
+    def _batches(self, numbers: Sequence[int]) -> Iterator[list[Rejected]]:
         """Those that are accepted now; the others are counted and, if wanted, removed."""
-        hopeless = []
+        batch: list[Rejected] = []
+        hopeless: list[int] = []
+        size = 0
         for number in numbers:
             request = self._quarantine.get(number)
             if request is None:  # removed meanwhile
@@ -206,10 +209,19 @@ class _Replay:
             code, reason = self._judge.judge(request)
             if code == _ACCEPTED:
                 self._outcome.accepted += 1
-                yield request
+                batch.append(request)
+                size += len(request.payload or b"")
             else:
                 self._outcome.rejected[code, reason] += 1
                 hopeless.append(number)
+            if len(batch) + len(hopeless) >= _BATCH or size >= _BATCH_BYTES:
+                yield batch
+                self._remove(hopeless)
+                batch, hopeless, size = [], [], 0
+        yield batch
+        self._remove(hopeless)
+
+    def _remove(self, hopeless: Sequence[int]) -> None:
         if self._forget and not self._dry_run:
             self._quarantine.delete(hopeless)
             self._outcome.forgotten += len(hopeless)

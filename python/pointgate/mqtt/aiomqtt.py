@@ -332,7 +332,7 @@ class AiomqttConnection:
         """Around every callback of the loop: a failure ends the connection and is told."""
         try:
             yield
-        except (OSError, MalformedPacketError) as error:
+        except (OSError, MemoryError, MalformedPacketError) as error:
             self._lose(broken(error))
         except Exception as error:  # noqa: BLE001 - else nobody would be woken
             _log.exception("a mistake of this service ends the connection")

@@ -132,6 +132,10 @@ def broken(error: Exception) -> ConnectionLost:
         return ClosedByBroker(f"the connection broke: {error.strerror or error}")
     if isinstance(error, OSError):
         return ConnectionLost(f"the connection broke: {error.strerror or error}")
+    if isinstance(error, MemoryError):
+        return ConnectionLost(
+            "we closed the connection: out of memory; unanswered requests will be redelivered"
+        )
     return ConnectionLost(f"we closed the connection: internal error: {error!r}")
 
 
