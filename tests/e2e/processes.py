@@ -319,6 +319,8 @@ class Sender:
         self._client.loop_stop()
         if left := self._client.socket():  # its thread ended before it saw the end
             left.close()
+        # Else its finalizer does it, perhaps after those of the sockets, which complain.
+        self._client._reset_sockets(sockpair_only=True)
 
     def send(
         self,

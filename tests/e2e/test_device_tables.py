@@ -31,8 +31,7 @@ def replace_with_blanks(path: Path) -> None:
     newer.replace(path)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def catalog_of_two(tmp_path: Path) -> Path:
     """A catalog of one product with two devices."""
     catalog = tmp_path / "catalog"
     catalog.mkdir()
@@ -46,8 +45,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("damage", [empty, keep_half, replace_with_blanks])
 def test_a_shrunken_device_file_takes_no_device_away_until_that_is_confirmed(
-    tmp_path: Path, folder: Path, broker: Broker, damage: Callable[[Path], None]
+    tmp_path: Path, broker: Broker, damage: Callable[[Path], None]
 ) -> None:
+    folder = catalog_of_two(tmp_path)
     with (
         Service(tmp_path, broker.port, catalog=folder) as service,
         Sender(broker.port) as sender,
@@ -68,8 +68,9 @@ def test_a_shrunken_device_file_takes_no_device_away_until_that_is_confirmed(
 
 
 def test_an_empty_device_table_at_the_start_is_in_force_and_told(
-    tmp_path: Path, folder: Path, broker: Broker
+    tmp_path: Path, broker: Broker
 ) -> None:
+    folder = catalog_of_two(tmp_path)
     empty(folder / "devices.txt")
     with (
         Service(tmp_path, broker.port, catalog=folder) as service,
