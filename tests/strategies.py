@@ -25,7 +25,8 @@ from tests.oracle.values import MAX_TIME_MS
 
 if TYPE_CHECKING:
     from tests.oracle.catalog import Product
-    from tests.oracle.models import Bounds, Point, ValueType
+    from tests.oracle.definitions import Bounds, ValueType
+    from tests.oracle.models import Point
 
 ORACLE_CATALOG: Final = load_catalog(CATALOG)
 

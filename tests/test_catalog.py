@@ -76,6 +76,25 @@ def test_a_file_that_several_products_name_is_read_and_compiled_once(folder: Pat
     }
 
 
+def test_what_a_model_carries_and_nobody_checks_is_a_warning(folder: Path) -> None:
+    points = {
+        "a": {"$class": "x.TSLStructMeasurepoint", "struct": {}, "hasQuality": True},
+        "b": {"$class": "x.TSLIntMeasurepoint", "required": True},
+        "c": {"$class": "x.TSLTextMeasurepoint", "minLength": 3},
+    }
+    (folder / "model.json").write_text(json.dumps({"thingMeasurepointMap": points}))
+    (folder / "catalog.toml").write_text(PRODUCT + PRODUCT.replace("pk", "other"))
+    found = [(w.file, w.location, w.reason.split()[0]) for w in Catalog.load(folder).warnings]
+    assert found == [
+        (str(folder / "model.json"), f"/thingMeasurepointMap/{place}", word)
+        for place, word in (
+            ("a/hasQuality", "hasQuality"),
+            ("b/required", "required"),
+            ("c/minLength", "minLength"),
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     ("setting", "key", "reason"),
     [

@@ -100,12 +100,28 @@ def test_check_warns_of_what_is_legal_and_hardly_meant(tmp_path: Path) -> None:
     (tmp_path / "catalog" / "catalog.toml").write_text(
         "[products.pk]\nmodel = 'm.json'\ndevices = 'd.txt'\ndefault_device = 'x'\n"
     )
-    (tmp_path / "catalog" / "m.json").write_text('{"measurepoints":{}}')
+    model = {"thingMeasurepointMap": {"p": {"$class": "TSLText", "hasQuality": True}}}
+    (tmp_path / "catalog" / "m.json").write_text(json.dumps(model))
     (tmp_path / "catalog" / "d.txt").write_text("d\n")
     done = run("check", "-c", tmp_path / "pointgate.toml")
     assert done.returncode == 0
-    assert "warning: " in done.stdout
-    assert "default_device" in done.stdout
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert "m.json: /thingMeasurepointMap/p/hasQuality: hasQuality is ignored" in warnings[0]
+    assert "default_device" in warnings[1]
+
+
+def test_check_names_a_model_without_points(tmp_path: Path) -> None:
+    (tmp_path / "pointgate.toml").touch()
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "catalog.toml").write_text(
+        "[products.pk]\nmodel = 'm.json'\ndevices = 'd.txt'\n"
+    )
+    (tmp_path / "catalog" / "m.json").write_text('{"measurepoints":{}}')
+    (tmp_path / "catalog" / "d.txt").write_text("d\n")
+    done = run("check", "-c", tmp_path / "pointgate.toml")
+    assert done.returncode == 1
+    assert "m.json: /measurepoints: expected 1 to 5000 points, got 0" in done.stdout
 
 
 def test_a_bad_configuration_is_a_finding_of_check(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import pytest
 
 from tests.cases import CATALOG, Case, load_cases
 from tests.oracle.catalog import load_catalog
+from tests.oracle.definitions import ModelError
 from tests.oracle.json_reader import JsonSyntaxError, Object, read
 from tests.oracle.judge import judge
-from tests.oracle.models import ModelError, parse_model
+from tests.oracle.models import parse_model
 from tests.oracle.numbers import F32, F64, decimal, rounded
 
 CASES: Final = load_cases()

@@ -61,6 +61,10 @@ class Model:
     def identifiers(self) -> list[str]:
         """The points' identifiers, in the order of the document."""
 
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """What is legal and most likely not meant: `(JSON pointer, reason)` (contract 6.1)."""
+
 @final
 class Devices:
     """The exact set of a product's device keys, about 25 bytes a key."""

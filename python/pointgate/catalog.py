@@ -248,7 +248,7 @@ class Loading:
         except _core.DocumentError as error:
             self.problems += [Problem(str(path), *problem) for problem in error.problems]
             return None
-        if isinstance(built, _core.Devices):
+        if isinstance(built, _core.Devices | _core.Model):
             self._warnings += [Problem(str(path), *warning) for warning in built.warnings]
         return built
 

@@ -67,7 +67,7 @@ def inputs() -> Iterator[tuple[str, bytes]]:
             selector = product_keys.index(product_key if product_key in product_keys else "nobody")
             yield "payload", bytes([selector]) + payload
             yield "json", payload
-    for path in sorted((DATA / "catalog" / "models").iterdir()):
+    for path in sorted((DATA / "catalog" / "models").rglob("*.json")):
         yield "model", path.read_bytes()
         yield from (("model", model) for model in small_models(path))
     yield "model", wide_model()

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from tests.oracle.definitions import escape
 from tests.oracle.json_reader import (
     MAX_ID_BYTES,
     Array,
@@ -22,7 +23,6 @@ from tests.oracle.json_reader import (
     Value,
     read,
 )
-from tests.oracle.models import escape
 from tests.oracle.values import MAX_TIME_MS, Rules, ValueFault, judge_point, number_of
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.oracle.catalog import Catalog, Product
-    from tests.oracle.models import Point, ValueType
+    from tests.oracle.definitions import ValueType
+    from tests.oracle.models import Point
 
 Scalar: TypeAlias = "tuple[str, str | int | bool]"
 """The column of a value, and what stands in it."""

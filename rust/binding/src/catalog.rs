@@ -43,6 +43,11 @@ impl Model {
     fn identifiers(&self) -> Vec<&str> {
         self.0.identifiers().collect()
     }
+
+    #[getter]
+    fn warnings(&self) -> Vec<(String, String)> {
+        pairs(self.0.warnings().to_vec())
+    }
 }
 
 /// A product's device keys.

@@ -1,77 +1,27 @@
-//! One point's or member's type: `dataType`, bounds and `dataDefinition` into a rule.
+//! One point's, member's or element's type and its constraints into a rule.
 
 use crate::Problem;
 use crate::display::quoted;
 use crate::json::tree::Tree;
 use crate::json::{Integer, Number};
 use crate::rule::{
-    ArrayRule, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DoubleRule, FloatRule, IntEnum, IntRule, Rule,
-    StructRule, TextEnum, TextRule,
+    ArrayRule, Bound, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DateRule, DoubleRule, FloatRule, IntEnum,
+    IntRule, Rule, StructRule, TextEnum, TextRule, TimestampRule,
 };
 
 use super::MAX_IDENTIFIER;
+use super::data_type::{DataType, read_class, read_data_type};
 use super::node::Node;
+use super::place::Place;
 
-/// The type names of `EnOS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DataType {
-    Int,
-    Float,
-    Double,
-    Bool,
-    String,
-    Enum,
-    Date,
-    Timestamp,
-    Array,
-    Struct,
-    File,
-}
-
-const DATA_TYPES: [(&str, DataType); 11] = [
-    ("INT", DataType::Int),
-    ("FLOAT", DataType::Float),
-    ("DOUBLE", DataType::Double),
-    ("BOOL", DataType::Bool),
-    ("STRING", DataType::String),
-    ("ENUM", DataType::Enum),
-    ("DATE", DataType::Date),
-    ("TIMESTAMP", DataType::Timestamp),
-    ("ARRAY", DataType::Array),
-    ("STRUCT", DataType::Struct),
-    ("FILE", DataType::File),
-];
-
-impl DataType {
-    /// By its name, in any case.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        DATA_TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, data_type)| data_type)
-    }
-
-    /// Only these may carry a quality (contract 5.2).
-    pub(super) fn may_have_quality(self) -> bool {
-        matches!(self, Self::Int | Self::Float | Self::Double)
-    }
-
-    fn may_be_element(self) -> bool {
-        matches!(self, Self::Int | Self::Float | Self::Double | Self::String)
-    }
-}
-
-/// Reads a member that names a type.
-pub(super) fn read_data_type(node: &Node<'_>) -> Result<DataType, Problem> {
-    let name = node.text()?;
-    DataType::named(name).ok_or_else(|| {
-        let known = DATA_TYPES.map(|(name, _)| name).join(", ");
-        node.problem(format!("expected one of {known}, got {}", quoted(name)))
-    })
-}
-
-/// Compiles the type of `point`, whose keys of an enumeration may stand in its own `specsMap`.
-pub(super) fn compile(data_type: DataType, point: &Node<'_>) -> Result<Rule, Problem> {
-    let definition = point.optional("dataDefinition")?;
-    let Some(node) = definition else {
-        return compile_defined(data_type, point, None);
+/// Compiles the type of `point`; what is legal and most likely not meant goes to `warnings`.
+pub(super) fn compile(
+    data_type: DataType,
+    point: &Node<'_>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Rule, Problem> {
+    let Some(node) = point.optional("dataDefinition")? else {
+        return compile_at(data_type, &Place { own: point.clone(), definition: None }, &[], warnings);
     };
     // The model service also writes the definition as JSON text in a string.
     let text_tree;
@@ -88,99 +38,70 @@ pub(super) fn compile(data_type: DataType, point: &Node<'_>) -> Result<Rule, Pro
     if let Some(definition) = &definition {
         definition.members()?;
     }
-    compile_defined(data_type, point, definition.as_ref())
+    compile_at(data_type, &Place { own: point.clone(), definition }, &[], warnings)
 }
 
-fn compile_defined(
+/// `elsewhere` are constraints that stand here and belong to what is around.
+fn compile_at(
     data_type: DataType,
-    point: &Node<'_>,
-    definition: Option<&Node<'_>>,
+    place: &Place<'_>,
+    elsewhere: &[&'static str],
+    warnings: &mut Vec<Problem>,
 ) -> Result<Rule, Problem> {
-    for bound in ["minimum", "maximum"] {
-        point.optional(bound)?.map(|node| node.number()).transpose()?;
+    match data_type {
+        DataType::Array => return compile_array(place, warnings),
+        DataType::Struct => return compile_struct(place, warnings),
+        _ => place.check(data_type, &[data_type.constraints(), elsewhere].concat(), warnings)?,
     }
     match data_type {
         DataType::Bool => Ok(Rule::Bool),
-        DataType::Date => Ok(Rule::Date),
-        DataType::Timestamp => Ok(Rule::Timestamp),
-        DataType::File => Ok(Rule::Text(TextRule { type_name: "FILE", max_length: DEFAULT_MAX_LENGTH })),
-        DataType::Int | DataType::Float | DataType::Double | DataType::String => {
-            compile_scalar(data_type, point, definition)
-        }
-        DataType::Enum => compile_enum(point, definition),
-        DataType::Array => compile_array(point, definition),
-        DataType::Struct => compile_struct(point, definition),
+        DataType::Enum => compile_enum(place),
+        _ => compile_scalar(data_type, place),
     }
 }
 
-/// Bounds stand beside the type; `maxLength` stands in the definition.
-fn compile_scalar(
-    data_type: DataType,
-    point: &Node<'_>,
-    definition: Option<&Node<'_>>,
-) -> Result<Rule, Problem> {
-    if data_type == DataType::String {
-        let max_length = limit(definition, "maxLength", DEFAULT_MAX_LENGTH)?;
-        return Ok(Rule::Text(TextRule { type_name: "STRING", max_length }));
-    }
-    let bound = |name| point.optional(name)?.map(|node| node.number()).transpose();
-    let bounds: Bounds<'_> = Bounds {
-        minimum: bound("minimum")?,
-        maximum: bound("maximum")?,
-        exclusive_minimum: point.flag("exclusiveMinimum")?,
-        exclusive_maximum: point.flag("exclusiveMaximum")?,
-    };
+/// INT, FLOAT, DOUBLE, DATE, TIMESTAMP, STRING and FILE.
+fn compile_scalar(data_type: DataType, place: &Place<'_>) -> Result<Rule, Problem> {
     match data_type {
-        DataType::Int => IntRule::new(&bounds).map(Rule::Int),
-        DataType::Float => FloatRule::new(&bounds).map(Rule::Float),
-        _ => DoubleRule::new(&bounds).map(Rule::Double),
-    }
-    .ok_or_else(|| {
-        let bound = |number: Option<Number<'_>>| number.map_or("none".to_owned(), |n| n.token().to_owned());
-        let place = if bounds.minimum.is_some() { "minimum" } else { "maximum" };
-        Problem::new(
-            format!("{}/{place}", point.pointer),
-            format!(
-                "expected bounds that some value can meet, got minimum {} and maximum {}",
-                bound(bounds.minimum),
-                bound(bounds.maximum)
-            ),
-        )
-    })
-}
-
-fn limit(definition: Option<&Node<'_>>, name: &str, default: usize) -> Result<usize, Problem> {
-    match definition.map(|node| node.optional(name)).transpose()?.flatten() {
-        Some(node) => node.count(),
-        None => Ok(default),
+        DataType::Int => within(place, place.numbers()?, |bounds| IntRule::new(bounds).map(Rule::Int)),
+        DataType::Float => within(place, place.numbers()?, |bounds| FloatRule::new(bounds).map(Rule::Float)),
+        DataType::Double => {
+            within(place, place.numbers()?, |bounds| DoubleRule::new(bounds).map(Rule::Double))
+        }
+        DataType::Date => within(place, place.instants()?, |bounds| DateRule::new(bounds).map(Rule::Date)),
+        DataType::Timestamp => {
+            within(place, place.instants()?, |bounds| TimestampRule::new(bounds).map(Rule::Timestamp))
+        }
+        _ => {
+            let max_length = place.count("maxLength", DEFAULT_MAX_LENGTH)?;
+            Ok(Rule::Text(TextRule { type_name: data_type.name(), max_length }))
+        }
     }
 }
 
-fn need<'n, 't>(
-    point: &Node<'_>,
-    definition: Option<&'n Node<'t>>,
-    purpose: &str,
-) -> Result<&'n Node<'t>, Problem> {
-    definition.ok_or_else(|| {
-        Problem::new(format!("{}/dataDefinition", point.pointer), format!("expected {purpose}, got none"))
-    })
+fn within<B: Bound>(
+    place: &Place<'_>,
+    bounds: Bounds<B>,
+    rule: impl Fn(&Bounds<B>) -> Option<Rule>,
+) -> Result<Rule, Problem> {
+    rule(&bounds).ok_or_else(|| place.unsatisfiable(&bounds))
 }
 
-fn compile_enum(point: &Node<'_>, definition: Option<&Node<'_>>) -> Result<Rule, Problem> {
-    let (keys, integral) = if let Some(keys) = point.optional("specsMap")? {
+fn compile_enum(place: &Place<'_>) -> Result<Rule, Problem> {
+    let (keys, integral) = if let Some(keys) = place.find("specsMap")? {
         // The console's export: true means whole numbers.
-        point.required("valueType")?;
-        (keys, point.flag("valueType")?)
+        let value_type = place.find("valueType")?;
+        (keys, value_type.map_or_else(|| place.own.required("valueType"), Ok)?.truth()?)
     } else {
-        let definition = need(point, definition, "enumType and enumDesc")?;
-        let kind = definition.required("enumType")?;
-        match read_data_type(&kind)? {
-            DataType::Int => (definition.required("enumDesc")?, true),
-            DataType::String => (definition.required("enumDesc")?, false),
+        let kind = place.need("enumType", "enumType and enumDesc")?;
+        let integral = match read_data_type(&kind)? {
+            DataType::Int => true,
+            DataType::String => false,
             _ => {
                 return Err(kind.problem(format!("expected INT or STRING, got {}", quoted(kind.text()?))));
             }
-        }
+        };
+        (place.need("enumDesc", "enumType and enumDesc")?, integral)
     };
     let members = keys.members()?;
     if members.is_empty() {
@@ -199,47 +120,106 @@ fn compile_enum(point: &Node<'_>, definition: Option<&Node<'_>>) -> Result<Rule,
     Ok(Rule::IntEnum(IntEnum::new(numbers)))
 }
 
-fn compile_array(point: &Node<'_>, definition: Option<&Node<'_>>) -> Result<Rule, Problem> {
-    let definition = need(point, definition, "itemType")?;
-    let item_type = definition.required("itemType")?;
-    let data_type = read_data_type(&item_type)?;
-    if !data_type.may_be_element() {
-        let got = quoted(item_type.text()?);
-        return Err(item_type.problem(format!("expected INT, FLOAT, DOUBLE or STRING, got {got}")));
+fn compile_array(place: &Place<'_>, warnings: &mut Vec<Problem>) -> Result<Rule, Problem> {
+    let Some(inner) = place.find("innerType")? else {
+        let item_type = place.need("itemType", "innerType or itemType")?;
+        let data_type = element(read_data_type(&item_type)?, &item_type)?;
+        let allowed = [DataType::Array.constraints(), data_type.constraints()].concat();
+        place.check(DataType::Array, &allowed, warnings)?;
+        let max_size = place.count("maxSize", DEFAULT_MAX_SIZE)?;
+        return Ok(Rule::Array(ArrayRule { element: Box::new(compile_scalar(data_type, place)?), max_size }));
+    };
+    if let Some(item_type) = place.find("itemType")? {
+        return Err(item_type.problem("expected innerType or itemType, got both"));
     }
-    let element = Box::new(compile_scalar(data_type, point, Some(definition))?);
-    let max_size = limit(Some(definition), "maxSize", DEFAULT_MAX_SIZE)?;
-    Ok(Rule::Array(ArrayRule { element, max_size }))
+    place.check(DataType::Array, DataType::Array.constraints(), warnings)?;
+    let class = inner.required("$class")?;
+    let data_type = element(read_class(&class)?, &class)?;
+    warn_of_quality("an ARRAY", &inner, warnings)?;
+    // The array's own size may stand in its element.
+    let mut max_size = place.find("maxSize")?;
+    if let Some(size) = inner.optional("maxSize")?
+        && let Some(own) = max_size.replace(size)
+    {
+        return Err(own.problem("expected it once, got it here and in innerType"));
+    }
+    let max_size = max_size.map_or(Ok(DEFAULT_MAX_SIZE), |node| node.count())?;
+    let inner = Place { own: inner, definition: None };
+    if let Some(definition) = inner.own.optional("dataDefinition")? {
+        return Err(definition.problem("expected what constrains the elements beside their $class"));
+    }
+    let element = compile_at(data_type, &inner, DataType::Array.constraints(), warnings)?;
+    Ok(Rule::Array(ArrayRule { element: Box::new(element), max_size }))
 }
 
-fn compile_struct(point: &Node<'_>, definition: Option<&Node<'_>>) -> Result<Rule, Problem> {
-    let items = need(point, definition, "items")?.required("items")?;
-    let mut rule = StructRule::default();
-    for item in items.elements()? {
-        let identifier = item.required("identifier")?;
-        let name = read_identifier(&identifier)?;
-        let type_node = item.required("dataType")?;
-        let data_type = read_data_type(&type_node)?;
-        if data_type == DataType::Struct {
-            return Err(type_node.problem("expected no struct inside a struct"));
+fn element(data_type: DataType, node: &Node<'_>) -> Result<DataType, Problem> {
+    if data_type.may_be_element() {
+        return Ok(data_type);
+    }
+    Err(node.problem(format!("expected INT, FLOAT, DOUBLE or STRING, got {}", quoted(node.text()?))))
+}
+
+fn compile_struct(place: &Place<'_>, warnings: &mut Vec<Problem>) -> Result<Rule, Problem> {
+    place.check(DataType::Struct, DataType::Struct.constraints(), warnings)?;
+    let mut rule = StructRule::new(place.flag("allowAdditionalItem")?);
+    let Some(members) = place.find("struct")? else {
+        for item in place.need("items", "struct or items")?.elements()? {
+            let identifier = item.required("identifier")?;
+            let name = identifier.text()?;
+            check_identifier(name).map_err(|reason| identifier.problem(reason))?;
+            let type_node = item.required("dataType")?;
+            let data_type = member(read_data_type(&type_node)?, &type_node)?;
+            if item.flag("hasQuality")? {
+                return Err(item.required("hasQuality")?.problem("expected no quality inside a struct"));
+            }
+            if !rule.add(name, item.flag("required")?, compile(data_type, &item, warnings)?) {
+                return Err(identifier.problem("expected the name once, got it again"));
+            }
         }
-        if item.flag("hasQuality")? {
-            return Err(item.required("hasQuality")?.problem("expected no quality inside a struct"));
-        }
-        if !rule.add(name, item.flag("required")?, compile(data_type, &item)?) {
-            return Err(identifier.problem("expected the name once, got it again"));
-        }
+        return Ok(Rule::Struct(rule));
+    };
+    if let Some(items) = place.find("items")? {
+        return Err(items.problem("expected struct or items, got both"));
+    }
+    for (name, node) in members.members()? {
+        check_names(name, &node)?;
+        let class = node.required("$class")?;
+        let data_type = member(read_class(&class)?, &class)?;
+        warn_of_quality("a STRUCT", &node, warnings)?;
+        rule.add(name, node.flag("required")?, compile(data_type, &node, warnings)?);
     }
     Ok(Rule::Struct(rule))
 }
 
-fn read_identifier<'t>(node: &Node<'t>) -> Result<&'t str, Problem> {
-    let identifier = node.text()?;
-    check_identifier(identifier).map_err(|reason| node.problem(reason))?;
-    Ok(identifier)
+fn member(data_type: DataType, node: &Node<'_>) -> Result<DataType, Problem> {
+    match data_type {
+        DataType::Struct => Err(node.problem("expected no struct inside a struct")),
+        _ => Ok(data_type),
+    }
 }
 
-pub(super) fn check_identifier(identifier: &str) -> Result<(), String> {
+/// The console writes `hasQuality` beside everything; inside another type it means nothing (contract 5.2).
+fn warn_of_quality(inside: &str, node: &Node<'_>, warnings: &mut Vec<Problem>) -> Result<(), Problem> {
+    if node.flag("hasQuality")? {
+        let reason = format!("hasQuality is ignored: nothing inside {inside} has a quality");
+        warnings.push(node.required("hasQuality")?.problem(reason));
+    }
+    Ok(())
+}
+
+/// An entry of a map by identifier: a name that can be one, and is what the entry itself says, if it does.
+pub(super) fn check_names(identifier: &str, node: &Node<'_>) -> Result<(), Problem> {
+    check_identifier(identifier).map_err(|reason| node.problem(reason))?;
+    match node.optional("identifier")? {
+        Some(own) if own.text()? != identifier => {
+            let (expected, got) = (quoted(identifier), quoted(own.text()?));
+            Err(own.problem(format!("expected {expected}, got {got}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_identifier(identifier: &str) -> Result<(), String> {
     if identifier.contains('\0') {
         // No store keeps it faithfully, as for values (contract 5.6).
         return Err("expected an identifier without U+0000".to_owned());

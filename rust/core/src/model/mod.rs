@@ -1,11 +1,15 @@
 //! Thing models: documents as `EnOS` writes them, compiled into rules (contract 6.1, 6.2).
 //!
 //! `node` gives typed access to a document and turns every surprise into a problem with its pointer;
-//! `definition` compiles one point's type; `shapes` knows where the two document shapes keep things.
-//! Nothing is guessed: what is not understood is refused, all of it at once.
+//! `shapes` finds the points of either document shape, `definition` compiles one point's type, `data_type` names the
+//! types, `place` finds what constrains them.
+//! Nothing is guessed: what is not understood is refused, all of it at once; what is understood and most likely not
+//! meant is a warning.
 
+mod data_type;
 mod definition;
 mod node;
+mod place;
 mod shapes;
 mod suggest;
 
@@ -22,7 +26,7 @@ const MAX_POINTS: usize = 5000;
 const MAX_IDENTIFIER: usize = 128;
 
 /// A thing model, ready to judge by. Immutable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ThingModel {
     identifiers: Names,
     points: Vec<Point>,
@@ -30,6 +34,7 @@ pub struct ThingModel {
     signatures: Vec<u64>,
     /// `allowAdditionalMeasurepoint` of the console's export.
     additional_points: bool,
+    warnings: Vec<Problem>,
 }
 
 /// One measurepoint of a model.
@@ -51,6 +56,11 @@ impl ThingModel {
         let tree = Tree::parse(document)
             .map_err(|syntax| vec![Problem::new(line_of(document, syntax.offset()), syntax.to_string())])?;
         shapes::compile(&tree)
+    }
+
+    /// What is legal in the document and most likely not meant, with its JSON pointer.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
     }
 
     /// The identifiers, in the order of the document.

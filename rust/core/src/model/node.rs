@@ -80,9 +80,12 @@ impl<'t> Node<'t> {
         }
     }
 
+    /// A number, or a string that is exactly one: the console's export has both.
     pub(super) fn number(&self) -> Result<Number<'t>, Problem> {
         match self.tree {
             Tree::Number(number) => Ok(*number),
+            Tree::Text(text) => Number::parse(text)
+                .ok_or_else(|| self.problem(format!("expected number, got string {}", quoted(text)))),
             _ => Err(self.wrong_type("number")),
         }
     }
@@ -96,14 +99,15 @@ impl<'t> Node<'t> {
         .ok_or_else(|| self.problem("expected a whole number from 0 to 4294967295"))
     }
 
+    pub(super) fn truth(&self) -> Result<bool, Problem> {
+        match self.tree {
+            Tree::Boolean(flag) => Ok(*flag),
+            _ => Err(self.wrong_type("true or false")),
+        }
+    }
+
     /// A member that is true, false or, when absent, false.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
-        match self.optional(name)? {
-            None => Ok(false),
-            Some(node) => match node.tree {
-                Tree::Boolean(flag) => Ok(*flag),
-                _ => Err(node.wrong_type("true or false")),
-            },
-        }
+        self.optional(name)?.map_or(Ok(false), |node| node.truth())
     }
 }

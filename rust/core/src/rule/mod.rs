@@ -6,6 +6,7 @@
 
 mod array;
 mod boolean;
+mod bounds;
 mod date;
 mod enumeration;
 mod number;
@@ -15,11 +16,13 @@ mod text;
 mod timestamp;
 
 pub(crate) use array::{ArrayRule, DEFAULT_MAX_SIZE};
+pub(crate) use bounds::{Bound, Bounds};
+pub(crate) use date::DateRule;
 pub(crate) use enumeration::{IntEnum, TextEnum};
-pub(crate) use number::{Bounds, DoubleRule, FloatRule, IntRule};
+pub(crate) use number::{DoubleRule, FloatRule, IntRule};
 pub(crate) use structure::StructRule;
 pub(crate) use text::{DEFAULT_MAX_LENGTH, TextRule};
-pub(crate) use timestamp::{MAX_TIME, milliseconds};
+pub(crate) use timestamp::{Instant, MAX_TIME, TimestampRule, milliseconds};
 
 pub(crate) use quality::check_with_quality;
 
@@ -41,8 +44,8 @@ pub(crate) enum Rule {
     Text(TextRule),
     IntEnum(IntEnum),
     TextEnum(TextEnum),
-    Date,
-    Timestamp,
+    Date(DateRule),
+    Timestamp(TimestampRule),
     Array(ArrayRule),
     Struct(StructRule),
 }
@@ -73,8 +76,8 @@ impl Rule {
             Self::IntEnum(rule) => rule.check(cursor, context, collect),
             Self::TextEnum(rule) => rule.check(cursor, context, collect),
             Self::Text(rule) => rule.check(cursor, context, collect),
-            Self::Date => date::check(cursor, context, collect),
-            Self::Timestamp => timestamp::check(cursor, context, collect),
+            Self::Date(rule) => rule.check(cursor, context, collect),
+            Self::Timestamp(rule) => rule.check(cursor, context, collect),
             Self::Array(rule) => rule.check(cursor, context, collect),
             Self::Struct(rule) => rule.check(cursor, context, collect),
         }

@@ -5,37 +5,11 @@
 //! bound, so infinity falls outside without a test of its own.
 
 use crate::collect::Collect;
-use crate::display::shown;
 use crate::json::{Cursor, Integer, Number};
 use crate::verdict::{Fault, Reason, Stop};
 
+use super::bounds::Bounds;
 use super::{Context, read_number, shown_number, type_fault};
-
-/// The bounds of a number as a model states them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Bounds<'m> {
-    pub(crate) minimum: Option<Number<'m>>,
-    pub(crate) maximum: Option<Number<'m>>,
-    pub(crate) exclusive_minimum: bool,
-    pub(crate) exclusive_maximum: bool,
-}
-
-impl Bounds<'_> {
-    /// `DOUBLE, at least 0 and below 100`: what a range fault says was expected.
-    fn text(&self, type_name: &str, unbounded: &str) -> Box<str> {
-        let side = |number: Option<Number<'_>>, exclusive, open, closed| {
-            number
-                .map(|number| format!("{} {}", if exclusive { open } else { closed }, shown(number.token())))
-        };
-        let low = side(self.minimum, self.exclusive_minimum, "above", "at least");
-        let high = side(self.maximum, self.exclusive_maximum, "below", "at most");
-        match (low, high) {
-            (Some(low), Some(high)) => format!("{type_name}, {low} and {high}").into(),
-            (Some(side), None) | (None, Some(side)) => format!("{type_name}, {side}").into(),
-            (None, None) => unbounded.into(),
-        }
-    }
-}
 
 #[cold]
 fn range_fault(cursor: &Cursor<'_>, start: usize, expected: &str) -> Stop {
@@ -53,23 +27,9 @@ pub(crate) struct IntRule {
 
 impl IntRule {
     /// `None` when no value could ever be within the bounds.
-    pub(crate) fn new(bounds: &Bounds<'_>) -> Option<Self> {
-        let mut low = i64::from(i32::MIN);
-        let mut high = i64::from(i32::MAX);
-        if let Some(minimum) = bounds.minimum {
-            let floor = minimum.floor();
-            let integral = minimum.to_integer() != Integer::Fraction;
-            low = low.max(floor.saturating_add(i64::from(!integral || bounds.exclusive_minimum)));
-        }
-        if let Some(maximum) = bounds.maximum {
-            let integral = maximum.to_integer() != Integer::Fraction;
-            high = high.min(maximum.floor().saturating_sub(i64::from(integral && bounds.exclusive_maximum)));
-        }
-        (low <= high).then(|| Self {
-            low,
-            high,
-            expected: bounds.text("INT", "INT from -2147483648 to 2147483647"),
-        })
+    pub(crate) fn new(bounds: &Bounds<Number<'_>>) -> Option<Self> {
+        let (low, high) = bounds.whole(i32::MIN.into(), i32::MAX.into())?;
+        Some(Self { low, high, expected: bounds.text("INT", "INT from -2147483648 to 2147483647") })
     }
 
     #[inline(always)]
@@ -98,7 +58,7 @@ macro_rules! floating_rule {
     ($rule:ident, $float:ty, $convert:ident, $name:literal) => {
         impl $rule {
             /// `None` when no value could ever be within the bounds.
-            pub(crate) fn new(bounds: &Bounds<'_>) -> Option<Self> {
+            pub(crate) fn new(bounds: &Bounds<Number<'_>>) -> Option<Self> {
                 // Rounded to the point's type first, like the value (contract 5.1).
                 let bound = |number: Option<Number<'_>>| number.map(Number::$convert);
                 let low = match bound(bounds.minimum) {

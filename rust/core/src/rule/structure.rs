@@ -17,7 +17,7 @@ struct Member {
     rule: Rule,
 }
 
-/// An object with these members and no others.
+/// An object with these members and, unless the model says otherwise, no others.
 ///
 /// Time does not depend on how many members the model has: names are looked up, and required members are counted.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +26,15 @@ pub(crate) struct StructRule {
     /// In the model's order, in which missing ones are reported.
     members: Vec<Member>,
     required: usize,
+    /// Members that the model lacks are only checked as JSON.
+    additional: bool,
 }
 
 impl StructRule {
+    pub(crate) fn new(additional: bool) -> Self {
+        Self { additional, ..Self::default() }
+    }
+
     /// Adds a member; false when there is one of that name.
     pub(crate) fn add(&mut self, identifier: &str, required: bool, rule: Rule) -> bool {
         let is_new = self.names.insert(identifier);
@@ -53,7 +59,10 @@ impl StructRule {
         context.members.begin(self.members.len());
         let (mut first, mut required, mut expected) = (true, 0, 0);
         while let Some((at, index)) = self.next_member(cursor, context, &mut first, expected)? {
-            let Some(member) = self.members.get(index) else { break };
+            let Some(member) = self.members.get(index) else {
+                cursor.skip_value()?;
+                continue;
+            };
             let identifier = || self.names.get(index).unwrap_or_default();
             if !context.members.mark(index) {
                 return Err(repeated(at, identifier()));
@@ -69,7 +78,8 @@ impl StructRule {
         Ok(())
     }
 
-    /// Reads the next member's name: where it stands and which member it is, or `None` at the end.
+    /// Reads the next member's name: where it stands and which member it is, beyond the last where the model lacks it, or
+    /// `None` at the end.
     #[inline(always)]
     fn next_member(
         &self,
@@ -95,6 +105,7 @@ impl StructRule {
         cursor.colon()?;
         match self.names.find(name.bytes_in(context.buffer)) {
             Some(index) => Ok(Some((start, index))),
+            None if self.additional => Ok(Some((start, usize::MAX))),
             None => Err(unknown_member(start, &name.decode(), self.names.iter())),
         }
     }

@@ -1,0 +1,134 @@
+//! Where a type's constraints stand: beside the type or in its `dataDefinition` (contract 6.1).
+//!
+//! What constrains is honoured, refused or warned about, and never passed over: [`Place::check`] is told what its type
+//! understands and looks at everything else.
+
+use crate::Problem;
+use crate::display::quoted;
+use crate::json::Number;
+use crate::json::tree::Tree;
+use crate::rule::{Bound, Bounds, Instant};
+
+use super::data_type::DataType;
+use super::node::Node;
+
+const CONSTRAINTS: [&str; 7] = [
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "maxLength",
+    "maxSize",
+    "allowAdditionalItem",
+];
+
+/// What would constrain elsewhere: `EnOS` itself has none of these.
+const UNCHECKED: [&str; 7] =
+    ["minLength", "minSize", "minItems", "maxItems", "pattern", "step", "multipleOf"];
+
+/// A point, a member or an element, and its `dataDefinition` if it has one.
+pub(super) struct Place<'t> {
+    pub(super) own: Node<'t>,
+    pub(super) definition: Option<Node<'t>>,
+}
+
+impl<'t> Place<'t> {
+    /// A member, wherever it stands.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Node<'t>>, Problem> {
+        let own = self.own.optional(name)?;
+        let defined = self.definition.as_ref().map(|node| node.optional(name)).transpose()?.flatten();
+        if let (Some(own), Some(_)) = (&own, &defined) {
+            return Err(own.problem("expected it once, got it here and in dataDefinition"));
+        }
+        Ok(own.or(defined))
+    }
+
+    /// A member without which the type means nothing: `purpose` names it.
+    pub(super) fn need(&self, name: &str, purpose: &str) -> Result<Node<'t>, Problem> {
+        match (self.find(name)?, &self.definition) {
+            (Some(node), _) => Ok(node),
+            (None, Some(definition)) => definition.required(name),
+            (None, None) => Err(Problem::new(
+                format!("{}/dataDefinition", self.own.pointer),
+                format!("expected {purpose}, got none"),
+            )),
+        }
+    }
+
+    /// Refuses the constraints that mean nothing for this type, and warns of those that nobody checks.
+    pub(super) fn check(
+        &self,
+        data_type: DataType,
+        allowed: &[&str],
+        warnings: &mut Vec<Problem>,
+    ) -> Result<(), Problem> {
+        for name in CONSTRAINTS.into_iter().filter(|name| !allowed.contains(name)) {
+            if let Some(node) = self.find(name)?.filter(|node| !matches!(node.tree, Tree::Boolean(false))) {
+                let type_name = data_type.name();
+                let reason = format!("expected no {name} beside {type_name}, for which it means nothing");
+                return Err(node.problem(reason));
+            }
+        }
+        for name in UNCHECKED {
+            if let Some(node) = self.find(name)? {
+                warnings.push(node.problem(format!("{name} is not checked: values against it are accepted")));
+            }
+        }
+        for (exclusive, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
+            if let Some(node) = self.find(exclusive)?.filter(|node| matches!(node.tree, Tree::Boolean(true)))
+                && self.find(bound)?.is_none()
+            {
+                warnings.push(node.problem(format!("{exclusive} without {bound} constrains nothing")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A member that is true, false or, when absent, false.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
+        self.find(name)?.map_or(Ok(false), |node| node.truth())
+    }
+
+    pub(super) fn count(&self, name: &str, default: usize) -> Result<usize, Problem> {
+        self.find(name)?.map_or(Ok(default), |node| node.count())
+    }
+
+    /// The bounds of a number type.
+    pub(super) fn numbers(&self) -> Result<Bounds<Number<'t>>, Problem> {
+        self.bounds(Node::number)
+    }
+
+    /// The bounds of DATE or TIMESTAMP.
+    pub(super) fn instants(&self) -> Result<Bounds<Instant<'t>>, Problem> {
+        self.bounds(|node| match node.tree {
+            Tree::Text(text) => Instant::parse(text).ok_or_else(|| {
+                let got = quoted(text);
+                node.problem(format!("expected UTC milliseconds or yyyy-MM-dd [HH:mm:ss], got {got}"))
+            }),
+            _ => node.number().map(Instant::Milliseconds),
+        })
+    }
+
+    fn bounds<B>(&self, read: impl Fn(&Node<'t>) -> Result<B, Problem>) -> Result<Bounds<B>, Problem> {
+        let bound = |name| self.find(name)?.map(|node| read(&node)).transpose();
+        Ok(Bounds {
+            minimum: bound("minimum")?,
+            maximum: bound("maximum")?,
+            exclusive_minimum: self.flag("exclusiveMinimum")?,
+            exclusive_maximum: self.flag("exclusiveMaximum")?,
+        })
+    }
+
+    /// No value can be within these bounds.
+    pub(super) fn unsatisfiable<B: Bound>(&self, bounds: &Bounds<B>) -> Problem {
+        let token = |bound: Option<B>| bound.map_or("none".to_owned(), |bound| bound.token().to_owned());
+        let name = if bounds.minimum.is_some() { "minimum" } else { "maximum" };
+        let (minimum, maximum) = (token(bounds.minimum), token(bounds.maximum));
+        let reason =
+            format!("expected bounds that some value can meet, got minimum {minimum} and maximum {maximum}");
+        match self.find(name) {
+            Ok(Some(node)) => node.problem(reason),
+            _ => self.own.problem(reason),
+        }
+    }
+}
