@@ -271,7 +271,7 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
     }
 
     fn time(&mut self, cursor: &mut Cursor<'_>, product: &Product) -> Result<Option<i64>, Stop> {
-        const EXPECTED: &str = "UTC milliseconds from 0 to 253402300799999";
+        const EXPECTED: &str = "integer UTC milliseconds from 0 to 253402300799999";
         if cursor.kind()? == Kind::Null {
             cursor.literal("null")?;
             return Ok(None);
@@ -325,7 +325,7 @@ fn device_key<'a>(cursor: &mut Cursor<'a>, product: &Product, entry: &mut Entry<
             let device_key = text.decode();
             if device_key.contains('\0') {
                 cursor.back_to(start);
-                return Err(mismatch(cursor, Reason::Format, "string without U+0000"));
+                return Err(refused(cursor, Reason::Format, "a string without U+0000"));
             }
             Err(unknown_device(start).got_text(&device_key).into())
         }

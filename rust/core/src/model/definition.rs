@@ -6,7 +6,7 @@ use crate::json::tree::Tree;
 use crate::json::{Integer, Number};
 use crate::rule::{
     ArrayRule, Bound, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DateRule, DoubleRule, FloatRule, IntEnum,
-    IntRule, Rule, StructRule, TextEnum, TextRule, TimestampRule,
+    IntRule, Rule, StructRule, TextEnum, TextKind, TextRule, TimestampRule,
 };
 
 use super::MAX_IDENTIFIER;
@@ -74,7 +74,8 @@ fn compile_scalar(data_type: DataType, place: &Place<'_>) -> Result<Rule, Proble
         }
         _ => {
             let max_length = place.count("maxLength", DEFAULT_MAX_LENGTH)?;
-            Ok(Rule::Text(TextRule { type_name: data_type.name(), max_length }))
+            let kind = if data_type == DataType::File { TextKind::File } else { TextKind::String };
+            Ok(Rule::Text(TextRule { kind, max_length }))
         }
     }
 }

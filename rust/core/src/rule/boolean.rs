@@ -4,7 +4,7 @@ use crate::collect::Collect;
 use crate::json::{Cursor, Integer};
 use crate::verdict::Stop;
 
-use super::type_fault;
+use super::{type_fault, value_fault};
 
 pub(crate) fn check<C: Collect>(cursor: &mut Cursor<'_>, collect: &mut C) -> Result<(), Stop> {
     let start = cursor.offset();
@@ -19,6 +19,7 @@ pub(crate) fn check<C: Collect>(cursor: &mut Cursor<'_>, collect: &mut C) -> Res
                 return Ok(());
             }
             cursor.back_to(start);
+            return Err(value_fault(cursor, "BOOL: true, false, 0 or 1"));
         }
         _ => {}
     }

@@ -49,17 +49,36 @@ impl<B: Bound> Bounds<B> {
         (low <= high).then_some((low, high))
     }
 
-    /// `DOUBLE, at least 0 and below 100`: what a range fault says was expected.
-    pub(crate) fn text(&self, type_name: &str, unbounded: &str) -> Box<str> {
-        let side = |bound: Option<B>, exclusive, open, closed| {
-            bound.map(|bound| format!("{} {}", if exclusive { open } else { closed }, shown(bound.token())))
-        };
-        let low = side(self.minimum, self.exclusive_minimum, "above", "at least");
-        let high = side(self.maximum, self.exclusive_maximum, "below", "at most");
-        match (low, high) {
-            (Some(low), Some(high)) => format!("{type_name}, {low} and {high}").into(),
-            (Some(side), None) | (None, Some(side)) => format!("{type_name}, {side}").into(),
-            (None, None) => unbounded.into(),
+    /// `INT, at least 0 and below 100`: what a range fault of whole numbers says was expected. A bound that the type's own
+    /// range, `low..=high`, exceeds is not named, but that range is: no value outside it may seem to be within.
+    pub(crate) fn text_of_whole(&self, name: &str, (low, high): (i64, i64)) -> Box<str> {
+        let within = self.whole(low, high);
+        let minimum = self.minimum.filter(|_| within.is_some_and(|(least, _)| least > low));
+        let maximum = self.maximum.filter(|_| within.is_some_and(|(_, most)| most < high));
+        if minimum.is_none() && maximum.is_none() {
+            return format!("{name} from {low} to {high}").into();
         }
+        let minimum = minimum.map_or(format!("at least {low}"), |bound| self.at_least(bound));
+        let maximum = maximum.map_or(format!("at most {high}"), |bound| self.at_most(bound));
+        format!("{name}, {minimum} and {maximum}").into()
+    }
+
+    /// The same of types whose own range need not be named.
+    pub(crate) fn text(&self, name: &str) -> Box<str> {
+        let minimum = self.minimum.map(|bound| self.at_least(bound));
+        let maximum = self.maximum.map(|bound| self.at_most(bound));
+        match (minimum, maximum) {
+            (Some(minimum), Some(maximum)) => format!("{name}, {minimum} and {maximum}").into(),
+            (Some(side), None) | (None, Some(side)) => format!("{name}, {side}").into(),
+            (None, None) => name.into(),
+        }
+    }
+
+    fn at_least(&self, bound: B) -> String {
+        format!("{} {}", if self.exclusive_minimum { "above" } else { "at least" }, shown(bound.token()))
+    }
+
+    fn at_most(&self, bound: B) -> String {
+        format!("{} {}", if self.exclusive_maximum { "below" } else { "at most" }, shown(bound.token()))
     }
 }

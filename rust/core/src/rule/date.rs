@@ -33,7 +33,7 @@ impl DateRule {
     pub(crate) fn new(bounds: &Bounds<Instant<'_>>) -> Option<Self> {
         let (low, high) = bounds.whole(MIN_DATE, MAX_TIME)?;
         let is_bounded = (low, high) != (MIN_DATE, MAX_TIME);
-        let bounds = is_bounded.then(|| DateBounds { low, high, expected: bounds.text("DATE", "DATE") });
+        let bounds = is_bounded.then(|| DateBounds { low, high, expected: bounds.text("DATE") });
         Some(Self { bounds: bounds.map(Box::new) })
     }
 
@@ -44,7 +44,7 @@ impl DateRule {
         collect: &mut C,
     ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let text = read_text(cursor, "DATE")?;
+        let text = read_text(cursor, "DATE", "DATE without U+0000")?;
         let Some(date) = Date::parse(text.bytes_in(context.buffer)) else {
             return Err(Fault::here(Reason::Date, start)
                 .expected("a real date as yyyy-MM-dd HH:mm:ss or yyyy-MM-dd")

@@ -6,7 +6,7 @@ use crate::json::{Cursor, Integer};
 use crate::verdict::{Fault, Reason, Stop};
 
 use super::text::read_text;
-use super::{Context, read_number, shown_number, type_fault};
+use super::{Context, read_number, shown_number, type_fault, value_fault};
 
 /// How many keys a fault lists.
 const LISTED: usize = 8;
@@ -48,9 +48,10 @@ impl IntEnum {
                 collect.long(value);
                 Ok(())
             }
-            None | Some(Integer::Fraction) => {
+            None => Err(type_fault(cursor, "ENUM of INT")),
+            Some(Integer::Fraction) => {
                 cursor.back_to(start);
-                Err(type_fault(cursor, "ENUM of INT"))
+                Err(value_fault(cursor, "ENUM of INT, a whole number"))
             }
             Some(_) => Err(Fault::here(Reason::Enum, start)
                 .expected(one_of(self.keys.iter().map(i64::to_string)))
@@ -73,7 +74,7 @@ impl TextEnum {
         collect: &mut C,
     ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let text = read_text(cursor, "ENUM of STRING")?;
+        let text = read_text(cursor, "ENUM of STRING", "ENUM of STRING without U+0000")?;
         let bytes = text.bytes_in(context.buffer);
         if self.keys.binary_search_by(|key| key.as_bytes().cmp(bytes)).is_ok() {
             collect.text(text);

@@ -21,14 +21,14 @@ pub(crate) use date::DateRule;
 pub(crate) use enumeration::{IntEnum, TextEnum};
 pub(crate) use number::{DoubleRule, FloatRule, IntRule};
 pub(crate) use structure::StructRule;
-pub(crate) use text::{DEFAULT_MAX_LENGTH, TextRule};
+pub(crate) use text::{DEFAULT_MAX_LENGTH, TextKind, TextRule};
 pub(crate) use timestamp::{Instant, MAX_TIME, TimestampRule, milliseconds};
 
 pub(crate) use quality::check_with_quality;
 
 use crate::collect::Collect;
 use crate::display::{quoted, shown};
-use crate::json::{Cursor, Kind, Number, Numeric, Syntax};
+use crate::json::{Cursor, Kind, Number, Numeric, Syntax, Text};
 use crate::stamps::Stamps;
 use crate::verdict::{Fault, Reason, Stop};
 
@@ -117,28 +117,38 @@ fn read_any_number<T: Numeric>(
     }
 }
 
-/// The number that was read at `start`, as it is shown.
+/// The number that was read at `start`, as it is shown: one in a string keeps its quotes.
 #[cold]
 pub(crate) fn shown_number(cursor: &Cursor<'_>, start: usize) -> String {
     let mut cursor = cursor.clone();
     cursor.back_to(start);
     let text = match cursor.peek() {
-        b'"' => cursor.string().map(|text| shown(&text.decode())),
+        b'"' => cursor.string().map(|text| quoted(&text.decode())),
         _ => cursor.number().map(|number| shown(number.token())),
     };
     text.unwrap_or_default()
 }
 
-/// A value of another type than `expected` stands here.
+/// A value of another JSON type than `expected` can have stands here.
 #[cold]
 pub(crate) fn type_fault(cursor: &Cursor<'_>, expected: &'static str) -> Stop {
     mismatch(cursor, Reason::Type, expected)
+}
+
+/// A value stands here whose JSON type `expected` can have: the value itself is wrong, and is shown.
+#[cold]
+pub(crate) fn value_fault(cursor: &Cursor<'_>, expected: &'static str) -> Stop {
+    refused(cursor, Reason::Type, expected)
 }
 
 /// Something of the wrong JSON type stands here: names the type and, of a scalar, the value.
 #[cold]
 pub(crate) fn mismatch(cursor: &Cursor<'_>, reason: Reason, expected: &'static str) -> Stop {
     match describe(cursor) {
+        Ok((kind, _)) if kind == Kind::String && holds_json(cursor) => {
+            let got = "string that holds JSON: it was encoded twice";
+            Fault::here(reason, cursor.offset()).expected(expected).got(got).into()
+        }
         Ok((kind, value)) => {
             let said = value.map(|value| format!("{} {value}", kind.name()));
             Fault::here(reason, cursor.offset()).expected(expected).got(kind.name()).said(said).into()
@@ -147,18 +157,24 @@ pub(crate) fn mismatch(cursor: &Cursor<'_>, reason: Reason, expected: &'static s
     }
 }
 
-/// Another value than `expected` stands here: shows the value, or its type when it is no scalar.
+/// Whether the string that stands here is an object or an array, encoded once more.
+#[cold]
+fn holds_json(cursor: &Cursor<'_>) -> bool {
+    let text = cursor.clone().string().map(Text::decode).unwrap_or_default();
+    text.trim_start().starts_with(['{', '[']) && crate::json::check(text.as_bytes()).is_ok()
+}
+
+/// Another value than `expected` stands here, where a number could: shows a number alone, of anything else its type, too.
 #[cold]
 pub(crate) fn refused(cursor: &Cursor<'_>, reason: Reason, expected: &'static str) -> Stop {
     match describe(cursor) {
         Ok((kind, value)) => {
-            let said = value.as_deref().unwrap_or(kind.name());
-            let bare = said.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(said);
-            Fault::here(reason, cursor.offset())
-                .expected(expected)
-                .got(bare.to_owned())
-                .said(Some(said.to_owned()))
-                .into()
+            let got = match value {
+                Some(number) if kind == Kind::Number => number,
+                Some(value) => format!("{} {value}", kind.name()),
+                None => kind.name().to_owned(),
+            };
+            Fault::here(reason, cursor.offset()).expected(expected).got(got).into()
         }
         Err(syntax) => syntax.into(),
     }

@@ -9,12 +9,12 @@ use crate::json::{Cursor, Integer, Number};
 use crate::verdict::{Fault, Reason, Stop};
 
 use super::bounds::Bounds;
-use super::{Context, read_number, shown_number, type_fault};
+use super::{Context, read_number, shown_number, type_fault, value_fault};
 
 #[cold]
-fn range_fault(cursor: &Cursor<'_>, start: usize, expected: &str) -> Stop {
+fn range_fault(cursor: &Cursor<'_>, start: usize, expected: &str) -> Box<Fault> {
     let got = shown_number(cursor, start);
-    Fault::here(Reason::Range, start).expected(expected.to_owned()).got(got).into()
+    Fault::here(Reason::Range, start).expected(expected.to_owned()).got(got)
 }
 
 /// A 32-bit integer within bounds.
@@ -28,8 +28,9 @@ pub(crate) struct IntRule {
 impl IntRule {
     /// `None` when no value could ever be within the bounds.
     pub(crate) fn new(bounds: &Bounds<Number<'_>>) -> Option<Self> {
-        let (low, high) = bounds.whole(i32::MIN.into(), i32::MAX.into())?;
-        Some(Self { low, high, expected: bounds.text("INT", "INT from -2147483648 to 2147483647") })
+        let own = (i32::MIN.into(), i32::MAX.into());
+        let (low, high) = bounds.whole(own.0, own.1)?;
+        Some(Self { low, high, expected: bounds.text_of_whole("INT", own) })
     }
 
     #[inline(always)]
@@ -45,11 +46,12 @@ impl IntRule {
                 collect.long(value);
                 Ok(())
             }
-            None | Some(Integer::Fraction) => {
+            None => Err(type_fault(cursor, "INT")),
+            Some(Integer::Fraction) => {
                 cursor.back_to(start);
-                Err(type_fault(cursor, "INT"))
+                Err(value_fault(cursor, "INT, a whole number"))
             }
-            Some(_) => Err(range_fault(cursor, start, &self.expected)),
+            Some(_) => Err(range_fault(cursor, start, &self.expected).into()),
         }
     }
 }
@@ -72,11 +74,29 @@ macro_rules! floating_rule {
                     None => <$float>::MAX,
                 };
                 let (low, high) = (low.max(<$float>::MIN), high.min(<$float>::MAX));
-                (low <= high).then(|| Self {
-                    low,
-                    high,
-                    expected: bounds.text($name, concat!("a finite ", $name)),
-                })
+                // A bound that no value can reach is not named: what is beyond the type would seem to be within.
+                let named = Bounds {
+                    minimum: bounds.minimum.filter(|_| low > <$float>::MIN),
+                    maximum: bounds.maximum.filter(|_| high < <$float>::MAX),
+                    ..*bounds
+                };
+                let is_bounded = named.minimum.is_some() && named.maximum.is_some();
+                let name = if is_bounded { $name } else { concat!("a finite ", $name) };
+                (low <= high).then(|| Self { low, high, expected: named.text(name) })
+            }
+
+            #[cold]
+            fn range_fault(&self, cursor: &Cursor<'_>, start: usize, value: $float) -> Stop {
+                let mut fault = range_fault(cursor, start, &self.expected);
+                // What is rounded onto a bound that is exclusive seemed to be within it.
+                let rounded = format!("{value:?}");
+                let got = shown_number(cursor, start);
+                let is_on_bound = value.next_up() == self.low || value.next_down() == self.high;
+                if is_on_bound && value.is_finite() && got != rounded.trim_end_matches(".0") && got != rounded
+                {
+                    fault.said = Some(format!("{got}, which is {rounded} as {}", $name));
+                }
+                fault.into()
             }
 
             #[inline(always)]
@@ -94,7 +114,7 @@ macro_rules! floating_rule {
                     collect.double(f64::from(value));
                     return Ok(());
                 }
-                Err(range_fault(cursor, start, &self.expected))
+                Err(self.range_fault(cursor, start, value))
             }
         }
     };

@@ -1,16 +1,19 @@
 //! TIMESTAMP, and the range that an entry's `time` shares with it (contract 3.5 and 5).
 
 use crate::collect::Collect;
+use crate::display::quoted;
 use crate::json::{Cursor, Integer, Number};
 use crate::verdict::{Fault, Reason, Stop};
 
 use super::bounds::{Bound, Bounds};
 use super::date::{DAY, Date};
 use super::text::read_text;
-use super::{Context, read_number, shown_number, type_fault};
+use super::{Context, read_number, shown_number, value_fault};
 
 /// The last millisecond of the year 9999, UTC.
 pub(crate) const MAX_TIME: i64 = 253_402_300_799_999;
+
+const EXPECTED: &str = "TIMESTAMP, whole UTC milliseconds as a number or as digits in a string";
 
 /// Milliseconds within the range, or `None`.
 pub(crate) fn milliseconds(integer: Integer) -> Option<i64> {
@@ -73,12 +76,7 @@ impl TimestampRule {
     /// `None` when no value could ever be within the bounds.
     pub(crate) fn new(bounds: &Bounds<Instant<'_>>) -> Option<Self> {
         let (low, high) = bounds.whole(0, MAX_TIME)?;
-        let unbounded = "UTC milliseconds from 0 to 253402300799999";
-        let expected = match (low, high) {
-            (0, MAX_TIME) => unbounded.into(),
-            _ => bounds.text("UTC milliseconds", unbounded),
-        };
-        Some(Self { low, high, expected })
+        Some(Self { low, high, expected: bounds.text_of_whole("UTC milliseconds", (0, MAX_TIME)) })
     }
 
     pub(crate) fn check<C: Collect>(
@@ -97,12 +95,12 @@ impl TimestampRule {
                 return Err(self.range_fault(start).got(shown_number(cursor, start)).into());
             }
             cursor.back_to(start);
-            return Err(type_fault(cursor, "TIMESTAMP"));
+            return Err(value_fault(cursor, EXPECTED));
         }
-        let text = read_text(cursor, "TIMESTAMP")?.decode_in(context.buffer);
+        let text = read_text(cursor, "TIMESTAMP", EXPECTED)?.decode_in(context.buffer);
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             cursor.back_to(start);
-            return Err(type_fault(cursor, "TIMESTAMP"));
+            return Err(value_fault(cursor, EXPECTED));
         }
         // A string of digits may have leading zeros; one that does not fit is out of range all the same.
         let digits = text.trim_start_matches('0');
@@ -112,7 +110,7 @@ impl TimestampRule {
                 collect.long(time);
                 Ok(())
             }
-            None => Err(self.range_fault(start).got_text(text).into()),
+            None => Err(self.range_fault(start).got(quoted(text)).into()),
         }
     }
 
