@@ -59,6 +59,7 @@ mod collect;
 mod devices;
 mod display;
 mod entry;
+mod foreign;
 pub mod json;
 mod limits;
 mod model;

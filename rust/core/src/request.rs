@@ -17,6 +17,7 @@ use std::ops::Range;
 use crate::catalog::Catalog;
 use crate::collect::Collect;
 use crate::entry::Entries;
+use crate::foreign::{Foreign, recognise};
 use crate::json::{Cursor, Kind, Syntax, SyntaxKind};
 use crate::limits::{ID_PREFIX, Limits, MAX_ID};
 use crate::points::Points;
@@ -157,6 +158,9 @@ fn id_of_prefix(payload: &[u8], scratch: &mut Scratch) -> Option<Range<usize>> {
 #[cold]
 fn syntax_fault(payload: &[u8], syntax: Syntax) -> Box<Fault> {
     let offset = syntax.offset();
+    if let Some(Foreign { expected, got }) = recognise(payload, syntax) {
+        return Fault::without_place(Reason::Syntax, offset).expected(expected).got(got);
+    }
     let got = match payload.get(offset..).and_then(<[u8]>::first) {
         None => "the end".into(),
         Some(_) if syntax.kind() == SyntaxKind::ByteOrderMark => "a byte-order mark".into(),

@@ -1,0 +1,112 @@
+//! What a payload that is not JSON most likely is (contract 4): compressed, in another encoding, quoted for another language.
+//!
+//! Looked at on the way to a refusal only, when the reader has found the first byte that cannot stand where it stands;
+//! no more than a few bytes are looked at, but for the zeros of a buffer.
+
+use std::borrow::Cow;
+
+use crate::json::{Syntax, SyntaxKind};
+
+/// What was expected and what came instead.
+pub(crate) struct Foreign {
+    pub(crate) expected: &'static str,
+    pub(crate) got: Cow<'static, str>,
+}
+
+const TEXT: &str = "a JSON document as UTF-8 text";
+
+/// What a payload begins with that is no text of JSON.
+const BEGINNINGS: [(&[u8], &str); 15] = [
+    (b"\x1f\x8b", "gzip-compressed data, such as the Java SDK's GZIP mode sends"),
+    (b"LZ4Block", "LZ4-compressed data, such as the Java SDK's LZ4 mode sends"),
+    (b"\x89LZO\0", "LZO-compressed data"),
+    (b"\x04\x22\x4d\x18", "LZ4-compressed data"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
+    (b"BZh", "bzip2-compressed data"),
+    (b"\xfd7zXZ\0", "xz-compressed data"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\xff\x06\0\0sNaPpY", "Snappy-compressed data"),
+    (b"\xff\xfe\0\0", "UTF-32 text, little-endian"),
+    (b"\0\0\xfe\xff", "UTF-32 text, big-endian"),
+    (b"\xff\xfe", "UTF-16 text, little-endian"),
+    (b"\xfe\xff", "UTF-16 text, big-endian"),
+    (b"H4sI", "gzip-compressed data in base64"),
+    (b"eyJ", "JSON in base64"),
+];
+
+/// The second byte of zlib's header, for each of its levels; the first is `x`.
+const ZLIB_LEVELS: [u8; 4] = [0x01, 0x5e, 0x9c, 0xda];
+
+/// How other languages spell what JSON lacks or spells otherwise.
+const WORDS: [(&str, &str); 7] = [
+    ("NaN", "NaN, which JSON lacks: leave the point out"),
+    ("Infinity", "Infinity, which JSON lacks: leave the point out"),
+    ("True", "True: JSON spells it true"),
+    ("False", "False: JSON spells it false"),
+    ("None", "None: JSON spells it null"),
+    ("undefined", "undefined, which JSON lacks: leave the point out"),
+    ("//", "a comment, which JSON lacks"),
+];
+
+/// Recognises what makes this payload no JSON document, where it is one of the usual things.
+#[cold]
+pub(crate) fn recognise(payload: &[u8], syntax: Syntax) -> Option<Foreign> {
+    // The document itself broke, but for UTF-16 without a mark, which breaks behind its first byte.
+    let got = if syntax.offset() <= 1 { beginning(payload) } else { None };
+    if let Some(got) = got {
+        return Some(Foreign { expected: TEXT, got: got.into() });
+    }
+    let rest = payload.get(syntax.offset()..).unwrap_or_default();
+    if syntax.kind() == SyntaxKind::TrailingBytes {
+        let got = trailing(rest)?;
+        return Some(Foreign { expected: syntax.kind().expected(), got });
+    }
+    let in_place_of_value = !matches!(
+        syntax.kind(),
+        SyntaxKind::ControlCharacter | SyntaxKind::InvalidEscape | SyntaxKind::LoneSurrogate
+    );
+    let got = in_place_of_value.then(|| in_place(rest)).flatten()?;
+    Some(Foreign { expected: syntax.kind().expected(), got: got.into() })
+}
+
+fn beginning(payload: &[u8]) -> Option<&'static str> {
+    if let Some((_, name)) = BEGINNINGS.iter().find(|(magic, _)| payload.starts_with(magic)) {
+        return Some(name);
+    }
+    match payload {
+        [b'x', level, _, ..] if ZLIB_LEVELS.contains(level) => Some("zlib-compressed data"),
+        [b'{' | b'[' | b'"', 0, ..] => Some("UTF-16 text, little-endian"),
+        [0, b'{' | b'[' | b'"', ..] => Some("UTF-16 text, big-endian"),
+        _ => None,
+    }
+}
+
+/// What stands behind a whole document.
+fn trailing(rest: &[u8]) -> Option<Cow<'static, str>> {
+    if rest.iter().all(|&byte| byte == 0) {
+        return Some(match rest.len() {
+            1 => "a NUL byte, such as ends a string in C".into(),
+            zeros => format!("{zeros} NUL bytes, such as fill a buffer behind a string in C").into(),
+        });
+    }
+    match rest {
+        [0, ..] => Some("a NUL byte, such as ends a string in C, and more behind it".into()),
+        [b'{', ..] => Some("another document: send one request a message".into()),
+        _ => None,
+    }
+}
+
+/// What stands where a value, a name or a comma should.
+fn in_place(rest: &[u8]) -> Option<&'static str> {
+    match rest {
+        [b'\'', ..] => return Some("a single quote: JSON has double ones"),
+        [b'\\', b'"', ..] => {
+            return Some("an escaped quote: the JSON was encoded twice, or quoted for a shell");
+        }
+        // The typographic ones, single and double.
+        [0xE2, 0x80, 0x98..=0x9F, ..] => return Some("a typographic quote: JSON has straight ones"),
+        [0, ..] => return Some("a NUL byte"),
+        _ => {}
+    }
+    WORDS.iter().find(|(word, _)| rest.starts_with(word.as_bytes())).map(|&(_, got)| got)
+}
