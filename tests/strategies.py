@@ -200,6 +200,8 @@ def _has_inside(point: Point) -> bool:
 
 def _times(product: Product) -> st.SearchStrategy[str | None]:
     edges = [DEFAULT_NOW_MS]
+    if product.min_ms is not None:
+        edges += [product.min_ms, product.min_ms - 1, product.min_ms // 1000]
     if product.max_past_ms is not None:
         edges += [DEFAULT_NOW_MS - product.max_past_ms, DEFAULT_NOW_MS - product.max_past_ms - 1]
     if product.max_future_ms is not None:
@@ -215,7 +217,10 @@ def _times(product: Product) -> st.SearchStrategy[str | None]:
 
 @st.composite
 def _points(draw: st.DrawFn, point: Point, product: Product) -> Node:
-    value = draw(_values(point.type, strings=product.numbers_as_strings))
+    if product.ignore_null_points and draw(st.integers(0, 5)) == 0:
+        value: Node = "null"
+    else:
+        value = draw(_values(point.type, strings=product.numbers_as_strings))
     if not point.has_quality or draw(st.booleans()):
         return value
     members: list[tuple[str, Node]] = [("value", value)]
@@ -240,7 +245,12 @@ def _values(value_type: ValueType, *, strings: bool) -> st.SearchStrategy[Node]:
         case "ENUM":
             return _keys(value_type)
     scalars: dict[str, st.SearchStrategy[Node]] = {
-        "BOOL": st.sampled_from(["true", "false", "0", "1", "1.0", "10e-1"]),
+        "BOOL": st.sampled_from(
+            [
+                *("true", "false", "0", "1", "1.0", "10e-1"),
+                *(('"1"', '"0"', '"true"', '"false"', '"1e0"') if strings else ()),
+            ]
+        ),
         "STRING": st.text(max_size=12).map(_text),
         "FILE": st.text(max_size=12).map(_text),
         "DATE": st.one_of(
@@ -248,7 +258,9 @@ def _values(value_type: ValueType, *, strings: bool) -> st.SearchStrategy[Node]:
             st.datetimes().map(lambda instant: _text(instant.isoformat(" ", "seconds"))),
         ),
         "TIMESTAMP": st.one_of(
-            st.integers(0, MAX_TIME_MS).map(str), st.integers(0, MAX_TIME_MS).map('"{}"'.format)
+            st.sampled_from(["0", "99999999", '"100000000"', "1762999999", "31535999999"]),
+            st.integers(0, MAX_TIME_MS).map(str),
+            st.integers(0, MAX_TIME_MS).map('"{}"'.format),
         ),
     }
     return scalars[value_type.name]

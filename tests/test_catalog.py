@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointgate import Catalog, CatalogError
+from pointgate import Catalog, CatalogError, Validator
 from pointgate.catalog import Loading
 from pointgate.metrics import Metrics
 from pointgate.reload import CatalogWatcher
@@ -100,8 +100,13 @@ def test_what_a_model_carries_and_nobody_checks_is_a_warning(folder: Path) -> No
     [
         ("modell = 'x'", "modell", "unknown key, did you mean model"),
         ("time.max_pastt = 1", "time.max_pastt", "unknown key, did you mean max_past"),
-        ("time = '1d'", "time", 'expected a table with max_past and max_future, got "1d"'),
+        ("time = '1d'", "time", 'expected a table with min, max_past and max_future, got "1d"'),
         ("numbers_as_strings = 'yes'", "numbers_as_strings", 'expected true or false, got "yes"'),
+        ("null_points = 'drop'", "null_points", 'expected "reject" or "ignore", got "drop"'),
+        ("time.min = 'soon'", "time.min", "expected UTC milliseconds or a date such as"),
+        ("time.min = -1", "time.min", "expected UTC milliseconds or a date such as"),
+        ("time.min = 1969-12-31", "time.min", "expected UTC milliseconds or a date such as"),
+        ("time.min = 10:00:00", "time.min", "expected UTC milliseconds or a date such as"),
         ("unknown_points = true", "unknown_points", 'expected "reject" or "ignore", got true'),
         ("default_device = ''", "default_device", "expected 1 to 128 bytes, no control characters"),
         ("default_device = 'a\\tb'", "default_device", None),
@@ -137,6 +142,31 @@ def test_what_is_no_duration(folder: Path, value: str) -> None:
     ((location, reason),) = document_problems(folder, f"{PRODUCT}time.max_future = {value}")
     assert location == "products.pk.time.max_future"
     assert reason.startswith("expected whole milliseconds or ")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "946684800000",
+        "'2000-01-01'",
+        "2000-01-01",
+        "'2000-01-01 00:00:00'",
+        "'2000-01-01T00:00:00Z'",
+        "2000-01-01T02:00:00+02:00",
+    ],
+)
+def test_the_earliest_time_is_milliseconds_or_a_date(folder: Path, value: str) -> None:
+    (folder / "catalog.toml").write_text(f"{PRODUCT}time.min = {value}")
+    validator = Validator(Catalog.load(folder))
+
+    def code(time: int) -> int:
+        entry = f'{{"deviceKey":"device1","measurepoints":{{"temp":1}},"time":{time}}}'
+        method = "integration.measurepoint.post"
+        payload = f'{{"version":"1","method":"{method}","params":[{entry}]}}'.encode()
+        (report,) = validator.validate(["sys/pk/integration/measurepoint/post"], [payload])
+        return report.code
+
+    assert [code(946_684_799_999), code(946_684_800_000)] == [1204, 200]
 
 
 def test_every_mistake_of_every_file_is_reported(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,41 @@ def test_a_product_that_the_catalog_lacks_is_noted() -> None:
     done = explain(envelope(""), product="protocl")
     assert done.exit_code == 1
     assert done.stderr == "note: the catalog has no product protocl, did you mean protocol\n"
+
+
+@pytest.mark.parametrize(
+    ("product", "entry", "note"),
+    [
+        ("types", '"int":1', "times before 1971: 1; seconds instead of milliseconds?"),
+        ("types", '"timestamp":1762999999', "times before 1971: 2; seconds instead of"),
+        ("gaps", '"int":null', "points without a value, ignored: 1"),
+    ],
+)
+def test_what_is_accepted_and_hardly_meant_is_noted(product: str, entry: str, note: str) -> None:
+    done = explain(
+        envelope(f'{{"deviceKey":"device1","measurepoints":{{{entry}}},"time":1762999999}}'),
+        product=product,
+    )
+    assert done.exit_code == 0
+    assert f"note: {note}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (gzip.compress(b"{}"), "gzip-compressed data, such as the Java SDK's GZIP mode sends"),
+        (zlib.compress(b'{"id":"1"}'), "zlib-compressed data"),
+        ('{"id":"1"}'.encode("utf-16"), "UTF-16 text, little-endian"),
+        (b"{}\0", "a NUL byte, such as ends a string in C"),
+        (b"{'id':'1'}", "a single quote: JSON has double ones"),
+        (b'"{\\"id\\":\\"1\\"}"', "string that holds JSON: it was encoded twice"),
+    ],
+)
+def test_what_is_no_json_document_is_named(payload: bytes, words: str) -> None:
+    done = explain(payload)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("rejected: 1220 Payload format error: ")
+    assert f", got {words}" in done.stdout
 
 
 def test_the_clock_is_an_option() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pointgate import gate
+from pointgate import _core, gate
 from pointgate.errors import ConnectionLost
 from pointgate.gate import LOOP_BYTES, Gate
 from pointgate.mqtt.base import Request
@@ -267,6 +267,36 @@ async def test_an_ordinary_burst_is_one_call() -> None:
     world = _World([_request(b"a")] * 64)
     await world.run()
     assert world.validator.calls == [64]
+
+
+async def test_times_that_look_like_seconds_are_logged_once_for_each_product(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = _core.Model.compile(b'{"measurepoints":{"t":{"dataType":"TIMESTAMP"}}}')
+    product = _core.Product(model, _core.Devices.parse(b"d\n", "txt"))
+    catalog = _core.Catalog({"solar": product, "wind": product, "hydro": product})
+
+    def request(product: str, time: int, slash: str = "") -> Request:
+        entry = f'{{"deviceKey":"d","measurepoints":{{}},"time":{time}}}'
+        payload = f'{{"version":"1","method":"integration.measurepoint.post","params":{entry}}}'
+        topic = f"{slash}sys/{product}/integration/measurepoint/post"
+        return Request(topic, payload.encode(), 1, False, 1, 0.0)  # noqa: FBT003
+
+    world = _World(
+        [request("solar", 1_762_999_999), request("wind", 1_762_999_999_000)],
+        [request("hydro", 31_535_999_999, "/"), request("solar", 1_763_000_000)],
+        [Request("t", b"", 1, True, 1, 0.0), request("solar", 1_763_000_001)],  # noqa: FBT003
+    )
+    counters = _core.Counters()
+    watching = Gate(validator=_core.Validator(catalog), store=world.store, counters=counters)
+    await watching.run(world.connection)
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(", ")[0] for line in lines] == [
+        "times before 1971 accepted: product solar",
+        "times before 1971 accepted: product hydro",
+    ]
+    assert "time.min" in lines[0]
+    assert counters.read()["early_times"] == 4
 
 
 async def test_what_was_not_settled_is_counted_as_abandoned() -> None:

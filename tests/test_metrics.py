@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
@@ -18,6 +19,8 @@ PLAIN_FIGURES = [
     "pointgate_requests_received_total",
     "pointgate_received_bytes_total",
     "pointgate_points_accepted_total",
+    "pointgate_null_points_ignored_total",
+    "pointgate_early_times_total",
     "pointgate_requests_in_flight",
     "pointgate_bursts_total",
     "pointgate_judge_seconds_count",
@@ -130,6 +133,36 @@ def test_every_request_received_is_somewhere() -> None:
     assert found["pointgate_judge_seconds_count"][()] == 1
     assert found["pointgate_reply_seconds_count"][()] == 3
     assert found["pointgate_reply_seconds_bucket"]["+Inf",] == 3
+
+
+def test_early_times_and_points_without_a_value_are_counted_when_accepted() -> None:
+    metrics = Metrics()
+    points = {"t": {"dataType": "TIMESTAMP"}, "d": {"dataType": "DOUBLE", "hasQuality": True}}
+    model = _core.Model.compile(json.dumps({"measurepoints": points}).encode())
+    devices = _core.Devices.parse(b"d\n", "txt")
+    product = _core.Product(model, devices, null_points="ignore")
+    validator = _core.Validator(_core.Catalog({"pk": product}))
+
+    def early(entries: str) -> tuple[int, int]:
+        payload = f'{{"version":"1","method":"integration.measurepoint.post","params":[{entries}]}}'
+        topic = "sys/pk/integration/measurepoint/post"
+        reports = validator.validate([topic], [payload.encode()], now_ms=0)
+        return metrics.counters.settle(reports, 0.0), reports[0].null_points
+
+    def entry(measurepoints: str, time: str) -> str:
+        return f'{{"deviceKey":"d","measurepoints":{{{measurepoints}}},"time":{time}}}'
+
+    assert early(entry("", "1762999999")) == (1, 0)
+    assert early(entry("", "31535999999") + "," + entry("", "31536000000")) == (1, 0)
+    assert early(entry('"t":1762999999', "0")) == (2, 0)
+    assert early(entry('"t":"1762999999"', "1762999999000")) == (1, 0)
+    assert early(entry('"t":0', "null")) == (0, 0)
+    assert early(entry('"t":99999999,"d":null', "1e12")) == (0, 1)
+    assert early(entry('"d":{"value":null,"quality":1}', "1e12")) == (0, 1)
+    assert early(entry('"d":null', "5") + "," + entry('"d":"x"', "5")) == (0, 0)
+    found = samples(metrics)
+    assert found["pointgate_early_times_total"] == {(): 5.0}
+    assert found["pointgate_null_points_ignored_total"] == {(): 2.0}
 
 
 def test_spool_and_sinks_are_shown_as_they_are_when_asked_for() -> None:

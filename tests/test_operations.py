@@ -126,6 +126,7 @@ FIRING: Final[dict[str, dict[str, str]]] = {
         'pointgate_requests_total{code="200"}': "0+100x40",
         'pointgate_requests_total{code="1257"}': "0+20x40",
     },
+    "PointgateTimesLookLikeSeconds": {"pointgate_early_times_total": COUNTS_UP},
     "PointgateOwnMistake": {
         'pointgate_requests_ignored_total{reason="judge_failed"}': COUNTS_UP,
     },
@@ -158,6 +159,7 @@ WELL: Final[dict[str, str]] = {
     "pointgate_catalog_shrink_refused": "0x40",
     "pointgate_catalog_products_without_devices": "0x40",
     'pointgate_requests_ignored_total{reason="judge_failed"}': "0x40",
+    "pointgate_early_times_total": "9x40",
 }
 
 

@@ -214,7 +214,22 @@ def test_a_value_is_exact(identifier: str, token: str, value: object) -> None:
         ("int", '"70e-1"', 7, None),
         ("timestamp", '"1.7e12"', 1_700_000_000_000, None),
         ("enum_int", '"7.0"', 7, None),
-        ("array_int", '["1", 2]', '["1", 2]', None),
+        ("array_int", '["1", 2]', "[1, 2]", None),
+        ("array_float", '[ "0.50" ,"1e-1"]', "[ 0.50 ,1e-1]", None),
+        ("array_double", r'["\u0031", 2, "-0.0"]', "[1, 2, -0.0]", None),
+        ("array_string", '["1", "x"]', '["1", "x"]', None),
+        (
+            "struct",
+            '{"count":"7","label":"7","ratio":"0.5","flag":"1","at":"0012","list":["1",2],"day":"2024-01-01"}',
+            '{"count":7,"label":"7","ratio":0.5,"flag":1,"at":"0012","list":[1,2],"day":"2024-01-01"}',
+            None,
+        ),
+        (
+            "struct",
+            '{"label":"a","flag":"true","count":1}',
+            '{"label":"a","flag":true,"count":1}',
+            None,
+        ),
         ("quality_int", '{"value":"1","quality":"9.0"}', 1, 9),
         ("quality_double", r'{"quality":"\u0030","value":"1e\u0032"}', (100.0).hex(), 0),
     ],
@@ -238,6 +253,30 @@ def test_whole_numbers_keep_all_64_bits() -> None:
     judge = one_product(model)
     table = collect((("pk", request(entry(f'"e":{key}'))) for key in keys), judge)
     assert table["value_long"].to_pylist() == keys
+
+
+@pytest.mark.parametrize(
+    ("token", "value"),
+    [('"1"', True), ('"0"', False), ('"true"', True), ('"false"', False), ('"10e-1"', True)],
+)
+def test_a_truth_in_a_string_is_the_truth(token: str, value: bool) -> None:  # noqa: FBT001
+    [row] = rows_of(collect([("lenient", request(entry(f'"bool":{token}', "lenient-1")))]))
+    assert (row.column, row.value) == ("value_bool", value)
+
+
+def test_points_without_a_value_leave_no_row_and_no_trace() -> None:
+    points = [
+        '"int":null,"float":1,"quality_int":{"quality":9,"value":null},"quality_double":7',
+        '"quality_int":{"value":null,"quality":3},"string":"a","bool":null,"double":2',
+        '"struct":null,"array_int":null',
+    ]
+    entries = ",".join(map(entry, points))
+    reports, _ = validator().collect([topic("gaps")], [request(f"[{entries}]")], now_ms=ARRIVED)
+    assert [(report.points, report.null_points) for report in reports] == [(4, 6)]
+    found = rows_of(collect([("gaps", request(f"[{entries}]"))]))
+    assert [(row.identifier, row.quality) for row in found] == [
+        *(("float", None), ("quality_double", None), ("string", None), ("double", None)),
+    ]
 
 
 @pytest.mark.parametrize("identifier", ["quality_int", "quality_float", "quality_double"])

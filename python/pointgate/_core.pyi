@@ -94,7 +94,9 @@ class Product:
         *,
         default_device: str | None = None,
         numbers_as_strings: bool = False,
+        null_points: Literal["reject", "ignore"] = "reject",
         unknown_points: Literal["reject", "ignore"] | None = None,
+        time_min: int | None = None,
         time_max_past: int | None = None,
         time_max_future: int | None = None,
     ) -> Product:
@@ -164,6 +166,14 @@ class Report:
     @property
     def points(self) -> int:
         """How many points were accepted; 0 unless the code is 200."""
+
+    @property
+    def null_points(self) -> int:
+        """How many points without a value were ignored (contract 5.3); 0 unless the code is 200."""
+
+    @property
+    def early_times(self) -> int:
+        """How many times are before 1971, most likely seconds (contract 3.5); 0 unless 200."""
 
     @property
     def reply(self) -> bytes | None:
@@ -269,10 +279,13 @@ class Counters:
     def receive(self, payloads: Sequence[bytes]) -> None:
         """A burst has arrived: its requests are in flight from here on."""
 
-    def settle(self, reports: Sequence[Report], seconds: float) -> None:
+    def settle(self, reports: Sequence[Report], seconds: float) -> int:
         """These requests were answered and acknowledged, `seconds` after they arrived.
 
         A report with code 0 counts as ignored (`bad_topic`) and has no reply latency.
+
+        Returns:
+            How many early times they had.
         """
 
     def ignore_retained(self, requests: int) -> None:
@@ -293,7 +306,8 @@ class Counters:
         """Every figure, consistent with one another.
 
         Returns:
-            `received`, `received_bytes`, `bursts`, `in_flight`, `points`: int;
+            `received`, `received_bytes`, `bursts`, `in_flight`, `points`, `null_points`,
+            `early_times`: int;
             `codes`: dict of code to int, without 0; `reasons`: dict of reason to int;
             `ignored`: dict with `bad_topic`, `retained`, `connection_lost`,
             `judge_failed`;

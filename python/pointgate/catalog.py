@@ -12,9 +12,11 @@ running service's snapshot up to date.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import stat
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar, cast
@@ -65,7 +67,27 @@ _Window = Annotated[int, BeforeValidator(milliseconds_of), Field(ge=0, le=_LONGE
 _WINDOW_WORDS: Final = f"whole milliseconds or {DURATIONS}"
 
 
+_INSTANT_WORDS: Final = 'UTC milliseconds or a date such as "2000-01-01"'
+
+
+def _instant(value: object) -> object:
+    """Milliseconds of a date, UTC; anything else is left for the type to refuse."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = dt.datetime.fromisoformat(value)
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
+    if not isinstance(value, dt.datetime):
+        return value
+    instant = value.replace(tzinfo=value.tzinfo or dt.UTC)
+    return (instant - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
+
+
+_Instant = Annotated[int, BeforeValidator(_instant), Field(ge=0, le=_LONGEST_WINDOW)]
+
+
 class _TimeSettings(Document):
+    min: _Instant | None = Field(default=None, description=_INSTANT_WORDS)
     max_past: _Window | None = Field(default=None, description=_WINDOW_WORDS)
     max_future: _Window | None = Field(default=None, description=_WINDOW_WORDS)
 
@@ -80,11 +102,14 @@ class _ProductSettings(Document):
         default=None, description="a device key"
     )
     numbers_as_strings: bool = Field(default=False, description="true or false")
+    null_points: Literal["reject", "ignore"] = Field(
+        default="reject", description='"reject" or "ignore"'
+    )
     unknown_points: Literal["reject", "ignore"] | None = Field(
         default=None, description='"reject" or "ignore"'
     )
     time: _TimeSettings = Field(
-        default=_TimeSettings(), description="a table with max_past and max_future"
+        default=_TimeSettings(), description="a table with min, max_past and max_future"
     )
 
 
@@ -221,7 +246,9 @@ class Loading:
                 devices,
                 default_device=default,
                 numbers_as_strings=settings.numbers_as_strings,
+                null_points=settings.null_points,
                 unknown_points=settings.unknown_points,
+                time_min=settings.time.min,
                 time_max_past=settings.time.max_past,
                 time_max_future=settings.time.max_future,
             )

@@ -67,6 +67,9 @@ AHEAD_POINTS: Final = 500_000
 _ACCEPTED: Final = 200
 """The code of a request that is kept; higher ones are faults, 0 is no verdict."""
 
+EARLY_SECONDS: Final = 3600.0
+"""One line a product in that time about times that are most likely seconds."""
+
 _SHOWN_BYTES: Final = 64
 """How much of a payload a log line may show, escaped."""
 
@@ -113,6 +116,7 @@ class Gate:
         self._arrivals = arrivals or ArrivalClock()
         self._worker: ThreadPoolExecutor | None = None
         self._failures = Seldom(60.0)
+        self._early: dict[str, Seldom] = {}
 
     async def run(self, connection: Connection) -> None:
         """Handle everything that arrives, until the connection has drained.
@@ -179,9 +183,28 @@ class Gate:
             return
         judged = [report for report in reports if report is not None]
         retained = sum(request.retained for request in requests)
-        self._counters.settle(judged, time.monotonic() - requests[0].arrived)
+        if self._counters.settle(judged, time.monotonic() - requests[0].arrived):
+            self._warn_of_early_times(requests, reports)
         self._counters.ignore_retained(retained)
         self._counters.fail(len(requests) - len(judged) - retained)
+
+    def _warn_of_early_times(
+        self, requests: Sequence[Request], reports: Sequence[Report | None]
+    ) -> None:
+        """Log, seldom for each product, that its times are most likely seconds."""
+        for request, report in zip(requests, reports, strict=True):
+            if report is None or not report.early_times:
+                continue
+            # Only products of the catalog have accepted requests: there are not many.
+            product = request.topic.split("/")[-4]
+            if events := self._early.setdefault(product, Seldom(EARLY_SECONDS)).count():
+                _log.warning(
+                    "times before 1971 accepted: product %s, %d requests; are they seconds instead "
+                    "of milliseconds? time.min in catalog.toml refuses them: %s",
+                    product,
+                    events,
+                    ascii(request.payload[:_SHOWN_BYTES]),
+                )
 
     async def _judge(self, fresh: _Arrived) -> tuple[Sequence[Report | None], list[Points]]:
         """One report a request, None for those that the judge failed on.

@@ -240,6 +240,16 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "pointgate_points_accepted", "Points in requests answered 200.", read["points"]
         )
+        yield CounterMetricFamily(
+            "pointgate_null_points_ignored",
+            "Points without a value, ignored in requests answered 200.",
+            read["null_points"],
+        )
+        yield CounterMetricFamily(
+            "pointgate_early_times",
+            "Times before 1971 in requests answered 200: most likely seconds, not milliseconds.",
+            read["early_times"],
+        )
         yield GaugeMetricFamily(
             "pointgate_requests_in_flight",
             "Requests that arrived and are not yet answered and acknowledged.",

@@ -32,7 +32,9 @@ class Product:
     devices: frozenset[str]
     default_device: str | None
     numbers_as_strings: bool
+    ignore_null_points: bool
     ignore_unknown_points: bool
+    min_ms: int | None
     max_past_ms: int | None
     max_future_ms: int | None
 
@@ -67,7 +69,9 @@ def _product(folder: Path, table: dict[str, Any]) -> Product:
         devices=_devices(folder / table["devices"]),
         default_device=table.get("default_device"),
         numbers_as_strings=table.get("numbers_as_strings", False),
+        ignore_null_points=table.get("null_points", "reject") == "ignore",
         ignore_unknown_points=unknown_points == "ignore",
+        min_ms=time.get("min"),
         max_past_ms=_duration(time.get("max_past")),
         max_future_ms=_duration(time.get("max_future")),
     )

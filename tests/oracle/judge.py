@@ -23,7 +23,7 @@ from tests.oracle.json_reader import (
     Value,
     read,
 )
-from tests.oracle.values import MAX_TIME_MS, Rules, ValueFault, judge_point, number_of
+from tests.oracle.values import MAX_TIME_MS, ValueFault, judge_point, number_of, rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -166,7 +166,7 @@ class _Entry:
         self.index = index
         self.pointer = pointer
         self.now_ms = now_ms
-        self.rules = Rules(product.numbers_as_strings)
+        self.rules = rules_of(product)
         self.device_key: str | None = None
 
     def judge(self) -> int:
@@ -241,6 +241,7 @@ class _Entry:
             )
         model = self.product.model
         seen: set[str] = set()
+        points = 0
         for member in measurepoints.members:
             at = f"{pointer}/{escape(member.name)}"
             if member.name not in model.points:
@@ -254,12 +255,12 @@ class _Entry:
                 raise self.fault("duplicate", at, member.start, identifier=member.name)
             seen.add(member.name)
             try:
-                judge_point(model.points[member.name], member.value, at, self.rules)
+                points += judge_point(model.points[member.name], member.value, at, self.rules)
             except ValueFault as fault:
                 raise self.fault(
                     fault.reason, fault.pointer, fault.offset, identifier=member.name
                 ) from fault
-        return len(seen)
+        return points
 
     def _judge_time(self, entry: Object) -> None:
         """3.5."""
@@ -267,11 +268,13 @@ class _Entry:
         if value is None or isinstance(value, Null):
             return
         time = number_of(value, self.rules)
-        past, future = self.product.max_past_ms, self.product.max_future_ms
+        least, past = self.product.min_ms, self.product.max_past_ms
+        future = self.product.max_future_ms
         if (
             time is None
             or not time.integral
             or not 0 <= time.value <= MAX_TIME_MS
+            or (least is not None and time.value < least)
             or (past is not None and time.value < self.now_ms - past)
             or (future is not None and time.value > self.now_ms + future)
         ):

@@ -7,7 +7,7 @@ of the payload from its first byte to its last. What a row has:
     INT, INT ENUM, TIMESTAMP `value_long`
     BOOL                     `value_bool`
     STRING, FILE, DATE, ENUM `value_text`     escapes decoded
-    ARRAY, STRUCT            `value_json`     as it came
+    ARRAY, STRUCT            `value_json`     as it came; 5.4: with numbers for strings
 
 It does not judge: `judge.judge` has accepted the request before.
 """
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from tests.oracle.json_reader import Array, Boolean, Null, Number, Object, String, Value, read
+from tests.oracle.json_reader import Array, Null, Number, Object, String, Value, read
 from tests.oracle.numbers import F32, decimal, rounded
-from tests.oracle.values import Rules, number_of
+from tests.oracle.values import Rules, number_of, rules_of, truth_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def _device_and_time(product: Product, entry: Value | None, arrived_us: int) -> 
     assert device_key is not None
     if time is None or isinstance(time, Null):
         return device_key, arrived_us
-    return device_key, 1000 * _whole(time, Rules(product.numbers_as_strings))
+    return device_key, 1000 * _whole(time, rules_of(product))
 
 
 def _points(
@@ -105,11 +105,14 @@ def _points(
     assert isinstance(entry, Object)
     measurepoints = entry.first("measurepoints")
     assert isinstance(measurepoints, Object)
-    rules = Rules(product.numbers_as_strings)
+    rules = rules_of(product)
     for member in measurepoints.members:
         point = product.model.points.get(member.name)
         if point is not None:
             value, quality = _value_and_quality(point, member.value, rules)
+            # 5.3: a point without a value was accepted only to be ignored.
+            if isinstance(value, Null):
+                continue
             yield member.name, _scalar(point.type, value, payload, rules), quality
 
 
@@ -124,10 +127,14 @@ def _value_and_quality(point: Point, value: Value, rules: Rules) -> tuple[Value,
 
 def _scalar(value_type: ValueType, value: Value, payload: bytes, rules: Rules) -> Scalar:
     if isinstance(value, Array | Object):
-        return "value_json", payload[value.start : value.end].decode("utf-8")
+        text = payload[value.start : value.end]
+        # 5.4: from the last one to the first, so that the places of the others stay.
+        for string in reversed(_numbers_in_strings(value_type, value, rules)):
+            start, end = string.start - value.start, string.end - value.start
+            text = text[:start] + string.text.encode("utf-8") + text[end:]
+        return "value_json", text.decode("utf-8")
     if value_type.name == "BOOL":
-        is_true = value.value if isinstance(value, Boolean) else _whole(value, rules) == 1
-        return "value_bool", is_true
+        return "value_bool", truth_of(value, rules) is True
     if value_type.name in {"FLOAT", "DOUBLE"}:
         assert isinstance(value, Number | String)
         double = float(value.text) if value_type.name == "DOUBLE" else _f32(value.text)
@@ -136,6 +143,29 @@ def _scalar(value_type: ValueType, value: Value, payload: bytes, rules: Rules) -
         assert isinstance(value, String)
         return "value_text", value.text
     return "value_long", _whole(value, rules)
+
+
+def _numbers_in_strings(value_type: ValueType, value: Value, rules: Rules) -> list[String]:
+    """Return the strings inside a value that are stored as numbers, in the order of the text."""
+    if isinstance(value, Array):
+        assert value_type.item is not None
+        item = value_type.item
+        return [one for inner in value.items for one in _numbers_in_strings(item, inner, rules)]
+    if isinstance(value, Object):
+        return [
+            one
+            for inner in value.members
+            if inner.name in value_type.members
+            for one in _numbers_in_strings(value_type.members[inner.name].type, inner.value, rules)
+        ]
+    if (
+        not isinstance(value, String)
+        or value_type.name in _TEXTS
+        or value_type.string_keys is not None
+    ):
+        return []
+    is_truth = value_type.name == "BOOL" and truth_of(value, rules) is not None
+    return [value] if is_truth or number_of(value, rules) is not None else []
 
 
 def _f32(token: str) -> float:

@@ -23,6 +23,7 @@ from tests.oracle.json_reader import (
     Array,
     Boolean,
     Member,
+    Null,
     Number,
     Object,
     String,
@@ -34,9 +35,12 @@ from tests.oracle.numbers import F32, F64, INT32_MAX, INT32_MIN, Decimal, decima
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from tests.oracle.catalog import Product
     from tests.oracle.models import Point
 
 MAX_TIME_MS: Final = 253402300799999  # 9999-12-31T23:59:59.999Z
+FIRST_OF_SECONDS: Final = 100_000_000
+FIRST_OF_1971: Final = 31_536_000_000
 MAX_QUALITY: Final = 9
 
 _DIGITS: Final = re.compile(r"[0-9]+")
@@ -59,15 +63,27 @@ class Rules:
     """The product's settings that values depend on."""
 
     numbers_as_strings: bool
+    ignore_null_points: bool = False
+    min_ms: int | None = None
 
 
-def judge_point(point: Point, value: Value, pointer: str, rules: Rules) -> None:
-    """Judge one point of a `measurepoints` object."""
+def rules_of(product: Product) -> Rules:
+    """Return what a product's settings say of values."""
+    return Rules(product.numbers_as_strings, product.ignore_null_points, product.min_ms)
+
+
+def judge_point(point: Point, value: Value, pointer: str, rules: Rules) -> bool:
+    """Judge one point of a `measurepoints` object; tell whether it has a value.
+
+    5.3: without one it is only accepted where the product ignores that.
+    """
     # 5.2: a point with quality is an object of value and quality, or the bare value.
     if point.has_quality and isinstance(value, Object):
-        _judge_value_with_quality(point.type, value, pointer, rules)
-    else:
-        judge_value(point.type, value, pointer, rules)
+        return _judge_value_with_quality(point.type, value, pointer, rules)
+    if rules.ignore_null_points and isinstance(value, Null):
+        return False
+    judge_value(point.type, value, pointer, rules)
+    return True
 
 
 def judge_value(value_type: ValueType, value: Value, pointer: str, rules: Rules) -> None:
@@ -108,7 +124,7 @@ def _scalar_fault(  # noqa: PLR0911 -- one line for each type
         case "FLOAT" | "DOUBLE":
             return _binary_fault(value_type, number_of(value, rules))
         case "BOOL":
-            return _bool_fault(value)
+            return _bool_fault(value, rules)
         case "STRING" | "FILE":
             return _string_fault(value, value_type.max_length)
         case "ENUM":
@@ -158,10 +174,18 @@ def _bounds_fault(
     return None
 
 
-def _bool_fault(value: Value) -> str | None:
-    # 5.4: numbers in strings never count for BOOL, so this does not ask number_of.
-    is_bit = isinstance(value, Number) and decimal(value.text).value in {0, 1}
-    return None if isinstance(value, Boolean) or is_bit else "type"
+def truth_of(value: Value, rules: Rules) -> bool | None:
+    """Return the truth that a value is or counts as (5, 5.4), else None."""
+    if isinstance(value, Boolean):
+        return value.value
+    if rules.numbers_as_strings and isinstance(value, String) and value.text in {"true", "false"}:
+        return value.text == "true"
+    number = number_of(value, rules)
+    return None if number is None or number.value not in {0, 1} else number.value == 1
+
+
+def _bool_fault(value: Value, rules: Rules) -> str | None:
+    return "type" if truth_of(value, rules) is None else None
 
 
 def _string_fault(value: Value, max_length: int) -> str | None:
@@ -201,6 +225,10 @@ def _timestamp_fault(value: Value, bounds: Bounds, rules: Rules) -> str | None:
     if number is None or not number.integral:
         return "type"
     if not 0 <= number.value <= MAX_TIME_MS:
+        return "range"
+    # 3.5: what looks like seconds is not meant where the product says when its times begin.
+    looks_like_seconds = FIRST_OF_SECONDS <= number.value < FIRST_OF_1971
+    if looks_like_seconds and rules.min_ms is not None and number.value < rules.min_ms:
         return "range"
     return _instant_fault(bounds, int(number.value))
 
@@ -249,14 +277,17 @@ def _judge_struct(value_type: ValueType, value: Value, pointer: str, rules: Rule
 
 def _judge_value_with_quality(
     value_type: ValueType, value: Object, pointer: str, rules: Rules
-) -> None:
+) -> bool:
     seen: set[str] = set()
+    has_value = True
     for member in value.members:
         at = f"{pointer}/{escape(member.name)}"
         if member.name not in {"value", "quality"}:
             raise ValueFault("unknown_member", at, member.start)
         _check_repeat(member, at, seen)
-        if member.name == "value":
+        if member.name == "value" and rules.ignore_null_points and isinstance(member.value, Null):
+            has_value = False
+        elif member.name == "value":
             judge_value(value_type, member.value, at, rules)
         else:
             quality = number_of(member.value, rules)
@@ -264,6 +295,7 @@ def _judge_value_with_quality(
                 raise ValueFault("quality", at, member.value.start)
     if "value" not in seen:
         raise ValueFault("missing_member", f"{pointer}/value", value.end - 1)
+    return has_value
 
 
 def _check_repeat(member: Member, at: str, seen: set[str]) -> None:

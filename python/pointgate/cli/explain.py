@@ -83,6 +83,10 @@ def explain(
         print_json(_document(report, payload, topic))
     else:
         _print(report, payload, topic)
+    if report.early_times:
+        say(f"note: times before 1971: {report.early_times:,}; seconds instead of milliseconds?")
+    if report.null_points:
+        say(f"note: points without a value, ignored: {report.null_points:,}")
     if product is not None and product not in loaded.products:
         near = did_you_mean(product, loaded.products)
         say(f"note: the catalog has no product {product}{near}")

@@ -98,13 +98,16 @@ pub(crate) struct Product {
 impl Product {
     #[new]
     #[pyo3(signature = (model, devices, *, default_device=None, numbers_as_strings=false,
-        unknown_points=None, time_max_past=None, time_max_future=None))]
+        null_points="reject", unknown_points=None, time_min=None, time_max_past=None, time_max_future=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         model: Bound<'_, Model>,
         devices: Bound<'_, Devices>,
         default_device: Option<String>,
         numbers_as_strings: bool,
+        null_points: &str,
         unknown_points: Option<&str>,
+        time_min: Option<i64>,
         time_max_past: Option<i64>,
         time_max_future: Option<i64>,
     ) -> PyResult<Self> {
@@ -116,10 +119,17 @@ impl Product {
                 return Err(PyValueError::new_err(format!("expected reject or ignore, got {other}")));
             }
         };
+        let ignore_null_points = match null_points {
+            "reject" => false,
+            "ignore" => true,
+            other => return Err(PyValueError::new_err(format!("expected reject or ignore, got {other}"))),
+        };
         let settings = core::ProductSettings {
             default_device,
             numbers_as_strings,
+            ignore_null_points,
             unknown_points,
+            time_min,
             time_max_past,
             time_max_future,
         };

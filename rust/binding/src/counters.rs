@@ -23,6 +23,8 @@ struct Figures {
     received_bytes: u64,
     bursts: u64,
     points: u64,
+    null_points: u64,
+    early_times: u64,
     codes: [u64; core::Code::ALL.len()],
     reasons: [u64; core::Reason::ALL.len()],
     bad_topic: u64,
@@ -50,6 +52,8 @@ impl Figures {
             count(&mut self.codes, &core::Code::ALL, &report.code);
         }
         self.points += report.points;
+        self.null_points += report.null_points;
+        self.early_times += report.early_times;
         if let Some(fault) = &report.fault {
             count(&mut self.reasons, &core::Reason::ALL, &fault.reason);
         }
@@ -81,6 +85,8 @@ impl Counters {
             received_bytes: 0,
             bursts: 0,
             points: 0,
+            null_points: 0,
+            early_times: 0,
             codes: [0; core::Code::ALL.len()],
             reasons: [0; core::Reason::ALL.len()],
             bad_topic: 0,
@@ -100,15 +106,17 @@ impl Counters {
         figures.bursts += 1;
     }
 
-    fn settle(&self, reports: Vec<Bound<'_, Report>>, seconds: f64) {
+    fn settle(&self, reports: Vec<Bound<'_, Report>>, seconds: f64) -> u64 {
         let mut figures = self.figures();
         let mut replies = 0;
+        let early_times = figures.early_times;
         for report in &reports {
             let report = report.get();
             figures.settle(report);
             replies += u64::from(report.code != core::Code::BadTopic);
         }
         figures.reply.observe(seconds, replies);
+        figures.early_times - early_times
     }
 
     fn ignore_retained(&self, requests: u64) {
@@ -158,6 +166,8 @@ impl Counters {
         read.set_item("bursts", figures.bursts)?;
         read.set_item("in_flight", figures.received.saturating_sub(figures.disposed()))?;
         read.set_item("points", figures.points)?;
+        read.set_item("null_points", figures.null_points)?;
+        read.set_item("early_times", figures.early_times)?;
         read.set_item("codes", codes)?;
         read.set_item("reasons", reasons)?;
         read.set_item("ignored", ignored)?;

@@ -11,6 +11,8 @@ use pyo3::types::PyBytes;
 pub(crate) struct Report {
     pub(crate) code: core::Code,
     pub(crate) points: u64,
+    pub(crate) null_points: u64,
+    pub(crate) early_times: u64,
     reply: Option<Py<PyBytes>>,
     pub(crate) fault: Option<Arc<core::Fault>>,
 }
@@ -21,6 +23,8 @@ impl Report {
         Self {
             code: verdict.code(),
             points: verdict.points,
+            null_points: verdict.null_points,
+            early_times: verdict.early_times,
             reply: (!reply.is_empty()).then(|| PyBytes::new(py, reply).unbind()),
             fault: verdict.fault.map(Arc::from),
         }
@@ -37,6 +41,16 @@ impl Report {
     #[getter]
     fn points(&self) -> u64 {
         self.points
+    }
+
+    #[getter]
+    fn null_points(&self) -> u64 {
+        self.null_points
+    }
+
+    #[getter]
+    fn early_times(&self) -> u64 {
+        self.early_times
     }
 
     #[getter]

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 
 use crate::devices::DeviceTable;
 use crate::model::ThingModel;
+use crate::rule::EARLY;
 
 /// What a product does with points that its model lacks (contract 5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,12 @@ pub struct ProductSettings {
     pub default_device: Option<String>,
     /// Whether a string that is exactly a JSON number counts as that number (contract 5.4).
     pub numbers_as_strings: bool,
+    /// Whether a point whose value is null is passed over instead of refused (contract 5.3).
+    pub ignore_null_points: bool,
     /// `None` leaves it to the model's `allowAdditionalMeasurepoint`.
     pub unknown_points: Option<UnknownPoints>,
+    /// The earliest time, UTC milliseconds (contract 3.5).
+    pub time_min: Option<i64>,
     /// How many milliseconds before now a time may be (contract 3.5).
     pub time_max_past: Option<i64>,
     /// How many milliseconds after now a time may be.
@@ -42,6 +47,8 @@ pub struct Product {
     pub(crate) devices: Arc<DeviceTable>,
     pub(crate) settings: ProductSettings,
     pub(crate) ignore_unknown_points: bool,
+    /// From this time on an entry's time needs no further look.
+    pub(crate) usual_times_from: i64,
 }
 
 impl Product {
@@ -51,7 +58,13 @@ impl Product {
             Some(policy) => policy == UnknownPoints::Ignore,
             None => model.allows_additional_points(),
         };
-        Self { model, devices, settings, ignore_unknown_points }
+        let usual_times_from = match &settings {
+            ProductSettings { time_max_past: None, time_max_future: None, time_min, .. } => {
+                time_min.unwrap_or(0).max(EARLY)
+            }
+            _ => i64::MAX,
+        };
+        Self { model, devices, settings, ignore_unknown_points, usual_times_from }
     }
 }
 

@@ -15,9 +15,11 @@ pub(crate) trait Collect {
     fn long(&mut self, value: i64);
     fn boolean(&mut self, value: bool);
     fn text(&mut self, value: Text<'_>);
-    /// An ARRAY or a STRUCT, as it stands in the payload.
-    fn json(&mut self, token: &[u8]);
+    /// The text of an ARRAY or a STRUCT.
+    fn json<'t>(&mut self, text: impl FnOnce() -> Cow<'t, [u8]>);
     fn quality(&mut self, value: u8);
+    /// What was given since the last point is of none.
+    fn discard(&mut self);
     /// The value and quality given last are of this point of the model.
     fn point<'m>(&mut self, index: usize, identifier: impl FnOnce() -> &'m str);
     /// The points given since the last entry are this device's, at this time in milliseconds; `None` is the time of arrival.
@@ -35,9 +37,11 @@ impl Collect for () {
     #[inline(always)]
     fn text(&mut self, _: Text<'_>) {}
     #[inline(always)]
-    fn json(&mut self, _: &[u8]) {}
+    fn json<'t>(&mut self, _: impl FnOnce() -> Cow<'t, [u8]>) {}
     #[inline(always)]
     fn quality(&mut self, _: u8) {}
+    #[inline(always)]
+    fn discard(&mut self) {}
     #[inline(always)]
     fn point<'m>(&mut self, _: usize, _: impl FnOnce() -> &'m str) {}
     #[inline(always)]

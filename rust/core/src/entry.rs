@@ -12,7 +12,8 @@ use crate::collect::Collect;
 use crate::json::{Cursor, Kind, Syntax, Text};
 use crate::model::Point;
 use crate::rule::{
-    Context, MAX_TIME, check_with_quality, milliseconds, mismatch, read_number, refused, shown_number,
+    Context, EARLY, MAX_TIME, check_with_quality, is_ignored_null, looks_like_seconds, milliseconds,
+    mismatch, read_number, refused, shown_number,
 };
 use crate::scratch::Scratch;
 use crate::verdict::{Fault, Reason, Stop};
@@ -40,6 +41,10 @@ pub(crate) struct Entries<'c, 's, C> {
     scratch: &'s mut Scratch,
     collect: C,
     pub(crate) points: u64,
+    /// Points without a value that were passed over.
+    pub(crate) null_points: u64,
+    /// Times that are most likely seconds, or of a clock that was never set.
+    pub(crate) early_times: u64,
     /// The first faulty entry's fault.
     pub(crate) fault: Option<Box<Fault>>,
 }
@@ -86,6 +91,7 @@ impl Entry<'_> {
                     self.fault = Some((rank, fault));
                 }
             }
+            Stop::NullPoint => {}
         }
         Ok(())
     }
@@ -99,7 +105,17 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
         scratch: &'s mut Scratch,
         collect: C,
     ) -> Self {
-        Self { product, now_ms, observed_us, scratch, collect, points: 0, fault: None }
+        Self {
+            product,
+            now_ms,
+            observed_us,
+            scratch,
+            collect,
+            points: 0,
+            null_points: 0,
+            early_times: 0,
+            fault: None,
+        }
     }
 
     /// Reads `params`: an array of entries, or one object, which is one entry.
@@ -202,10 +218,10 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
     }
 
     /// The first and the last time that a product accepts now (contract 3.5).
-    #[inline]
     fn window(&self, product: &Product) -> (i64, i64) {
         let settings = &product.settings;
-        let low = settings.time_max_past.map_or(0, |past| self.now_ms.saturating_sub(past));
+        let past = settings.time_max_past.map_or(0, |past| self.now_ms.saturating_sub(past));
+        let low = past.max(settings.time_min.unwrap_or(0));
         let high = settings.time_max_future.map_or(MAX_TIME, |future| self.now_ms.saturating_add(future));
         (low, high)
     }
@@ -219,8 +235,7 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
         let Scratch { points: seen, members, buffer, guesses } = &mut *self.scratch;
         seen.begin(model.len());
         guesses.begin(model.len());
-        let mut context =
-            Context { numbers_as_strings: product.settings.numbers_as_strings, buffer, members };
+        let mut context = Context { settings: &product.settings, early_times: 0, buffer, members };
 
         // The point that came after the last one before is compared with the text: first with a comma and no white
         // space before it, which takes no other step; then behind what there is. Only a name that is neither
@@ -260,13 +275,21 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
                 let fault = Fault::here(Reason::Duplicate, start).expected("the identifier once");
                 return Err(at_point(fault.got("the identifier again").into(), identifier()));
             }
-            check_point(point, cursor, &mut context, &mut self.collect)
-                .map_err(|stop| at_point(stop, identifier()))?;
-            self.collect.point(index, identifier);
-            count += 1;
+            match check_point(point, cursor, &mut context, &mut self.collect) {
+                Ok(()) => {
+                    self.collect.point(index, identifier);
+                    count += 1;
+                }
+                Err(stop) => {
+                    without_value(stop, point, identifier(), cursor, &context)?;
+                    self.collect.discard();
+                    self.null_points += 1;
+                }
+            }
             place = index + 1;
         }
         self.points += count;
+        self.early_times += context.early_times;
         Ok(())
     }
 
@@ -279,18 +302,32 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
         let start = cursor.offset();
         let settings = &product.settings;
         let Scratch { members, buffer, .. } = &mut *self.scratch;
-        let mut context = Context { numbers_as_strings: settings.numbers_as_strings, buffer, members };
+        let mut context = Context { settings, early_times: 0, buffer, members };
         let Some(time) = read_number(cursor, &mut context)?.and_then(milliseconds) else {
             cursor.back_to(start);
             return Err(refused(cursor, Reason::Time, EXPECTED));
         };
+        if time >= product.usual_times_from {
+            return Ok(Some(time));
+        }
+        self.unusual_time(time, product).map_err(|fault| {
+            let got = shown_number(cursor, start);
+            let said = looks_like_seconds(time).then(|| format!("{got}, which looks like seconds"));
+            fault.at(start).got(got).said(said).into()
+        })
+    }
+
+    /// Judges a time that is early, or of a product with a window.
+    #[inline(never)]
+    fn unusual_time(&mut self, time: i64, product: &Product) -> Result<Option<i64>, Box<Fault>> {
         // A window is inclusive; without one, history may be as old as it likes (contract 3.5).
         let (low, high) = self.window(product);
         if low <= time && time <= high {
+            self.early_times += u64::from(time < EARLY);
             return Ok(Some(time));
         }
         let expected = format!("a time from {} to {}", low.max(0), high.min(MAX_TIME));
-        Err(Fault::here(Reason::Time, start).expected(expected).got(shown_number(cursor, start)).into())
+        Err(Fault::here(Reason::Time, 0).expected(expected))
     }
 }
 
@@ -368,6 +405,28 @@ fn unknown_point(offset: usize, name: &str, product: &Product) -> Stop {
     at_point(fault.into(), name)
 }
 
+/// A point was refused: passes over it when it is null and the product ignores that (contract 5.3).
+#[cold]
+fn without_value(
+    stop: Stop,
+    point: &Point,
+    identifier: &str,
+    cursor: &mut Cursor<'_>,
+    context: &Context<'_>,
+) -> Result<(), Stop> {
+    if is_ignored_null(&stop, context) {
+        return Ok(cursor.literal("null")?);
+    }
+    match stop {
+        Stop::NullPoint => Ok(()),
+        Stop::Fault(fault) if fault.is_null(&[]) || point.quality && fault.is_null(&["value".into()]) => {
+            let fault = fault.said(Some("null; leave out a point that has no value".to_owned()));
+            Err(at_point(fault.into(), identifier))
+        }
+        stop => Err(at_point(stop, identifier)),
+    }
+}
+
 /// Adds the point to a fault's place.
 #[cold]
 fn at_point(stop: Stop, identifier: &str) -> Stop {
@@ -376,7 +435,7 @@ fn at_point(stop: Stop, identifier: &str) -> Stop {
             fault.identifier = Some(identifier.to_owned());
             Stop::Fault(fault)
         }
-        syntax @ Stop::Syntax(_) => syntax,
+        other => other,
     }
 }
 

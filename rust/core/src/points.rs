@@ -247,8 +247,8 @@ impl Collect for &mut Points {
         self.word |= word::TEXT;
     }
 
-    fn json(&mut self, token: &[u8]) {
-        self.batch.json.extend_from_slice(token);
+    fn json<'t>(&mut self, text: impl FnOnce() -> Cow<'t, [u8]>) {
+        self.batch.json.extend_from_slice(&text());
         self.value = self.batch.json.len() as u64;
         self.word |= word::JSON;
     }
@@ -256,6 +256,10 @@ impl Collect for &mut Points {
     #[inline(always)]
     fn quality(&mut self, value: u8) {
         self.word |= word::QUALITY | u32::from(value) << word::QUALITY_AT;
+    }
+
+    fn discard(&mut self) {
+        self.word = 0;
     }
 
     #[inline(always)]

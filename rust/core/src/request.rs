@@ -58,13 +58,17 @@ pub struct Verdict {
     pub fault: Option<Box<Fault>>,
     /// How many points were accepted; 0 unless the code is 200.
     pub points: u64,
+    /// How many points without a value were passed over in an accepted request (contract 5.3).
+    pub null_points: u64,
+    /// How many of an accepted request's times are early (contract 3.5).
+    pub early_times: u64,
     /// Where the id token stands that the reply echoes (contract 2.3).
     pub id: Option<Range<usize>>,
 }
 
 impl Verdict {
     fn refused(fault: Box<Fault>, id: Option<Range<usize>>) -> Self {
-        Self { fault: Some(fault), points: 0, id }
+        Self { fault: Some(fault), points: 0, null_points: 0, early_times: 0, id }
     }
 
     /// The code of the reply.
@@ -129,7 +133,7 @@ fn read<C: Collect>(
     if let Err(syntax) = envelope.read(&mut Cursor::new(payload), &mut entries) {
         return Verdict::refused(syntax_fault(payload, syntax), envelope.id);
     }
-    let points = entries.points;
+    let Entries { points, null_points, early_times, .. } = entries;
     let unknown_product = || {
         let fault = Fault::without_place(Reason::Device, 0).expected("a product of the catalog");
         fault.got_text(product_key)
@@ -141,7 +145,7 @@ fn read<C: Collect>(
         .or(entries.fault);
     match fault {
         Some(fault) => Verdict::refused(fault, envelope.id),
-        None => Verdict { fault: None, points, id: envelope.id },
+        None => Verdict { fault: None, points, null_points, early_times, id: envelope.id },
     }
 }
 
@@ -252,6 +256,7 @@ impl Envelope {
     fn refuse(&mut self, stop: Stop, member: Option<&str>) -> Result<(), Syntax> {
         match stop {
             Stop::Syntax(syntax) => Err(syntax),
+            Stop::NullPoint => Ok(()),
             Stop::Fault(fault) => {
                 self.fault.get_or_insert(match member {
                     Some(name) => fault.inside(name),

@@ -240,6 +240,12 @@ impl Fault {
         fault
     }
 
+    /// The fault at this byte.
+    pub(crate) fn at(mut self: Box<Self>, offset: usize) -> Box<Self> {
+        self.offset = offset;
+        self
+    }
+
     pub(crate) fn expected(mut self: Box<Self>, expected: impl Into<Cow<'static, str>>) -> Box<Self> {
         self.expected = Some(expected.into());
         self
@@ -283,6 +289,12 @@ impl Fault {
         Some(pointer)
     }
 
+    /// Whether null came where a value should be, this path from the point.
+    pub(crate) fn is_null(&self, path: &[Segment]) -> bool {
+        let is_there = self.path.as_ref().is_some_and(|own| own == path);
+        is_there && self.reason == Reason::Type && self.got.as_deref() == Some("null")
+    }
+
     /// Whether the pointer is surely longer than that, found without building it.
     pub(crate) fn pointer_is_longer_than(&self, length: usize) -> bool {
         self.segments().any(|segment| matches!(segment, Segment::Name(name) if name.len() > length))
@@ -305,6 +317,8 @@ impl Fault {
 pub(crate) enum Stop {
     Syntax(crate::json::Syntax),
     Fault(Box<Fault>),
+    /// No fault: the point has no value and is passed over; the cursor stands behind it. Its entry takes care of it.
+    NullPoint,
 }
 
 impl Stop {
@@ -313,7 +327,7 @@ impl Stop {
     pub(crate) fn inside(self, segment: impl Into<Segment>) -> Self {
         match self {
             Self::Fault(fault) => Self::Fault(fault.inside(segment)),
-            syntax @ Self::Syntax(_) => syntax,
+            other => other,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::collect::Collect;
 use crate::json::Cursor;
 use crate::verdict::{Fault, Reason, Stop};
 
+use super::stored::elements_with_numbers;
 use super::{Context, Rule, type_fault};
 
 /// The most elements when the model says nothing.
@@ -31,7 +32,11 @@ impl ArrayRule {
             Rule::Text(rule) => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
             rule => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
         }?;
-        collect.json(cursor.bytes_from(start));
+        collect.json(|| {
+            let token = cursor.bytes_from(start);
+            let rewrites = context.settings.numbers_as_strings && self.element.reads_numbers();
+            if rewrites { elements_with_numbers(self, token) } else { token.into() }
+        });
         Ok(())
     }
 

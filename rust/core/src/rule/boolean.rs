@@ -1,12 +1,16 @@
-//! BOOL: `true`, `false`, or a number equal to 0 or 1 (contract 5).
+//! BOOL: `true`, `false`, or a number equal to 0 or 1, also in a string where the product takes those (contract 5, 5.4).
 
 use crate::collect::Collect;
-use crate::json::{Cursor, Integer};
+use crate::json::{Cursor, Integer, Number};
 use crate::verdict::Stop;
 
-use super::{type_fault, value_fault};
+use super::{Context, type_fault, value_fault};
 
-pub(crate) fn check<C: Collect>(cursor: &mut Cursor<'_>, collect: &mut C) -> Result<(), Stop> {
+pub(crate) fn check<C: Collect>(
+    cursor: &mut Cursor<'_>,
+    context: &mut Context<'_>,
+    collect: &mut C,
+) -> Result<(), Stop> {
     let start = cursor.offset();
     match cursor.peek() {
         b't' | b'f' => {
@@ -20,6 +24,19 @@ pub(crate) fn check<C: Collect>(cursor: &mut Cursor<'_>, collect: &mut C) -> Res
             }
             cursor.back_to(start);
             return Err(value_fault(cursor, "BOOL: true, false, 0 or 1"));
+        }
+        b'"' if context.settings.numbers_as_strings => {
+            let text = cursor.string()?.decode_in(context.buffer);
+            let number = Number::parse(text).map(Number::to_integer);
+            match (text, number) {
+                ("true", _) | (_, Some(Integer::Value(1))) => collect.boolean(true),
+                ("false", _) | (_, Some(Integer::Value(0))) => collect.boolean(false),
+                _ => {
+                    cursor.back_to(start);
+                    return Err(value_fault(cursor, "BOOL: true, false, 0 or 1"));
+                }
+            }
+            return Ok(());
         }
         _ => {}
     }

@@ -11,6 +11,7 @@ mod date;
 mod enumeration;
 mod number;
 mod quality;
+mod stored;
 mod structure;
 mod text;
 mod timestamp;
@@ -22,10 +23,11 @@ pub(crate) use enumeration::{IntEnum, TextEnum};
 pub(crate) use number::{DoubleRule, FloatRule, IntRule};
 pub(crate) use structure::StructRule;
 pub(crate) use text::{DEFAULT_MAX_LENGTH, TextKind, TextRule};
-pub(crate) use timestamp::{Instant, MAX_TIME, TimestampRule, milliseconds};
+pub(crate) use timestamp::{EARLY, Instant, MAX_TIME, TimestampRule, looks_like_seconds, milliseconds};
 
 pub(crate) use quality::check_with_quality;
 
+use crate::catalog::ProductSettings;
 use crate::collect::Collect;
 use crate::display::{quoted, shown};
 use crate::json::{Cursor, Kind, Number, Numeric, Syntax, Text};
@@ -50,9 +52,11 @@ pub(crate) enum Rule {
     Struct(StructRule),
 }
 
-/// What a rule needs besides the payload: the product's setting, and room to work in.
+/// What a rule needs besides the payload: the product's settings, and room to work in.
 pub(crate) struct Context<'s> {
-    pub(crate) numbers_as_strings: bool,
+    pub(crate) settings: &'s ProductSettings,
+    /// How many values of TIMESTAMP look like seconds.
+    pub(crate) early_times: u64,
     /// Holds a decoded string while it is judged.
     pub(crate) buffer: &'s mut String,
     /// Which members of a struct have come.
@@ -72,7 +76,7 @@ impl Rule {
             Self::Double(rule) => rule.check(cursor, context, collect),
             Self::Float(rule) => rule.check(cursor, context, collect),
             Self::Int(rule) => rule.check(cursor, context, collect),
-            Self::Bool => boolean::check(cursor, collect),
+            Self::Bool => boolean::check(cursor, context, collect),
             Self::IntEnum(rule) => rule.check(cursor, context, collect),
             Self::TextEnum(rule) => rule.check(cursor, context, collect),
             Self::Text(rule) => rule.check(cursor, context, collect),
@@ -81,6 +85,14 @@ impl Rule {
             Self::Array(rule) => rule.check(cursor, context, collect),
             Self::Struct(rule) => rule.check(cursor, context, collect),
         }
+    }
+
+    /// Whether a number can be its value, or stand for it.
+    fn reads_numbers(&self) -> bool {
+        matches!(
+            self,
+            Self::Int(_) | Self::Float(_) | Self::Double(_) | Self::Bool | Self::IntEnum(_) | Self::Timestamp(_)
+        )
     }
 }
 
@@ -105,7 +117,7 @@ fn read_any_number<T: Numeric>(
 ) -> Result<Option<T>, Syntax> {
     match cursor.peek() {
         b'-' | b'0'..=b'9' => Ok(Some(T::from_number(cursor.number()?))),
-        b'"' if context.numbers_as_strings => {
+        b'"' if context.settings.numbers_as_strings => {
             let start = cursor.offset();
             let number = Number::parse(cursor.string()?.decode_in(context.buffer)).map(T::from_number);
             if number.is_none() {
@@ -127,6 +139,13 @@ pub(crate) fn shown_number(cursor: &Cursor<'_>, start: usize) -> String {
         _ => cursor.number().map(|number| shown(number.token())),
     };
     text.unwrap_or_default()
+}
+
+/// Whether the value itself was refused for being null, and its point is to be passed over (contract 5.3); the cursor
+/// stands on it.
+#[cold]
+pub(crate) fn is_ignored_null(stop: &Stop, context: &Context<'_>) -> bool {
+    context.settings.ignore_null_points && matches!(stop, Stop::Fault(fault) if fault.is_null(&[]))
 }
 
 /// A value of another JSON type than `expected` can have stands here.

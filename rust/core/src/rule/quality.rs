@@ -5,7 +5,7 @@ use crate::json::{Cursor, Integer};
 use crate::verdict::{Reason, Stop};
 
 use super::structure::{missing_member, repeated, unknown_member};
-use super::{Context, Rule, read_number, refused};
+use super::{Context, Rule, is_ignored_null, read_number, refused};
 
 /// Judges a point with quality; `rule` is the value's own.
 pub(crate) fn check_with_quality<C: Collect>(
@@ -18,7 +18,7 @@ pub(crate) fn check_with_quality<C: Collect>(
         return rule.check(cursor, context, collect);
     }
     cursor.open()?;
-    let (mut value, mut quality, mut first) = (false, false, true);
+    let (mut value, mut quality, mut null, mut first) = (false, false, false, true);
     while let Some((start, member)) = cursor.next_of(&mut first, &["\"value\":", "\"quality\":"])? {
         let (is_value, name, seen) = match member {
             Some(0) => (true, "value", &mut value),
@@ -33,7 +33,16 @@ pub(crate) fn check_with_quality<C: Collect>(
         } else {
             check_quality(cursor, context, collect)
         };
-        judged.map_err(|stop| stop.inside(name))?;
+        if let Err(stop) = judged {
+            if !is_value || !is_ignored_null(&stop, context) {
+                return Err(stop.inside(name));
+            }
+            cursor.literal("null")?;
+            null = true;
+        }
+    }
+    if null {
+        return Err(Stop::NullPoint);
     }
     if value { Ok(()) } else { Err(missing_member(cursor, "value")) }
 }

@@ -6,6 +6,7 @@ use crate::json::{Cursor, MemberName};
 use crate::names::Names;
 use crate::verdict::{Fault, Reason, Stop};
 
+use super::stored::members_with_numbers;
 use super::{Context, Rule, type_fault};
 
 /// One member of a struct.
@@ -45,6 +46,12 @@ impl StructRule {
         is_new
     }
 
+    /// What a member of that name must be.
+    pub(crate) fn rule_of(&self, name: &str) -> Option<&Rule> {
+        let index = self.names.find(name.as_bytes())?;
+        self.members.get(index).map(|member| &member.rule)
+    }
+
     pub(crate) fn check<C: Collect>(
         &self,
         cursor: &mut Cursor<'_>,
@@ -74,7 +81,10 @@ impl StructRule {
         if required != self.required {
             return Err(self.missing(cursor, context));
         }
-        collect.json(cursor.bytes_from(start));
+        collect.json(|| {
+            let token = cursor.bytes_from(start);
+            if context.settings.numbers_as_strings { members_with_numbers(self, token) } else { token.into() }
+        });
         Ok(())
     }
 

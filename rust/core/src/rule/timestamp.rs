@@ -10,6 +10,9 @@ use super::date::{DAY, Date};
 use super::text::read_text;
 use super::{Context, read_number, shown_number, value_fault};
 
+/// The first millisecond of 1971, UTC. What lies before it is most likely no time that was measured.
+pub(crate) const EARLY: i64 = 31_536_000_000;
+
 /// The last millisecond of the year 9999, UTC.
 pub(crate) const MAX_TIME: i64 = 253_402_300_799_999;
 
@@ -21,6 +24,11 @@ pub(crate) fn milliseconds(integer: Integer) -> Option<i64> {
         Integer::Value(value) if (0..=MAX_TIME).contains(&value) => Some(value),
         _ => None,
     }
+}
+
+/// Whether milliseconds are rather seconds: those of 1973 and later are a day and more into 1970.
+pub(crate) fn looks_like_seconds(milliseconds: i64) -> bool {
+    (100_000_000..EARLY).contains(&milliseconds)
 }
 
 /// A bound of DATE or TIMESTAMP (contract 6.1).
@@ -68,6 +76,8 @@ impl Bound for Instant<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct TimestampRule {
     low: i64,
+    /// From here to `high` a value needs no further look.
+    usual_low: i64,
     high: i64,
     expected: Box<str>,
 }
@@ -76,7 +86,8 @@ impl TimestampRule {
     /// `None` when no value could ever be within the bounds.
     pub(crate) fn new(bounds: &Bounds<Instant<'_>>) -> Option<Self> {
         let (low, high) = bounds.whole(0, MAX_TIME)?;
-        Some(Self { low, high, expected: bounds.text_of_whole("UTC milliseconds", (0, MAX_TIME)) })
+        let usual_low = low.max(EARLY);
+        Some(Self { low, usual_low, high, expected: bounds.text_of_whole("UTC milliseconds", (0, MAX_TIME)) })
     }
 
     pub(crate) fn check<C: Collect>(
@@ -87,15 +98,18 @@ impl TimestampRule {
     ) -> Result<(), Stop> {
         let start = cursor.offset();
         if let Some(integer) = read_number(cursor, context)? {
-            if let Some(time) = self.within(integer) {
-                collect.long(time);
-                return Ok(());
-            }
-            if integer != Integer::Fraction {
-                return Err(self.range_fault(start).got(shown_number(cursor, start)).into());
-            }
-            cursor.back_to(start);
-            return Err(value_fault(cursor, EXPECTED));
+            let time = match integer {
+                Integer::Value(time) if self.usual_low <= time && time <= self.high => time,
+                Integer::Fraction => {
+                    cursor.back_to(start);
+                    return Err(value_fault(cursor, EXPECTED));
+                }
+                _ => self
+                    .unusual(integer, context)
+                    .map_err(|fault| fault.at(start, shown_number(cursor, start)))?,
+            };
+            collect.long(time);
+            return Ok(());
         }
         let text = read_text(cursor, "TIMESTAMP", EXPECTED)?.decode_in(context.buffer);
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -105,24 +119,47 @@ impl TimestampRule {
         // A string of digits may have leading zeros; one that does not fit is out of range all the same.
         let digits = text.trim_start_matches('0');
         let value = if digits.is_empty() { Some(0) } else { digits.parse().ok() };
-        match value.map(Integer::Value).and_then(|integer| self.within(integer)) {
-            Some(time) => {
-                collect.long(time);
-                Ok(())
-            }
-            None => Err(self.range_fault(start).got(quoted(text)).into()),
-        }
+        let text = quoted(text);
+        let value = value.map_or(Integer::Value(i64::MAX), Integer::Value);
+        let time = self.unusual(value, context).map_err(|fault| fault.at(start, text))?;
+        collect.long(time);
+        Ok(())
     }
 
-    fn within(&self, integer: Integer) -> Option<i64> {
-        match integer {
-            Integer::Value(value) if self.low <= value && value <= self.high => Some(value),
-            _ => None,
-        }
-    }
-
+    /// Judges a time that is out of bounds, or early.
     #[cold]
-    fn range_fault(&self, offset: usize) -> Box<Fault> {
-        Fault::here(Reason::Range, offset).expected(self.expected.clone().into_string())
+    fn unusual(&self, integer: Integer, context: &mut Context<'_>) -> Result<i64, OutOfRange<'_>> {
+        let Integer::Value(time) = integer else { return Err(OutOfRange::Bounds(&self.expected)) };
+        if !(self.low..=self.high).contains(&time) {
+            return Err(OutOfRange::Bounds(&self.expected));
+        }
+        if looks_like_seconds(time) {
+            // Old dates are the model's business; seconds are never meant where a product says when its times begin.
+            if context.settings.time_min.is_some_and(|min| time < min) {
+                return Err(OutOfRange::Seconds);
+            }
+            context.early_times += 1;
+        }
+        Ok(time)
+    }
+}
+
+/// Why a time is refused.
+enum OutOfRange<'r> {
+    Bounds(&'r str),
+    Seconds,
+}
+
+impl OutOfRange<'_> {
+    #[cold]
+    fn at(self, offset: usize, got: String) -> Stop {
+        let fault = Fault::here(Reason::Range, offset);
+        match self {
+            Self::Bounds(expected) => fault.expected(expected.to_owned()).got(got).into(),
+            Self::Seconds => {
+                let said = format!("{got}, which looks like seconds");
+                fault.expected("UTC milliseconds").got(got).said(Some(said)).into()
+            }
+        }
     }
 }

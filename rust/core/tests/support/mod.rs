@@ -44,12 +44,14 @@ struct ProductTable {
     default_device: Option<String>,
     #[serde(default)]
     numbers_as_strings: bool,
+    null_points: Option<String>,
     unknown_points: Option<String>,
     time: Option<TimeTable>,
 }
 
 #[derive(Deserialize)]
 struct TimeTable {
+    min: Option<i64>,
     max_past: Option<toml::Value>,
     max_future: Option<toml::Value>,
 }
@@ -86,6 +88,8 @@ pub(crate) fn catalog() -> Catalog {
             table.time.as_ref().and_then(|time| pick(time).as_ref()).map(milliseconds)
         };
         let settings = ProductSettings {
+            ignore_null_points: table.null_points.as_deref() == Some("ignore"),
+            time_min: table.time.as_ref().and_then(|time| time.min),
             time_max_past: time(|time| &time.max_past),
             time_max_future: time(|time| &time.max_future),
             default_device: table.default_device,
