@@ -91,7 +91,7 @@ impl Entry<'_> {
                     self.fault = Some((rank, fault));
                 }
             }
-            Stop::NullPoint => {}
+            Stop::NullPoint { .. } => {}
         }
         Ok(())
     }
@@ -227,21 +227,36 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
     }
 
     /// Reads the points of an entry; the fault that stops it stands somewhere inside.
+    #[inline(always)]
     fn measurepoints(&mut self, cursor: &mut Cursor<'_>, product: &Product) -> Result<(), Stop> {
-        if cursor.kind()? != Kind::Object {
+        let mut judged = self.points(cursor, product, 0);
+        // A point without a value that is ignored leaves the loop like a fault: so it costs the others nothing.
+        while let Err(Stop::NullPoint { place }) = judged {
+            self.collect.discard();
+            self.null_points += 1;
+            judged = self.points(cursor, product, place);
+        }
+        judged
+    }
+
+    /// Reads points from the beginning, place 0, or behind the point that has this place.
+    fn points(&mut self, cursor: &mut Cursor<'_>, product: &Product, mut place: usize) -> Result<(), Stop> {
+        let mut first = place == 0;
+        if first && cursor.kind()? != Kind::Object {
             return Err(mismatch(cursor, Reason::Format, "object"));
         }
         let model = &*product.model;
         let Scratch { points: seen, members, buffer, guesses } = &mut *self.scratch;
-        seen.begin(model.len());
-        guesses.begin(model.len());
         let mut context = Context { settings: &product.settings, early_times: 0, buffer, members };
 
         // The point that came after the last one before is compared with the text: first with a comma and no white
         // space before it, which takes no other step; then behind what there is. Only a name that is neither
         // is read and looked up.
-        cursor.open()?;
-        let (mut first, mut count, mut place) = (true, 0, 0);
+        if first {
+            seen.begin(model.len());
+            guesses.begin(model.len());
+            cursor.open()?;
+        }
         loop {
             let mut index = guesses.after(place);
             let mut point = model.point(index);
@@ -275,20 +290,14 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
                 let fault = Fault::here(Reason::Duplicate, start).expected("the identifier once");
                 return Err(at_point(fault.got("the identifier again").into(), identifier()));
             }
-            match check_point(point, cursor, &mut context, &mut self.collect) {
-                Ok(()) => {
-                    self.collect.point(index, identifier);
-                    count += 1;
-                }
-                Err(stop) => {
-                    without_value(stop, point, identifier(), cursor, &context)?;
-                    self.collect.discard();
-                    self.null_points += 1;
-                }
+            if let Err(stop) = check_point(point, cursor, &mut context, &mut self.collect) {
+                self.early_times += context.early_times;
+                return Err(without_value(stop, point, (index, identifier()), cursor, &context));
             }
+            self.collect.point(index, identifier);
+            self.points += 1;
             place = index + 1;
         }
-        self.points += count;
         self.early_times += context.early_times;
         Ok(())
     }
@@ -410,20 +419,21 @@ fn unknown_point(offset: usize, name: &str, product: &Product) -> Stop {
 fn without_value(
     stop: Stop,
     point: &Point,
-    identifier: &str,
+    (index, identifier): (usize, &str),
     cursor: &mut Cursor<'_>,
     context: &Context<'_>,
-) -> Result<(), Stop> {
+) -> Stop {
+    let null = Stop::NullPoint { place: index + 1 };
     if is_ignored_null(&stop, context) {
-        return Ok(cursor.literal("null")?);
+        return cursor.literal("null").map_or_else(Stop::from, |()| null);
     }
     match stop {
-        Stop::NullPoint => Ok(()),
+        Stop::NullPoint { .. } => null,
         Stop::Fault(fault) if fault.is_null(&[]) || point.quality && fault.is_null(&["value".into()]) => {
             let fault = fault.said(Some("null; leave out a point that has no value".to_owned()));
-            Err(at_point(fault.into(), identifier))
+            at_point(fault.into(), identifier)
         }
-        stop => Err(at_point(stop, identifier)),
+        stop => at_point(stop, identifier),
     }
 }
 

@@ -256,7 +256,7 @@ impl Envelope {
     fn refuse(&mut self, stop: Stop, member: Option<&str>) -> Result<(), Syntax> {
         match stop {
             Stop::Syntax(syntax) => Err(syntax),
-            Stop::NullPoint => Ok(()),
+            Stop::NullPoint { .. } => Ok(()),
             Stop::Fault(fault) => {
                 self.fault.get_or_insert(match member {
                     Some(name) => fault.inside(name),

@@ -317,8 +317,10 @@ impl Fault {
 pub(crate) enum Stop {
     Syntax(crate::json::Syntax),
     Fault(Box<Fault>),
-    /// No fault: the point has no value and is passed over; the cursor stands behind it. Its entry takes care of it.
-    NullPoint,
+    /// No fault: the point has no value and is passed over; the cursor stands behind it. Its entry goes on from the place.
+    NullPoint {
+        place: usize,
+    },
 }
 
 impl Stop {

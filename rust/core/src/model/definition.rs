@@ -5,8 +5,8 @@ use crate::display::quoted;
 use crate::json::tree::Tree;
 use crate::json::{Integer, Number};
 use crate::rule::{
-    ArrayRule, Bound, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DateRule, DoubleRule, FloatRule, IntEnum,
-    IntRule, Rule, StructRule, TextEnum, TextKind, TextRule, TimestampRule,
+    ArrayRule, Bound, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DateRule, DoubleRule, FILE, FloatRule,
+    IntEnum, IntRule, Rule, STRING, StructRule, TextEnum, TextRule, TimestampRule,
 };
 
 use super::MAX_IDENTIFIER;
@@ -74,8 +74,8 @@ fn compile_scalar(data_type: DataType, place: &Place<'_>) -> Result<Rule, Proble
         }
         _ => {
             let max_length = place.count("maxLength", DEFAULT_MAX_LENGTH)?;
-            let kind = if data_type == DataType::File { TextKind::File } else { TextKind::String };
-            Ok(Rule::Text(TextRule { kind, max_length }))
+            let names = if data_type == DataType::File { &FILE } else { &STRING };
+            Ok(Rule::Text(TextRule { names, max_length }))
         }
     }
 }

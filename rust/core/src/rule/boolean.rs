@@ -26,19 +26,25 @@ pub(crate) fn check<C: Collect>(
             return Err(value_fault(cursor, "BOOL: true, false, 0 or 1"));
         }
         b'"' if context.settings.numbers_as_strings => {
-            let text = cursor.string()?.decode_in(context.buffer);
-            let number = Number::parse(text).map(Number::to_integer);
-            match (text, number) {
-                ("true", _) | (_, Some(Integer::Value(1))) => collect.boolean(true),
-                ("false", _) | (_, Some(Integer::Value(0))) => collect.boolean(false),
-                _ => {
-                    cursor.back_to(start);
-                    return Err(value_fault(cursor, "BOOL: true, false, 0 or 1"));
-                }
-            }
+            collect.boolean(in_string(cursor, context)?);
             return Ok(());
         }
         _ => {}
     }
     Err(type_fault(cursor, "BOOL"))
+}
+
+/// What a string says where numbers may stand in strings.
+#[cold]
+fn in_string(cursor: &mut Cursor<'_>, context: &mut Context<'_>) -> Result<bool, Stop> {
+    let start = cursor.offset();
+    let text = cursor.string()?.decode_in(context.buffer);
+    match (text, Number::parse(text).map(Number::to_integer)) {
+        ("true", _) | (_, Some(Integer::Value(1))) => Ok(true),
+        ("false", _) | (_, Some(Integer::Value(0))) => Ok(false),
+        _ => {
+            cursor.back_to(start);
+            Err(value_fault(cursor, "BOOL: true, false, 0 or 1"))
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::verdict::{Fault, Reason, Stop};
 
 use super::Context;
 use super::bounds::Bounds;
-use super::text::read_text;
+use super::text::{DATE, read_text};
 use super::timestamp::{Instant, MAX_TIME};
 
 /// The first millisecond of the year 1, UTC.
@@ -44,7 +44,7 @@ impl DateRule {
         collect: &mut C,
     ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let text = read_text(cursor, "DATE", "DATE without U+0000")?;
+        let text = read_text(cursor, &DATE)?;
         let Some(date) = Date::parse(text.bytes_in(context.buffer)) else {
             return Err(Fault::here(Reason::Date, start)
                 .expected("a real date as yyyy-MM-dd HH:mm:ss or yyyy-MM-dd")

@@ -5,7 +5,7 @@ use crate::display::quoted;
 use crate::json::{Cursor, Integer};
 use crate::verdict::{Fault, Reason, Stop};
 
-use super::text::read_text;
+use super::text::{TEXT_ENUM, read_text};
 use super::{Context, read_number, shown_number, type_fault, value_fault};
 
 /// How many keys a fault lists.
@@ -48,15 +48,22 @@ impl IntEnum {
                 collect.long(value);
                 Ok(())
             }
-            None => Err(type_fault(cursor, "ENUM of INT")),
+            other => Err(self.refuse(cursor, start, other)),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, cursor: &mut Cursor<'_>, start: usize, read: Option<Integer>) -> Stop {
+        match read {
+            None => type_fault(cursor, "ENUM of INT"),
             Some(Integer::Fraction) => {
                 cursor.back_to(start);
-                Err(value_fault(cursor, "ENUM of INT, a whole number"))
+                value_fault(cursor, "ENUM of INT, a whole number")
             }
-            Some(_) => Err(Fault::here(Reason::Enum, start)
+            Some(_) => Fault::here(Reason::Enum, start)
                 .expected(one_of(self.keys.iter().map(i64::to_string)))
                 .got(shown_number(cursor, start))
-                .into()),
+                .into(),
         }
     }
 }
@@ -74,7 +81,7 @@ impl TextEnum {
         collect: &mut C,
     ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let text = read_text(cursor, "ENUM of STRING", "ENUM of STRING without U+0000")?;
+        let text = read_text(cursor, &TEXT_ENUM)?;
         let bytes = text.bytes_in(context.buffer);
         if self.keys.binary_search_by(|key| key.as_bytes().cmp(bytes)).is_ok() {
             collect.text(text);

@@ -22,7 +22,7 @@ pub(crate) use date::DateRule;
 pub(crate) use enumeration::{IntEnum, TextEnum};
 pub(crate) use number::{DoubleRule, FloatRule, IntRule};
 pub(crate) use structure::StructRule;
-pub(crate) use text::{DEFAULT_MAX_LENGTH, TextKind, TextRule};
+pub(crate) use text::{DEFAULT_MAX_LENGTH, FILE, STRING, TextRule};
 pub(crate) use timestamp::{EARLY, Instant, MAX_TIME, TimestampRule, looks_like_seconds, milliseconds};
 
 pub(crate) use quality::check_with_quality;
@@ -91,7 +91,12 @@ impl Rule {
     fn reads_numbers(&self) -> bool {
         matches!(
             self,
-            Self::Int(_) | Self::Float(_) | Self::Double(_) | Self::Bool | Self::IntEnum(_) | Self::Timestamp(_)
+            Self::Int(_)
+                | Self::Float(_)
+                | Self::Double(_)
+                | Self::Bool
+                | Self::IntEnum(_)
+                | Self::Timestamp(_)
         )
     }
 }

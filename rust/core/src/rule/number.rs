@@ -46,12 +46,19 @@ impl IntRule {
                 collect.long(value);
                 Ok(())
             }
-            None => Err(type_fault(cursor, "INT")),
+            other => Err(self.refuse(cursor, start, other)),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, cursor: &mut Cursor<'_>, start: usize, read: Option<Integer>) -> Stop {
+        match read {
+            None => type_fault(cursor, "INT"),
             Some(Integer::Fraction) => {
                 cursor.back_to(start);
-                Err(value_fault(cursor, "INT, a whole number"))
+                value_fault(cursor, "INT, a whole number")
             }
-            Some(_) => Err(range_fault(cursor, start, &self.expected).into()),
+            Some(_) => range_fault(cursor, start, &self.expected).into(),
         }
     }
 }
@@ -86,12 +93,14 @@ macro_rules! floating_rule {
             }
 
             #[cold]
-            fn range_fault(&self, cursor: &Cursor<'_>, start: usize, value: $float) -> Stop {
+            fn range_fault(&self, cursor: &Cursor<'_>, start: usize) -> Stop {
                 let mut fault = range_fault(cursor, start, &self.expected);
                 // What is rounded onto a bound that is exclusive seemed to be within it.
-                let rounded = format!("{value:?}");
                 let got = shown_number(cursor, start);
-                let is_on_bound = value.next_up() == self.low || value.next_down() == self.high;
+                let token = got.trim_matches('"');
+                let value = Number::parse(token).map_or(<$float>::INFINITY, Number::$convert);
+                let rounded = format!("{value:?}");
+                let is_on_bound = value.next_up() >= self.low && value.next_down() <= self.high;
                 if is_on_bound && value.is_finite() && got != rounded.trim_end_matches(".0") && got != rounded
                 {
                     fault.said = Some(format!("{got}, which is {rounded} as {}", $name));
@@ -114,7 +123,7 @@ macro_rules! floating_rule {
                     collect.double(f64::from(value));
                     return Ok(());
                 }
-                Err(self.range_fault(cursor, start, value))
+                Err(self.range_fault(cursor, start))
             }
         }
     };

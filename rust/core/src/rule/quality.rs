@@ -7,6 +7,11 @@ use crate::verdict::{Reason, Stop};
 use super::structure::{missing_member, repeated, unknown_member};
 use super::{Context, Rule, is_ignored_null, read_number, refused};
 
+/// What has come of a member: one test at the end tells a value from none and from null.
+const ABSENT: u8 = 0;
+const PRESENT: u8 = 1;
+const NULL: u8 = 2;
+
 /// Judges a point with quality; `rule` is the value's own.
 pub(crate) fn check_with_quality<C: Collect>(
     rule: &Rule,
@@ -18,14 +23,14 @@ pub(crate) fn check_with_quality<C: Collect>(
         return rule.check(cursor, context, collect);
     }
     cursor.open()?;
-    let (mut value, mut quality, mut null, mut first) = (false, false, false, true);
+    let (mut value, mut quality, mut first) = (ABSENT, ABSENT, true);
     while let Some((start, member)) = cursor.next_of(&mut first, &["\"value\":", "\"quality\":"])? {
         let (is_value, name, seen) = match member {
             Some(0) => (true, "value", &mut value),
             Some(_) => (false, "quality", &mut quality),
             None => return Err(other_member(cursor, start)),
         };
-        if std::mem::replace(seen, true) {
+        if std::mem::replace(seen, PRESENT) != ABSENT {
             return Err(repeated(start, name));
         }
         let judged = if is_value {
@@ -38,13 +43,15 @@ pub(crate) fn check_with_quality<C: Collect>(
                 return Err(stop.inside(name));
             }
             cursor.literal("null")?;
-            null = true;
+            value = NULL;
         }
     }
-    if null {
-        return Err(Stop::NullPoint);
+    match value {
+        PRESENT => Ok(()),
+        // Which point that is, its entry knows.
+        NULL => Err(Stop::NullPoint { place: 0 }),
+        _ => Err(missing_member(cursor, "value")),
     }
-    if value { Ok(()) } else { Err(missing_member(cursor, "value")) }
 }
 
 #[cold]

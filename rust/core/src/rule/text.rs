@@ -9,26 +9,24 @@ use super::{Context, type_fault, value_fault};
 /// The longest STRING when the model says nothing, and the longest FILE, in bytes.
 pub(crate) const DEFAULT_MAX_LENGTH: usize = 1024;
 
-/// What faults call a string.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum TextKind {
-    String,
-    File,
+/// What faults call a string: one of another JSON type is missed, or one without U+0000.
+#[derive(Debug)]
+pub(crate) struct TextNames {
+    pub(crate) of_type: &'static str,
+    pub(crate) of_value: &'static str,
 }
 
-impl TextKind {
-    const fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::String => ("STRING", "STRING without U+0000"),
-            Self::File => ("FILE", "FILE without U+0000"),
-        }
-    }
-}
+pub(crate) static STRING: TextNames = TextNames { of_type: "STRING", of_value: "STRING without U+0000" };
+pub(crate) static FILE: TextNames = TextNames { of_type: "FILE", of_value: "FILE without U+0000" };
+pub(super) static DATE: TextNames = TextNames { of_type: "DATE", of_value: "DATE without U+0000" };
+pub(super) static TEXT_ENUM: TextNames =
+    TextNames { of_type: "ENUM of STRING", of_value: "ENUM of STRING without U+0000" };
 
 /// A string of limited length.
 #[derive(Clone, Debug)]
 pub(crate) struct TextRule {
-    pub(crate) kind: TextKind,
+    /// [`STRING`] or [`FILE`].
+    pub(crate) names: &'static TextNames,
     /// In bytes of UTF-8, escapes decoded.
     pub(crate) max_length: usize,
 }
@@ -42,8 +40,7 @@ impl TextRule {
         collect: &mut C,
     ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let (type_name, faithful) = self.kind.names();
-        let text = read_text(cursor, type_name, faithful)?;
+        let text = read_text(cursor, self.names)?;
         // Decoding never makes a string longer, so most need not be decoded.
         let mut length = text.raw_len();
         if length > self.max_length {
@@ -60,22 +57,17 @@ impl TextRule {
     }
 }
 
-/// Reads a string that a store can keep: one without U+0000 (contract 5.6). `type_name` and `faithful` are what faults
-/// expect of another type and of another string.
+/// Reads a string that a store can keep: one without U+0000 (contract 5.6).
 #[inline(always)]
-pub(crate) fn read_text<'a>(
-    cursor: &mut Cursor<'a>,
-    type_name: &'static str,
-    faithful: &'static str,
-) -> Result<Text<'a>, Stop> {
+pub(crate) fn read_text<'a>(cursor: &mut Cursor<'a>, names: &'static TextNames) -> Result<Text<'a>, Stop> {
     let start = cursor.offset();
     if cursor.peek() != b'"' {
-        return Err(type_fault(cursor, type_name));
+        return Err(type_fault(cursor, names.of_type));
     }
     let text = cursor.string()?;
     if text.has_nul() {
         cursor.back_to(start);
-        return Err(value_fault(cursor, faithful));
+        return Err(value_fault(cursor, names.of_value));
     }
     Ok(text)
 }

@@ -7,7 +7,7 @@ use crate::verdict::{Fault, Reason, Stop};
 
 use super::bounds::{Bound, Bounds};
 use super::date::{DAY, Date};
-use super::text::read_text;
+use super::text::{TextNames, read_text};
 use super::{Context, read_number, shown_number, value_fault};
 
 /// The first millisecond of 1971, UTC. What lies before it is most likely no time that was measured.
@@ -17,6 +17,8 @@ pub(crate) const EARLY: i64 = 31_536_000_000;
 pub(crate) const MAX_TIME: i64 = 253_402_300_799_999;
 
 const EXPECTED: &str = "TIMESTAMP, whole UTC milliseconds as a number or as digits in a string";
+
+static DIGITS: TextNames = TextNames { of_type: "TIMESTAMP", of_value: EXPECTED };
 
 /// Milliseconds within the range, or `None`.
 pub(crate) fn milliseconds(integer: Integer) -> Option<i64> {
@@ -75,10 +77,16 @@ impl Bound for Instant<'_> {
 /// Milliseconds within bounds.
 #[derive(Clone, Debug)]
 pub(crate) struct TimestampRule {
-    low: i64,
     /// From here to `high` a value needs no further look.
     usual_low: i64,
     high: i64,
+    rest: Box<Rest>,
+}
+
+/// What only unusual values are asked for.
+#[derive(Clone, Debug)]
+struct Rest {
+    low: i64,
     expected: Box<str>,
 }
 
@@ -86,8 +94,8 @@ impl TimestampRule {
     /// `None` when no value could ever be within the bounds.
     pub(crate) fn new(bounds: &Bounds<Instant<'_>>) -> Option<Self> {
         let (low, high) = bounds.whole(0, MAX_TIME)?;
-        let usual_low = low.max(EARLY);
-        Some(Self { low, usual_low, high, expected: bounds.text_of_whole("UTC milliseconds", (0, MAX_TIME)) })
+        let expected = bounds.text_of_whole("UTC milliseconds", (0, MAX_TIME));
+        Some(Self { usual_low: low.max(EARLY), high, rest: Box::new(Rest { low, expected }) })
     }
 
     pub(crate) fn check<C: Collect>(
@@ -111,7 +119,7 @@ impl TimestampRule {
             collect.long(time);
             return Ok(());
         }
-        let text = read_text(cursor, "TIMESTAMP", EXPECTED)?.decode_in(context.buffer);
+        let text = read_text(cursor, &DIGITS)?.decode_in(context.buffer);
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             cursor.back_to(start);
             return Err(value_fault(cursor, EXPECTED));
@@ -129,9 +137,9 @@ impl TimestampRule {
     /// Judges a time that is out of bounds, or early.
     #[cold]
     fn unusual(&self, integer: Integer, context: &mut Context<'_>) -> Result<i64, OutOfRange<'_>> {
-        let Integer::Value(time) = integer else { return Err(OutOfRange::Bounds(&self.expected)) };
-        if !(self.low..=self.high).contains(&time) {
-            return Err(OutOfRange::Bounds(&self.expected));
+        let Integer::Value(time) = integer else { return Err(OutOfRange::Bounds(&self.rest.expected)) };
+        if !(self.rest.low..=self.high).contains(&time) {
+            return Err(OutOfRange::Bounds(&self.rest.expected));
         }
         if looks_like_seconds(time) {
             // Old dates are the model's business; seconds are never meant where a product says when its times begin.
