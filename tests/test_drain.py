@@ -315,6 +315,24 @@ async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
         await until(lambda: store.trouble == "")
 
 
+@pytest.mark.parametrize("earlier", [(1.0,), (1.0, 2.0), (1.0, 2.0, 3.0), (2.0, 9.0, 1.0)])
+@pytest.mark.parametrize("later", [1, 2, 5])
+async def test_what_a_sink_refuses_of_an_earlier_life_is_no_later_request(
+    tmp_path: Path, earlier: tuple[float, ...], later: int
+) -> None:
+    async with world(tmp_path, FakeSink()) as here:  # which dies before the sinks have anything
+        await keep(here.spool, *earlier)
+    sink = FakeSink()
+    sink.hates = {1.0, 2.0, 3.0, 50.0}
+    async with world(tmp_path, sink) as here, here.running():
+        store = SinkStore(here.spool, here.drain)
+        numbers = [10.0 + number for number in range(later)]
+        async with asyncio.timeout(PATIENCE):
+            assert not await store.keep(_reports(*[1] * later), [points(*numbers)])
+            assert list(await store.keep(_reports(1, 1), [points(50.0, 51.0)])) == [0]
+        assert sink.got == [*(one for one in earlier if one not in sink.hates), *numbers, 51.0]
+
+
 async def test_the_settings_say_what_is_opened(tmp_path: Path) -> None:
     spool = SpoolSettings(path=tmp_path / "spool")
     sinks = (ParquetSettings(path=tmp_path / "points"),)

@@ -116,6 +116,7 @@ class SinkStore(SpoolStore):
 
         def passed(refused: Collection[int]) -> None:
             if not kept.done():
-                kept.set_result([positions[number - first] for number in refused])
+                # Also told: requests of an earlier life, for which nobody waits any more.
+                kept.set_result([positions[one - first] for one in refused if one >= first])
 
         self._arrivals.when_passed(last, passed)
