@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _COMPACTED: Final = 4
 """One state in so many is compared again when its files are merged."""
 
+_LOG: Final = 500
+"""Characters of the end of a log that are shown."""
+
 _PATIENCE: Final = 60.0
 _NOWHERE: Final = 9
 """A port on which no broker is."""
@@ -116,5 +119,6 @@ def _serve(recording: Recording, folder: Path) -> list[str]:
         if service.alive:
             service.ask()
         if not service.dies(_PATIENCE) or service.status:
-            return [f"whole service: exit status {service.status}"]
+            log = service.log.read_text()[-_LOG:]
+            return [f"whole service: exit status {service.status}: {log}"]
     return ["whole service: a traceback"] if "Traceback" in service.log.read_text() else []
