@@ -17,6 +17,7 @@ from pointgate.sinks.dataset import Dataset
 from pointgate.sinks.ndjson import NdjsonSink
 from pointgate.sinks.parquet import ParquetSink
 from pointgate.sinks.refused import RefusedPoints
+from pointgate.store import folder
 from pointgate.store.batch import COUNTS
 from pointgate.store.quarantine_file import QuarantineFile
 from pointgate.store.spool import open_spool
@@ -47,17 +48,17 @@ def synced() -> Iterator[list[str]]:
         yield paths
 
 
-def modes(folder: Path) -> dict[str, int]:
+def modes(place: Path) -> dict[str, int]:
     """The permissions of a folder and of all in it, by their names."""
-    every = [folder, *folder.rglob("*")]
-    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in every}
+    every = [place, *place.rglob("*")]
+    return {str(path.relative_to(place)): stat.S_IMODE(path.stat().st_mode) for path in every}
 
 
-def assert_modes(folder: Path, umask: int, *, directory: int, file: int) -> None:
-    found = modes(folder)
+def assert_modes(place: Path, umask: int, *, directory: int, file: int) -> None:
+    found = modes(place)
     assert len(found) > 1
     for name, mode in found.items():
-        wanted = directory if (folder / name).is_dir() else file
+        wanted = directory if (place / name).is_dir() else file
         assert mode == wanted & ~umask, name
 
 
@@ -173,7 +174,28 @@ def test_a_dataset_is_durable_in_the_folder_above_it(tmp_path: Path, synced: lis
     dataset.create()
     assert synced == [str(tmp_path), str(path)]
     synced.clear()
-    folder = dataset.folder("solar", 0)
-    assert synced == [str(path), str(folder.parent)]
+    partition = dataset.folder("solar", 0)
+    assert synced == [str(path), str(partition.parent)]
     dataset.folder("solar", 0)
-    assert synced == [str(path), str(folder.parent)]
+    assert synced == [str(path), str(partition.parent)]
+
+
+@pytest.mark.parametrize("left", [("-wal",), ("-shm",), ("-wal", "-shm"), ()])
+def test_a_file_of_the_spool_goes_for_good_before_its_log(
+    tmp_path: Path, left: tuple[str, ...], synced: list[str]
+) -> None:
+    path = tmp_path / "spool-000001-0000000000000001.db"
+    logs = [path.with_name(path.name + suffix) for suffix in left]
+    for one in (path, *logs):
+        one.touch()
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        assert not path.exists()
+        assert all(log.exists() for log in logs)
+        real(descriptor)
+
+    with patch("os.fsync", fsync):
+        folder._delete(path)
+    assert synced == [str(tmp_path)]
+    assert list(tmp_path.iterdir()) == []

@@ -130,6 +130,10 @@ class Folder:
         make_folder(self.path, PRIVATE)
         self._take()
         names = sorted(entry.name for entry in self.path.iterdir())
+        for name in names:  # a log whose file a crash has deleted for good
+            owner = name[:-4]
+            if name[-4:] in {"-wal", "-shm"} and _NAME.fullmatch(owner) and owner not in names:
+                (self.path / name).unlink(missing_ok=True)
         found = [(int(m[1]), int(m[2]), m[0]) for m in map(_NAME.fullmatch, names) if m]
         files = [File(self.path / name, number, first) for number, first, name in sorted(found)]
         if not files:
@@ -243,11 +247,14 @@ class Folder:
 def _delete(path: Path, *, keep_name: bool = False) -> None:
     """Delete a file and what SQLite puts beside it. What cannot be deleted is empty or passed."""
     try:
+        if not keep_name:
+            # For good before its log: without that, a power cut could bring back what the file had
+            # long ago, and sinks would get old values after those that corrected them.
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         if keep_name:
             os.truncate(path, 0)
-        else:
-            path.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("cannot delete %s: %s", path, os_reason(error))
