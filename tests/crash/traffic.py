@@ -124,10 +124,13 @@ def _point(number: int, product: str, place: int, kind: int, at: int, *, large: 
         return Point(product, device, "Power", time, None, number * 10 + place, None, number % 10)
     if kind == 1:  # exact as FLOAT, too, which it is in one of the products
         return Point(product, device, "temp", time, number + place / 8, None, None, None)
-    text = f'["{number}","{place}"]'
-    if large and product == "protocol":  # the other one's arrays are of numbers
+    if product == "branches":  # an array of numbers, which are sent as strings
+        text = f"[{number},{place}]"
+    elif large:
         texts = (f"{number}-{place}-{count}-" for count in range(_TEXTS))
         text = json.dumps([f"{one:x<{_TEXT_CHARACTERS}}" for one in texts], separators=(",", ":"))
+    else:
+        text = f'["{number}","{place}"]'
     return Point(product, device, "branchCurr", time, None, None, text, None)
 
 
@@ -135,7 +138,7 @@ def _entry(points: list[Point]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for point in points:
         if point.value_json is not None:
-            values[point.identifier] = json.loads(point.value_json)
+            values[point.identifier] = [str(value) for value in json.loads(point.value_json)]
         elif point.quality is not None:
             values[point.identifier] = {"value": point.value_long, "quality": point.quality}
         else:
