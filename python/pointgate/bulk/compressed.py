@@ -15,6 +15,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Final, Protocol
 
 from pointgate.bulk.kinds import Kind
@@ -44,32 +45,38 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-class _Gzip:
-    """The same for zlib, which leaves input to its caller."""
+class ZlibDecompressor:
+    """The same for zlib, which leaves input to its caller.
 
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(wbits=31)
+    Args:
+        wbits: Which wrapping to expect, as zlib numbers them: 31 for gzip, -15 for none.
+    """
+
+    def __init__(self, wbits: int) -> None:
+        self._zlib = zlib.decompressobj(wbits)
 
     @property
-    def eof(self) -> bool:
+    def eof(self) -> bool:  # noqa: D102 - see above
         return self._zlib.eof
 
     @property
-    def unused_data(self) -> bytes:
+    def unused_data(self) -> bytes:  # noqa: D102 - see above
         return self._zlib.unused_data
 
     @property
-    def needs_input(self) -> bool:
+    def needs_input(self) -> bool:  # noqa: D102 - see above
         return not self._zlib.unconsumed_tail
 
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+    def decompress(  # noqa: D102 - see above
+        self, data: bytes, max_length: int = -1
+    ) -> bytes:
         return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
 
 
 _Begin = Callable[[], _Decompressor]
 
 _MEMBERS: Final[dict[Kind, tuple[str, bytes, _Begin]]] = {
-    Kind.GZIP: ("gzip", b"\x1f\x8b", _Gzip),
+    Kind.GZIP: ("gzip", b"\x1f\x8b", partial(ZlibDecompressor, 31)),
     Kind.BZIP2: ("bzip2", b"BZh", bz2.BZ2Decompressor),
     Kind.XZ: (
         "xz",

@@ -15,8 +15,10 @@ from __future__ import annotations
 import bz2
 import struct
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pointgate.bulk.compressed import ZlibDecompressor
 from pointgate.bulk.kinds import TAR_SUM, Kind, tar_number, tar_sum
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Limited, Readable, Source, cut_off
 
@@ -267,8 +269,8 @@ class _Member:
         self._sum = 0
         self._tail = b""
         self._ended = False
-        makers: dict[int, Callable[[], _Deflate | bz2.BZ2Decompressor]] = {
-            _DEFLATED: _Deflate,
+        makers: dict[int, Callable[[], ZlibDecompressor | bz2.BZ2Decompressor]] = {
+            _DEFLATED: partial(ZlibDecompressor, -15),
             _BZIP2: bz2.BZ2Decompressor,
         }
         self._reader = makers[method]() if method in makers else None
@@ -313,25 +315,3 @@ class _Member:
         elif wants and not fed and not data:
             raise DamagedError(cut_off(place, "zip"))
         return data
-
-
-class _Deflate:
-    """zlib as the other decompressors are."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(wbits=-15)
-
-    @property
-    def eof(self) -> bool:
-        return self._zlib.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._zlib.unused_data
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._zlib.unconsumed_tail
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
