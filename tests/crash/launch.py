@@ -10,6 +10,7 @@ commits: `before-commit`, `after-commit`. Instead of `none`: the name of a bug (
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -60,7 +61,8 @@ class _Ear:
             self._order = None
             if before is not None:
                 before()
-            os.kill(order.victim, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # who gave the order waited too long
+                os.kill(order.victim, signal.SIGKILL)
 
 
 def main() -> None:
