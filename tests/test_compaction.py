@@ -279,6 +279,7 @@ class Drain:
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.timeout(900)
 @settings(max_examples=25)
 @given(batches=BATCHES, on_conflict=st.sampled_from(["update", "ignore"]), seed=st.integers(0, 999))
 def test_in_the_end_there_is_what_a_dictionary_would_hold(

@@ -505,14 +505,14 @@ async def test_requests_at_qos_2_are_in_flight_like_any_other(*, released: bool)
 async def test_a_flood_of_control_packets_holds_nobody_up(packet: bytes) -> None:
     async with _connected() as ends:
         reading = asyncio.create_task(ends.broker.discard_packets())
-        loop, longest, running = asyncio.get_running_loop(), 0.0, True
+        longest, running = 0.0, True  # of the processor's time: others may use the machine
 
         async def watch() -> None:
             nonlocal longest
             while running:
-                begun = loop.time()
+                begun = time.thread_time()
                 await asyncio.sleep(0)
-                longest = max(longest, loop.time() - begun)
+                longest = max(longest, time.thread_time() - begun)
 
         watching = asyncio.create_task(watch())
         ends.broker.send(packet * (300_000 // len(packet)), request(b"after"))

@@ -91,6 +91,9 @@ _OPEN_FILES: Final = 64
 _ROWS_READ: Final = 8192
 """Rows decoded at a time; fewer where texts are long."""
 
+_LEAST_ROWS_READ: Final = 64
+"""However long they are: a row group, which bounds them, has no more of the longest texts."""
+
 _READ_AHEAD: Final = 64 * 1024
 """Bytes of each column of each file."""
 
@@ -394,7 +397,7 @@ def _rounds(sources: int, groups: int) -> int:
 def _read(
     source: _Parts, most_bytes: int, progress: Callable[[float], object]
 ) -> Iterator[pa.RecordBatch]:
-    rows = min(_ROWS_READ, max(1, most_bytes // (source.text_bytes + 1)))
+    rows = min(_ROWS_READ, max(_LEAST_ROWS_READ, most_bytes // (source.text_bytes + 1)))
     for part in source.files:
         try:
             with pq.ParquetFile(
