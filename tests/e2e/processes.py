@@ -33,7 +33,8 @@ PATIENCE = 15.0
 
 CATALOG = Path(__file__).parent.parent / "data/catalog"
 TOPIC = "sys/protocol/integration/measurepoint/post"
-MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+MOSQUITTO = os.environ.get("MOSQUITTO") or shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+"""The broker of the tests: of another version with `MOSQUITTO=/path/to/mosquitto`."""
 
 
 def small(number: int | str) -> bytes:
@@ -145,6 +146,9 @@ class Broker:
         extra: More lines of configuration, instead of letting everybody in.
         persistent: Whether sessions survive its death. It then writes all of them at each change,
             so that it is slow when much waits.
+
+    Attributes:
+        version: Its major and minor version, once it has started.
     """
 
     def __init__(self, folder: Path, *extra: str, persistent: bool = False) -> None:
@@ -153,6 +157,7 @@ class Broker:
         lines = [
             f"listener {self.port} 127.0.0.1",
             "max_queued_messages 0",
+            "max_packet_size 33685504",  # as shipped; 2.1 would take 2,000,000 bytes
             "set_tcp_nodelay true",
             "user root",  # started by root it would become another user, who cannot write here
             *(extra or ["allow_anonymous true"]),
@@ -160,11 +165,13 @@ class Broker:
             f"persistence_location {folder}/",
         ]
         self._file.write_text("\n".join(lines) + "\n")
+        self.version = (0, 0)
         self._process: Process | None = None
 
     def start(self) -> Self:
         self._process = Process(MOSQUITTO, "-c", str(self._file), "-v")
-        self._process.wait_for(r"mosquitto version \S+ running")
+        found = self._process.wait_for(r"mosquitto version (\d+)\.(\d+)\S* running")
+        self.version = int(found[1]), int(found[2])
         return self
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
