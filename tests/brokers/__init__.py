@@ -5,5 +5,6 @@
     test_limits.py        what they do beyond their limits, as docs/brokers.md says
     hivemq/               what Maven and Java need to run HiveMQ CE in a process of its own
 
-HiveMQ CE has the marker `brokers`: it takes seconds to start, and Maven brings it (make brokers).
+`make test` runs them on NATS. The others have the marker `brokers` (make brokers): HiveMQ CE takes
+seconds to start, and Maven brings it; Mosquitto is what the tests in tests/e2e run on.
 """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.brokers.servers import SERVERS, HiveMQ, Server
+from tests.brokers.servers import SERVERS, Nats, Server
 from tests.e2e.flood import Client
 from tests.e2e.processes import Service
 
@@ -15,12 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _parameter(kind: type[Server]) -> object:
-    marks = [pytest.mark.broker] + ([pytest.mark.brokers] if kind is HiveMQ else [])
-    return pytest.param(kind, id=kind.name, marks=marks)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each kind of broker, with each version of MQTT that it speaks where a test takes one."""
+    if "kind" not in metafunc.fixturenames:
+        return
+    names = ["kind", "protocol"] if "protocol" in metafunc.fixturenames else ["kind"]
+    parameters = []
+    for kind in SERVERS:
+        marks = [pytest.mark.broker] + ([] if kind is Nats else [pytest.mark.brokers])
+        for version in kind.protocols if len(names) > 1 else ("",):
+            values = [kind, version][: len(names)]
+            name = f"{kind.name}-mqtt-{version}" if version else kind.name
+            parameters.append(pytest.param(*values, id=name, marks=marks))
+    metafunc.parametrize(names, parameters, indirect=["kind"], scope="module")
 
 
-@pytest.fixture(scope="module", params=[_parameter(kind) for kind in SERVERS])
+@pytest.fixture(scope="module")
 def kind(request: pytest.FixtureRequest) -> type[Server]:
     """A kind of broker that can be started here."""
     found: type[Server] = request.param
@@ -34,15 +44,6 @@ def server(kind: type[Server], tmp_path_factory: pytest.TempPathFactory) -> Iter
     """One such broker."""
     with kind(tmp_path_factory.mktemp(kind.name)) as server:
         yield server
-
-
-@pytest.fixture(params=[5, 4], ids=["mqtt-5", "mqtt-3.1.1"])
-def protocol(request: pytest.FixtureRequest, kind: type[Server]) -> int:
-    """A version of MQTT that the broker speaks, for both sides."""
-    found: int = request.param
-    if found not in kind.protocols:
-        pytest.skip(kind.lacks["mqtt5"])
-    return found
 
 
 @pytest.fixture

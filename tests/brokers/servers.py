@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
 
@@ -42,15 +43,21 @@ class Server(Protocol):
         name: What the tests call it.
         protocols: The versions of MQTT that it speaks; 4 is 3.1.1.
         lacks: What it cannot do, and in words why.
+        default_queue: How many messages it keeps for a client that is away, by default.
+        default_packet: The largest packet it takes, by default, in bytes.
     """
 
     port: int
     name: ClassVar[str]
     protocols: ClassVar[tuple[int, ...]]
     lacks: ClassVar[dict[str, str]]
+    default_queue: ClassVar[float]
 
-    def __init__(self, folder: Path, *, queue: int | None = QUEUED) -> None:
-        """A queue of None is the broker's default."""
+    @property
+    def default_packet(self) -> float: ...
+
+    def __init__(self, folder: Path, *, defaults: bool = False) -> None:
+        """With `defaults`, its queue and its packet size are as its maker left them."""
 
     @staticmethod
     def missing() -> str:
@@ -73,10 +80,14 @@ class Mosquitto(Broker):
     name: ClassVar[str] = "mosquitto"
     protocols: ClassVar[tuple[int, ...]] = (5, 4)
     lacks: ClassVar[dict[str, str]] = {}
+    default_queue: ClassVar[float] = 1_000
 
-    def __init__(self, folder: Path, *, queue: int | None = QUEUED) -> None:
-        own = [] if queue else ["max_queued_messages 1000"]  # the last one counts
-        super().__init__(folder, "allow_anonymous true", "persistence true", *own)
+    @property
+    def default_packet(self) -> float:
+        return 2_000_000 if self.version >= (2, 1) else inf
+
+    def __init__(self, folder: Path, *, defaults: bool = False) -> None:
+        super().__init__(folder, "allow_anonymous true", "persistence true", bare=defaults)
 
     @staticmethod
     def missing() -> str:
@@ -118,19 +129,20 @@ class Nats(_Started):
     name: ClassVar[str] = "nats"
     protocols: ClassVar[tuple[int, ...]] = (4,)
     lacks: ClassVar[dict[str, str]] = {
-        "mqtt5": "NATS speaks MQTT 3.1.1 only",
         "share": "NATS has no shared subscriptions: $share/… is a topic like any other",
     }
+    default_queue: ClassVar[float] = inf
+    default_packet = 1 << 20
     _running = "Server is ready"
 
-    def __init__(self, folder: Path, *, queue: int | None = QUEUED) -> None:
-        del queue  # it has no limit but the disk
+    def __init__(self, folder: Path, *, defaults: bool = False) -> None:
+        payload = "" if defaults else f"max_payload: {PACKET_BYTES}\n"
         self.port = free_port()
         file = folder / "nats.conf"
         # What was not acknowledged comes again after ack_wait, also to a client that has connected
         # again; the default is 30 s.
         file.write_text(
-            f'server_name: gate\nlisten: "127.0.0.1:{free_port()}"\nmax_payload: {PACKET_BYTES}\n'
+            f'server_name: gate\nlisten: "127.0.0.1:{free_port()}"\n{payload}'
             f'jetstream {{ store_dir: "{folder}/jetstream" }}\n'
             f'mqtt {{ listen: "127.0.0.1:{self.port}", ack_wait: "5s", max_ack_pending: 1000 }}\n'
         )
@@ -152,18 +164,22 @@ class HiveMQ(_Started):
     name: ClassVar[str] = "hivemq"
     protocols: ClassVar[tuple[int, ...]] = (5, 4)
     lacks: ClassVar[dict[str, str]] = {}
+    default_queue: ClassVar[float] = 1_000
+    default_packet = inf
     _running = "broker is running"
 
-    def __init__(self, folder: Path, *, queue: int | None = QUEUED) -> None:
+    def __init__(self, folder: Path, *, defaults: bool = False) -> None:
         self.port = free_port()
-        size = f"<max-queue-size>{queue}</max-queue-size>" if queue else ""
+        limits = (
+            f"<mqtt><queued-messages><max-queue-size>{QUEUED}</max-queue-size></queued-messages>"
+            f"<packets><max-packet-size>{PACKET_BYTES}</max-packet-size></packets></mqtt>"
+        )
         (folder / "extensions").mkdir()
         (folder / "data").mkdir()
         (folder / "config.xml").write_text(
             f"<hivemq><listeners><tcp-listener><port>{self.port}</port>"
             "<bind-address>127.0.0.1</bind-address></tcp-listener></listeners>"
-            f"<mqtt><queued-messages>{size}</queued-messages>"
-            f"<packets><max-packet-size>{PACKET_BYTES}</max-packet-size></packets></mqtt>"
+            f"{'' if defaults else limits}"
             "<anonymous-usage-statistics><enabled>false</enabled></anonymous-usage-statistics>"
             "</hivemq>"
         )

@@ -55,12 +55,14 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.send(frame(DISCONNECT, b""))
-        self._socket.shutdown(socket.SHUT_WR)
-        while self._socket.recv(65_536):
-            pass
-        self._socket.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._socket:
+            if kind is not None:
+                return  # it may be broken
+            self.send(frame(DISCONNECT, b""))
+            self._socket.shutdown(socket.SHUT_WR)
+            while self._socket.recv(65_536):
+                pass
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)

@@ -135,6 +135,7 @@ class Process:
         self.status()
 
 
+_LIMITS = ("max_queued_messages 0", "max_packet_size 33685504")
 _PERSISTENCE = ("persistence true", "autosave_interval 1", "autosave_on_changes true")
 
 
@@ -146,18 +147,20 @@ class Broker:
         extra: More lines of configuration, instead of letting everybody in.
         persistent: Whether sessions survive its death. It then writes all of them at each change,
             so that it is slow when much waits.
+        bare: Whether its queue and its packet size are Mosquitto's own.
 
     Attributes:
         version: Its major and minor version, once it has started.
     """
 
-    def __init__(self, folder: Path, *extra: str, persistent: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *extra: str, persistent: bool = False, bare: bool = False
+    ) -> None:
         self.port = self.plain_port = free_port()
         self._file = folder / "mosquitto.conf"
         lines = [
             f"listener {self.port} 127.0.0.1",
-            "max_queued_messages 0",
-            "max_packet_size 33685504",  # as shipped; 2.1 would take 2,000,000 bytes
+            *([] if bare else _LIMITS),
             "set_tcp_nodelay true",
             "user root",  # started by root it would become another user, who cannot write here
             *(extra or ["allow_anonymous true"]),
