@@ -6,6 +6,7 @@ must be there: ports, paths, the user.
 
 from __future__ import annotations
 
+import platform
 import queue
 import ssl
 import subprocess
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 CONFIGURATION: Final = (DEPLOY / "mosquitto/mosquitto.conf").read_text("utf-8")
+SQLITE: Final = (DEPLOY / "mosquitto/mosquitto-2.1-sqlite.conf").read_text("utf-8")
 
 ACCOUNTS: Final = (
     "pointgate",
@@ -49,10 +51,31 @@ def put(text: str, lines: Mapping[str, str]) -> str:
     return text
 
 
-class ShippedBroker(Process):
-    """A Mosquitto with the shipped configuration, and an account for each of `ACCOUNTS`."""
+def sqlite_plugin() -> Path | None:
+    """Where the plugin `persist-sqlite` of our Mosquitto is, installed or in its build."""
+    prefix = Path(MOSQUITTO).resolve().parent.parent
+    for folder in ("lib", f"lib/{platform.machine()}-linux-gnu", "plugins/persist-sqlite"):
+        if (found := prefix / folder / "mosquitto_persist_sqlite.so").exists():
+            return found
+    return None
 
-    def __init__(self, folder: Path, lines: Mapping[str, str] | None = None) -> None:
+
+class ShippedBroker(Process):
+    """A Mosquitto with a shipped configuration, and an account for each of `ACCOUNTS`.
+
+    Args:
+        folder: Where its files are.
+        lines: More lines that take the place of others.
+        configuration: The text of the shipped file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lines: Mapping[str, str] | None = None,
+        *,
+        configuration: str = CONFIGURATION,
+    ) -> None:
         self.port = free_port()
         self.database = folder / "mosquitto.db"
         self._file = folder / "mosquitto.conf"
@@ -62,8 +85,11 @@ class ShippedBroker(Process):
         for account in ACCOUNTS:
             command = ["mosquitto_passwd", "-b", str(passwords), account, PASSWORD]
             subprocess.run(command, check=True)
+        if configuration is SQLITE:
+            path = "/usr/lib/x86_64-linux-gnu/mosquitto_persist_sqlite.so"
+            configuration = put(configuration, {f"plugin {path}": f"plugin {sqlite_plugin()}"})
         text = put(
-            CONFIGURATION,
+            configuration,
             {
                 "listener 1883 127.0.0.1": f"listener {self.port} 127.0.0.1",
                 "password_file /etc/mosquitto/passwords": f"password_file {passwords}",

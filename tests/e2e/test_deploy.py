@@ -12,8 +12,18 @@ import pytest
 import trustme
 
 from pointgate.config import Settings, load_settings
-from tests.e2e.processes import CATALOG, TOPIC, Process, Service, free_port, small
-from tests.e2e.shipped_broker import CONFIGURATION, DEPLOY, PASSWORD, Account, ShippedBroker
+from pointgate.mqtt.aiomqtt import FILTERS
+from tests.e2e.flood import Replies, open_session, publish
+from tests.e2e.processes import CATALOG, MOSQUITTO, TOPIC, Process, Service, free_port, small
+from tests.e2e.shipped_broker import (
+    CONFIGURATION,
+    DEPLOY,
+    PASSWORD,
+    SQLITE,
+    Account,
+    ShippedBroker,
+    sqlite_plugin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,6 +219,24 @@ def test_the_queue_survives_the_broker(tmp_path: Path) -> None:
     assert {reply["id"] for reply in replies} == wanted
 
 
+def test_with_the_database_of_2_1_the_queue_survives_a_kill_at_any_time(tmp_path: Path) -> None:
+    if sqlite_plugin() is None:
+        pytest.skip(f"the plugin persist-sqlite of Mosquitto 2.1 is not beside {MOSQUITTO}")
+    count = 3_000
+    account = ("protocol", PASSWORD)
+    with ShippedBroker(tmp_path, configuration=SQLITE) as broker:
+        open_session(broker.port, "service", FILTERS, account=("pointgate", PASSWORD))
+        publish(broker.port, map(small, range(count)), account=account)
+        broker.end(signal.SIGKILL)  # right after the last acknowledgement
+        broker.start()
+        with (
+            Replies(broker.port, account=account) as replies,
+            Service(tmp_path, broker.port, *login(tmp_path), "protocol = 4") as gate,
+        ):
+            gate.wait_for("session resumed")
+            replies.take(count)
+
+
 def test_with_tls_nobody_takes_the_session_of_the_service(tmp_path: Path) -> None:
     authority, certificate = trustme.CA(), tmp_path / "server.crt"
     issued, key = authority.issue_cert("127.0.0.1", "localhost"), tmp_path / "server.key"
@@ -255,12 +283,32 @@ def test_the_shipped_settings_make_a_service(broker: ShippedBroker, tmp_path: Pa
     assert list((tmp_path / "points").rglob("product=protocol/*/*.parquet"))
 
 
-def test_the_broker_lets_through_what_the_service_is_set_for() -> None:
-    options = dict(re.findall(r"^(\w+) (\S+)$", CONFIGURATION, re.MULTILINE))
+def options_of(configuration: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+) (\S+)$", configuration, re.MULTILINE))
+
+
+@pytest.mark.parametrize("configuration", [CONFIGURATION, SQLITE], ids=["shipped", "sqlite"])
+def test_the_broker_lets_through_what_the_service_is_set_for(configuration: str) -> None:
+    options = options_of(configuration)
     defaults = Settings()
     assert int(options["max_inflight_messages"]) == defaults.mqtt.receive_maximum
     assert int(options["message_size_limit"]) >= 4 * defaults.limits.payload_bytes
+    # What is above the payload's limit is acknowledged and dropped, not disconnected.
+    packet = int(options["max_packet_size"])
+    assert packet >= int(options["message_size_limit"]) + 2 * 0xFFFF  # topic, Correlation Data
     assert options["set_tcp_nodelay"] == "true"
     assert options["allow_anonymous"] == "false"
     shipped = load_settings(DEPLOY / "pointgate.toml", {})
     assert int(options["persistent_client_expiration"][:-1]) * 86400 >= shipped.mqtt.session_expiry
+
+
+def test_the_two_configurations_differ_only_in_how_they_save() -> None:
+    shipped, sqlite = options_of(CONFIGURATION), options_of(SQLITE)
+    assert {name for name in shipped.keys() | sqlite if shipped.get(name) != sqlite.get(name)} == {
+        "persistence",
+        "autosave_interval",
+        "autosave_on_changes",
+        "plugin",
+        "plugin_opt_flush_period",
+        "plugin_opt_sync",
+    }
