@@ -33,6 +33,8 @@ QUEUED: Final = 1_000_000
 
 _HERE: Final = Path(__file__).parent
 _FETCH_SECONDS: Final = 600
+_START_SECONDS: Final = 90.0
+"""A JVM that shares two cores with others takes its time."""
 
 
 class Server(Protocol):
@@ -104,7 +106,11 @@ class _Started:
 
     def start(self) -> Self:
         self._process = Process(*self._command)
-        self._process.wait_for(self._running)
+        try:
+            self._process.wait_for(self._running, _START_SECONDS)
+        except AssertionError:
+            self._process.__exit__()
+            raise
         return self
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:

@@ -90,9 +90,9 @@ class Process:
             self.lines.append("(ended)")
             self._grown.notify_all()
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
+    def wait_for(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
         """The next line that has the pattern; lines before it are passed over."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         with self._grown:
             while True:
                 while self._seen < len(self.lines):
