@@ -10,7 +10,7 @@ STATES ?= 1000
 MINUTES ?= 10
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench instructions fuzz crash limits powercut soak setup extension broker servers lock clean
+.PHONY: help demo test check format bench brokers instructions fuzz crash limits powercut soak setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -59,6 +59,10 @@ fuzz: ## fuzz each target of rust/fuzz for a minute; FUZZ_SECONDS=600 for longer
 		cargo fuzz run --fuzz-dir rust/fuzz --sanitizer none $$target -- -dict=rust/fuzz/json.dict \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=2 -rss_limit_mb=1024 -max_len=65536 || exit 1; \
 	done
+
+# make hands MOSQUITTO=… of its command line on.
+brokers: setup broker ## the conformance suite on Mosquitto, NATS and HiveMQ CE (Maven, Java 17); MOSQUITTO=/path/to/another
+	$(BIN)/pytest -q tests/brokers -m "" -rs
 
 crash: setup servers ## kill service, broker and database 1,000 times, and look for what was answered 200; KILLS=100, SEED=7
 	@$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pointgate.link import UNPROVEN
 from pointgate.mqtt.aiomqtt import FILTERS
 from tests.brokers.servers import Mosquitto, Nats
 from tests.e2e.flood import Replies, open_session, publish
@@ -94,13 +95,14 @@ def test_nats_takes_a_share_group_for_a_topic_and_delivers_nothing(tmp_path: Pat
         Service(tmp_path, server.port, "protocol = 4", name="plain") as plain,
         Sender(server.port, protocol=4) as sender,
     ):
-        shared.ready()  # says the SUBACK
+        shared.ready()  # so the SUBACK says
         plain.ready()
         for number in range(20):
             sender.send(small(number), ("/" if number % 2 else "") + TOPIC)
         sender.take(20)
         assert plain.metric("pointgate_requests_received_total") == 20
         assert shared.metric("pointgate_requests_received_total") == 0
+        assert UNPROVEN in shared.readiness()[1]
 
 
 @pytest.mark.broker
