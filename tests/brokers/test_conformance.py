@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pointgate.config import Settings
+from tests.e2e.flood import Client
 from tests.e2e.processes import PATIENCE, TOPIC, Sender, Service, small
 
 if TYPE_CHECKING:
@@ -181,3 +183,16 @@ def test_the_queue_and_the_session_survive_a_restart_of_the_broker(
             gate.wait_for("session resumed")
             answered(sender, range(200))
             assert json.loads(sender.ask(small("next")).payload)["code"] == 200
+
+
+def test_a_client_that_takes_our_client_id_is_told_where_the_broker_tells_it(
+    server: Server, serve: Serve, protocol: int
+) -> None:
+    with serve(name="taken") as gate:
+        gate.ready()
+        with contextlib.closing(Client(server.port, "taken")):
+            if protocol == 5 and server.tells_takeovers:
+                gate.wait_for("another client connected as taken: standing aside for 60 s")
+            else:
+                gate.wait_for("no connection to .*; trying again")
+                gate.ready()  # takes it back

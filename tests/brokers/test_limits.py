@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointgate.link import UNPROVEN
 from pointgate.mqtt.aiomqtt import FILTERS
+from pointgate.mqtt.granted import UNPROVEN
 from tests.brokers.servers import Mosquitto, Nats
 from tests.e2e.flood import Replies, open_session, publish
 from tests.e2e.processes import PATIENCE, TOPIC, Sender, Service, small

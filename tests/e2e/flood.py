@@ -43,6 +43,13 @@ class Client:
         self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.splitter = Splitter(protocol=4, frame_limit=1 << 24)
+        try:
+            self._connect(name, account, clean=clean)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, name: str, account: tuple[str, str] | None, *, clean: bool) -> None:
         flags = (2 if clean else 0) | (0xC0 if account else 0)
         texts = [name, *(account or ())]
         body = b"\0\4MQTT\4" + bytes((flags, 0, 0)) + b"".join(map(_text, texts))
@@ -63,6 +70,10 @@ class Client:
             self._socket.shutdown(socket.SHUT_WR)
             while self._socket.recv(65_536):
                 pass
+
+    def close(self) -> None:
+        """End without a word."""
+        self._socket.close()
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
