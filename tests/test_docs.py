@@ -77,3 +77,13 @@ def test_reference_names_every_metric_reason_and_code() -> None:
 
 def test_demo_catalog_loads() -> None:
     assert len(Catalog.load(ROOT / "python/pointgate/demo/catalog")) == 4
+
+
+def test_the_page_of_brokers_names_the_version_and_the_limits_that_are_tested() -> None:
+    page = (ROOT / "docs/brokers.md").read_text("utf-8")
+    pom = (ROOT / "tests/brokers/hivemq/pom.xml").read_text("utf-8")
+    (version,) = re.findall(r"<version>(\d{4}\.\d+)</version>", pom)
+    assert f"HiveMQ CE {version}" in page
+    shipped = (ROOT / "deploy/mosquitto/mosquitto.conf").read_text("utf-8")
+    (packet,) = re.findall(r"^max_packet_size (\d+)$", shipped, re.MULTILINE)
+    assert f"<max-packet-size>{packet}</max-packet-size>" in page
