@@ -45,7 +45,7 @@ class Server(Protocol):
         name: What the tests call it.
         protocols: The versions of MQTT that it speaks; 4 is 3.1.1.
         lacks: What it cannot do, and in words why.
-        tells_takeovers: Whether it says over MQTT 5 that another client took the client id.
+        reports_takeovers: Whether it reports over MQTT 5 that another client took the client id.
         default_queue: How many messages it keeps for a client that is away, by default.
         default_packet: The largest packet it takes, by default, in bytes.
     """
@@ -60,7 +60,7 @@ class Server(Protocol):
     def default_packet(self) -> float: ...
 
     @property
-    def tells_takeovers(self) -> bool: ...
+    def reports_takeovers(self) -> bool: ...
 
     def __init__(self, folder: Path, *, defaults: bool = False) -> None:
         """With `defaults`, its queue and its packet size are as its maker left them."""
@@ -93,7 +93,7 @@ class Mosquitto(Broker):
         return 2_000_000 if self.version >= (2, 1) else inf
 
     @property
-    def tells_takeovers(self) -> bool:
+    def reports_takeovers(self) -> bool:
         return self.version >= (2, 1)
 
     def __init__(self, folder: Path, *, defaults: bool = False) -> None:
@@ -147,7 +147,7 @@ class Nats(_Started):
     }
     default_queue: ClassVar[float] = inf
     default_packet = 1 << 20
-    tells_takeovers = False
+    reports_takeovers = False
     _running = "Server is ready"
 
     def __init__(self, folder: Path, *, defaults: bool = False) -> None:
@@ -181,7 +181,7 @@ class HiveMQ(_Started):
     lacks: ClassVar[dict[str, str]] = {}
     default_queue: ClassVar[float] = 1_000
     default_packet = inf
-    tells_takeovers = True
+    reports_takeovers = True
     _running = "broker is running"
 
     def __init__(self, folder: Path, *, defaults: bool = False) -> None:

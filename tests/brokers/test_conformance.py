@@ -185,13 +185,13 @@ def test_the_queue_and_the_session_survive_a_restart_of_the_broker(
             assert json.loads(sender.ask(small("next")).payload)["code"] == 200
 
 
-def test_a_client_that_takes_our_client_id_is_told_where_the_broker_tells_it(
+def test_a_takeover_of_the_client_id_is_reported_where_the_broker_reports_it(
     server: Server, serve: Serve, protocol: int
 ) -> None:
     with serve(name="taken") as gate:
         gate.ready()
         with contextlib.closing(Client(server.port, "taken")):
-            if protocol == 5 and server.tells_takeovers:
+            if protocol == 5 and server.reports_takeovers:
                 gate.wait_for("another client connected as taken: standing aside for 60 s")
             else:
                 gate.wait_for("no connection to .*; trying again")

@@ -1,4 +1,4 @@
-"""What brokers do beyond their limits, and what a kill of theirs loses: docs/brokers.md says it."""
+"""What brokers do beyond their limits, and what their kill loses: figures of docs/brokers.md."""
 
 from __future__ import annotations
 
