@@ -542,6 +542,12 @@ def test_sinks_that_cannot_be(tmp_path: Path, text: str, problem: str) -> None:
                 f"postgresql://db/x?sslpassword={SECRET}",
                 f"postgresql://db/x?%70assword={SECRET}",
                 f"me:{SECRET}@db/x",
+                f"postgressql://me:{SECRET}@db/x",
+                f"postgresql+psycopg://me:a@{SECRET}@db/x",
+                f"postgresql//me:a/{SECRET}@db/x",
+                f"postgresql:/me:{SECRET}@db/x",
+                f"mysql://me%3A{SECRET}@db/x",
+                f"host=db password = {SECRET}",
             )
         ),
         (
@@ -555,6 +561,24 @@ def test_a_secret_in_the_file_is_refused_and_never_shown(
 ) -> None:
     (problem,) = problems(tmp_path, text)
     assert reason in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgressql://u@h/points",
+        "timescaledb://u@h/p",
+        "postgresql+psycopg://u@h:5432/p",
+        "postgresql//u@h/p",
+        "u@h/points",
+        "u@h:5432/points",
+        "host=h user=u",
+    ],
+)
+def test_a_database_url_that_is_none_and_has_no_password_is_shown(tmp_path: Path, url: str) -> None:
+    (problem,) = problems(tmp_path, f"[[sinks]]\ntype='postgres'\nurl='{url}'")
+    expected = "expected postgresql://user@host:port/database"
+    assert problem == f'sinks[0].url: {expected}, got "{url}"'
 
 
 def test_a_secret_is_in_no_repr_and_no_error(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Each has a name, its type if none is given, by which metrics, log lines and the 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
@@ -38,12 +39,9 @@ def _postgres_url(value: str) -> str:
     """
     scheme, separator, rest = value.partition("://")
     right = bool(separator) and scheme in {"postgresql", "postgres"}
-    authority, _, path = rest.partition("/")
-    user, at, hosts = authority.partition("@")
-    # Where libpq would not look for it there may still be one with a "/" or "@" in it.
-    in_hosts, in_path = "@" in hosts, ":" in authority and "@" in path.partition("?")[0]
-    secret = in_path or (bool(at) and (":" in user or in_hosts))
-    if secret or (not right and "@" in value) or "password=" in unquote(value):
+    if "password=" in re.sub(r"\s", "", unquote(value)) or (
+        _may_hold_password(rest) if right else ":" in _before_host(value)
+    ):
         # The text is not shown: it may hold a password.
         raise ValueError(
             "expected a url without a password, got one that may have it: "
@@ -52,6 +50,25 @@ def _postgres_url(value: str) -> str:
     if not right or control_character(unquote(value)) or " " in value:
         raise ValueError(f"expected postgresql://user@host:port/database, got {shown(value)}")
     return value
+
+
+def _may_hold_password(rest: str) -> bool:
+    """Whether libpq finds a password in what stands behind `postgresql://`, or somebody else may.
+
+    Where libpq would not look for it there may still be one with a "/" or "@" in it.
+    """
+    authority, _, path = rest.partition("/")
+    user, at, hosts = authority.partition("@")
+    in_path = ":" in authority and "@" in path.partition("?")[0]
+    return in_path or (bool(at) and (":" in user or "@" in hosts))
+
+
+def _before_host(value: str) -> str:
+    """What stands before the last "@" of a text that is no url of libpq, without a scheme.
+
+    A user's name is no secret; what a colon divides from it may be one.
+    """
+    return re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:?//", "", unquote(value).rpartition("@")[0])
 
 
 def _output(value: Path, info: ValidationInfo) -> Path:
