@@ -137,12 +137,12 @@ REFUSED: dict[str, tuple[str, bytes | str, str]] = {
     "no heading": (
         "a.csv",
         "inv-1,A\ninv-2,B\n",
-        'line 1: expected a column deviceKey, got "inv-1", "A"',
+        'expected a column deviceKey (or Device Key, device_key, DEVICE-KEY), got "inv-1", "A"',
     ),
     "a title above": (
         "a.csv",
         "Devices of plant A;\n\ndeviceKey;name\n",
-        'expected a column deviceKey, got "Devices of plant A", ""',
+        'got "Devices of plant A", ""; the heading is in line 3: begin every line above it with #',
     ),
     "a merge conflict": (
         "a.txt",
@@ -152,7 +152,7 @@ REFUSED: dict[str, tuple[str, bytes | str, str]] = {
     "a summary row": (
         "a.csv",
         "deviceKey;n\ninv-1;1\n;1\n",
-        "line 3: expected a deviceKey of 1 to 128 bytes, got 0 bytes",
+        'line 3: expected a deviceKey in each row, got none in "", "1": begin the row with # if',
     ),
     "Latin-1": (
         "a.txt",
@@ -230,10 +230,19 @@ def test_check_prints_the_warnings_and_refuses_what_serve_refuses(folder: Path) 
     load(folder, "a.csv", "deviceKey\n")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "the device table is empty" in done.stdout) == (0, True)
-    (folder / "a.csv").write_text("")
+    (folder / "a.csv").write_text("Device ID\ninv-1\n")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "line 1: expected a column deviceKey, got nothing" in done.stdout
+    assert "line 1: expected a column deviceKey (or Device Key" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
+@pytest.mark.parametrize("data", ["", "\ufeff", "\n \r\n"])
+def test_a_file_without_text_is_an_empty_table_with_a_warning(
+    folder: Path, name: str, data: str
+) -> None:
+    (warning,) = load(folder, name, data).warnings
+    assert "the device table is empty" in warning.reason
 
 
 def test_warnings_of_a_million_lines_are_bounded(folder: Path) -> None:

@@ -125,6 +125,22 @@ async def test_a_table_that_shrinks_too_far_is_refused(
     assert "SIGHUP twice" in text
 
 
+@pytest.mark.parametrize("left", ["", "\n", "# nothing yet\n", "deviceKey;name\n"])
+@pytest.mark.parametrize("suffix", ["csv", "CSV"])
+async def test_an_emptied_table_with_columns_shrinks(
+    folder: Path, suffix: str, left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder / f"devices.{suffix}"
+    path.write_text("deviceKey\n" + keys(10))
+    (folder / "catalog.toml").write_text(PRODUCT.replace("devices.txt", path.name) + OTHER)
+    async with watching(folder) as watched:
+        path.write_text(left)
+        await watched.refusals(1)
+        assert (watched.devices, watched.metrics.shrink_refused) == (10, 1)
+    assert f"{path}: expected the device table of pk to shrink by at most" in caplog.text
+    assert "got 0 keys where 10 are in force" in caplog.text
+
+
 async def test_a_table_may_shrink_by_the_share_and_grow(folder: Path) -> None:
     async with watching(folder) as watched:
         for number, count in enumerate((8, 100, 80), start=1):

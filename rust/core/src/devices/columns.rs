@@ -2,16 +2,23 @@
 //!
 //! Columns are separated by the first of comma, semicolon, tab and bar that gives a column `deviceKey`, or as a first
 //! line `sep=;` says. Above the heading there may be comments, blank lines and that line, and nothing else.
+//! A file that ends before a heading is an empty table, as one with a heading alone is.
 
 use super::collector::Collector;
 use super::file::{COLUMN, utf8};
-use super::key::{is_error_value, is_heading, trimmed};
+use super::key::{cleaned, is_error_value, is_heading, trimmed};
 use crate::display::quoted;
 
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// How many columns of a heading without `deviceKey` are shown.
+/// How many columns of a heading without `deviceKey`, or of a row without a key, are shown.
 const SHOWN_COLUMNS: usize = 5;
+
+/// Other spellings of the heading, for people.
+const ALSO: &str = "(or Device Key, device_key, DEVICE-KEY)";
+
+/// So many lines below the place of the heading are searched for it.
+const TITLE_LINES: u64 = 20;
 
 /// Where the table begins, and where its keys stand.
 struct Layout<'a> {
@@ -24,7 +31,8 @@ struct Layout<'a> {
 
 pub(super) fn read(data: &[u8], collector: &mut Collector) {
     let Layout { table, above, delimiter, column } = match layout(data) {
-        Ok(layout) => layout,
+        Ok(Some(layout)) => layout,
+        Ok(None) => return,
         Err((line, reason)) => return collector.refuse(line, reason),
     };
     let mut reader = reader(table, delimiter);
@@ -37,6 +45,7 @@ pub(super) fn read(data: &[u8], collector: &mut Collector) {
                 let line = above + record.position().map_or(0, |position| line_at(table, position));
                 let key = one_line(&record).and_then(|()| utf8(record.get(column).unwrap_or_default()));
                 match key {
+                    Ok(key) if cleaned(key, false).is_empty() => collector.refuse(line, without_key(&record)),
                     Ok(key) => collector.add(line, key, false),
                     Err(reason) => collector.refuse(line, reason),
                 }
@@ -54,8 +63,8 @@ fn reader(table: &[u8], delimiter: u8) -> csv::Reader<&[u8]> {
     csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(table)
 }
 
-/// Finds the heading; or says in which line something else stands.
-fn layout(data: &[u8]) -> Result<Layout<'_>, (u64, String)> {
+/// Finds the heading, unless there is no text at all; or says in which line something else stands.
+fn layout(data: &[u8]) -> Result<Option<Layout<'_>>, (u64, String)> {
     let mut table = data;
     let mut above = 0;
     let mut delimiters = DELIMITERS.as_slice();
@@ -65,18 +74,28 @@ fn layout(data: &[u8]) -> Result<Layout<'_>, (u64, String)> {
         (table, above) = (behind_line(table), 1);
     }
     loop {
+        while starts_blank(table) {
+            (table, above) = (behind_line(table), above + 1);
+        }
+        if table.is_empty() {
+            return Ok(None);
+        }
         for &delimiter in delimiters {
             match column_in(table, delimiter) {
-                Ok(Some(column)) => return Ok(Layout { table, above, delimiter, column }),
+                Ok(Some(column)) => return Ok(Some(Layout { table, above, delimiter, column })),
                 Ok(None) => {}
                 Err(reason) => return Err((above + 1, reason)),
             }
         }
         if !table.starts_with(b"#") {
-            return Err((
-                above + 1,
-                format!("expected a column {COLUMN}, got {}", headings(table, delimiters)),
-            ));
+            let mut reason =
+                format!("expected a column {COLUMN} {ALSO}, got {}", headings(table, delimiters));
+            if let Some(line) = heading_below(table, delimiters) {
+                let line = above + 1 + line;
+                reason
+                    .push_str(&format!("; the heading is in line {line}: begin every line above it with #"));
+            }
+            return Err((above + 1, reason));
         }
         (table, above) = (behind_line(table), above + 1);
     }
@@ -99,6 +118,26 @@ fn behind_line(data: &[u8]) -> &[u8] {
     };
     let rest = data.get(end..).unwrap_or_default();
     rest.strip_prefix(b"\r\n").or_else(|| rest.get(1..)).unwrap_or_default()
+}
+
+/// Whether the first line has nothing but blanks and separators.
+fn starts_blank(data: &[u8]) -> bool {
+    let blank = |byte: &u8| byte.is_ascii_whitespace() || DELIMITERS.contains(byte);
+    let mut line = data.iter().take_while(|byte| !matches!(byte, b'\n' | b'\r'));
+    !data.is_empty() && line.all(blank)
+}
+
+/// How many lines below the first one there is a heading after all, under a title.
+fn heading_below(table: &[u8], delimiters: &[u8]) -> Option<u64> {
+    let mut below = table;
+    for line in 1..=TITLE_LINES {
+        below = behind_line(below);
+        let is_heading = |&delimiter| matches!(column_in(below, delimiter), Ok(Some(_)));
+        if !starts_blank(below) && delimiters.iter().any(is_heading) {
+            return Some(line);
+        }
+    }
+    None
 }
 
 /// The column of the keys: the one called `deviceKey`, or else the only one called much like it.
@@ -139,13 +178,21 @@ fn headings(table: &[u8], delimiters: &[u8]) -> String {
     if let Err(reason) = one_line(&most) {
         return reason;
     }
-    if most.iter().all(<[u8]>::is_empty) {
-        return "nothing".to_owned();
-    }
+    if most.iter().all(<[u8]>::is_empty) { "nothing".to_owned() } else { fields(&most) }
+}
+
+/// The first columns of a record, as they are shown.
+fn fields(record: &csv::ByteRecord) -> String {
     let shown: Vec<_> =
-        most.iter().take(SHOWN_COLUMNS).map(|one| quoted(trimmed(&String::from_utf8_lossy(one)))).collect();
-    let more = if most.len() > SHOWN_COLUMNS { " and more" } else { "" };
+        record.iter().take(SHOWN_COLUMNS).map(|one| quoted(trimmed(&String::from_utf8_lossy(one)))).collect();
+    let more = if record.len() > SHOWN_COLUMNS { " and more" } else { "" };
     format!("{}{more}", shown.join(", "))
+}
+
+/// Why a row is refused that has text, and none in the column of the keys: most often a sum.
+fn without_key(record: &csv::ByteRecord) -> String {
+    let row = fields(record);
+    format!("expected a {COLUMN} in each row, got none in {row}: begin the row with # if it is no device")
 }
 
 /// Refuses a record that goes over several lines: more likely a quote that was never closed, which would
@@ -186,6 +233,7 @@ fn line_at(data: &[u8], position: &csv::Position) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::{DeviceFile, DeviceFormat};
+    use super::ALSO;
 
     fn read(data: &str) -> Result<DeviceFile, String> {
         DeviceFile::parse(data.as_bytes(), DeviceFormat::Csv)
@@ -220,18 +268,61 @@ mod tests {
 
     #[test]
     fn what_stands_in_place_of_the_heading_is_shown() {
-        for (data, expected) in [
-            ("", "line 1: expected a column deviceKey, got nothing"),
-            ("id;name\n", "line 1: expected a column deviceKey, got \"id\", \"name\""),
-            ("sep=;\ndeviceKey,name\n", "line 2: expected a column deviceKey, got \"deviceKey,name\""),
-            (
-                "# a\n# b\na,b,c,d,e,f\n",
-                "line 3: expected a column deviceKey, got \"a\", \"b\", \"c\", \"d\", \"e\" and more",
-            ),
-            ("# a", "line 2: expected a column deviceKey, got nothing"),
+        for (data, line, got) in [
+            ("id;name\n", 1, "\"id\", \"name\""),
+            ("Device ID\ninv-1\n", 1, "\"Device ID\""),
+            ("\"\";\"\"\n1;2", 1, "nothing"),
+            ("sep=;\ndeviceKey,name\n", 2, "\"deviceKey,name\""),
+            ("# a\n# b\na,b,c,d,e,f\n", 3, "\"a\", \"b\", \"c\", \"d\", \"e\" and more"),
+            ("\n \n;;\na;b\n", 4, "\"a\", \"b\""),
         ] {
-            assert_eq!(read(data).err().as_deref(), Some(expected), "{data:?}");
+            let expected = format!("line {line}: expected a column deviceKey {ALSO}, got {got}");
+            assert_eq!(read(data).err(), Some(expected), "{data:?}");
         }
+    }
+
+    #[test]
+    fn a_heading_under_a_title_is_named() {
+        for (data, line, heading) in [
+            ("Devices of A;\n\ndeviceKey;name\ninv-1;x\n", 1, 3),
+            ("# a\r\nPlant,A\r\nDevice Key,b\r\n", 2, 3),
+            ("\nx\ny\nname\tdevice_key\n", 2, 4),
+        ] {
+            let found = read(data).err().unwrap_or_default();
+            assert!(
+                found.starts_with(&format!("line {line}: expected a column deviceKey {ALSO}")),
+                "{found}"
+            );
+            let hint = format!("; the heading is in line {heading}: begin every line above it with #");
+            assert!(found.ends_with(&hint), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_text_is_an_empty_table() {
+        for data in
+            ["", "\u{feff}", "\n", "\r\n \r\n", "# a", "# a\n\n# b\n", "sep=;", "sep=;\r\n", ";;\n;;\n"]
+        {
+            assert_eq!(read(data).map(|file| file.table.len()), Ok(0), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_without_a_key_is_shown() {
+        for (data, line, row) in [
+            ("deviceKey;name;n\ninv-1;a;4\n;Summe;4\n", 3, "\"\", \"Summe\", \"4\""),
+            ("name;deviceKey;n\nSumme;;4\n", 2, "\"Summe\", \"\", \"4\""),
+            ("name,deviceKey\na,inv-1\nTotal\n", 3, "\"Total\""),
+            ("name,deviceKey\nTotal, \n", 2, "\"Total\", \"\""),
+            ("deviceKey,n\n=\"\",1\n", 2, "\"=\\\"\\\"\", \"1\""),
+        ] {
+            let reason = format!(
+                "line {line}: expected a deviceKey in each row, got none in {row}: \
+                 begin the row with # if it is no device"
+            );
+            assert_eq!(read(data).err(), Some(reason), "{data:?}");
+        }
+        assert_eq!(keys("deviceKey;n\ninv-1;1\n#;Summe\n;;\n"), ["inv-1"]);
     }
 
     #[test]
@@ -246,7 +337,10 @@ mod tests {
         let data = "sep=;\r\n# a\r\ndeviceKey;b\r\n\r\nx;1\r\n;2\r\n";
         assert_eq!(
             read(data).err().as_deref(),
-            Some("line 6: expected a deviceKey of 1 to 128 bytes, got 0 bytes")
+            Some(
+                "line 6: expected a deviceKey in each row, got none in \"\", \"2\": \
+                 begin the row with # if it is no device"
+            )
         );
     }
 }

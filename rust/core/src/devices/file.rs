@@ -207,11 +207,11 @@ mod tests {
         );
         assert_eq!(
             problem(b"key\na\n", DeviceFormat::Csv),
-            "line 1: expected a column deviceKey, got \"key\""
+            "line 1: expected a column deviceKey (or Device Key, device_key, DEVICE-KEY), got \"key\""
         );
         assert_eq!(
             problem(b"deviceKey,b\na\n,c\n", DeviceFormat::Csv),
-            "line 3: expected a deviceKey of 1 to 128 bytes, got 0 bytes"
+            "line 3: expected a deviceKey in each row, got none in \"\", \"c\": begin the row with # if it is no device"
         );
         assert_eq!(
             problem(b"{\"deviceKey\":1}", DeviceFormat::JsonLines),
