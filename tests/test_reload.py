@@ -223,6 +223,29 @@ async def test_the_same_refusal_is_logged_once(
     assert sum("last good one stays" in record.message for record in caplog.records) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("catalog.toml", "x", "expected"),
+        ("model.json", "{", "model.json"),
+        ("devices.txt", "x" * 200, "got 200 bytes"),
+    ],
+)
+async def test_each_request_gets_the_reason_again(
+    folder: Path, name: str, text: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "pointgate.reload")
+    async with watching(folder) as watched:
+        (folder / name).write_text(text)
+        await watched.refusals(1)
+        for count in (2, 3):
+            watched.watcher.request_reload()
+            await watched.refusals(count)
+    assert sum("last good one stays" in record.message for record in caplog.records) == 3
+    lines = [record.message for record in caplog.records if reason in record.message]
+    assert len(lines) >= 3
+
+
 def keep_times(path: Path, change: Callable[[Path], None]) -> None:
     """What `rsync -t --inplace` and reproducible builds do."""
     before = path.stat()

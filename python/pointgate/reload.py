@@ -139,6 +139,8 @@ class CatalogWatcher:
         return not writing
 
     async def _reload(self, *, requested: bool) -> None:
+        if requested:
+            self._reported = []  # whoever sent a signal wants an answer
         loading = Loading(self._path)
         try:
             catalog = await asyncio.to_thread(loading.run, Catalog)
@@ -158,8 +160,6 @@ class CatalogWatcher:
         lost = shrunken(self._catalog, catalog, self._max_shrink) if self._catalog else []
         if lost and not confirmed:
             self._metrics.shrink_refused = len(lost)
-            if requested:
-                self._reported = []  # whoever sent a signal wants an answer
             self._refuse(lost, _ADVICE)
             return
         for problem in lost:
