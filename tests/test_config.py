@@ -223,6 +223,35 @@ def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("SINKS__PG__PASSWORD", "", 'no sink is called "pg"; there are: parquet'),
+        ("SINKS__LAKES__PATH", "", 'no sink is called "lakes"; there are: parquet'),
+        (
+            "SINKS__PG__PASSWORD",
+            "[[sinks]]\ntype='ndjson'\npath='-'\n[[sinks]]\ntype='parquet'\nname='lake'\n",
+            'no sink is called "pg"; there are: ndjson, lake',
+        ),
+        (
+            "SINKS__PARQUET__PASSWORD",
+            "",
+            "expected POINTGATE_<SECTION>__<KEY>",
+        ),
+        (
+            "SINKS__PATH",
+            "",
+            "expected POINTGATE_<SECTION>__<KEY>, did you mean POINTGATE_SINKS__PARQUET__PATH",
+        ),
+    ],
+)
+def test_a_variable_is_compared_with_those_of_its_own_section(
+    tmp_path: Path, name: str, text: str, reason: str
+) -> None:
+    (problem,) = problems(tmp_path, text, **{f"POINTGATE_{name}": "x"})
+    assert problem == f"POINTGATE_{name}: unknown setting, {reason}"
+
+
 def test_a_setting_that_is_called_port_is_not_taken_for_one_of_kubernetes(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, POINTGATE_MQTT__PORT="1884")
     assert problem.startswith("POINTGATE_MQTT__PORT: unknown setting")

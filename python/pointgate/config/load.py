@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pointgate import failpoint
@@ -15,10 +15,12 @@ from pointgate.document import Document, check, did_you_mean, read_toml, shown
 from pointgate.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 _PREFIX: Final = "POINTGATE_"
+
+_SINKS: Final = "SINKS__"
 
 _AS_IT_IS: Final = {"client_id", "username", "share_group"}
 """Names that the broker compares byte by byte: nothing is dropped from them, what nobody can mean
@@ -166,9 +168,7 @@ def _overlay(
     problems: list[Problem] = []
     for name in sorted(filter(_is_ours, environ)):
         if name not in variables:
-            near = did_you_mean(name.upper(), variables)
-            reason = f"unknown setting, expected {_PREFIX}<SECTION>__<KEY>{near}"
-            problems.append(Problem(name, "", reason))
+            problems.append(Problem(name, "", _unknown(name, tables, variables)))
             continue
         table, key = variables[name]
         location = f"{table.location}.{key}"
@@ -178,6 +178,25 @@ def _overlay(
         else:
             problems.append(Problem(name, location, "expected UTF-8, got other bytes"))
     return sources, problems
+
+
+def _unknown(name: str, tables: Sequence[_Table], variables: Iterable[str]) -> str:
+    """Why a variable is no setting. The key of a sink or a section is no other one's."""
+    section = name.upper().removeprefix(_PREFIX).rpartition("__")[0]
+    if section.startswith(_SINKS) and all(section != table.variable for table in tables):
+        sinks = [table.variable for table in tables if table.variable.startswith(_SINKS)]
+        names = ", ".join(sink.removeprefix(_SINKS).lower() for sink in sinks) or "none"
+        called = shown(section.removeprefix(_SINKS).lower())
+        return f"unknown setting, no sink is called {called}; there are: {names}"
+    expected = f"unknown setting, expected {_PREFIX}<SECTION>__<KEY>"
+    for table in tables:
+        if section == table.variable:
+            # Without what all of them begin with, which would make any two look alike.
+            keys = [key.upper() for key in _keys(table.model) if key not in {"type", "name"}]
+            near = get_close_matches(name.upper().rpartition("__")[2], keys, n=1)
+            return expected + "".join(f", did you mean {_PREFIX}{section}__{key}" for key in near)
+    own = [one for one in variables if one.startswith(f"{_PREFIX}{section}__")]
+    return expected + did_you_mean(name.upper(), own or variables)
 
 
 def stray_variables(environ: Mapping[str, str]) -> list[Problem]:
@@ -196,7 +215,7 @@ def stray_variables(environ: Mapping[str, str]) -> list[Problem]:
     for name in sorted(environ):
         if not name.startswith(_PREFIX) or _is_ours(name) or name == failpoint.VARIABLE:
             continue
-        for near in difflib.get_close_matches(name, settings, n=1, cutoff=_NEAR):
+        for near in get_close_matches(name, settings, n=1, cutoff=_NEAR):
             reason = f"ignored, it is no setting; did you mean {settings[near]}"
             problems.append(Problem(name, "", reason))
     return problems
