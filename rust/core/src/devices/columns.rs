@@ -88,14 +88,12 @@ fn layout(data: &[u8]) -> Result<Option<Layout<'_>>, (u64, String)> {
             }
         }
         if !table.starts_with(b"#") {
-            let mut reason =
-                format!("expected a column {COLUMN} {ALSO}, got {}", headings(table, delimiters));
-            if let Some(line) = heading_below(table, delimiters) {
+            let hint = heading_below(table, delimiters).map_or_else(String::new, |line| {
                 let line = above + 1 + line;
-                reason
-                    .push_str(&format!("; the heading is in line {line}: begin every line above it with #"));
-            }
-            return Err((above + 1, reason));
+                format!("; the heading is in line {line}: begin every line above it with #")
+            });
+            let got = headings(table, delimiters);
+            return Err((above + 1, format!("expected a column {COLUMN} {ALSO}, got {got}{hint}")));
         }
         (table, above) = (behind_line(table), above + 1);
     }
