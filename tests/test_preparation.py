@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -379,6 +380,48 @@ def test_what_check_passes_serve_takes(folder: Path, name: str) -> None:
     assert everything(folder) == before
     assert (done.exit_code, "Traceback" in done.output) == (0, False), done.output
     assert served(config) == 0
+
+
+WARNED: Final = {
+    "the placeholder": ({"mqtt": 'client_id = "pointgate-CHANGE-ME"'}, "mqtt.client_id", "is a"),
+    "another one": ({"mqtt": 'client_id = "change_this"'}, "mqtt.client_id", "placeholder"),
+    "no password": ({"mqtt": 'username = "u"'}, "mqtt.username", "without a password"),
+    "no such product": ({"quarantine": 'products = ["nosuch"]'}, "quarantine.products", '"nosuch"'),
+    "a near one": ({"quarantine": 'without = ["solarx"]'}, "quarantine.without", "mean solar"),
+    "several": ({"quarantine": 'products = ["a", "solar"]'}, "quarantine.products", '"a"'),
+}
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_what_is_hardly_meant_is_a_warning_of_check_and_serve(
+    folder: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes, key, words = WARNED[name]
+    (folder / "catalog").mkdir()
+    model = json.dumps({"measurepoints": {"temp": {"dataType": "INT"}}})
+    (folder / "catalog" / "model.json").write_text(model)
+    (folder / "catalog" / "devices.txt").write_text("inv-1\n")
+    (folder / "catalog" / "catalog.toml").write_text(
+        "[products.solar]\nmodel = 'model.json'\ndevices = 'devices.txt'\n"
+    )
+    config = folder / "pointgate.toml"
+    sections = BASE | {"catalog": 'path = "catalog"'}
+    sections |= {one: f"{sections.get(one, '')}\n{text}" for one, text in changes.items()}
+    config.write_text("".join(f"[{one}]\n{text}\n" for one, text in sections.items()))
+    done = checked(config)
+    assert done.exit_code == 0, done.output
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert f"{key}: " in line
+    assert words in line
+    served(config)
+    assert line.removeprefix("warning: ") in caplog.text
+
+
+def test_a_user_name_with_a_password_or_a_certificate_gives_no_warning(folder: Path) -> None:
+    for text in [secret("password"), mqtts(OWN.format("a.crt", "a.key") + '\nusername = "u"')]:
+        (folder / "password").write_text("s3cret")
+        done = checked(write(folder, text))
+        assert "user name" not in done.stdout
 
 
 def test_certificates_that_end_soon_are_warned_about(

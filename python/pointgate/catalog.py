@@ -83,6 +83,9 @@ def _instant(value: object) -> object:
     return (instant - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
 
 
+_YEAR_1971: Final = 31_536_000_000
+"""Milliseconds; earlier times are most likely seconds (contract 3.5)."""
+
 _Instant = Annotated[int, BeforeValidator(_instant), Field(ge=0, le=_LONGEST_WINDOW)]
 
 
@@ -234,6 +237,11 @@ class Loading:
         location = dotted(("products", key))
         if not len(devices):
             self._warn(location, "the device table is empty: every entry is refused with 1257")
+        earliest = settings.time.min
+        if earliest is not None and 0 < earliest < _YEAR_1971:
+            instant = dt.datetime.fromtimestamp(earliest / 1000, dt.UTC)
+            reason = f"{earliest} is {instant:%Y-%m-%d %H:%M} UTC and looks like seconds, expected"
+            self._warn(f"{location}.time.min", f"{reason} {_INSTANT_WORDS}")
         default = settings.default_device
         if default is not None and default not in devices:
             reason = (

@@ -75,6 +75,7 @@ class _Preparing:
 
     def run(self) -> None:
         mqtt = self._settings.mqtt
+        self.prepared.warnings += mqtt.warnings()
         try:
             tls_context(mqtt)
             self.prepared.warnings += tls_warnings(mqtt)

@@ -158,6 +158,8 @@ async def serve(
                 if catalog is not None:
                     metrics.record_catalog(catalog)
                     log_warnings(catalog)
+                    for problem in settings.quarantine.warnings(catalog.products):
+                        _log.warning("%s", problem)
                     await _run(
                         settings,
                         catalog,

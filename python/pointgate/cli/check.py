@@ -82,6 +82,7 @@ def _find(config: Path) -> _Findings:
     try:
         found.catalog = Catalog.load(settings.catalog.path)
         found.warnings += found.catalog.warnings
+        found.warnings += settings.quarantine.warnings(found.catalog.products)
     except CatalogError as error:
         found.problems += error.problems
     return found

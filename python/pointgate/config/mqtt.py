@@ -5,6 +5,7 @@ A secret is never part of a `repr`, an error or a log line, and is refused in th
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -20,6 +21,7 @@ from pointgate.config.kinds import (
     seconds_words,
 )
 from pointgate.document import Document, shown
+from pointgate.errors import Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,9 @@ _DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 DEFAULT_CLIENT_ID: Final = "pointgate-service"
 """Not made of the host's name: a container gets a new one with each start, and what waits in the
 broker waits for the old id. A second service with it is told at once, by a take-over."""
+
+_PLACEHOLDER: Final = re.compile(r"change[-_ ]?(me|this)\b", re.IGNORECASE)
+"""What the configuration in `deploy/` has for a client id, and how others write it."""
 
 _MQTT_STRING_BYTES: Final = 65_535
 
@@ -177,6 +182,18 @@ class MqttSettings(Document):
     def tls(self) -> bool:
         """Whether the connection is encrypted and the broker's certificate is verified."""
         return self._parts.scheme == "mqtts"
+
+    def warnings(self) -> list[Problem]:
+        """What works by itself, or with some brokers, and most likely is not meant."""
+        found = []
+        if _PLACEHOLDER.search(self.client_id):
+            reason = f"{shown(self.client_id)} is a placeholder: expected an id that nobody guesses"
+            found.append(Problem("", "mqtt.client_id", reason))
+        password = self.password is not None or self.password_file is not None
+        if self.username is not None and not password and self.cert_file is None:
+            reason = "a user name without a password: set POINTGATE_MQTT__PASSWORD or password_file"
+            found.append(Problem("", "mqtt.username", reason))
+        return found
 
     def password_text(self) -> str | None:
         """The password, from the environment or read anew from its file.

@@ -1,11 +1,13 @@
 """The section `[quarantine]`: where rejected requests are kept, and for how long."""
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
 from pointgate.config.kinds import AnyPath, Bytes, Seconds, bytes_words, seconds_words
-from pointgate.document import Document, shown
+from pointgate.document import Document, did_you_mean, shown
+from pointgate.errors import Problem
 
 _BYTES: Final = 256 * 1024 * 1024
 _LEAST_BYTES: Final = 1024 * 1024
@@ -45,6 +47,21 @@ class QuarantineSettings(Document):
     without: Annotated[list[str], BeforeValidator(_keys)] = Field(
         default=[], description="a list of product keys"
     )
+
+    def warnings(self, catalog: Iterable[str]) -> list[Problem]:
+        """The product keys that the catalog has not.
+
+        Args:
+            catalog: The product keys of the catalog.
+        """
+        known = list(catalog)
+        return [
+            Problem("", f"quarantine.{name}", f"no product is called {shown(key)}{near}")
+            for name, keys in (("products", self.products or ()), ("without", self.without))
+            for key in keys
+            if key not in known
+            for near in [did_you_mean(key, known)]
+        ]
 
     def keeps(self, product: str) -> bool:
         """Whether a product's rejected requests are kept."""
