@@ -355,13 +355,16 @@ def test_a_dry_run_changes_nothing(config: Path) -> None:
 
 
 def test_a_broker_that_is_not_there(config: Path) -> None:
-    keep(config.parent / "q", [BAD])
+    keep(config.parent / "q", [BAD, STRANGER, STRANGER])
     with config.open("a") as file:
         file.write("mqtt.url = 'mqtt://127.0.0.1:1'\n")
     done = command("replay", "-c", config)
     assert done.exit_code == 74
     assert "mqtt://127.0.0.1:1: " in done.stderr
-    assert len(kept(config.parent / "q")) == 1
+    assert ["not", "tried,", "kept", "3"] in [line.split() for line in done.stdout.splitlines()]
+    assert len(kept(config.parent / "q")) == 3
+    done = command("replay", "-c", config, "--json", "--limit", "2")
+    assert json.loads(done.stdout)["kept"] == 2
 
 
 def test_replies_of_mqtt_3_cannot_be_told_apart(config: Path) -> None:

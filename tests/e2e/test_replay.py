@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
 from pointgate import Catalog, Validator
+from pointgate.cli.commands import app
 from pointgate.config import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.errors import ConnectionLost
@@ -99,6 +102,25 @@ def test_what_is_accepted_now_is_posted_and_leaves(tmp_path: Path, broker: Broke
         )
         assert replay(config)[1]["requests"] == 0
         assert service.end() == 0
+
+
+def test_a_service_that_does_not_run_is_asked_about(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointgate.posting.posting", partial(posting, patience=0.2))
+    catalog = tmp_path / "catalog"
+    shutil.copytree(CATALOG, catalog)
+    now_us = time.time_ns() // 1000
+    reject(tmp_path / "q", catalog, [request("newcomer", 1), request("newcomer", 2)], now_us)
+    with (catalog / "devices/protocol.txt").open("a") as file:
+        file.write("newcomer\n")
+    config = tmp_path / "pointgate.toml"
+    url = f"mqtt://127.0.0.1:{broker.port}"
+    config.write_text(f"mqtt.url = '{url}'\ncatalog.path = 'catalog'\nquarantine.path = 'q'\n")
+    done = CliRunner().invoke(app, ["replay", "-c", str(config)])
+    assert done.exit_code == 1
+    assert "2 posted without a reply: is the service running?" in done.stderr
+    assert ["no", "reply", "2"] in [line.split() for line in done.stdout.splitlines()]
 
 
 async def test_a_service_that_does_not_answer(broker: Broker) -> None:

@@ -67,7 +67,8 @@ class _Outcome:
     """What became of the requests.
 
     Attributes:
-        requests: How many there were.
+        requests: How many were looked at.
+        kept: How many of those that were meant were not, because the connection was lost first.
         accepted: How many are accepted now.
         answered: How many were posted and answered with 200.
         unanswered: How many were posted and got no reply.
@@ -79,6 +80,7 @@ class _Outcome:
     """
 
     requests: int = 0
+    kept: int = 0
     accepted: int = 0
     answered: int = 0
     unanswered: int = 0
@@ -119,6 +121,7 @@ def replay(
     with quarantine_or_exit(settings) as quarantine:
         if quarantine is not None:
             numbers = quarantine.numbers(wanted)
+            outcome.kept = len(numbers)
             replaying = _Replay(quarantine, judge, outcome, dry_run=dry_run, forget=forget)
             try:
                 run_or_exit(replaying.run(numbers, settings))
@@ -127,6 +130,11 @@ def replay(
             except ConnectionLost as error:
                 say(f"{settings.mqtt.url}: {error}")
                 outcome.connected = False
+    if outcome.unanswered and outcome.connected:
+        say(
+            f"{outcome.unanswered:,} posted without a reply: is the service running? "
+            "Whatever the broker keeps is answered when it is; run replay again then"
+        )
     if as_json:
         print_json(_document(outcome))
     else:
@@ -202,6 +210,7 @@ class _Replay:
         hopeless: list[int] = []
         size = 0
         for number in numbers:
+            self._outcome.kept -= 1
             request = self._quarantine.get(number)
             if request is None:  # removed meanwhile
                 continue
@@ -255,6 +264,8 @@ def _print(outcome: _Outcome, *, dry_run: bool) -> None:
         lines += [(f"  broker: {why}", count) for why, count in outcome.not_taken.most_common()]
         lines += [(f"  answered {code}", count) for code, count in sorted(outcome.refused.items())]
     lines += [("still rejected", outcome.rejected.total())]
+    if outcome.kept:
+        lines += [("not tried, kept", outcome.kept)]
     lines += [
         (f"  {code} {reason}", count) for (code, reason), count in outcome.rejected.most_common()
     ]
@@ -282,4 +293,5 @@ def _document(outcome: _Outcome) -> dict[str, object]:
         ],
         "forgotten": outcome.forgotten,
         **({"not_taken": not_taken} if not_taken else {}),
+        **({"kept": outcome.kept} if outcome.kept else {}),
     }
