@@ -1,4 +1,5 @@
-//! What a payload that is not JSON most likely is (contract 4): compressed, in another encoding, quoted for another language.
+//! What a payload that is not JSON most likely is (contract 4): compressed, in another encoding, quoted for another language,
+//! with a comma too many.
 //!
 //! Looked at on the way to a refusal only, when the reader has found the first byte that cannot stand where it stands;
 //! no more than a few bytes are looked at, but for the zeros of a buffer.
@@ -61,6 +62,9 @@ pub(crate) fn recognise(payload: &[u8], syntax: Syntax) -> Option<Foreign> {
         let got = trailing(rest)?;
         return Some(Foreign { expected: syntax.kind().expected(), got });
     }
+    if let Some(got) = comma(payload, syntax) {
+        return Some(Foreign { expected: syntax.kind().expected(), got: got.into() });
+    }
     let in_place_of_value = !matches!(
         syntax.kind(),
         SyntaxKind::ControlCharacter | SyntaxKind::InvalidEscape | SyntaxKind::LoneSurrogate
@@ -92,6 +96,22 @@ fn trailing(rest: &[u8]) -> Option<Cow<'static, str>> {
     match rest {
         [0, ..] => Some("a NUL byte, such as ends a string in C, and more behind it".into()),
         [b'{', ..] => Some("another document: send one request a message".into()),
+        _ => None,
+    }
+}
+
+/// A comma where JSON has none: before a closing bracket, or inside a number.
+fn comma(payload: &[u8], syntax: Syntax) -> Option<&'static str> {
+    let (read, rest) = payload.split_at_checked(syntax.offset())?;
+    match (syntax.kind(), read, rest) {
+        // In an array `1,5` is two numbers, and no fault.
+        (SyntaxKind::ExpectedName, [.., b'0'..=b'9', b','], [b'0'..=b'9', ..]) => {
+            Some("a digit behind a comma: a number has a decimal point, and no comma")
+        }
+        (SyntaxKind::ExpectedName, _, [b'}', ..]) => Some("'}' behind a trailing comma, which JSON lacks"),
+        (SyntaxKind::ExpectedValue, _, [b']', ..]) if read.trim_ascii_end().ends_with(b",") => {
+            Some("']' behind a trailing comma, which JSON lacks")
+        }
         _ => None,
     }
 }
