@@ -12,8 +12,8 @@ use crate::collect::Collect;
 use crate::json::{Cursor, Kind, Syntax, Text};
 use crate::model::Point;
 use crate::rule::{
-    Context, EARLY, MAX_TIME, check_with_quality, is_ignored_null, looks_like_seconds, milliseconds,
-    mismatch, read_number, refused, shown_number,
+    Context, EARLY, MAX_TIME, check_with_quality, has_value, is_ignored_null, milliseconds, mismatch,
+    read_number, refused, shown_number, with_unit,
 };
 use crate::scratch::Scratch;
 use crate::verdict::{Fault, Reason, Stop};
@@ -314,16 +314,13 @@ impl<'c, 's, C: Collect> Entries<'c, 's, C> {
         let mut context = Context { settings, early_times: 0, buffer, members };
         let Some(time) = read_number(cursor, &mut context)?.and_then(milliseconds) else {
             cursor.back_to(start);
-            return Err(refused(cursor, Reason::Time, EXPECTED));
+            return Err(with_unit(refused(cursor, Reason::Time, EXPECTED)));
         };
         if time >= product.usual_times_from {
             return Ok(Some(time));
         }
-        self.unusual_time(time, product).map_err(|fault| {
-            let got = shown_number(cursor, start);
-            let said = looks_like_seconds(time).then(|| format!("{got}, which looks like seconds"));
-            fault.at(start).got(got).said(said).into()
-        })
+        self.unusual_time(time, product)
+            .map_err(|fault| with_unit(fault.at(start).got(shown_number(cursor, start)).into()))
     }
 
     /// Judges a time that is early, or of a product with a window.
@@ -429,6 +426,12 @@ fn without_value(
     }
     match stop {
         Stop::NullPoint { .. } => null,
+        Stop::Fault(fault) if !point.quality && fault.offset == cursor.offset() && has_value(cursor) => {
+            let said = point.rule.without_quality();
+            let said =
+                said.map(|name| format!("object with \"value\"; {name} has no quality: send the bare value"));
+            at_point(fault.said(said).into(), identifier)
+        }
         Stop::Fault(fault) if fault.is_null(&[]) || point.quality && fault.is_null(&["value".into()]) => {
             let fault = fault.said(Some("null; leave out a point that has no value".to_owned()));
             at_point(fault.into(), identifier)

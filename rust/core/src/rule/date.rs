@@ -33,8 +33,13 @@ impl DateRule {
     pub(crate) fn new(bounds: &Bounds<Instant<'_>>) -> Option<Self> {
         let (low, high) = bounds.whole(MIN_DATE, MAX_TIME)?;
         let is_bounded = (low, high) != (MIN_DATE, MAX_TIME);
-        let bounds = is_bounded.then(|| DateBounds { low, high, expected: bounds.text("DATE") });
-        Some(Self { bounds: bounds.map(Box::new) })
+        let has_number = [bounds.minimum, bounds.maximum].iter().flatten().any(|bound| !bound.is_date());
+        let bounds = is_bounded.then(|| {
+            // Milliseconds become dates, which is what comes.
+            let expected = if has_number { within(low, high) } else { bounds.text("DATE") };
+            Box::new(DateBounds { low, high, expected })
+        });
+        Some(Self { bounds })
     }
 
     pub(crate) fn check<C: Collect>(
@@ -60,6 +65,25 @@ impl DateRule {
         collect.text(text);
         Ok(())
     }
+}
+
+/// `DATE from 2000-01-01 00:00:00 to 9999-12-31 23:59:59`: the first and the last second within.
+fn within(low: i64, high: i64) -> Box<str> {
+    format!("DATE from {} to {}", written(low.saturating_add(999)), written(high)).into()
+}
+
+/// Milliseconds as a date, without those of its last second; see [`Date::milliseconds`] for the years that begin in March.
+fn written(milliseconds: i64) -> String {
+    let (days, second) = (milliseconds.div_euclid(DAY) + 719_468, milliseconds.rem_euclid(DAY) / 1000);
+    let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    // Of 400 years; each fourth has a day more, but for three of the four last ones of a century.
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("{:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02}", cycle * 400 + year, second % 60)
 }
 
 /// A real date, with the seconds of its day where it says them.
@@ -116,4 +140,28 @@ impl Date {
 fn two_digits(tens: u8, ones: u8) -> Option<u32> {
     (tens.is_ascii_digit() && ones.is_ascii_digit())
         .then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DAY, Date, MAX_TIME, MIN_DATE, within, written};
+
+    #[test]
+    fn milliseconds_are_written_as_the_date_that_they_are_read_from() {
+        // Every day of two cycles of 400 years would take long: a step that hits every day of a year and of a cycle.
+        for milliseconds in (MIN_DATE..=MAX_TIME).step_by(97 * DAY as usize + 3_723_000) {
+            let date = Date::parse(written(milliseconds).as_bytes());
+            assert_eq!(date.map(Date::milliseconds), Some(milliseconds.div_euclid(1000) * 1000));
+        }
+        for day in ["0001-01-01", "1900-02-28", "1900-03-01", "2000-02-29", "2024-12-31", "9999-12-31"] {
+            let milliseconds = Date::parse(day.as_bytes()).map_or(0, Date::milliseconds);
+            assert_eq!(written(milliseconds), format!("{day} 00:00:00"));
+        }
+    }
+
+    #[test]
+    fn bounds_are_the_first_and_the_last_second_within() {
+        assert_eq!(&*within(1, 1999), "DATE from 1970-01-01 00:00:01 to 1970-01-01 00:00:01");
+        assert_eq!(&*within(MIN_DATE, MAX_TIME), "DATE from 0001-01-01 00:00:00 to 9999-12-31 23:59:59");
+    }
 }

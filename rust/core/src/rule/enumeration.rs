@@ -30,6 +30,18 @@ fn one_of(keys: impl ExactSizeIterator<Item = String>) -> String {
     format!("one of {}{more}", keys.take(LISTED).collect::<Vec<_>>().join(", "))
 }
 
+/// Adds the keys to what was expected instead of another type, but for null, which many products ignore.
+#[cold]
+fn with_keys(stop: Stop, keys: impl Fn() -> String) -> Stop {
+    match stop {
+        Stop::Fault(mut fault) if !fault.is_null(&[]) => {
+            let expected = fault.expected.take().unwrap_or_default();
+            fault.expected(format!("{expected}, {}", keys())).into()
+        }
+        other => other,
+    }
+}
+
 impl IntEnum {
     pub(crate) fn new(mut keys: Vec<i64>) -> Self {
         keys.sort_unstable();
@@ -55,16 +67,25 @@ impl IntEnum {
     #[cold]
     fn refuse(&self, cursor: &mut Cursor<'_>, start: usize, read: Option<Integer>) -> Stop {
         match read {
-            None => type_fault(cursor, "ENUM of INT"),
+            None => self.keys_named(type_fault(cursor, "ENUM of INT")),
             Some(Integer::Fraction) => {
                 cursor.back_to(start);
-                value_fault(cursor, "ENUM of INT, a whole number")
+                self.keys_named(value_fault(cursor, "ENUM of INT, a whole number"))
             }
             Some(_) => Fault::here(Reason::Enum, start)
-                .expected(one_of(self.keys.iter().map(i64::to_string)))
+                .expected(self.one_of())
                 .got(shown_number(cursor, start))
                 .into(),
         }
+    }
+
+    fn one_of(&self) -> String {
+        one_of(self.keys.iter().map(i64::to_string))
+    }
+
+    #[cold]
+    fn keys_named(&self, stop: Stop) -> Stop {
+        with_keys(stop, || self.one_of())
     }
 }
 
@@ -81,15 +102,16 @@ impl TextEnum {
         collect: &mut C,
     ) -> Result<(), Stop> {
         let start = cursor.offset();
-        let text = read_text(cursor, &TEXT_ENUM)?;
+        let text = read_text(cursor, &TEXT_ENUM).map_err(|stop| with_keys(stop, || self.one_of()))?;
         let bytes = text.bytes_in(context.buffer);
         if self.keys.binary_search_by(|key| key.as_bytes().cmp(bytes)).is_ok() {
             collect.text(text);
             return Ok(());
         }
-        Err(Fault::here(Reason::Enum, start)
-            .expected(one_of(self.keys.iter().map(|key| quoted(key))))
-            .got_text(&text.decode())
-            .into())
+        Err(Fault::here(Reason::Enum, start).expected(self.one_of()).got_text(&text.decode()).into())
+    }
+
+    fn one_of(&self) -> String {
+        one_of(self.keys.iter().map(|key| quoted(key)))
     }
 }

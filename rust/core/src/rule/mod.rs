@@ -23,7 +23,7 @@ pub(crate) use enumeration::{IntEnum, TextEnum};
 pub(crate) use number::{DoubleRule, FloatRule, IntRule};
 pub(crate) use structure::StructRule;
 pub(crate) use text::{DEFAULT_MAX_LENGTH, FILE, STRING, TextRule};
-pub(crate) use timestamp::{EARLY, Instant, MAX_TIME, TimestampRule, looks_like_seconds, milliseconds};
+pub(crate) use timestamp::{EARLY, Instant, MAX_TIME, TimestampRule, milliseconds, with_unit};
 
 pub(crate) use quality::check_with_quality;
 
@@ -85,6 +85,20 @@ impl Rule {
             Self::Array(rule) => rule.check(cursor, context, collect),
             Self::Struct(rule) => rule.check(cursor, context, collect),
         }
+    }
+
+    /// What a point of this type is called that has no quality; `None` where an object can be its value.
+    pub(crate) fn without_quality(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Int(_) | Self::Float(_) | Self::Double(_) => "this point",
+            Self::Bool => "BOOL",
+            Self::Text(rule) => rule.names.of_type,
+            Self::IntEnum(_) | Self::TextEnum(_) => "ENUM",
+            Self::Date(_) => "DATE",
+            Self::Timestamp(_) => "TIMESTAMP",
+            Self::Array(_) => "ARRAY",
+            Self::Struct(_) => return None,
+        })
     }
 
     /// Whether a number can be its value, or stand for it.
@@ -179,6 +193,27 @@ pub(crate) fn mismatch(cursor: &Cursor<'_>, reason: Reason, expected: &'static s
         }
         Err(syntax) => syntax.into(),
     }
+}
+
+/// Whether an object with the member `value` stands here, as points with quality have it.
+#[cold]
+pub(crate) fn has_value(cursor: &Cursor<'_>) -> bool {
+    let mut cursor = cursor.clone();
+    let mut find = || -> Result<bool, Syntax> {
+        if cursor.kind()? != Kind::Object {
+            return Ok(false);
+        }
+        cursor.open()?;
+        let mut first = true;
+        while let Some((_, member)) = cursor.next_of(&mut first, &["\"value\":"])? {
+            if member.is_some() {
+                return Ok(true);
+            }
+            cursor.skip_value()?;
+        }
+        Ok(false)
+    };
+    find().unwrap_or(false)
 }
 
 /// Whether the string that stands here is an object or an array, encoded once more.

@@ -1,5 +1,7 @@
 //! TIMESTAMP, and the range that an entry's `time` shares with it (contract 3.5 and 5).
 
+use std::borrow::Cow;
+
 use crate::collect::Collect;
 use crate::display::quoted;
 use crate::json::{Cursor, Integer, Number};
@@ -29,8 +31,31 @@ pub(crate) fn milliseconds(integer: Integer) -> Option<i64> {
 }
 
 /// Whether milliseconds are rather seconds: those of 1973 and later are a day and more into 1970.
-pub(crate) fn looks_like_seconds(milliseconds: i64) -> bool {
+fn looks_like_seconds(milliseconds: i64) -> bool {
     (100_000_000..EARLY).contains(&milliseconds)
+}
+
+/// Names the unit of a refused time that is most likely no milliseconds (contract 3.5).
+#[cold]
+pub(crate) fn with_unit(stop: Stop) -> Stop {
+    match stop {
+        Stop::Fault(fault) => match fault.got.as_deref().and_then(said_of_time) {
+            None => fault.into(),
+            said => fault.said(said).into(),
+        },
+        other => other,
+    }
+}
+
+/// `got` is a number, one in quotes, or `string` and one in quotes.
+fn said_of_time(got: &str) -> Option<String> {
+    let unit = match got.trim_start_matches("string ").trim_matches('"').parse::<f64>().ok()? {
+        1e8..3.1536e10 => "seconds",
+        1e15..3.1536e16 => "microseconds",
+        1e18..3.1536e19 => "nanoseconds",
+        _ => return None,
+    };
+    Some(format!("{got}, which looks like {unit}"))
 }
 
 /// A bound of DATE or TIMESTAMP (contract 6.1).
@@ -55,6 +80,12 @@ impl<'m> Instant<'m> {
             let length = if date.seconds.is_none() { DAY } else { 1000 };
             Some(Self::Date { text, first, last: first + length - 1 })
         })
+    }
+}
+
+impl Instant<'_> {
+    pub(super) fn is_date(&self) -> bool {
+        matches!(self, Self::Date { .. })
     }
 }
 
@@ -94,7 +125,13 @@ impl TimestampRule {
     /// `None` when no value could ever be within the bounds.
     pub(crate) fn new(bounds: &Bounds<Instant<'_>>) -> Option<Self> {
         let (low, high) = bounds.whole(0, MAX_TIME)?;
-        let expected = bounds.text_of_whole("UTC milliseconds", (0, MAX_TIME));
+        // Dates become milliseconds, which is what they are compared with.
+        let has_date = [bounds.minimum, bounds.maximum].iter().flatten().any(Instant::is_date);
+        let expected = if has_date {
+            format!("UTC milliseconds from {low} to {high}").into()
+        } else {
+            bounds.text_of_whole("UTC milliseconds", (0, MAX_TIME))
+        };
         Some(Self { usual_low: low.max(EARLY), high, rest: Box::new(Rest { low, expected }) })
     }
 
@@ -110,7 +147,7 @@ impl TimestampRule {
                 Integer::Value(time) if self.usual_low <= time && time <= self.high => time,
                 Integer::Fraction => {
                     cursor.back_to(start);
-                    return Err(value_fault(cursor, EXPECTED));
+                    return Err(with_unit(value_fault(cursor, EXPECTED)));
                 }
                 _ => self
                     .unusual(integer, context)
@@ -122,7 +159,7 @@ impl TimestampRule {
         let text = read_text(cursor, &DIGITS)?.decode_in(context.buffer);
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             cursor.back_to(start);
-            return Err(value_fault(cursor, EXPECTED));
+            return Err(with_unit(value_fault(cursor, EXPECTED)));
         }
         // A string of digits may have leading zeros; one that does not fit is out of range all the same.
         let digits = text.trim_start_matches('0');
@@ -161,13 +198,10 @@ enum OutOfRange<'r> {
 impl OutOfRange<'_> {
     #[cold]
     fn at(self, offset: usize, got: String) -> Stop {
-        let fault = Fault::here(Reason::Range, offset);
-        match self {
-            Self::Bounds(expected) => fault.expected(expected.to_owned()).got(got).into(),
-            Self::Seconds => {
-                let said = format!("{got}, which looks like seconds");
-                fault.expected("UTC milliseconds").got(got).said(Some(said)).into()
-            }
-        }
+        let expected = match self {
+            Self::Bounds(expected) => expected.to_owned().into(),
+            Self::Seconds => Cow::Borrowed("UTC milliseconds"),
+        };
+        with_unit(Fault::here(Reason::Range, offset).expected(expected).got(got).into())
     }
 }
