@@ -170,6 +170,40 @@ def test_what_is_accepted_and_hardly_meant_is_noted(product: str, entry: str, no
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *((name, "time") for name in ("timestamp", "Time", "ts", "tiem", "time_stamp")),
+        *((name, "deviceKey") for name in ("devicekey", "assetId", "device_key", "devicKey")),
+        *((name, "measurepoints") for name in ("measurepoint", "points", "MeasurePoints")),
+    ],
+)
+def test_a_member_that_is_ignored_and_hardly_meant_so_is_noted(name: str, meant: str) -> None:
+    entry = {"deviceKey": "device1", "measurepoints": {}, "time": 1}
+    entry[name] = entry.pop(meant)
+    entries = ",".join([json.dumps(entry)] * 2)
+    done = explain(envelope(entries))
+    assert done.exit_code == (0 if meant == "time" else 1)
+    assert done.stderr.startswith(
+        f'note: unknown member "{name}" in 2 entries, did you mean {meant}?'
+    )
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"deviceKey":"device1","measurepoints":{},"time":1700000000000,"timestamp":2,"assetId":3}',
+        '{"deviceKey":"device1","measurepoints":{},"comment":"x","model":null,"":0}',
+        '{"deviceKey":"device1","measurepoints":{"ts":1,"timestamp":1},"time":null}',
+        '{"deviceKey":"device1","measurepoints":{},"t":%s}' % ("1" * 1000),
+        "7",
+    ],
+)
+def test_other_members_are_not_noted(entry: str) -> None:
+    done = explain(envelope(entry))
+    assert ("unknown member" in done.stderr) is ('"t":' in entry)
+
+
+@pytest.mark.parametrize(
     ("payload", "words"),
     [
         (gzip.compress(b"{}"), "gzip-compressed data, such as the Java SDK's GZIP mode sends"),

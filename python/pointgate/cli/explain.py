@@ -18,6 +18,7 @@ from rich.text import Text
 
 from pointgate import Validator
 from pointgate.cli.excerpt import Excerpt, excerpt
+from pointgate.cli.misnamed import misnamed_members
 from pointgate.cli.talk import (
     CatalogOption,
     ConfigOrDefaultOption,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pointgate import Fault, Report
 
 _ACCEPTED = 200
+_NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 _GUTTER_CELLS = 12
 """What stands left of the payload's line: its number and a bar, with room to spare."""
 
@@ -87,6 +89,9 @@ def explain(
         say(f"note: times before 1971: {report.early_times:,}; seconds instead of milliseconds?")
     if report.null_points:
         say(f"note: points without a value, ignored: {report.null_points:,}")
+    if report.fault is None or report.fault.reason not in _NOT_READ:
+        for line in misnamed_members(payload):
+            say(f"note: {line}")
     if product is not None and product not in loaded.products:
         near = did_you_mean(product, loaded.products)
         say(f"note: the catalog has no product {product}{near}")
