@@ -69,7 +69,7 @@ def test_what_is_full_stops_the_answers_and_loses_nothing(
 ) -> None:
     disk_is_full = full == "disk"
     with (
-        small_disk(tmp_path / "disk", 4 * 2**20) as disk,
+        small_disk(tmp_path / "disk", 16 * 2**20) as disk,
         Sender(broker.port) as sender,
         Tap(running=False) as tap,
         tap.service(tmp_path, broker, spool=disk / "spool", max_bytes=2**20) as running,

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Final
 from tests.crash import ledger as ledgers
 from tests.crash.ledger import Ledger, LedgerWriter
 from tests.crash.order import exit_of
-from tests.crash.traffic import TOPICS, correct, make
+from tests.crash.traffic import PRODUCTS, TOPICS, correct, make
 from tests.crash.victims import SENDER, Broker, Victim, until
 from tests.e2e.processes import CATALOG
 from tests.e2e.shipped_broker import PASSWORD, Account
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 SINKS: Final = ("parquet", "lines")
 
-_REFUSED_TOPIC: Final = TOPICS[0].replace("protocol", REFUSED)
-_REFUSED_SHARE: Final = 0.06
+_REFUSED_TOPIC: Final = TOPICS[0].replace(PRODUCTS[0], REFUSED)
+_REFUSED_SHARE: Final = 0.12
 _CORRECTIONS: Final = 0.15
 _BURST: Final = 6
 _HELD: Final = 30
@@ -297,7 +297,8 @@ class _Recorder:
             request = correct(chosen, number)
         else:
             request = make(number, self._draw)
-            if self._draw.random() < _REFUSED_SHARE and not request.wrong:
+            fits = not request.wrong and request.points[0].product == PRODUCTS[0]  # its model
+            if fits and self._draw.random() < _REFUSED_SHARE:
                 points = tuple(point._replace(product=REFUSED) for point in request.points)
                 request = replace(request, topic=_REFUSED_TOPIC, points=points)
         self._sent[number] = request
