@@ -62,6 +62,7 @@ mod entry;
 mod foreign;
 pub mod json;
 mod limits;
+mod misnamed;
 mod model;
 mod names;
 mod points;

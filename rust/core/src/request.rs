@@ -20,6 +20,7 @@ use crate::entry::Entries;
 use crate::foreign::{Foreign, recognise};
 use crate::json::{Cursor, Kind, Syntax, SyntaxKind};
 use crate::limits::{ID_PREFIX, Limits, MAX_ID};
+use crate::misnamed::with_misnamed;
 use crate::points::Points;
 use crate::rule::mismatch;
 use crate::scratch::Scratch;
@@ -144,7 +145,7 @@ fn read<C: Collect>(
         .or_else(|| product.is_none().then(unknown_product))
         .or(entries.fault);
     match fault {
-        Some(fault) => Verdict::refused(fault, envelope.id),
+        Some(fault) => Verdict::refused(with_misnamed(fault, payload), envelope.id),
         None => Verdict { fault: None, points, null_points, early_times, id: envelope.id },
     }
 }

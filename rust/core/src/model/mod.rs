@@ -107,3 +107,8 @@ fn line_of(document: &[u8], offset: usize) -> String {
     let before = document.get(..offset).unwrap_or(document);
     format!("line {}", before.split(|&byte| byte == b'\n').count())
 }
+
+/// The candidate, of a few, that was probably meant.
+pub(crate) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    suggest::nearest(name, candidates.map(|candidate| (candidate, suggest::signature(candidate))))
+}
