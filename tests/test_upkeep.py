@@ -161,6 +161,26 @@ def test_the_command_refuses_what_is_no_folder(tmp_path: Path) -> None:
     assert done.stderr.endswith("expected the folder of a parquet sink, got no folder\n")
 
 
+@pytest.mark.parametrize("name", ["empty", "files", "product=solar", "date=2026-01-01"])
+def test_the_command_refuses_a_folder_that_is_no_dataset(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "product=1.parquet.txt").touch()
+    (tmp_path / "files" / "a.parquet").touch()
+    (tmp_path / "product=solar" / "date=2026-01-01").mkdir(parents=True)
+    (tmp_path / "date=2026-01-01").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    done = pointgate("compact", tmp_path / name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "expected the folder of a parquet sink, got a folder without any product=" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dataset_without_points_is_compact(tmp_path: Path) -> None:
+    Dataset(tmp_path).create()
+    assert pointgate("compact", tmp_path).returncode == 0
+
+
 def test_the_command_waits_for_another_one(tmp_path: Path) -> None:
     three_writes(tmp_path)
     with Dataset(tmp_path).locked("compaction", wait=False):

@@ -36,6 +36,10 @@ def compact(
         sys.exit(Status.USAGE)
     dataset = Dataset(path)
     try:
+        if not dataset.exists:
+            found = "a folder without any product=… in it"
+            say(f"{unicode_text(str(path))}: expected the folder of a parquet sink, got {found}")
+            sys.exit(Status.USAGE)
         dataset.create()
         try:
             with dataset.locked("compaction", wait=False):

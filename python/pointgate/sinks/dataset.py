@@ -75,6 +75,11 @@ class Dataset:
         self._own = path / _OWN
         self._lasting: set[Path] = set()
 
+    @property
+    def exists(self) -> bool:
+        """Whether the folder was made by a sink, or by `validate --out`."""
+        return any(one.is_dir() for one in [self._own, *_folders(self.path, "product=")])
+
     def create(self) -> None:
         """Make the folder, and make it last."""
         self._make(self._own)
