@@ -70,9 +70,9 @@ async def test_metrics_and_health_are_served() -> None:
         assert b"\npointgate_requests_received_total 0.0\n" in body
         assert (await ask(port, GET % b"/livez"))[::2] == (200, b"live\n")
         assert (await ask(port, GET % b"/readyz?verbose"))[::2] == (200, b"ready\n")
-        health.alive, health.reason = False, "not connected to the broker"
+        health.alive, health.reason = False, "not connected to the broker: \udcff"
         assert (await ask(port, GET % b"/livez"))[::2] == (503, b"not live\n")
-        answer = (503, b"not connected to the broker\n")
+        answer = (503, b"not connected to the broker: \\udcff\n")
         assert (await ask(port, GET % b"/readyz"))[::2] == answer
 
 

@@ -211,7 +211,7 @@ class _Pages:
                 return _Answer(200, b"live\n") if live else _Answer(503, b"not live\n")
             case "/readyz":
                 ready, reason = self._health.ready()
-                return _Answer(200 if ready else 503, f"{reason}\n".encode())
+                return _Answer(200 if ready else 503, _line(reason))
             case _:
                 return _Answer(404, b"expected /metrics, /livez or /readyz\n")
 
@@ -222,6 +222,11 @@ class _Pages:
             answer = _Answer(200, *self._metrics.render(form))
             self._rendered[form] = (now, answer)
         return answer
+
+
+def _line(text: str) -> bytes:
+    """A line of text, in which there may be a file's name that is no UTF-8."""
+    return f"{text}\n".encode(errors="backslashreplace")
 
 
 class _Front:

@@ -138,7 +138,7 @@ class Link:
     """
 
     def __init__(self, settings: Settings, *, gate: Gate, metrics: Metrics) -> None:
-        self.trouble = "not connected to the broker"
+        self.trouble = f"not connected to the broker: {settings.mqtt.url}"
         self.was_ready = False
         self._shortfalls: tuple[str, ...] = ()
         self._arrived = False  # whether a request has, ever
@@ -282,7 +282,8 @@ class Link:
             _log.error("%s: standing aside for %.0f s; each client needs its own id", error, wait)
             return wait
         refused = isinstance(error, BrokerRefused)
-        self.trouble = "refused by the broker" if refused else "not connected to the broker"
+        what = "refused by the broker" if refused else "not connected to the broker"
+        self.trouble = f"{what}: {self._settings.mqtt.url}: {error}"
         self._log_lost(error, worked=lasted is not None)
         if self._backoff.suspicious and self._hints.count():
             _log.warning(
