@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -36,7 +37,10 @@ async def _fill(spool: Spool, *numbers: float) -> int:
         kept += 1
 
 
-async def test_a_full_disk_stops_intake_until_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_disk_stops_intake_until_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pointgate")
     with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
         figures = SpoolFigures()
         async with spool(disk / "spool", figures=figures) as opened:
@@ -49,6 +53,8 @@ async def test_a_full_disk_stops_intake_until_there_is_room(tmp_path: Path) -> N
             await keep(opened, 3.0)
             await until(lambda: not opened.trouble)
             assert await read_all(opened) == [1.0] + [2.0] * kept + [3.0]  # the last one came later
+    events = [one.message.partition(":")[0] for one in caplog.records if "spool" in one.message]
+    assert events == ["the spool cannot be written", "the spool is written again"]
 
 
 async def test_a_disk_that_only_the_spool_fills_gets_room_from_the_sinks(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ class Writer:
         self._tried = threading.Event()
         self._full_lines = Seldom(60.0)
         self._failure_lines = Seldom(60.0)
+        self._failure_logged = False  # and the end of it not yet
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
     def start(self, progress: Mapping[str, int], timeout: float) -> None:
@@ -192,6 +193,9 @@ class Writer:
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 pause = _FIRST_PAUSE
+                if self._failure_logged:
+                    self._failure_logged = False
+                    _log.info("the spool is written again")
                 self._group_bytes = min(2 * self._group_bytes + 1, GROUP_BYTES)
         self._end()
 
@@ -320,6 +324,7 @@ class Writer:
         self.trouble = "the spool cannot be written: out of memory"
         self._figures.failures += 1
         if self._failure_lines.count():
+            self._failure_logged = True
             _log.error("%s; retrying with smaller commits", self.trouble)
 
     def _fail(self, error: Exception) -> None:
@@ -329,6 +334,7 @@ class Writer:
         self._tried.set()
         self._figures.failures += 1
         if self._failure_lines.count():
+            self._failure_logged = True
             _log.error("%s; trying a new file in %s", self.trouble, self._folder.path)
         if self._segment is not None:
             self._segment.abandon()
