@@ -180,3 +180,18 @@ def test_alerts_of_tls_are_told_in_words(reason: str, words: str, tell: Any) -> 
     error.reason = reason
     assert isinstance(tell(error), BrokerRefused)
     assert words in str(tell(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (ConnectionResetError(104, "Connection reset by peer"), True),
+        (BrokenPipeError(32, "Broken pipe"), True),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), True),
+        (ConnectionRefusedError(111, "Connection refused"), False),
+        (TimeoutError(110, "Connection timed out"), False),
+    ],
+)
+def test_a_handshake_that_is_cut_off_asks_for_tls(error: OSError, *, asked: bool) -> None:
+    assert str(not_connected(error, tls=True)).endswith("; does this port speak TLS?") == asked
+    assert "TLS?" not in str(not_connected(error))

@@ -162,7 +162,7 @@ async def posting(
             finally:
                 listening.cancel()
     except aiomqtt.MqttError as error:
-        raise tap.lost or not_connected(error) from error
+        raise tap.lost or not_connected(error, tls=settings.tls) from error
 
 
 def _code(payload: Any) -> int:

@@ -41,7 +41,10 @@ def test_a_broker_that_is_absent_at_start_is_waited_for(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
     with Service(tmp_path, broker.port) as service:
         service.wait_for("no connection to .*refused.*trying again")
-        assert service.readiness() == (503, "not connected to the broker\n")
+        status, why = service.readiness()
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        assert (status, why.count("\n")) == (503, 1)
+        assert why.startswith(f"not connected to the broker: {url}: cannot connect: ")
         with broker, Sender(broker.port) as sender:
             service.ready()
             assert service.readiness()[0] == 200
@@ -267,7 +270,10 @@ def test_a_broker_that_does_not_let_us_in_is_named_and_asked_again(tmp_path: Pat
         Service(tmp_path, broker.port, *options) as service,
     ):
         service.wait_for("does not let this client in: .*Not authorized")
-        assert service.readiness() == (503, "refused by the broker\n")
+        status, why = service.readiness()
+        assert status == 503
+        assert why.startswith(f"refused by the broker: mqtt://127.0.0.1:{broker.port}: the broker")
+        assert "Not authorized" in why
         secret.write_text("secret-canary\n")  # read anew at each try
         service.ready()
         assert not any("canary" in line for line in service.lines)
@@ -394,6 +400,12 @@ def test_tls_works_with_the_right_authority_and_a_client_certificate(
         ids(sender, {str(number) for number in range(2000)})
         large = small("large") + b" " * 5_000_000
         assert json.loads(sender.ask(large).payload)["id"] == "large"
+
+
+def test_a_port_that_does_not_speak_tls_is_asked_about(tmp_path: Path, broker: Broker) -> None:
+    with Service(tmp_path, f"mqtts://localhost:{broker.port}") as service:
+        service.wait_for(r"cannot connect: .*; does this port speak TLS\?")
+        assert "; does this port speak TLS?" in service.readiness()[1]
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,9 @@ class AiomqttConnection:
         try:
             await self._library.connect()
         except (aiomqtt.MqttError, ValueError) as error:  # ValueError: a host that cannot be one
-            lost = self._lost or not_connected(error)
+            lost = self._lost or not_connected(
+                error, tls=self._settings.tls and self._relay is None
+            )
             told = isinstance(lost, BrokerRefused) or self._library.answered
             if self._relay is not None and not told:
                 lost = unanswered(lost, self._settings)

@@ -80,8 +80,13 @@ def in_words(reason: ReasonCode, properties: Any = None) -> str:
     return text
 
 
-def not_connected(error: BaseException) -> ConnectionLost:
-    """What aiomqtt raised instead of connecting."""
+def not_connected(error: BaseException, *, tls: bool = False) -> ConnectionLost:
+    """What aiomqtt raised instead of connecting.
+
+    Args:
+        error: What it raised.
+        tls: Whether it may have been in the handshake, which a port without TLS cuts off.
+    """
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     if told := _alert(cause):
         return told
@@ -89,7 +94,9 @@ def not_connected(error: BaseException) -> ConnectionLost:
         reason = f"the broker's certificate is not accepted: {cause.verify_message}"
     else:
         reason = getattr(cause, "strerror", None) or str(cause) or str(error)
-    return ConnectionLost(f"cannot connect: {reason}")
+    cut = isinstance(cause, ConnectionResetError | BrokenPipeError | ssl.SSLEOFError)
+    hint = "; does this port speak TLS?" if tls and cut else ""
+    return ConnectionLost(f"cannot connect: {reason}{hint}")
 
 
 def refused(reason: ReasonCode, properties: Any = None) -> ConnectionLost:
@@ -114,7 +121,7 @@ def _alert(error: BaseException) -> BrokerRefused | None:
     """The broker's TLS alert about our certificate, or about no TLS at all, in words."""
     if not isinstance(error, ssl.SSLError):
         return None
-    name = error.reason or ""
+    name = getattr(error, "reason", None) or ""  # missing where Python raised it itself
     if name in _CERTIFICATE:
         return BrokerRefused(f"{_CERTIFICATE[name]}: see mqtt.cert_file and mqtt.key_file")
     if name in _WRONG_PORT:
