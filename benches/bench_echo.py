@@ -110,7 +110,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             ack=options.ack,
         )
         (folder / "pointgate.toml").write_text(settings)
-        mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        mosquitto = os.environ.get("MOSQUITTO") or shutil.which("mosquitto")
+        mosquitto = mosquitto or "/usr/sbin/mosquitto"
         log = folder / "service.log"
         broker = start(
             stack, folder / "broker.log", mosquitto, "-c", str(folder / "mosquitto.conf")

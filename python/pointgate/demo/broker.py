@@ -36,6 +36,7 @@ allow_anonymous true
 persistence false
 set_tcp_nodelay true
 max_queued_messages 10000
+max_packet_size 16777216
 log_dest stderr
 log_type error
 """
