@@ -101,11 +101,95 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
         ("mqtts://broker", "broker", 8883, True),
         ("mqtts://broker:1234/", "broker", 1234, True),
         ("mqtt://[::1]:1884", "::1", 1884, False),
+        ("ws://broker", "broker", 80, False),
+        ("wss://broker/x", "broker", 443, True),
+        ("ws://broker:8083/mqtt", "broker", 8083, False),
+        ("unix:///run/mosquitto.sock", "/run/mosquitto.sock", 1883, False),
+        ("unix:/run/a%20b.sock", "/run/a b.sock", 1883, False),
     ],
 )
 def test_the_url_says_where_the_broker_is(url: str, host: str, port: int, *, tls: bool) -> None:
     mqtt = MqttSettings(url=url)
     assert (mqtt.host, mqtt.port, mqtt.tls) == (host, port, tls)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("ws://b", "/mqtt"),
+        ("wss://b:8084", "/mqtt"),
+        ("ws://b/", "/"),
+        ("ws://b/a/b%20c", "/a/b%20c"),
+        ("mqtt://b/", None),
+        ("unix:///run/x", None),
+    ],
+)
+def test_only_websockets_have_a_path(url: str, path: str | None) -> None:
+    assert MqttSettings(url=url).websocket_path == path
+
+
+FORMS = (
+    "mqtt://host:port, mqtts://host:port, ws://host:port/path, wss://host:port/path or "
+    "unix:///path/of/socket"
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mqtt://b/topic", "no path in an mqtt:// url (only ws:// and wss:// have one)"),
+        ("mqtts://b:1/mqtt", "no path in an mqtts:// url (only ws:// and wss:// have one)"),
+        ("mqtt://b?x=1", f"{FORMS}, without '?' and '#'"),
+        ("mqtt://b#x", f"{FORMS}, without '?' and '#'"),
+        ("ws://b/mqtt?token=1", f"{FORMS}, without '?' and '#'"),
+        ("ws://b/a b", "a path of ASCII characters without blanks (write others as %20)"),
+        ("wss://b/ä", "a path of ASCII characters without blanks (write others as %20)"),
+        ("unix://host/run/x", "unix:///path/of/socket, with no host and an absolute path"),
+        ("unix://run/x", "unix:///path/of/socket, with no host and an absolute path"),
+        ("unix://:1883", "unix:///path/of/socket, with no host and an absolute path"),
+        ("unix:run/x", "unix:///path/of/socket, with an absolute path"),
+        ("unix:///", "unix:///path/of/socket, with an absolute path"),
+        ("unix:///run/", "unix:///path/of/socket, with an absolute path"),
+        ("unix:///run/x%00", "unix:///path/of/socket, with an absolute path"),
+        ("unix:///run/x?y", "unix:///path/of/socket, without '?' and '#' (write %3F and %23)"),
+    ],
+)
+def test_a_part_that_a_url_does_not_have_is_named(tmp_path: Path, url: str, expected: str) -> None:
+    assert problems(tmp_path, f"mqtt.url = '{url}'") == [
+        f'mqtt.url: expected {expected}, got "{url}"'
+    ]
+
+
+def test_a_socket_with_too_long_a_path_is_refused(tmp_path: Path) -> None:
+    assert problems(tmp_path, f"mqtt.url = 'unix:///{'x' * 107}'") == [
+        "mqtt.url: expected the path of a socket, at most 107 bytes, got 108"
+    ]
+    assert load(tmp_path, f"mqtt.url = 'unix:///{'x' * 106}'").mqtt.host == f"/{'x' * 106}"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("url='mqtt://b', alpn='mqtt'", "an mqtts:// or wss:// url, got an mqtt:// one"),
+        ("url='ws://b', alpn='mqtt'", "an mqtts:// or wss:// url, got a ws:// one"),
+        ("url='unix:///b', alpn='mqtt'", "an mqtts:// or wss:// url, got a unix:// one"),
+    ],
+)
+def test_alpn_stands_beside_tls(tmp_path: Path, line: str, reason: str) -> None:
+    assert problems(tmp_path, f"mqtt = {{{line}}}") == [f"mqtt.alpn: expected only beside {reason}"]
+
+
+@pytest.mark.parametrize("value", ["", "a b", "mqtt,http/1.1", "ä", "x" * 256])
+def test_alpn_is_the_name_of_one_protocol(tmp_path: Path, value: str) -> None:
+    (reason,) = problems(tmp_path, f"mqtt = {{url='mqtts://b', alpn='{value}'}}")
+    assert reason.startswith("mqtt.alpn: expected the name of one protocol, 1 to 255 ASCII")
+
+
+@pytest.mark.parametrize("value", ["mqtt", "x-amzn-mqtt-ca", "http/1.1"])
+def test_names_of_protocols_are_taken(tmp_path: Path, value: str) -> None:
+    for scheme in ("mqtts", "wss"):
+        found = load(tmp_path, f"mqtt = {{url='{scheme}://b', alpn='{value}'}}")
+        assert found.mqtt.alpn == value
 
 
 @pytest.mark.parametrize(
@@ -120,16 +204,15 @@ def test_the_url_says_where_the_broker_is(url: str, host: str, port: int, *, tls
         "mqtt://b:65536",
         "mqtt://b:x",
         "mqtt://[::1",
-        "mqtt://b/topic",
-        "mqtt://b?x=1",
-        "mqtt://b#x",
         "mqtt://a,b",
+        "ws://",
+        "wss://b:0",
+        "mqtt+unix:///run/x",
+        "/run/mosquitto.sock",
     ],
 )
 def test_a_wrong_url_is_refused_and_shown(tmp_path: Path, url: str) -> None:
-    assert problems(tmp_path, f"mqtt.url = '{url}'") == [
-        f'mqtt.url: expected mqtt://host:port or mqtts://host:port, got "{url}"'
-    ]
+    assert problems(tmp_path, f"mqtt.url = '{url}'") == [f'mqtt.url: expected {FORMS}, got "{url}"']
 
 
 @pytest.mark.parametrize(
@@ -686,8 +769,8 @@ def test_settings_that_need_one_another(tmp_path: Path) -> None:
             "which is missing"
         ),
         "mqtt.password_file: expected only beside mqtt.username, which is missing",
-        "mqtt.ca_file: expected only beside an mqtts:// url, got an mqtt:// one",
-        "mqtt.key_file: expected only beside an mqtts:// url, got an mqtt:// one",
+        "mqtt.ca_file: expected only beside an mqtts:// or wss:// url, got an mqtt:// one",
+        "mqtt.key_file: expected only beside an mqtts:// or wss:// url, got an mqtt:// one",
     ]
     reasons = problems(
         tmp_path,

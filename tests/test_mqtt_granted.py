@@ -172,6 +172,7 @@ async def test_an_end_is_told_in_the_brokers_words(reason: int, *, refused: bool
         ("TLSV1_ALERT_UNKNOWN_CA", "does not know the authority of our certificate"),
         ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "our certificate has expired"),
         ("WRONG_VERSION_NUMBER", "does not speak TLS"),
+        ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "does not speak the protocol of mqtt.alpn"),
     ],
 )
 @pytest.mark.parametrize("tell", [not_connected, broken])

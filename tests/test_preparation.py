@@ -217,6 +217,17 @@ BROKEN: Final[dict[str, str]] = {
     "client id with a line break": f'[mqtt]\nurl = "{DEAD}"\nclient_id = "a\\n"\n',
     "group with a tab": f'[mqtt]\nurl = "{DEAD}"\nshare_group = "a\\tb"\n',
     "user with blanks": f'[mqtt]\nurl = "{DEAD}"\nusername = " u"\n',
+    "broker with a path": '[mqtt]\nurl = "mqtt://127.0.0.1:1/mqtt"\n',
+    "WebSocket with a query": '[mqtt]\nurl = "ws://127.0.0.1:1/mqtt?token=x"\n',
+    "Unix socket with a host": '[mqtt]\nurl = "unix://host/run/x"\n',
+    "Unix socket with too long a path": f'[mqtt]\nurl = "unix:///{"x" * 108}"\n',
+    "ALPN without TLS": f'[mqtt]\nurl = "{DEAD}"\nalpn = "mqtt"\n',
+    "ALPN beside a WebSocket without TLS": '[mqtt]\nurl = "ws://127.0.0.1:1"\nalpn = "mqtt"\n',
+    "ALPN with two names": mqtts('alpn = "mqtt,http/1.1"'),
+    "CA file beside a Unix socket": '[mqtt]\nurl = "unix:///x"\nca_file = "a.crt"\n',
+    "key of another certificate over a WebSocket": '[mqtt]\nurl = "wss://127.0.0.1:1"\n'
+    + OWN.format("a.crt", "b.key")
+    + "\n",
     "broker with a line break": '[mqtt]\nurl = "mqtt://127.0.0.1\\n"\n',
     "catalog missing": '[catalog]\npath = "gone"\n',
     "catalog is a file": '[catalog]\npath = "file"\n',
@@ -260,12 +271,20 @@ WORDS: Final[dict[str, str]] = {
     "lines into a folder that is missing": "no such folder: ",
     "lines into a pipe": "expected a file, got a named pipe",
     "quarantine without a database": "expected a database of SQLite, got another file",
+    "broker with a path": "mqtt.url: expected no path in an mqtt:// url",
+    "Unix socket with a host": "mqtt.url: expected unix:///path/of/socket, with no host",
+    "ALPN without TLS": "mqtt.alpn: expected only beside an mqtts:// or wss:// url",
+    "CA file beside a Unix socket": "mqtt.ca_file: expected only beside an mqtts:// or wss:// url",
     "metrics without a port": "or :9464 for all addresses",
 }
 
 SOUND: Final[dict[str, str]] = {
     "own certificate": mqtts(OWN.format("a.crt", "a.key")),
     "certificate and key in one file": mqtts('cert_file = "both.pem"\nca_file = "a.crt"'),
+    "ALPN": mqtts('alpn = "x-amzn-mqtt-ca"'),
+    "a WebSocket": '[mqtt]\nurl = "ws://127.0.0.1:1"\n',
+    "a WebSocket over TLS": '[mqtt]\nurl = "wss://127.0.0.1:1/way"\nca_file = "a.crt"\n',
+    "a Unix socket that is not there": '[mqtt]\nurl = "unix:///nowhere/mosquitto.sock"\n',
     "a certificate that ends soon": mqtts(OWN.format("soon.crt", "soon.key")),
     "password file": secret("good.txt"),
     "password file with a byte-order mark": secret("good-bom.txt"),

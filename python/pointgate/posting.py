@@ -27,8 +27,7 @@ from pointgate.errors import ConnectionLost, PointgateError
 from pointgate.mqtt.ends import not_connected
 from pointgate.mqtt.frames import RECEIVED
 from pointgate.mqtt.granted import of_suback
-from pointgate.mqtt.tap import Tap
-from pointgate.mqtt.tls import tls_context
+from pointgate.mqtt.tap import Tap, plain_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -140,16 +139,7 @@ async def posting(
         ConnectionLost: The broker cannot be reached, or refuses us.
     """
     client_id = f"{settings.client_id}-replay-{os.getpid()}"
-    client = aiomqtt.Client(
-        settings.host,
-        settings.port,
-        identifier=client_id,
-        username=settings.username,
-        password=settings.password_text(),
-        protocol=aiomqtt.ProtocolVersion.V5,
-        tls_context=tls_context(settings),
-        timeout=_CONNECT_SECONDS,
-    )
+    client = plain_client(settings, client_id=client_id, timeout=_CONNECT_SECONDS)
     tap = Tap(client, client_id=client_id)
     try:
         async with client:

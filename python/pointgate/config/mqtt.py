@@ -5,9 +5,10 @@ A secret is never part of a `repr`, an error or a log line, and is refused in th
 
 from __future__ import annotations
 
+import os
 import re
-from typing import TYPE_CHECKING, Annotated, Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
@@ -26,7 +27,19 @@ from pointgate.errors import Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
-_DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+_DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_TLS: Final = {"mqtts", "wss"}
+_WEBSOCKET: Final = {"ws", "wss"}
+_UNIX: Final = "unix"
+
+_WEBSOCKET_PATH: Final = "/mqtt"
+_FORMS: Final = (
+    "mqtt://host:port, mqtts://host:port, ws://host:port/path, wss://host:port/path or "
+    "unix:///path/of/socket"
+)
+
+_SOCKET_PATH_BYTES: Final = 107
+"""Linux has 108 for the path of a Unix socket, with a zero at its end."""
 
 DEFAULT_CLIENT_ID: Final = "pointgate-service"
 """Not made of the host's name: a container gets a new one with each start, and what waits in the
@@ -42,9 +55,27 @@ _MOST_32: Final = 4_294_967_295
 """The greatest numbers that MQTT has for the keepalive and for the expiry of a session."""
 
 
-def _only_with_tls(value: Path, info: ValidationInfo) -> Path:
-    if not str(info.data.get("url", "mqtts:")).startswith("mqtts:"):
-        raise ValueError("expected only beside an mqtts:// url, got an mqtt:// one")
+_T = TypeVar("_T")
+
+
+def _only_with_tls(value: _T, info: ValidationInfo) -> _T:
+    scheme = urlsplit(info.data.get("url", "mqtts:")).scheme
+    if scheme not in _TLS:
+        raise ValueError(f"expected only beside an mqtts:// or wss:// url, got {_an(scheme)} one")
+    return value
+
+
+def _an(scheme: str) -> str:
+    return f"{'an' if scheme.startswith('m') else 'a'} {scheme}://"
+
+
+def _alpn(value: str) -> str:
+    """The name of a protocol, as IANA registers them: mqtt, http/1.1, x-amzn-mqtt-ca."""
+    if not re.fullmatch(r"[!-+\--~]{1,255}", value):
+        raise ValueError(
+            "expected the name of one protocol, 1 to 255 ASCII characters without blanks and "
+            f"commas, got {shown(value)}"
+        )
     return value
 
 
@@ -81,23 +112,62 @@ def _share_group(value: str, info: ValidationInfo) -> str:
 
 
 def _broker_url(value: str) -> str:
+    expected = f"expected {_FORMS}, got {shown(value)}"
+    if control_character(value):  # which `urlsplit` drops without a word
+        # The text is not shown where it may hold a password.
+        raise ValueError(f"expected {_FORMS}" if "@" in value else expected)
+    if value.lower().startswith(f"{_UNIX}:"):
+        return _unix_url(value)
     if "@" in value:
         # The text is not shown: it may hold a password.
         raise ValueError(
             "expected a url without user and password, got one with '@': "
             "use mqtt.username and POINTGATE_MQTT__PASSWORD or mqtt.password_file"
         )
-    expected = f"expected mqtt://host:port or mqtts://host:port, got {shown(value)}"
-    if control_character(value):  # which `urlsplit` drops without a word
-        raise ValueError(expected)
     try:
         parts = urlsplit(value)
         port = parts.port
     except ValueError:  # a port that is not a number, or too large a one; a broken [address]
         raise ValueError(expected) from None
-    whole = parts.scheme in _DEFAULT_PORTS and is_host(parts.hostname or "") and port != 0
-    if not whole or parts.path not in {"", "/"} or parts.query or parts.fragment:
+    if parts.scheme not in _DEFAULT_PORTS or not is_host(parts.hostname or "") or port == 0:
         raise ValueError(expected)
+    if "?" in value or "#" in value:
+        raise ValueError(f"expected {_FORMS}, without '?' and '#', got {shown(value)}")
+    if parts.scheme in _WEBSOCKET:
+        if not re.fullmatch(r"[!-~]*", parts.path):
+            raise ValueError(
+                "expected a path of ASCII characters without blanks (write others as %20), got "
+                f"{shown(value)}"
+            )
+    elif parts.path not in {"", "/"}:
+        raise ValueError(
+            f"expected no path in {_an(parts.scheme)} url (only ws:// and wss:// have one), got "
+            f"{shown(value)}"
+        )
+    return value
+
+
+def _unix_url(value: str) -> str:
+    if "?" in value or "#" in value:
+        raise ValueError(
+            "expected unix:///path/of/socket, without '?' and '#' (write %3F and %23), got "
+            f"{shown(value)}"
+        )
+    parts = urlsplit(value)
+    if parts.netloc:
+        raise ValueError(
+            "expected unix:///path/of/socket, with no host and an absolute path, got "
+            f"{shown(value)}"
+        )
+    path = unquote(parts.path)
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise ValueError(
+            f"expected unix:///path/of/socket, with an absolute path, got {shown(value)}"
+        )
+    if (size := len(os.fsencode(path))) > _SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"expected the path of a socket, at most {_SOCKET_PATH_BYTES} bytes, got {size}"
+        )
     return value
 
 
@@ -120,7 +190,7 @@ class MqttSettings(Document):
 
     url: Annotated[str, AfterValidator(_broker_url)] = Field(
         default="mqtt://127.0.0.1:1883",
-        description="mqtt://host:port, or mqtts://host:port for TLS",
+        description="mqtt://host:port, mqtts://… for TLS, ws(s)://host:port/path, unix:///path",
     )
     client_id: _MqttString = Field(
         default=DEFAULT_CLIENT_ID,
@@ -149,6 +219,9 @@ class MqttSettings(Document):
         default=3600, ge=0, le=_MOST_32, description=seconds_words(0, _MOST_32)
     )
     receive_maximum: int = Field(default=1000, ge=1, le=65_535, description="1 to 65535 requests")
+    alpn: Annotated[str, AfterValidator(_alpn), AfterValidator(_only_with_tls)] | None = Field(
+        default=None, description="the name of a protocol for TLS to ask for (ALPN)"
+    )
     ca_file: Annotated[ReadableFile, AfterValidator(_only_with_tls)] | None = Field(
         default=None, description="a file of CA certificates, PEM (the system's own when absent)"
     )
@@ -170,18 +243,32 @@ class MqttSettings(Document):
 
     @property
     def host(self) -> str:
-        """The broker's host."""
+        """The broker's host, or the path of its Unix socket."""
+        if self.transport == "unix":
+            return unquote(self._parts.path)
         return self._parts.hostname or ""
 
     @property
     def port(self) -> int:
-        """The broker's port; 1883 or, with TLS, 8883 when the url has none."""
-        return self._parts.port or _DEFAULT_PORTS[self._parts.scheme]
+        """The broker's port, the scheme's own when the url has none; with a Unix socket any."""
+        return self._parts.port or _DEFAULT_PORTS.get(self._parts.scheme, 1883)
+
+    @property
+    def transport(self) -> Literal["tcp", "unix"]:
+        """What carries MQTT, or WebSockets."""
+        return "unix" if self._parts.scheme == _UNIX else "tcp"
+
+    @property
+    def websocket_path(self) -> str | None:
+        """The path of the WebSocket that carries MQTT, None without one."""
+        if self._parts.scheme not in _WEBSOCKET:
+            return None
+        return self._parts.path or _WEBSOCKET_PATH
 
     @property
     def tls(self) -> bool:
         """Whether the connection is encrypted and the broker's certificate is verified."""
-        return self._parts.scheme == "mqtts"
+        return self._parts.scheme in _TLS
 
     def warnings(self) -> list[Problem]:
         """What works by itself, or with some brokers, and most likely is not meant."""

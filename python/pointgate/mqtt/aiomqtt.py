@@ -1,4 +1,4 @@
-"""A connection made by aiomqtt, over paho: MQTT 5 and 3.1.1, plain or TLS, any broker.
+"""A connection made by aiomqtt, over paho: MQTT 5 and 3.1.1, over any transport, to any broker.
 
     async with connect(settings.mqtt, settings.limits, on_refused=count) as connection:
         await connection.subscribe()  # beside the gate: a resumed session delivers before it
@@ -177,7 +177,8 @@ class AiomqttConnection:
             )
             told = isinstance(lost, BrokerRefused) or self._library.answered
             if self._relay is not None and not told:
-                lost = unanswered(lost, self._settings)
+                alpn_ignored = self._library.alpn_ignored
+                lost = unanswered(lost, self._settings, alpn_ignored=alpn_ignored)
             self._lose(lost)
             raise lost from error
         if self._lost:
@@ -362,7 +363,7 @@ class AiomqttConnection:
             self._stop_reading(relay)
 
     def _read_soon(self) -> None:
-        """Read without being told to: the loop cannot see what TLS holds back."""
+        """Read without being told to: the loop cannot see what TLS or a WebSocket holds back."""
         self._loop.call_soon(self._readable)
 
     def _stop_reading(self, relay: Relay) -> None:

@@ -15,6 +15,7 @@ from pointgate.document import shown
 from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.mqtt.base import BrokerRefused, ClosedByBroker, ProtocolRefused, Unanswered
 from pointgate.mqtt.frames import MQTT_5, MalformedPacketError
+from pointgate.mqtt.websocket import HandshakeRefusedError
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
@@ -67,6 +68,9 @@ _CERTIFICATE: Final = {
 }
 """Alerts of TLS that are about our certificate, by OpenSSL's name."""
 
+_NO_PROTOCOL: Final = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
+"""OpenSSL's name of the alert that none of the protocols in ALPN is spoken."""
+
 _WRONG_PORT: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"}
 
 
@@ -90,6 +94,8 @@ def not_connected(error: BaseException, *, tls: bool = False) -> ConnectionLost:
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     if told := _alert(cause):
         return told
+    if isinstance(cause, HandshakeRefusedError):
+        return BrokerRefused(str(cause))
     if isinstance(cause, ssl.SSLCertVerificationError):
         reason = f"the broker's certificate is not accepted: {cause.verify_message}"
     else:
@@ -109,9 +115,13 @@ def refused(reason: ReasonCode, properties: Any = None) -> ConnectionLost:
     return ConnectionLost(f"the broker cannot take this client now: {words}")
 
 
-def unanswered(lost: ConnectionLost, settings: MqttSettings) -> Unanswered:
+def unanswered(
+    lost: ConnectionLost, settings: MqttSettings, *, alpn_ignored: bool = False
+) -> Unanswered:
     """A connection that ended, or stood still, before CONNACK."""
     hint = "; does it want another client certificate (mqtt.cert_file)?" if settings.tls else ""
+    if alpn_ignored:
+        hint += f"; it did not choose the protocol {settings.alpn} of mqtt.alpn"
     if settings.level == MQTT_5:
         hint += _OTHER_LEVEL
     return Unanswered(f"{lost} (no answer to CONNECT){hint}")
@@ -122,10 +132,14 @@ def _alert(error: BaseException) -> BrokerRefused | None:
     if not isinstance(error, ssl.SSLError):
         return None
     name = getattr(error, "reason", None) or ""  # missing where Python raised it itself
+    if name == _NO_PROTOCOL:
+        return BrokerRefused("the broker does not speak the protocol of mqtt.alpn on this port")
     if name in _CERTIFICATE:
         return BrokerRefused(f"{_CERTIFICATE[name]}: see mqtt.cert_file and mqtt.key_file")
     if name in _WRONG_PORT:
-        return BrokerRefused("the broker's port does not speak TLS: is it mqtt://, another port?")
+        return BrokerRefused(
+            "the broker's port does not speak TLS: is it mqtt:// or ws://, another port?"
+        )
     return None
 
 

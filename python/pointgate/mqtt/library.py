@@ -34,6 +34,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pointgate.mqtt.frames import MQTT_5
 from pointgate.mqtt.relay import Relay
+from pointgate.mqtt.websocket import open_websocket
 
 if TYPE_CHECKING:
     import ssl
@@ -58,7 +59,7 @@ class Events(Protocol):
     """Who is told; all but `opened` are called on the event loop's thread."""
 
     def opened(self, relay: Relay) -> None:
-        """There is a socket. Called on the connecting thread."""
+        """There is a socket, of any transport. Called on the connecting thread."""
 
     def accepted(self, *, session_present: bool, properties: Properties | None) -> None:
         """CONNACK let us in."""
@@ -86,6 +87,7 @@ class Library:
 
     Attributes:
         answered: Whether a CONNACK has come, of any kind.
+        alpn_ignored: Whether the broker did not choose the protocol of `mqtt.alpn`.
         suback: The properties of the last SUBACK.
     """
 
@@ -102,6 +104,7 @@ class Library:
         self._client = aiomqtt.Client(
             settings.host,
             settings.port,
+            transport=settings.transport,
             username=settings.username,
             password=settings.password_text(),
             identifier=settings.client_id,
@@ -128,7 +131,7 @@ class Library:
         client.on_disconnect = self._on_disconnect
         self._tell_subscribed: Any = client.on_subscribe
         client.on_subscribe = self._on_subscribe
-        self._accepted = self.answered = False
+        self._accepted = self.answered = self.alpn_ignored = False
         self.suback: Properties | None = None
 
     # What the connection calls.
@@ -203,7 +206,10 @@ class Library:
             # take have stopped us, the kernel has to tell.
             milliseconds = 2000 * self._settings.keepalive
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        relay = Relay(sock)
+        if self._settings.alpn:
+            self.alpn_ignored = sock.selected_alpn_protocol() is None
+        path = self._settings.websocket_path
+        relay = Relay(open_websocket(sock, self._settings, timeout=TIMEOUT) if path else sock)
         client._sock = relay  # noqa: SLF001 - see above
         self._events.opened(relay)
 

@@ -19,7 +19,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pointgate.mqtt.websocket import WebSocket
 
 _READ_BYTES: Final = 65_536
 """Below the size from which malloc fetches and returns whole pages each time (128 KiB)."""
@@ -31,18 +34,21 @@ _PINGRESP: Final = b"\xd0\x00"
 class Relay:
     """Stands in for a connected, non-blocking socket.
 
+    Args:
+        sock: The socket: TCP, Unix, TLS, or a WebSocket over one of them.
+
     Attributes:
         control: What `recv` gives to the library.
         ended: Whether the stream has ended, which the library sees after `control`.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | WebSocket) -> None:
         self.control = bytearray()
         self._socket = sock
         self._written = bytearray()
         self.ended = False
         self._pinged = False
-        self._records = isinstance(sock, ssl.SSLSocket)
+        self._holds_back = hasattr(sock, "pending")  # TLS and WebSockets do
 
     # What the library calls.
 
@@ -121,9 +127,10 @@ class Relay:
         """Whether to read again after `data`, without being told that there is something.
 
         A short read has emptied a plain socket. TLS hands out one record of at most 16 KiB at a
-        time, and what it holds back the event loop cannot see.
+        time, a WebSocket the payload of what it has read, and what they hold back the event loop
+        cannot see.
         """
-        return bool(data) and (self._records or len(data or b"") == _READ_BYTES)
+        return bool(data) and (self._holds_back or len(data or b"") == _READ_BYTES)
 
     def answer_ping(self) -> None:
         """Tell the library that its ping was answered, if it awaits an answer.

@@ -1,28 +1,71 @@
-"""What the broker says to a plain aiomqtt client, which keeps it to itself: reasons, in words.
+"""Plain aiomqtt clients, and what the broker says to them, which aiomqtt keeps to itself.
 
+    client = plain_client(settings, ...)    # over the transport of the settings
     tap = Tap(client)                       # before it connects
     mid = tap.publish(topic, payload, properties)
     tap.on_puback = lambda mid, reason: ... # reason is empty when the broker took it
 
 aiomqtt waits for a PUBACK without a look at its reason code, and drops every Reason String.
 
-Like `library.py` it uses `aiomqtt.Client._client`; `tests/test_mqtt_library.py` pins it.
+Like `library.py` it uses `aiomqtt.Client._client` and paho's `_sock`; `tests/test_mqtt_library.py`
+pins both.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import aiomqtt
 import paho.mqtt.client as paho
 
 from pointgate.errors import ConnectionLost
 from pointgate.mqtt.ends import ended, in_words, refused
+from pointgate.mqtt.frames import MQTT_5
+from pointgate.mqtt.tls import tls_context
+from pointgate.mqtt.websocket import open_websocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import aiomqtt
     from paho.mqtt.properties import Properties
+
+    from pointgate.config import MqttSettings
+
+
+def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> aiomqtt.Client:
+    """A client of a session of its own, which ends with it.
+
+    Args:
+        settings: How the service connects.
+        client_id: Its client id.
+        timeout: Seconds for each of its answers.
+
+    Raises:
+        ConfigError: A file for TLS or with a password cannot be used.
+    """
+    five = settings.level == MQTT_5
+    client = aiomqtt.Client(
+        settings.host,
+        settings.port,
+        transport=settings.transport,
+        identifier=client_id,
+        username=settings.username,
+        password=settings.password_text(),
+        protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
+        tls_context=tls_context(settings),
+        timeout=timeout,
+    )
+    inner = client._client  # noqa: SLF001 - see above
+    opened: Any = inner.on_socket_open
+
+    def on_socket_open(paho_client: Any, userdata: Any, sock: Any) -> None:
+        websocket = open_websocket(sock, settings, timeout=timeout)
+        paho_client._sock = websocket  # noqa: SLF001 - see above
+        opened(paho_client, userdata, websocket)
+
+    if settings.websocket_path:
+        inner.on_socket_open = on_socket_open
+    return client
 
 
 class Tap:

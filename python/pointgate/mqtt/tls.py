@@ -46,6 +46,8 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.cert_file:
         _load_own(context, settings.cert_file, settings.key_file)
+    if settings.alpn:
+        context.set_alpn_protocols([settings.alpn])
     return context
 
 
