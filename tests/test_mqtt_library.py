@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import socket
+from typing import TYPE_CHECKING
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -12,6 +13,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from pointgate.config import MqttSettings
 from pointgate.mqtt.library import Library
+from pointgate.mqtt.unix import connect_by
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class _Events:
@@ -49,6 +54,21 @@ def test_paho_keeps_its_socket_where_it_is_expected_and_has_not_used_it_yet() ->
         client.connect("127.0.0.1", server.getsockname()[1])
         assert seen == [(True, False)]
         assert client.socket() is client._sock
+        client.socket().close()  # type: ignore[union-attr]
+
+
+def test_paho_connects_to_unix_sockets_by_the_method_that_is_replaced(tmp_path: Path) -> None:
+    client = paho.Client(CallbackAPIVersion.VERSION2, transport="unix")
+    connect_by(client, timeout=30)
+    with pytest.raises(FileNotFoundError):  # and no socket is left open
+        client.connect(f"{tmp_path}/missing")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/sock")
+        server.listen()
+        client.connect(f"{tmp_path}/sock")
+        assert inspect.signature(paho.Client._create_unix_socket_connection).parameters.keys() == {
+            "self"
+        }
         client.socket().close()  # type: ignore[union-attr]
 
 

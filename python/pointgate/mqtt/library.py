@@ -9,6 +9,7 @@ paho's callbacks for event loops are ours instead of aiomqtt's.
 What is private, and why there is no other way (`tests/test_mqtt_library.py` pins all of it):
     aiomqtt.Client._client  the paho client; aiomqtt offers no way to its callbacks
     paho Client._sock       where paho keeps the socket; replaced before its first use
+    paho Client._create_unix_socket_connection  see `unix.py`
 
 Invariants: if paho no longer keeps its socket there, connecting fails, it does not quietly go on
 without the relay and acknowledge requests that nobody has handled; a task that is cancelled while
@@ -34,6 +35,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pointgate.mqtt.frames import MQTT_5
 from pointgate.mqtt.relay import Relay
+from pointgate.mqtt.unix import connect_by
 from pointgate.mqtt.websocket import open_websocket
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class Library:
         )
         client = self._client._client  # noqa: SLF001 - see above
         self._paho = client
+        connect_by(client, timeout=TIMEOUT)
         client.on_socket_open = self._on_socket_open
         client.on_socket_register_write = self._on_socket_register_write
         client.on_socket_close = self._on_socket_close

@@ -22,6 +22,7 @@ from pointgate.errors import ConnectionLost
 from pointgate.mqtt.ends import ended, in_words, refused
 from pointgate.mqtt.frames import MQTT_5
 from pointgate.mqtt.tls import tls_context
+from pointgate.mqtt.unix import connect_by
 from pointgate.mqtt.websocket import open_websocket
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> a
         timeout=timeout,
     )
     inner = client._client  # noqa: SLF001 - see above
+    connect_by(inner, timeout=timeout)
     opened: Any = inner.on_socket_open
 
     def on_socket_open(paho_client: Any, userdata: Any, sock: Any) -> None:
