@@ -185,6 +185,12 @@ def test_alpn_is_the_name_of_one_protocol(tmp_path: Path, value: str) -> None:
     assert reason.startswith("mqtt.alpn: expected the name of one protocol, 1 to 255 ASCII")
 
 
+@pytest.mark.parametrize("value", ["", "a/b", "+", "a b", "x" * 65])
+def test_a_canary_is_a_product_key(tmp_path: Path, value: str) -> None:
+    (reason,) = problems(tmp_path, f"mqtt.canary = '{value}'")
+    assert reason.startswith("mqtt.canary: expected a product key, 1 to 64 of A-Z")
+
+
 @pytest.mark.parametrize("value", ["mqtt", "x-amzn-mqtt-ca", "http/1.1"])
 def test_names_of_protocols_are_taken(tmp_path: Path, value: str) -> None:
     for scheme in ("mqtts", "wss"):

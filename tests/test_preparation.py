@@ -221,6 +221,7 @@ BROKEN: Final[dict[str, str]] = {
     "WebSocket with a query": '[mqtt]\nurl = "ws://127.0.0.1:1/mqtt?token=x"\n',
     "Unix socket with a host": '[mqtt]\nurl = "unix://host/run/x"\n',
     "Unix socket with too long a path": f'[mqtt]\nurl = "unix:///{"x" * 108}"\n',
+    "a canary that is no product key": f'[mqtt]\nurl = "{DEAD}"\ncanary = "a/b"\n',
     "ALPN without TLS": f'[mqtt]\nurl = "{DEAD}"\nalpn = "mqtt"\n',
     "ALPN beside a WebSocket without TLS": '[mqtt]\nurl = "ws://127.0.0.1:1"\nalpn = "mqtt"\n',
     "ALPN with two names": mqtts('alpn = "mqtt,http/1.1"'),
@@ -281,6 +282,7 @@ WORDS: Final[dict[str, str]] = {
 SOUND: Final[dict[str, str]] = {
     "own certificate": mqtts(OWN.format("a.crt", "a.key")),
     "certificate and key in one file": mqtts('cert_file = "both.pem"\nca_file = "a.crt"'),
+    "a canary": f'[mqtt]\nurl = "{DEAD}"\ncanary = "protocol"\n',
     "ALPN": mqtts('alpn = "x-amzn-mqtt-ca"'),
     "a WebSocket": '[mqtt]\nurl = "ws://127.0.0.1:1"\n',
     "a WebSocket over TLS": '[mqtt]\nurl = "wss://127.0.0.1:1/way"\nca_file = "a.crt"\n',

@@ -29,6 +29,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pointgate.errors import ConfigError, ConnectionLost, SessionTakenOver
+from pointgate.mqtt import canary
 from pointgate.mqtt.aiomqtt import connect
 from pointgate.mqtt.base import BrokerRefused, ClosedByBroker, ProtocolRefused, Unanswered
 from pointgate.mqtt.frames import MQTT_5
@@ -37,7 +38,9 @@ from pointgate.mqtt.subscribed import Subscribed
 from pointgate.seldom import Seldom
 
 if TYPE_CHECKING:
-    from pointgate.config import Settings
+    from collections.abc import Sequence
+
+    from pointgate.config import MqttSettings, Settings
     from pointgate.gate import Gate
     from pointgate.metrics import Metrics
     from pointgate.mqtt.aiomqtt import AiomqttConnection
@@ -60,7 +63,13 @@ _REFUSED_REPLIES: Final = 60.0
 _CHANGES: Final = 10
 """How many lines of one kind a minute may have when connections come and go in a loop."""
 
-_KINDS: Final = ("on", "ready", "lost", "level")
+_KINDS: Final = ("on", "ready", "lost", "level", "canary")
+
+_CANARY_AGAIN: Final = 30.0
+"""Seconds until a canary without a reply is followed by another."""
+
+_CANARY_CUT: Final = 3
+"""So many in a row that a lost connection ended are the reason for it."""
 
 _UNANSWERED: Final = 2
 """After so many attempts without an answer, "auto" tries the other version of MQTT."""
@@ -142,6 +151,8 @@ class Link:
         self.was_ready = False
         self._shortfalls: tuple[str, ...] = ()
         self._arrived = False  # whether a request has, ever
+        self._canary: tuple[str, ...] = ()  # what the last one missed
+        self._canaries_cut = 0  # in a row
         self._settings = settings
         self._gate = gate
         self._metrics = metrics
@@ -166,11 +177,12 @@ class Link:
 
     @property
     def shortfalls(self) -> list[str]:
-        """What the broker grants less than the settings ask for, for /readyz."""
-        found = list(self._shortfalls)
+        """What the broker grants less than the settings ask for or does, for /readyz."""
+        found = [*self._shortfalls, *self._canary]
         if self._connection is not None and self._connection.settled:
             self._arrived = True
-        if self._level != MQTT_5 and self._settings.mqtt.share_group and not self._arrived:
+        proven = self._arrived or self._canary
+        if self._level != MQTT_5 and self._settings.mqtt.share_group and not proven:
             found.append(UNPROVEN)
         return found
 
@@ -205,10 +217,9 @@ class Link:
     async def _hold(self) -> None:
         """Connect, and stay until the connection has drained or is lost."""
         limits = self._settings.limits
-        mqtt = self._settings.mqtt.model_copy(update={"protocol": self._level})
         try:
             async with (
-                connect(mqtt, limits, on_refused=self._reply_refused) as connection,
+                connect(self._mqtt, limits, on_refused=self._reply_refused) as connection,
                 asyncio.TaskGroup() as tasks,
             ):
                 self._connected(connection)
@@ -226,6 +237,11 @@ class Link:
                 self._worked |= self._connection.settled > 0
             self._connection = None
             self._metrics.mqtt_connected = self._metrics.subscribed = False
+
+    @property
+    def _mqtt(self) -> MqttSettings:
+        """The settings, with the version of MQTT that is in use."""
+        return self._settings.mqtt.model_copy(update={"protocol": self._level})
 
     def _connected(self, connection: AiomqttConnection) -> None:
         mqtt = self._settings.mqtt
@@ -266,7 +282,35 @@ class Link:
                 _log.warning("the broker grants less than asked for: %s", shortfall)
         if UNPROVEN in self.shortfalls and self._hints.count():
             _log.warning("%s", UNPROVEN)
-        self._metrics.shortfalls = len(shortfalls)
+        self._metrics.shortfalls = len(shortfalls) + len(self._canary)
+        if self._settings.mqtt.canary:
+            await self._send_canaries()
+
+    async def _send_canaries(self) -> None:
+        """Post requests of our own until they are answered."""
+        while True:
+            if self._canaries_cut >= _CANARY_CUT:
+                self._show_canary([canary.CUT])
+                return
+            self._canaries_cut += 1
+            missed = await canary.ask(self._mqtt)
+            self._canaries_cut = 0
+            self._metrics.canaries["unanswered" if missed else "answered"] += 1
+            self._arrived |= not missed
+            self._show_canary(missed)
+            if not missed:
+                return
+            await asyncio.sleep(_CANARY_AGAIN)
+
+    def _show_canary(self, missed: Sequence[str]) -> None:
+        """Show what a canary has missed, and log it where it is news."""
+        before, self._canary = self._canary, tuple(missed)
+        self._metrics.shortfalls = len(self._shortfalls) + len(missed)
+        if not missed and self._changes["canary"].count():
+            _log.info("canary answered: requests and replies are delivered on both topics")
+        elif self._canary != before and self._changes["canary"].count():
+            for one in missed:
+                _log.warning("canary failed: %s", one)
 
     def _lost(self, error: ConnectionLost) -> float:
         """Take note of a connection that ended or never was; returns the seconds to wait."""

@@ -135,7 +135,8 @@ class Metrics(Collector):
         counters: The hot ones, in Rust.
         registry: What `render` shows: these figures, and the process's own.
         mqtt_connected: Whether the broker has accepted us.
-        shortfalls: How many things the broker grants less than asked for.
+        shortfalls: How many things the broker grants less than asked for, or the canary misses.
+        canaries: Canaries, by whether both requests were answered.
         subscribed: Whether requests can arrive.
         connections_lost: Connections that ended without our wish.
         reconnects: Connections after the first one.
@@ -161,6 +162,7 @@ class Metrics(Collector):
         self.counters = _core.Counters()
         self.mqtt_connected = False
         self.shortfalls = 0
+        self.canaries = {"answered": 0, "unanswered": 0}
         self.subscribed = False
         self.connections_lost = 0
         self.reconnects = 0
@@ -276,6 +278,12 @@ class Metrics(Collector):
             "pointgate_mqtt_shortfalls",
             "Things that the broker grants less than the settings ask for; /readyz names them.",
             self.shortfalls,
+        )
+        yield _counters(
+            "pointgate_mqtt_canaries",
+            "Times that mqtt.canary posted, by whether every request got its reply.",
+            "result",
+            self.canaries,
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_connections_lost",

@@ -220,6 +220,15 @@ def test_a_websocket_where_there_is_none_is_told(tmp_path: Path, broker: Broker)
         assert service.end() == 143
 
 
+@pytest.mark.parametrize("transport", ["ws", "wss"])
+def test_a_websocket_that_is_taken_for_plain_mqtt_is_told(tmp_path: Path, transport: str) -> None:
+    place = _Place(tmp_path, transport)
+    url = place.url.removesuffix("/mqtt").replace("ws", "mqtt", 1)
+    with place.broker, Service(tmp_path, url, *place.lines) as service:
+        service.wait_for("the broker's port speaks HTTP, not MQTT: is it ws:// or wss://?")
+        assert service.readiness() == (503, "refused by the broker\n")
+
+
 def test_a_socket_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     place = _Place(tmp_path, "unix")
     with Service(tmp_path, place.url) as service:

@@ -171,6 +171,14 @@ def _unix_url(value: str) -> str:
     return value
 
 
+def _product_key(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        raise ValueError(
+            f"expected a product key, 1 to 64 of A-Z, a-z, 0-9, '_' and '-', got {shown(value)}"
+        )
+    return value
+
+
 def _password_file(value: Path, info: ValidationInfo) -> Path:
     if info.data.get("password") is not None:
         raise ValueError("expected either this or POINTGATE_MQTT__PASSWORD, got both")
@@ -211,6 +219,9 @@ class MqttSettings(Document):
     )
     reply_qos: Annotated[Literal[0, 1] | None, BeforeValidator(_integer)] = Field(
         default=None, description="0 or 1 (each request's own QoS when absent)"
+    )
+    canary: Annotated[str, AfterValidator(_product_key)] | None = Field(
+        default=None, description="a product key, which no sender uses, for requests of our own"
     )
     keepalive: Seconds = Field(
         default=15, ge=1, le=_MOST_16, description=seconds_words(1, _MOST_16)

@@ -47,7 +47,14 @@ import aiomqtt
 from pointgate import failpoint
 from pointgate.errors import ConnectionLost
 from pointgate.mqtt.base import BrokerRefused, Request
-from pointgate.mqtt.ends import broken, ended, not_connected, refused, unanswered
+from pointgate.mqtt.ends import (
+    broken,
+    ended,
+    not_connected,
+    refused,
+    speaks_http,
+    unanswered,
+)
 from pointgate.mqtt.frames import (
     DISCONNECT,
     HEADER_BYTES,
@@ -387,6 +394,9 @@ class AiomqttConnection:
         ):
             data = relay.read()
             if data:
+                if not self._library.answered and data.startswith(b"HTTP/"):
+                    self._lose(speaks_http())
+                    return
                 size += len(data)
                 splitter.feed(data, now)
             more = relay.has_more(data)

@@ -127,6 +127,11 @@ def unanswered(
     return Unanswered(f"{lost} (no answer to CONNECT){hint}")
 
 
+def speaks_http() -> BrokerRefused:
+    """An answer of HTTP to CONNECT."""
+    return BrokerRefused("the broker's port speaks HTTP, not MQTT: is it ws:// or wss://?")
+
+
 def _alert(error: BaseException) -> BrokerRefused | None:
     """The broker's TLS alert about our certificate, or about no TLS at all, in words."""
     if not isinstance(error, ssl.SSLError):

@@ -146,7 +146,7 @@ class Library:
             aiomqtt.MqttError: There is no connection.
             ValueError: The host's name cannot be one.
         """
-        with _cancellable():
+        with cancellable():
             await self._client.__aenter__()
 
     async def subscribe(self, filters: Sequence[str]) -> list[ReasonCode]:
@@ -167,7 +167,7 @@ class Library:
             topics = [(name, options) for name in filters]
         else:
             topics = [(name, 1) for name in filters]
-        with _cancellable():
+        with cancellable():
             reasons = await self._client.subscribe(topics, timeout=math.inf)
         # With this version of paho's callbacks these are reason codes in 3.1.1, too.
         return cast("list[ReasonCode]", reasons)
@@ -178,7 +178,7 @@ class Library:
         Raises:
             aiomqtt.MqttError: No answer came.
         """
-        with _cancellable():
+        with cancellable():
             await self._client.unsubscribe(list(filters), timeout=math.inf)
 
     def read(self) -> None:
@@ -275,7 +275,7 @@ class Library:
 
 
 @contextlib.contextmanager
-def _cancellable() -> Iterator[None]:
+def cancellable() -> Iterator[None]:
     """Around what waits in aiomqtt: before Python 3.12 its `wait_for` can lose a cancellation."""
     try:
         yield

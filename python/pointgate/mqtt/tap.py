@@ -13,6 +13,7 @@ pins both.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
 
     from pointgate.config import MqttSettings
+
+
+_log = logging.getLogger(__name__)
+# What aiomqtt and paho report as errors are lost connections, which their users report.
+_log.setLevel(logging.CRITICAL)
 
 
 def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> aiomqtt.Client:
@@ -55,6 +61,7 @@ def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> a
         protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
         tls_context=tls_context(settings),
         timeout=timeout,
+        logger=_log,
     )
     inner = client._client  # noqa: SLF001 - see above
     connect_by(inner, timeout=timeout)
@@ -93,13 +100,15 @@ class Tap:
         self._paho.on_subscribe = self._on_subscribe
         self._paho.on_publish = self._on_publish
 
-    def publish(self, topic: str, payload: bytes, properties: Properties) -> int:
-        """Publish at QoS 1, without waiting for the PUBACK; returns the packet id.
+    def publish(
+        self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int = 1
+    ) -> int:
+        """Publish, without waiting for the PUBACK; returns the packet id.
 
         Raises:
             ConnectionLost: There is no connection.
         """
-        sent = self._paho.publish(topic, payload, 1, properties=properties)
+        sent = self._paho.publish(topic, payload, qos, properties=properties)
         if sent.rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE}:
             raise self.lost or ConnectionLost(paho.error_string(sent.rc))
         return sent.mid
