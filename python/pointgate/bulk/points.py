@@ -68,6 +68,8 @@ class PointsWriter:
             if kind is None:
                 self._write()
                 self._write()  # waits for the former
+            elif self._writing is not None:
+                self._writing.cancel()
         finally:
             try:
                 self._begin(self._sink.close()).result()

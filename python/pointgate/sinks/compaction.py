@@ -57,6 +57,7 @@ from pointgate.sinks.rows import (
     ROW_GROUP_BYTES,
     ROWS,
     TEXTS,
+    decoded,
     key_order,
     one_batch,
     parquet_writer,
@@ -64,6 +65,7 @@ from pointgate.sinks.rows import (
     row_group,
     take,
     text_bytes,
+    with_own_texts,
 )
 
 if TYPE_CHECKING:
@@ -102,6 +104,9 @@ _OPEN_FILE_BYTES: Final = 2 * 1024 * 1024
 
 _READ_BYTES: Final = 128 * 1024 * 1024
 """What all open files may take: their number is lower where row groups hold long texts."""
+
+_COPIES: Final = 4
+"""How often the texts of a row group are in memory while it is read: page, dictionary, rows."""
 
 _DICTIONARIES: Final = [*NAMES, *TEXTS]
 
@@ -255,7 +260,7 @@ def compact_all(dataset: Dataset, *, progress: Callable[[float, float], object])
                 dataset, files, on_conflict=on_conflict, progress=lambda size: progress(size, total)
             )
             removed = points - _points(made)
-        except (OSError, MemoryError, pa.ArrowException) as error:
+        except Exception as error:
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 raise
             summary.problems.append(f"{files[0].path.parent}: {error}")
@@ -298,7 +303,7 @@ class _Source:
         rows = range(self._rows.num_rows)
         end = len(rows) if edge is None else bisect_left(rows, edge, key=self._key)
         taken, self._rows = self._rows.slice(0, end), self._rows.slice(end)
-        return taken
+        return with_own_texts(taken)
 
     def _two_keys(self) -> bool:
         return bool(self._rows.num_rows) and self._key(0) != self.last_key()
@@ -361,7 +366,7 @@ def _parts(files: tuple[Stored, ...]) -> _Parts:
             )
             largest = max(largest, texts)
             longest = max(longest, texts // max(1, group.num_rows))
-    return _Parts(files, rows, _OPEN_FILE_BYTES + largest, longest)
+    return _Parts(files, rows, _OPEN_FILE_BYTES + _COPIES * largest, longest)
 
 
 def _groups(sources: Sequence[_Parts]) -> list[list[_Parts]]:
@@ -464,7 +469,7 @@ def _row_groups(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
     gathered: list[pa.Table] = []
     rows = size = 0
     cut = (pieces(block, most_rows=ROW_GROUP, most_bytes=ROW_GROUP_BYTES) for block in blocks)
-    for piece in chain.from_iterable(cut):
+    for piece in map(decoded, chain.from_iterable(cut)):
         more = text_bytes(piece)
         if gathered and (rows + piece.num_rows > ROW_GROUP or size + more > ROW_GROUP_BYTES):
             yield pa.concat_tables(gathered)

@@ -37,6 +37,9 @@ OnConflict = Literal["update", "ignore"]
 
 _OWN: Final = ".pointgate"
 
+_REMEMBERED: Final = 20_000
+"""Folders that are known to be there."""
+
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 _NO_KEY: Final = "__HIVE_DEFAULT_PARTITION__"
@@ -162,6 +165,8 @@ class Dataset:
         if self.path in path.parents:
             self._make(path.parent)
         make_folder(path, SHARED)
+        if len(self._lasting) >= _REMEMBERED:
+            self._lasting.clear()
         self._lasting.add(path)
 
 
@@ -203,7 +208,9 @@ def stored_files(partition: Path, on_conflict: OnConflict) -> list[Stored]:
 def _folders(path: Path, prefix: str) -> list[Path]:
     try:
         with os.scandir(path) as entries:
-            names = [entry.name for entry in entries if entry.name.startswith(prefix)]
+            names = [
+                entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir()
+            ]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [path / name for name in sorted(names)]

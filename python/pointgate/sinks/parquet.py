@@ -40,6 +40,7 @@ import errno
 import hashlib
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -70,6 +71,10 @@ if TYPE_CHECKING:
 
 _DAY: Final = 24 * 60 * 60 * 1_000_000
 """In the unit of `time`, microseconds."""
+
+_FILES: Final = 1024
+"""Files that get their names together. A request may have a point on each of 175,000 days: what is
+written of it stays when the service ends, and memory is bounded by these."""
 
 _PARALLEL: Final = 8
 """Files written at a time. Syncs that wait together share a commit of the file system: 365 days of
@@ -123,8 +128,10 @@ class ParquetSink:
             SinkRefusedError: Arrow or the file system has no place for something in it.
             MemoryError: An allocation failed; as with SinkUnavailableError.
         """
-        for folder in await self._run(self._write, points, sequence):
-            self._upkeep.touched(folder)
+        files = self._split(points)
+        while folders := await self._run(self._write, files, sequence):
+            for folder in folders:
+                self._upkeep.touched(folder)
 
     async def close(self) -> None:
         """Let others write to the dataset. A write that was cancelled ends before that."""
@@ -159,20 +166,23 @@ class ParquetSink:
         self._dataset.clear("write-")
         self._dataset.on_conflict = self._on_conflict
 
-    def _write(self, points: pa.Table, sequence: int) -> set[Path]:
-        if not points.num_rows:
+    def _write(self, parts: Iterator[tuple[str, int, pa.RecordBatch]], sequence: int) -> set[Path]:
+        """Write the next files; returns the folders that they are in."""
+        some = list(islice(parts, _FILES))
+        if not some:
             return set()
         self._dataset.create()
         files = [
-            self._files.submit(self._write_file, number, product, day, rows, sequence)
-            for number, (product, day, rows) in enumerate(self._split(points))
+            self._files.submit(self._write_file, number, *part, sequence)
+            for number, part in enumerate(some)
         ]
         wait(files)
         try:
             written = [file.result() for file in files]
             failpoint.hit("sink-before-rename")
             for temporary, path in written:
-                temporary.replace(path)
+                if temporary is not None:
+                    temporary.replace(path)
         except (OSError, MemoryError, pa.ArrowException):
             self._dataset.clear("write-")
             raise
@@ -183,6 +193,8 @@ class ParquetSink:
 
     def _split(self, points: pa.Table) -> Iterator[tuple[str, int, pa.RecordBatch]]:
         """The rows of each product and day, in the order of their keys."""
+        if not points.num_rows:
+            return
         batch = one_batch(points)
         products = batch["product"].dictionary
         days = pc.divide(batch["time"].view(pa.int64()), _DAY)
@@ -203,14 +215,21 @@ class ParquetSink:
 
     def _write_file(
         self, number: int, product: str, day: int, rows: pa.RecordBatch, sequence: int
-    ) -> tuple[Path, Path]:
-        """Write one file, and say where it is and what it will be called."""
+    ) -> tuple[Path | None, Path]:
+        """Write one file, and say where it is and what it will be called.
+
+        A file that has its name already is left as it is: it is of the same write, which did not
+        come to its end.
+        """
         folder = self._dataset.folder(product, day)
         content = _encode(rows)
         digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+        path = folder / written_name(sequence, digest)
+        if path.exists():
+            return None, path
         temporary = self._dataset.temporary(f"write-{number}")
         write_synced(temporary, content, SHARED)
-        return temporary, folder / written_name(sequence, digest)
+        return temporary, path
 
 
 def _encode(rows: pa.RecordBatch) -> pa.Buffer:

@@ -85,4 +85,4 @@ class RefusedPoints:
         # The reason first: points never stand there without it.
         for suffix, content in ((".json", orjson.dumps(about)), (".arrow", stream.getvalue())):
             self._held[sink] += write_file(folder / f"{name}{suffix}", content, PRIVATE)
-        sync_folder(folder)
+            sync_folder(folder)

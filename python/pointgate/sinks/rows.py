@@ -94,6 +94,33 @@ def pieces(rows: pa.Table, *, most_rows: int, most_bytes: int) -> Iterator[pa.Ta
         start = end
 
 
+def with_own_texts(rows: pa.Table) -> pa.Table:
+    """The same rows, without the texts in their dictionaries that only other rows have."""
+    for name in TEXTS:
+        place = rows.schema.get_field_index(name)
+        chunks = [_own(chunk) for chunk in rows.column(place).chunks]
+        column = pa.chunked_array(chunks, rows.schema.field(place).type)
+        rows = rows.set_column(place, rows.schema.field(place), column)
+    return rows
+
+
+def _own(texts: pa.DictionaryArray) -> pa.DictionaryArray:
+    used = texts.indices.unique().drop_null()
+    if len(used) == len(texts.dictionary):
+        return texts
+    indices = pc.index_in(texts.indices, value_set=used)
+    return pa.DictionaryArray.from_arrays(indices, texts.dictionary.take(used))
+
+
+def decoded(rows: pa.Table) -> pa.Table:
+    """The same rows with plain texts."""
+    for name in TEXTS:
+        place = rows.schema.get_field_index(name)
+        column = rows.column(place).cast(pa.string())
+        rows = rows.set_column(place, ROWS.field(name), column)
+    return rows
+
+
 def parquet_writer(file: Any) -> pq.ParquetWriter:
     """What writes `row_group`s to a file."""
     return pq.ParquetWriter(

@@ -19,8 +19,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
 from pointgate.document import os_reason
 from pointgate.sinks.compaction import FAN_IN, Stopped, merge, run_due
 from pointgate.sinks.dataset import stored_files
@@ -33,6 +31,9 @@ if TYPE_CHECKING:
 _REST: Final = 3
 
 _NICENESS: Final = 10
+
+_REMEMBERED: Final = 20_000
+"""Folders whose files are counted."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Upkeep:
         self._fresh[folder] += 1
         if self._fresh[folder] >= FAN_IN:
             self._due.set()
+        if len(self._fresh) > _REMEMBERED:  # a request of a hundred thousand days, once each
+            self._fresh = Counter({one: n for one, n in self._fresh.items() if n > 1})
 
     async def stop(self) -> None:
         """End it; a merge that is not ready is given up."""
@@ -106,10 +109,9 @@ class Upkeep:
                 merge(self._dataset, run, on_conflict=on_conflict, stopping=self._stopping.is_set)
         except (BlockingIOError, Stopped):  # `pointgate compact` is at it, or we have to go
             return False
-        except OSError as error:
-            _log.warning("cannot merge files of %s: %s", folder, os_reason(error))
-        except (pa.ArrowException, MemoryError) as error:
-            _log.warning("cannot merge files of %s: %s", folder, error)
+        except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
+            reason = os_reason(error) if isinstance(error, OSError) else str(error)
+            _log.warning("cannot merge files of %s: %s", folder, reason or type(error).__name__)
         return True
 
 
