@@ -10,8 +10,11 @@ is lost by that, nothing unanswered either, at QoS 1. What hangs, on a disk or a
 answer, is left behind after `LONGEST_END` seconds: that, too, is no worse than a crash, which loses
 nothing. SIGHUP reloads the catalog; a second one soon after confirms device tables that shrank.
 
-Invariants: every task belongs to the TaskGroup; a catalog that cannot be used ends the start, later
-it is refused; a configuration is refused by `preparation.py`, which `pointgate check` calls, too.
+The service manager is told what /readyz says (`supervisor.py`).
+
+Invariants: every task belongs to the TaskGroup, or to a part of the start; a catalog that cannot
+be used ends the start, later it is refused; a configuration is refused by `preparation.py`, which
+`pointgate check` calls, too.
 
 It decides nothing about requests (`gate.py`) or connections (`link.py`).
 """
@@ -36,6 +39,7 @@ from pointgate.metrics import Metrics
 from pointgate.preparation import prepare
 from pointgate.reload import CatalogWatcher, log_warnings
 from pointgate.store.quarantine import Quarantine
+from pointgate.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -140,6 +144,12 @@ async def serve(
         async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
             _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)
             async with AsyncExitStack() as stack:
+                supervisor = Supervisor()
+                supervisor.tell("READY=1")
+                telling = asyncio.create_task(
+                    supervisor.run(lambda: health.ready()[1]), name="service manager"
+                )
+                stack.callback(telling.cancel)
                 opening = stack.enter_async_context(
                     open_store(settings, metrics, prepared.sinks, troubled=health.wait_for)
                 )

@@ -4,9 +4,9 @@
     socket.recv, send, fileno, pending, shutdown, close         as a non-blocking socket has them
 
 It stands where paho expects its socket, or below our `Relay`. paho has a WebSocket of its own,
-which does not do here: it masks byte by byte in Python (0.1 s a MB, on the event loop), copies the
-frame from its beginning for each read of a long one, answers a PING in the middle of a frame
-half-sent and without a mask, and tells nothing of an answer that is not 101.
+which does not do here: it masks byte by byte in Python (0.1 s a MB, 2026-11, on the event loop),
+copies the frame from its beginning for each read of a long one, answers a PING in the middle of a
+frame half-sent and without a mask, and tells nothing of an answer that is not 101.
 
 Invariants: a frame that has begun is sent whole before anything else; what `recv` has taken from
 the socket and not given away is told by `pending`; no frame is collected.

@@ -7,8 +7,8 @@ MQTT packets and frames have nothing to do with each other: one frame may hold m
 part of one (MQTT 5, 6.0). So the payload is passed on as it comes and no frame is ever collected,
 however long it is.
 
-A client masks what it sends with four random bytes. Byte by byte that takes 100 ns a byte in
-Python; as one long integer 0.5 ns:
+A client masks what it sends with four random bytes. Byte by byte that takes 110 ns a byte in
+Python; as one long integer 4 ns (CPython 3.11, a loaded machine, 2026-11):
 
     payload  68 65 6c 6c 6f    mask 37 fa 21 3d, repeated 37 fa 21 3d 37    sent  5f 9f 4d 51 58
 
