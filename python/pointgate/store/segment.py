@@ -1,6 +1,6 @@
 """One file of the spool: an SQLite database that one process writes, until its first failure.
 
-    batch     (sequence, points, total, committed, size, counts, raw_bytes, checksum, body)
+    batch     (sequence, points, total, committed, size, counts, raw_bytes, checksum, arrived, body)
     progress  (sink, sequence)
     state     (name, value)       arrived: the greatest instant given to a request (`arrivals.py`)
 
@@ -54,6 +54,7 @@ CREATE TABLE batch (
     counts BLOB NOT NULL,
     raw_bytes INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
+    arrived INTEGER NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE progress (sink TEXT PRIMARY KEY, sequence INTEGER NOT NULL) STRICT;
@@ -61,7 +62,7 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHO
 PRAGMA user_version = {_VERSION};
 """
 
-_INSERT: Final = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _ARRIVED: Final = "INSERT OR REPLACE INTO state VALUES ('arrived', ?)"
 
@@ -166,18 +167,19 @@ class Segment:
             now = time.time_ns() // 1_000_000
             size = batch.size
             numbers = (sequence, batch.points, total, now, size, batch.counts)
-            execute(_INSERT, (*numbers, batch.raw_bytes, batch.checksum, batch.body))
+            execute(_INSERT, (*numbers, batch.raw_bytes, batch.checksum, arrived, batch.body))
         for item in progress.items():
             execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", item)
-        if arrived != self._arrived:
-            execute(_ARRIVED, (arrived,))
         removed, more = self._remove(excess)
+        # While a batch is there, it says so itself: a row of its own is a page more in the log.
+        if arrived != self._arrived and (batch is None or removed):
+            execute(_ARRIVED, (arrived,))
+            self._arrived = arrived
         if batch is not None:
             failpoint.hit("after-write")
         execute("COMMIT")
         if relaxed:
             execute("PRAGMA synchronous = FULL")
-        self._arrived = arrived
         self.live_bytes += size - removed
         self._logged += max(size, PAGE_BYTES)
         return more
@@ -270,7 +272,10 @@ def last_arrival(connection: sqlite3.Connection) -> int:
     if connection.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
         statement = "SELECT (coalesce(max(committed), -1) + 1) * 1000 FROM batch"
     else:
-        statement = "SELECT coalesce(max(value), 0) FROM state WHERE name = 'arrived'"
+        statement = (
+            "SELECT max(coalesce((SELECT value FROM state WHERE name = 'arrived'), 0), "
+            "coalesce((SELECT arrived FROM batch ORDER BY sequence DESC LIMIT 1), 0))"
+        )
     return int(connection.execute(statement).fetchone()[0])
 
 
