@@ -116,8 +116,7 @@ def test_a_sink_that_is_away_stops_intake_only_when_it_has_to(
     ):
         running.ready()
         until((there / "lines").exists)
-        (there / "lines").unlink()
-        there.rmdir()
+        there.rename(tmp_path / "gone")
         there.write_text("in the way")
         ledger = Ledger(sender)
         if ack == "spool":
