@@ -43,6 +43,8 @@ def _sqlite(code: int) -> sqlite3.Error:
         (MemoryError(), FaultClass.MEMORY),
         (pa.lib.ArrowMemoryError("malloc of size 64 failed"), FaultClass.MEMORY),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), FaultClass.MEMORY),
+        (RuntimeError("can't start new thread"), FaultClass.MEMORY),
+        (RuntimeError("a mistake of ours"), FaultClass.TRANSIENT),
         (OSError(errno.ENOSPC, "No space left on device"), FaultClass.TRANSIENT),
         (OSError(errno.EMFILE, "Too many open files"), FaultClass.TRANSIENT),
         (OSError(errno.EIO, "Input/output error"), FaultClass.TRANSIENT),

@@ -52,10 +52,16 @@ _OPERATOR: Final = {
 was remounted read-only after an error can become writable again."""
 
 
+_NO_THREAD: Final = "can't start new thread"
+"""What Python says when there is no memory for a stack, or a limit on processes is reached."""
+
+
 def classify(error: BaseException) -> FaultClass:
     """The class of an error that came while points were stored or read back."""
     # First: pyarrow's ArrowMemoryError is an ArrowException, too, and sqlite3 raises MemoryError.
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return FaultClass.MEMORY
+    if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
         return FaultClass.MEMORY
     if isinstance(error, DamageError):
         return FaultClass.DAMAGE

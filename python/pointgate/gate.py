@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pointgate import failpoint
 from pointgate.errors import ConnectionLost
+from pointgate.faults import FaultClass, classify
 from pointgate.seldom import Seldom
 from pointgate.store.arrivals import ArrivalClock, system_us
 from pointgate.store.verdict import Kept
@@ -250,7 +251,9 @@ class Gate:
                     else:
                         reports, some = judge(arrived)
                     break
-                except MemoryError:
+                except (MemoryError, RuntimeError) as error:
+                    if classify(error) is not FaultClass.MEMORY:
+                        raise
                     if self._failures.count():
                         _log.error("the judge is out of memory: retrying")
                     await asyncio.sleep(_NO_MEMORY)

@@ -25,6 +25,7 @@ import asyncio
 import logging
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -53,6 +54,9 @@ LONGEST_END: Final = 9.0
 
 _DRAIN: Final = 5.0
 """Seconds to answer what has arrived."""
+
+_THREADS: Final = 6
+"""For what blocks: files of the catalog, dead letters, names to be looked up."""
 
 _FINISH: Final = 2.0
 """Seconds for the sinks to get what is in the spool, while the broker gets its farewell."""
@@ -132,6 +136,7 @@ async def serve(
     """
     if warning := failpoint.warning():
         _log.warning(warning)
+    _start_threads(asyncio.get_running_loop())
     health = Health()
     with _Signals(stop, health, leave) as signals:  # first, so that no signal finds nobody
         prepared = await _unless_stopped(asyncio.to_thread(prepare, settings), signals.stop)
@@ -180,6 +185,16 @@ async def serve(
                         signals=signals,
                     )
         return signals.status
+
+
+def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
+    """Start the threads of `asyncio.to_thread` now: later there may be no memory for a stack."""
+    workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="worker")
+    started = threading.Barrier(_THREADS + 1)
+    for _ in range(_THREADS):
+        workers.submit(started.wait)  # each waits for all, so that each gets a thread
+    started.wait()
+    loop.set_default_executor(workers)
 
 
 @asynccontextmanager
