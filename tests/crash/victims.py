@@ -142,7 +142,37 @@ class Victim:
         self.kill()
 
 
-class Service(Victim):
+class Pointgate(Victim):
+    """A service, however it is started.
+
+    Attributes:
+        sinks: How many sinks it has.
+    """
+
+    sinks: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether it receives requests, or has done so in this life."""
+        return self.said("requests are being received") is not None
+
+    def lag(self) -> float:
+        """How many requests the sinks do not have yet, all together; infinite if unknown."""
+        found = self.said(r"metrics on http://([^/]+)/metrics")
+        if not found:
+            return float("inf")
+        connection = http.client.HTTPConnection(found[1], timeout=10)
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", "/metrics")
+                page = connection.getresponse().read().decode()
+            except (OSError, http.client.HTTPException):
+                return float("inf")
+        lags = re.findall(r'pointgate_sink_lag_requests\{sink="\w+"\} (\S+)\n', page)
+        return sum(map(float, lags)) if len(lags) == self.sinks else float("inf")
+
+
+class Service(Pointgate):
     """`pointgate serve`.
 
     Attributes:
@@ -170,7 +200,7 @@ class Service(Victim):
             before: A command to run it with, such as strace.
         """
         super().__init__(folder / "service.log")
-        self._sinks = 2 if database else 1
+        self.sinks = 2 if database else 1
         self.points = folder / "points"
         self._planted = planted
         self._before = before
@@ -217,26 +247,6 @@ class Service(Victim):
         with contextlib.suppress(BrokenPipeError):  # it is dead already
             self._process.stdin.write(f"{place} {passes} {victim}\n".encode())
             self._process.stdin.flush()
-
-    @property
-    def ready(self) -> bool:
-        """Whether it receives requests, or has done so in this life."""
-        return self.said("requests are being received") is not None
-
-    def lag(self) -> float:
-        """How many requests the sinks do not have yet, all together; infinite if unknown."""
-        found = self.said(r"metrics on http://([^/]+)/metrics")
-        if not found:
-            return float("inf")
-        connection = http.client.HTTPConnection(found[1], timeout=5)
-        with contextlib.closing(connection):
-            try:
-                connection.request("GET", "/metrics")
-                page = connection.getresponse().read().decode()
-            except (OSError, http.client.HTTPException):
-                return float("inf")
-        lags = re.findall(r'pointgate_sink_lag_requests\{sink="\w+"\} (\S+)\n', page)
-        return sum(map(float, lags)) if len(lags) == self._sinks else float("inf")
 
 
 class Broker(Victim):

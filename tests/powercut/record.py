@@ -18,8 +18,6 @@ knows.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import re
 import shutil
@@ -34,7 +32,7 @@ from tests.crash import ledger as ledgers
 from tests.crash.ledger import Ledger, LedgerWriter
 from tests.crash.order import exit_of
 from tests.crash.traffic import PRODUCTS, TOPICS, correct, make
-from tests.crash.victims import SENDER, Broker, Victim, until
+from tests.crash.victims import SENDER, Broker, Pointgate, until
 from tests.e2e.processes import CATALOG
 from tests.e2e.shipped_broker import PASSWORD, Account
 from tests.powercut.launch import REFUSED
@@ -196,8 +194,10 @@ def make_recording(folder: Path, options: Options) -> None:
         _Recorder(folder.resolve(), broker, options)()
 
 
-class Service(Victim):
+class Service(Pointgate):
     """The service, recorded or not."""
+
+    sinks = len(SINKS)
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "service.log")
@@ -208,26 +208,6 @@ class Service(Victim):
         before = strace(trace) if trace else ()
         command = (sys.executable, "-m", "tests.powercut.launch", planted or "none")
         self._spawn([*before, *command, "serve", "-c", str(self._settings)])
-
-    @property
-    def ready(self) -> bool:
-        """Whether it receives requests."""
-        return self.said("requests are being received") is not None
-
-    def lag(self) -> float:
-        """How many requests the sinks do not have; infinite if unknown."""
-        found = self.said(r"metrics on http://([^/]+)/metrics")
-        if not found:
-            return float("inf")
-        connection = http.client.HTTPConnection(found[1], timeout=10)
-        with contextlib.closing(connection):
-            try:
-                connection.request("GET", "/metrics")
-                page = connection.getresponse().read().decode()
-            except (OSError, http.client.HTTPException):
-                return float("inf")
-        lags = re.findall(r'pointgate_sink_lag_requests\{sink="\w+"\} (\S+)\n', page)
-        return sum(map(float, lags)) if len(lags) == len(SINKS) else float("inf")
 
 
 class _Recorder:
