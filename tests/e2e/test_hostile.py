@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.processes import TOPIC, Broker, Sender, Service, small
+from tests.limits.cgroup import MemoryLimit, most_memory
 from tests.test_hostile import MEMORY_LIMIT, TOTAL_BYTES, hostile_payloads
 
 if TYPE_CHECKING:
@@ -20,7 +22,12 @@ def test_a_gibibyte_of_hostile_requests_is_answered_within_half_of_one(
 ) -> None:
     payloads = hostile_payloads(2**23 - 2**10)
     with (
-        Service(tmp_path, broker.port, memory=MEMORY_LIMIT) as service,
+        MemoryLimit(MEMORY_LIMIT) as limit,
+        Service(
+            tmp_path,
+            broker.port,
+            command=[*limit.command, sys.executable, "-m", "pointgate"],
+        ) as service,
         Sender(broker.port) as sender,
     ):
         service.ready()
@@ -31,4 +38,6 @@ def test_a_gibibyte_of_hostile_requests_is_answered_within_half_of_one(
                 assert json.loads(reply.payload)["code"] == code, name
                 sent += len(payload)
         assert json.loads(sender.ask(small("after")).payload)["id"] == "after"
+        assert limit.kills == 0
+        assert most_memory(service.pid) < MEMORY_LIMIT
         assert service.end() == 0
