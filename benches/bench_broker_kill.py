@@ -21,11 +21,17 @@ from random import SystemRandom
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from pointgate.mqtt.aiomqtt import FILTERS
+from pointgate.sources.mqtt.connection import FILTERS
 from tests.e2e.flood import Client, Replies, open_session, publish
-from tests.e2e.processes import TOPIC, Service, small
-from tests.e2e.shipped_broker import CONFIGURATION, PASSWORD, SQLITE, ShippedBroker, sqlite_plugin
-from tests.scripted_broker import PUBLISH, frame
+from tests.support.processes import TOPIC, Service, small
+from tests.support.scripted_broker import PUBLISH, frame
+from tests.support.shipped_broker import (
+    CONFIGURATION,
+    PASSWORD,
+    SQLITE,
+    ShippedBroker,
+    sqlite_plugin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

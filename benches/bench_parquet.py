@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from pointgate.sinks.compaction import merge
-from pointgate.sinks.dataset import Dataset, stored_files
-from pointgate.sinks.ndjson import NdjsonSink
-from pointgate.sinks.parquet import ParquetSink
+from pointgate.sinks.ndjson.sink import NdjsonSink
+from pointgate.sinks.parquet.compaction import merge
+from pointgate.sinks.parquet.dataset import Dataset, stored_files
+from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.store.points import SCHEMA
 
 if TYPE_CHECKING:

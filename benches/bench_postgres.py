@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from pointgate.sinks.postgres import PostgresSink
 from pointgate.store.points import SCHEMA
-from tests.postgres_server import PASSWORD, PostgresServer
+from tests.support.postgres_server import PASSWORD, PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.e2e.processes import Broker, Sender, Service
+from tests.support.processes import Broker, Sender, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

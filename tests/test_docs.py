@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from pointgate import _core
 from pointgate.catalog import Catalog
 from pointgate.config import Settings
-from pointgate.config.sinks import SINK_TYPES
-from pointgate.metrics import Metrics
+from pointgate.service.metrics import Metrics
+from pointgate.sinks.registry import SINKS
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     import pytest
 
-ROOT: Final = Path(__file__).parent.parent
 README: Final = (ROOT / "README.md").read_text("utf-8")
 REFERENCE: Final = (ROOT / "docs" / "reference.md").read_text("utf-8")
 
@@ -59,7 +59,7 @@ def test_reference_names_every_setting() -> None:
     for section, field in Settings.model_fields.items():
         for key in getattr(field.annotation, "model_fields", {}):
             assert f"`{section}.{key}`" in REFERENCE
-    for model in SINK_TYPES.values():
+    for model in (kind.settings for kind in SINKS.values()):
         for key, field in model.model_fields.items():
             assert f"`sinks.{field.alias or key}`" in REFERENCE
 

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import pytest
 
-from pointgate import service
 from pointgate.config import Settings, load_settings
-from pointgate.metrics import Metrics, SinkFigures
+from pointgate.service import serve as service
+from pointgate.service.metrics import Metrics
+from pointgate.sinks.statistics import SinkStatistics
+from tests.support.paths import ROOT
 
-ROOT: Final = Path(__file__).parent.parent
 DEPLOY: Final = ROOT / "deploy"
 UNIT: Final = (DEPLOY / "systemd/pointgate.service").read_text("utf-8")
 ALERTS: Final = DEPLOY / "prometheus/alerts.yml"
@@ -195,7 +196,7 @@ def test_each_alert_fires_when_it_should_and_alone(tmp_path: Path) -> None:
 
 def test_alerts_and_page_name_metrics_and_settings_that_are() -> None:
     metrics = Metrics(ack="spool")
-    metrics.sinks["parquet"] = SinkFigures()
+    metrics.sinks["parquet"] = SinkStatistics()
     page = metrics.render()[0].decode()
     text = ALERTS.read_text("utf-8") + PAGE
     for name in set(re.findall(r"\bpointgate_[a-z_]+\b", text)) - {"pointgate_"}:

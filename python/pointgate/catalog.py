@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar, cast
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pointgate import _core
-from pointgate.config.kinds import SHARE_WORDS, Share
-from pointgate.document import Document, check, dotted, os_reason, read_file, read_toml, shown
+from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import CatalogError, Problem
 from pointgate.quantities import DURATIONS, milliseconds_of
+from pointgate.toml.document import Document, check, dotted, read_file, read_toml
+from pointgate.toml.values import SHARE_WORDS, Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

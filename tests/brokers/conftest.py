@@ -8,7 +8,7 @@ import pytest
 
 from tests.brokers.servers import SERVERS, Nats, Server
 from tests.e2e.flood import Client
-from tests.e2e.processes import Service
+from tests.support.processes import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Brokers of several makers, each with the interface of `tests.e2e.processes.Broker`.
+"""Brokers of several makers, each with the interface of `tests.support.processes.Broker`.
 
     if words := Nats.missing():     # why it cannot be started here
         pytest.skip(words)
@@ -21,7 +21,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
 
-from tests.e2e.processes import MOSQUITTO, Broker, Process, free_port
+from tests.support.processes import MOSQUITTO, Broker, Process, free_port
 
 if TYPE_CHECKING:
     import re

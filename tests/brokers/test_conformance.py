@@ -11,7 +11,7 @@ import pytest
 
 from pointgate.config import Settings
 from tests.e2e.flood import Client
-from tests.e2e.processes import PATIENCE, TOPIC, Sender, Service, small
+from tests.support.processes import PATIENCE, TOPIC, Sender, Service, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

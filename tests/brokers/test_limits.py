@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointgate.mqtt.aiomqtt import FILTERS
-from pointgate.mqtt.granted import UNPROVEN
+from pointgate.sources.mqtt.capabilities import UNPROVEN
+from pointgate.sources.mqtt.connection import FILTERS
 from tests.brokers.servers import Mosquitto, Nats
 from tests.e2e.flood import Replies, open_session, publish
-from tests.e2e.processes import PATIENCE, TOPIC, Sender, Service, small
+from tests.support.processes import PATIENCE, TOPIC, Sender, Service, small
 
 if TYPE_CHECKING:
     from pathlib import Path

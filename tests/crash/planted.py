@@ -14,23 +14,23 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from pointgate.gate import Gate, _Arrived
-from pointgate.mqtt.aiomqtt import AiomqttConnection
-from pointgate.mqtt.frames import puback
+from pointgate.service.gate import Gate, _Arrived
 from pointgate.sinks.drain import Drain
-from pointgate.sinks.parquet import ParquetSink
+from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.sinks.postgres import PostgresSink
+from pointgate.sources.mqtt.connection import AiomqttConnection
+from pointgate.sources.mqtt.packets import puback
 from pointgate.store.durable import SinkStore, SpoolStore
-from pointgate.store.segment import Segment
-from pointgate.store.verdict import Kept
-from pointgate.store.writer import Writer
+from pointgate.store.none import Kept
+from pointgate.store.spool.segment import Segment
+from pointgate.store.spool.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
-    from pointgate.mqtt.base import Request
+    from pointgate.sources.mqtt.request import MqttRequest
 
 _LATE: Final = 0.05
 
@@ -50,7 +50,7 @@ def acknowledge_first() -> None:
     """Acknowledges what has arrived before it is answered."""
     receive = AiomqttConnection.receive
 
-    async def planted(connection: AiomqttConnection) -> list[Request]:
+    async def planted(connection: AiomqttConnection) -> list[MqttRequest]:
         burst = await receive(connection)
         for request in burst:
             if request.packet_id and connection._relay:
@@ -120,7 +120,7 @@ def accept_rejected() -> None:
 
     async def planted(
         connection: AiomqttConnection,
-        requests: Sequence[Request],
+        requests: Sequence[MqttRequest],
         replies: Sequence[bytes | None],
     ) -> None:
         kind = [reply and _accepted(reply) for reply in replies]

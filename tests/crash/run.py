@@ -33,16 +33,9 @@ from tests.crash.compare import compare, forgotten, misjudged
 from tests.crash.outcome import Outcome
 from tests.crash.plan import ALL, BROKER, COMMITS, DATABASE, SERVICE, Kill
 from tests.crash.stored import of_parquet, of_postgres
-from tests.crash.victims import (
-    PATIENCE,
-    ROOT,
-    SENDER,
-    Broker,
-    Database,
-    Service,
-    until,
-)
-from tests.e2e.shipped_broker import PASSWORD
+from tests.crash.victims import PATIENCE, SENDER, Broker, Database, Service, until
+from tests.support.paths import ROOT
+from tests.support.shipped_broker import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 
 from tests.crash.ledger import EXPECTED
-from tests.postgres_server import PASSWORD
+from tests.support.postgres_server import PASSWORD
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from tests.crash import ledger as ledgers
 from tests.crash.compare import KINDS, Findings, compare, forgotten, misjudged
 from tests.crash.ledger import EXPECTED, Ledger, LedgerWriter
 from tests.crash.traffic import Point, correct, make
-from tests.e2e.processes import CATALOG
+from tests.support.paths import CATALOG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

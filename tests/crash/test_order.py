@@ -11,7 +11,7 @@ import pytest
 from tests.crash import order
 from tests.crash.traffic import TOPICS, make
 from tests.crash.victims import SENDER, Broker, Service, until
-from tests.e2e.shipped_broker import Account
+from tests.support.shipped_broker import Account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,19 +19,19 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from pointgate.failpoint import VARIABLE
-from tests.e2e.processes import CATALOG, MOSQUITTO
-from tests.e2e.shipped_broker import CONFIGURATION, DEPLOY, PASSWORD, put
-from tests.postgres_server import PASSWORD as DATABASE_PASSWORD
-from tests.postgres_server import PostgresServer
+from tests.support.paths import CATALOG, DEPLOY, ROOT
+from tests.support.postgres_server import PASSWORD as DATABASE_PASSWORD
+from tests.support.postgres_server import PostgresServer
+from tests.support.processes import MOSQUITTO
+from tests.support.shipped_broker import CONFIGURATION, PASSWORD, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-ROOT: Final = Path(__file__).parents[2]
 SENDER: Final = "replay"
 """The sender's account in the shipped access list: the one that may send for every product."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.processes import Broker
+from tests.support.processes import Broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

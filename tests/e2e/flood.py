@@ -16,9 +16,9 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
-from pointgate.mqtt.frames import Splitter, puback
-from tests.e2e.processes import PATIENCE, TOPIC
-from tests.scripted_broker import CONNECT, DISCONNECT, PUBLISH, SUBSCRIBE, frame
+from pointgate.sources.mqtt.packets import Splitter, puback
+from tests.support.processes import PATIENCE, TOPIC
+from tests.support.scripted_broker import CONNECT, DISCONNECT, PUBLISH, SUBSCRIBE, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.processes import PATIENCE, Sender
+from tests.support.processes import PATIENCE, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

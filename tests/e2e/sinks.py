@@ -9,12 +9,12 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.e2e.ledger import readings, whole_lines
-from tests.e2e.processes import Service
+from tests.support.processes import Service
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.processes import Broker
+    from tests.support.processes import Broker
 
 
 def service(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointgate.mqtt.aiomqtt import FILTERS
+from pointgate.sources.mqtt.connection import FILTERS
 from tests.e2e.flood import Replies, open_session, publish
-from tests.e2e.processes import PATIENCE, Broker, Sender, Service, small
+from tests.support.processes import PATIENCE, Broker, Sender, Service, small
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e import processes
-from tests.e2e.processes import TOPIC, Broker, Sender, Service, small
+from tests.support import processes
+from tests.support.processes import TOPIC, Broker, Sender, Service, small
 
 if TYPE_CHECKING:
     from pathlib import Path

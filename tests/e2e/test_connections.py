@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.e2e.processes import (
-    CATALOG,
+from tests.support.paths import CATALOG
+from tests.support.processes import (
     PATIENCE,
     TOPIC,
     Broker,

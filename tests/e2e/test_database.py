@@ -6,17 +6,17 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from tests.e2e.ledger import Ledger, until
-from tests.e2e.processes import Broker, Sender, Service
-from tests.postgres_points import ask
-from tests.postgres_server import PASSWORD, PostgresServer
+from tests.support.postgres_points import ask
+from tests.support.postgres_server import PASSWORD, PostgresServer
+from tests.support.processes import Broker, Sender, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.tcp_proxy import TcpProxy
+    from tests.support.tcp_proxy import TcpProxy
 
-pytest_plugins = ("tests.postgres_fixtures",)
+pytest_plugins = ("tests.support.postgres_fixtures",)
 
 LAG: Final = 'pointgate_sink_lag_requests{sink="postgres"}'
 ROWS: Final = "SELECT value_double, (extract(epoch FROM time) * 1000)::bigint FROM {schema}.points"

@@ -12,12 +12,12 @@ import pytest
 import trustme
 
 from pointgate.config import Settings, load_settings
-from pointgate.mqtt.aiomqtt import FILTERS
+from pointgate.sources.mqtt.connection import FILTERS
 from tests.e2e.flood import Replies, open_session, publish
-from tests.e2e.processes import CATALOG, MOSQUITTO, TOPIC, Process, Service, free_port, small
-from tests.e2e.shipped_broker import (
+from tests.support.paths import CATALOG, DEPLOY
+from tests.support.processes import MOSQUITTO, TOPIC, Process, Service, free_port, small
+from tests.support.shipped_broker import (
     CONFIGURATION,
-    DEPLOY,
     PASSWORD,
     SQLITE,
     Account,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.processes import CATALOG, Broker, Sender, Service, small
+from tests.support.paths import CATALOG
+from tests.support.processes import Broker, Sender, Service, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable

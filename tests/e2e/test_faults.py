@@ -16,12 +16,12 @@ import pytest
 
 from benches import soak
 from tests.e2e.ledger import Ledger, until, whole_lines
-from tests.e2e.processes import Broker, Sender, small
 from tests.e2e.sinks import Tap, service
-from tests.small_disk import fill, small_disk
+from tests.support.processes import Broker, Sender, small
+from tests.support.small_disk import fill, small_disk
 
 if TYPE_CHECKING:
-    from tests.e2e.processes import Service
+    from tests.support.processes import Service
 
 IN_FLIGHT: Final = "pointgate_requests_in_flight"
 LOST: Final = 'pointgate_requests_ignored_total{reason="connection_lost"}'

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.processes import TOPIC, Broker, Sender, Service, small
-from tests.limits.cgroup import MemoryLimit, most_memory
-from tests.test_hostile import MEMORY_LIMIT, TOTAL_BYTES, hostile_payloads
+from tests.judge.test_hostile import MEMORY_LIMIT, TOTAL_BYTES, hostile_payloads
+from tests.support.cgroup import MemoryLimit, most_memory
+from tests.support.processes import TOPIC, Broker, Sender, Service, small
 
 if TYPE_CHECKING:
     from pathlib import Path

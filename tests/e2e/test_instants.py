@@ -12,17 +12,18 @@ import duckdb
 import pytest
 
 from tests.e2e.ledger import until, whole_lines
-from tests.e2e.processes import CATALOG, Broker, Sender, Service, small
 from tests.e2e.test_faults import CLOCK, set_clock
 from tests.e2e.test_replay import replay, request
-from tests.postgres_points import ask
-from tests.postgres_server import PASSWORD, PostgresServer
+from tests.support.paths import CATALOG
+from tests.support.postgres_points import ask
+from tests.support.postgres_server import PASSWORD, PostgresServer
+from tests.support.processes import Broker, Sender, Service, small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-pytest_plugins = ("tests.postgres_fixtures",)
+pytest_plugins = ("tests.support.postgres_fixtures",)
 
 ROWS: Final = "SELECT (extract(epoch FROM time) * 1000000)::bigint FROM {schema}.points"
 DAY: Final = 86_400

@@ -20,11 +20,12 @@ from pointgate.cli.commands import app
 from pointgate.config import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.errors import ConnectionLost
-from pointgate.mqtt.base import BrokerRefused
-from pointgate.posting import PostRefusedError, posting
-from pointgate.store.quarantine import Quarantine
-from tests.e2e.processes import CATALOG, TOPIC, Broker, Sender, Service
-from tests.scripted_broker import ScriptedBroker
+from pointgate.quarantine.writer import Quarantine
+from pointgate.sources.mqtt.errors import BrokerRefused
+from pointgate.sources.mqtt.publisher import PublishRefusedError, posting
+from tests.support.paths import CATALOG
+from tests.support.processes import TOPIC, Broker, Sender, Service
+from tests.support.scripted_broker import ScriptedBroker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +108,7 @@ def test_what_is_accepted_now_is_posted_and_leaves(tmp_path: Path, broker: Broke
 def test_a_service_that_does_not_run_is_asked_about(
     tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointgate.posting.posting", partial(posting, patience=0.2))
+    monkeypatch.setattr("pointgate.sources.mqtt.publisher.posting", partial(posting, patience=0.2))
     catalog = tmp_path / "catalog"
     shutil.copytree(CATALOG, catalog)
     now_us = time.time_ns() // 1000
@@ -159,7 +160,7 @@ async def test_a_request_that_the_broker_does_not_take_is_told_at_once(
         # Mosquitto 2.0.11 also ends the connection after a refused PUBLISH that has properties.
         with contextlib.suppress(ConnectionLost):
             async with posting(settings, patience=3600) as poster:
-                with pytest.raises(PostRefusedError, match="Not authorized"):
+                with pytest.raises(PublishRefusedError, match="Not authorized"):
                     await poster.post(TOPIC, request("device1", 1))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.processes import TOPIC, Broker, Sender, Service, small
+from tests.support.processes import TOPIC, Broker, Sender, Service, small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.ledger import Ledger, stored, until
-from tests.e2e.processes import Broker, Sender, Service
+from tests.support.processes import Broker, Sender, Service
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.e2e.ledger import Ledger, stored, until
-from tests.e2e.processes import Broker, Sender
 from tests.e2e.sinks import Tap, service
-from tests.small_disk import fill, small_disk
+from tests.support.processes import Broker, Sender
+from tests.support.small_disk import fill, small_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.processes import Service
+    from tests.support.processes import Service
 
 LONGEST: Final = 10.0
 """Seconds that whoever sends a SIGTERM waits, usually, before a SIGKILL."""
@@ -91,8 +91,8 @@ def test_a_disk_that_is_full_keeps_nothing_from_ending_and_loses_nothing(
 
 HANGS: Final = """
 import os, threading
-from pointgate.store.reader import Reader
-from pointgate.store.segment import Segment
+from pointgate.store.spool.reader import Reader
+from pointgate.store.spool.segment import Segment
 
 dead = os.environ["DEAD_DISK"]
 

@@ -14,8 +14,8 @@ import pytest
 import trustme
 
 from pointgate.config import MqttSettings
-from pointgate.posting import posting
-from tests.e2e.processes import PATIENCE, TOPIC, Broker, Sender, Service, free_port, small
+from pointgate.sources.mqtt.publisher import posting
+from tests.support.processes import PATIENCE, TOPIC, Broker, Sender, Service, free_port, small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

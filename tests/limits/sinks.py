@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final, Self
 
 import duckdb
 
-from tests.e2e.processes import Service
-from tests.limits.cgroup import most_memory
-from tests.postgres_points import ask
-from tests.postgres_server import PASSWORD
+from tests.support.cgroup import most_memory
+from tests.support.postgres_points import ask
+from tests.support.postgres_server import PASSWORD
+from tests.support.processes import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.processes import Broker
-    from tests.limits.cgroup import MemoryLimit
-    from tests.postgres_server import PostgresServer
+    from tests.support.cgroup import MemoryLimit
+    from tests.support.postgres_server import PostgresServer
+    from tests.support.processes import Broker
 
 PATIENCE: Final = 900.0
 

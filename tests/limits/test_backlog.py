@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pointgate.mqtt.aiomqtt import FILTERS
+from pointgate.sources.mqtt.connection import FILTERS
 from tests.e2e.flood import Replies, open_session, publish
-from tests.e2e.processes import Service, small
-from tests.e2e.shipped_broker import PASSWORD, ShippedBroker
+from tests.support.processes import Service, small
+from tests.support.shipped_broker import PASSWORD, ShippedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

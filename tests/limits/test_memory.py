@@ -11,9 +11,9 @@ import duckdb
 import pytest
 
 from tests.e2e.ledger import until
-from tests.e2e.processes import Broker, Sender, Service
 from tests.limits import largest
-from tests.limits.cgroup import MIB
+from tests.support.cgroup import MIB
+from tests.support.processes import Broker, Sender, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

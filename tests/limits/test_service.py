@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from pointgate.config import LimitSettings
-from tests.e2e.processes import Broker, Sender
 from tests.limits import largest
-from tests.limits.cgroup import MIB, MemoryLimit
 from tests.limits.sinks import Sinks
+from tests.support.cgroup import MIB, MemoryLimit
+from tests.support.processes import Broker, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.postgres_server import PostgresServer
+    from tests.support.postgres_server import PostgresServer
 
-pytest_plugins = ("tests.postgres_fixtures",)
+pytest_plugins = ("tests.support.postgres_fixtures",)
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

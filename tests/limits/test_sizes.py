@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pointgate.sinks.base import SinkRefusedError
-from pointgate.sinks.compaction import FILE_BYTES
-from pointgate.sinks.dataset import Dataset, written_name
-from pointgate.sinks.ndjson import NdjsonSink
-from pointgate.sinks.parquet import ParquetSink
+from pointgate.sinks.ndjson.sink import NdjsonSink
+from pointgate.sinks.parquet.compaction import FILE_BYTES
+from pointgate.sinks.parquet.dataset import Dataset, written_name
+from pointgate.sinks.parquet.rows import ROWS
+from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.sinks.postgres.rows import copy_bytes
-from pointgate.sinks.rows import ROWS
 from tests.limits import largest
-from tests.limits.cgroup import MIB, MemoryLimit
-from tests.point_tables import Point, table
+from tests.support.cgroup import MIB, MemoryLimit
+from tests.support.point_tables import Point, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

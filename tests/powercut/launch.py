@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pointgate import cli
-from pointgate.sinks import compaction, drain, ndjson_file, upkeep
+from pointgate.sinks import drain
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
-from pointgate.sinks.ndjson import NdjsonSink
-from pointgate.sinks.parquet import ParquetSink
-from pointgate.store import segment
+from pointgate.sinks.ndjson import file as ndjson_file
+from pointgate.sinks.ndjson.sink import NdjsonSink
+from pointgate.sinks.parquet import compaction
+from pointgate.sinks.parquet import maintenance as upkeep
+from pointgate.sinks.parquet.sink import ParquetSink
+from pointgate.store.spool import segment
 from tests.powercut.planted import BUGS
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tests.crash import planted as crash
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pointgate import durable
+    from pointgate import durable_files as durable
 
 
 def forget_folder_of_folders() -> None:
@@ -30,22 +30,22 @@ def forget_folder_of_folders() -> None:
 
 def forget_fsync_of_merges() -> None:
     """Merges files, deletes what they were made of, and syncs none of the new ones."""
-    _plant("pointgate.sinks.compaction", "sync_folder", lambda _path: None)
+    _plant("pointgate.sinks.parquet.compaction", "sync_folder", lambda _path: None)
 
 
 def forget_fsync_of_lines() -> None:
     """Appends lines, and does not sync them."""
-    _plant("pointgate.sinks.ndjson_file", "os", _Without(os))
+    _plant("pointgate.sinks.ndjson.file", "os", _Without(os))
 
 
 def forget_fsync_of_dead_letters() -> None:
     """Writes dead letters, and does not sync their names."""
-    _plant("pointgate.sinks.refused", "sync_folder", lambda _path: None)
+    _plant("pointgate.sinks.dead_letters", "sync_folder", lambda _path: None)
 
 
 def keep_damaged_lines() -> None:
     """Cuts off only what follows the last line break. Planted after the power cut."""
-    _plant("pointgate.sinks.ndjson_file", "_find_zero", lambda _file, _start, end: end)
+    _plant("pointgate.sinks.ndjson.file", "_find_zero", lambda _file, _start, end: end)
 
 
 def _plant(module: str, name: str, what: object) -> None:

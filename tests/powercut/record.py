@@ -33,10 +33,10 @@ from tests.crash.ledger import Ledger, LedgerWriter
 from tests.crash.order import exit_of
 from tests.crash.traffic import PRODUCTS, TOPICS, correct, make
 from tests.crash.victims import SENDER, Broker, Pointgate, until
-from tests.e2e.processes import CATALOG
-from tests.e2e.shipped_broker import PASSWORD, Account
 from tests.powercut.launch import REFUSED
 from tests.powercut.trace import LINES, Name, Trace, Write, strace
+from tests.support.paths import CATALOG
+from tests.support.shipped_broker import PASSWORD, Account
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from pointgate.config import load_settings
 from pointgate.errors import ConfigError
-from pointgate.keeping import open_store
-from pointgate.metrics import Metrics
-from pointgate.sinks.build import build
-from pointgate.sinks.compaction import compact_all
-from pointgate.sinks.dataset import Dataset
-from pointgate.store.quarantine import Quarantine
+from pointgate.quarantine.writer import Quarantine
+from pointgate.service.metrics import Metrics
+from pointgate.service.pipeline import open_store
+from pointgate.sinks.parquet.compaction import compact_all
+from pointgate.sinks.parquet.dataset import Dataset
+from pointgate.sinks.registry import build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,17 +82,17 @@ def compact(points: Path) -> list[str]:
 
 async def _restart(settings: Settings, found: Restart) -> None:
     metrics = Metrics(ack=settings.store.ack)
-    async with open_store(settings, metrics, build(settings.sinks)) as keeping:
+    async with open_store(settings, metrics, build(settings.sinks)) as pipeline:
         quarantine = Quarantine(settings.quarantine)
-        drain = asyncio.create_task(keeping.run())
-        await keeping.finish(_PATIENCE)
+        drain = asyncio.create_task(pipeline.run())
+        await pipeline.finish(_PATIENCE)
         metrics.refresh()
         for name, figures in metrics.sinks.items():
             if figures.lag_requests:
                 found.problems.append(f"sink {name} does not get {figures.lag_requests} requests")
             if figures.dropped:
                 found.problems.append(f"sink {name} has lost {figures.dropped} points")
-        if trouble := keeping.store.trouble:
+        if trouble := pipeline.store.trouble:
             found.problems.append(f"not ready: {trouble}")
         if metrics.spool.unreadable:
             found.problems.append(f"{metrics.spool.unreadable} batches of the spool are unreadable")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.crash.victims import ROOT
 from tests.powercut import planted
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import IO, Final, Protocol
 
-from pointgate.bulk.kinds import Kind
+from pointgate.bulk.file_types import Kind
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Readable, cut_off
 
 _XZ_BYTES: Final = 134_217_728

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pointgate.bulk.compressed import ZlibDecompressor
-from pointgate.bulk.kinds import TAR_SUM, Kind, tar_number, tar_sum
+from pointgate.bulk.file_types import TAR_SUM, Kind, tar_number, tar_sum
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Limited, Readable, Source, cut_off
 
 if TYPE_CHECKING:

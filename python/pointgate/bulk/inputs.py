@@ -22,17 +22,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pointgate.bulk.jobs import Documents, Job, Span, Text
-from pointgate.bulk.kinds import HEAD_BYTES, Kind, kind_of, mark_bytes
-from pointgate.bulk.parts import (
+from pointgate.bulk.extract import (
     document_in,
     instead_of_requests,
     is_document,
     lines_in,
     parts_of,
 )
+from pointgate.bulk.file_types import HEAD_BYTES, Kind, kind_of, mark_bytes
+from pointgate.bulk.jobs import Documents, Job, Span, Text
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Source
-from pointgate.document import os_reason
+from pointgate.diagnostics import os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

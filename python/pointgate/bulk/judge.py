@@ -26,7 +26,7 @@ from pointgate import Validator
 from pointgate.bulk.blocks import UTF8_MARK, blocks_of_span, lines_of, read_at_most
 from pointgate.bulk.jobs import ARRIVALS, Documents, Job, Recipe, Result, Span, Text
 from pointgate.catalog import Catalog
-from pointgate.document import os_reason
+from pointgate.diagnostics import os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 from typing import Final, Protocol
 
-from pointgate.bulk.kinds import Kind
+from pointgate.bulk.file_types import Kind
 
 READ_BYTES: Final = 65_536
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pointgate.catalog import Catalog
-from pointgate.cli.talk import (
+from pointgate.cli.terminal import (
     SHOWN_PROBLEMS,
     ConfigOption,
     Status,
@@ -65,7 +65,7 @@ class _Findings:
 
 
 def _find(config: Path) -> _Findings:
-    from pointgate.preparation import prepare  # noqa: PLC0415 - no other command needs it
+    from pointgate.service.preflight import prepare  # noqa: PLC0415 - no other command needs it
 
     found = _Findings(warnings=stray_variables(os.environ))
     try:

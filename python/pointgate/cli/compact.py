@@ -16,10 +16,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pointgate.cli.talk import Status, print_json, printable, say, unicode_text
+from pointgate.cli.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
-    from pointgate.sinks.compaction import Summary
+    from pointgate.sinks.parquet.compaction import Summary
 
 
 def compact(
@@ -28,8 +28,8 @@ def compact(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> NoReturn:
     """Merge the files of a Parquet dataset, and keep each point once."""
-    from pointgate.sinks.compaction import compact_all  # noqa: PLC0415 - others need no pyarrow
-    from pointgate.sinks.dataset import Dataset  # noqa: PLC0415 - as above
+    from pointgate.sinks.parquet.compaction import compact_all  # noqa: PLC0415 - others need no pyarrow
+    from pointgate.sinks.parquet.dataset import Dataset  # noqa: PLC0415 - as above
 
     if not path.is_dir():
         say(f"{unicode_text(str(path))}: expected the folder of a parquet sink, got no folder")

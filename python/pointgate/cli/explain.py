@@ -19,7 +19,7 @@ from rich.text import Text
 from pointgate import Validator
 from pointgate.cli.excerpt import Excerpt, excerpt
 from pointgate.cli.misnamed import misnamed_members
-from pointgate.cli.talk import (
+from pointgate.cli.terminal import (
     CatalogOption,
     ConfigOrDefaultOption,
     Status,
@@ -31,7 +31,7 @@ from pointgate.cli.talk import (
     settings_beside_catalog,
     unicode_text,
 )
-from pointgate.document import did_you_mean, os_reason
+from pointgate.diagnostics import did_you_mean, os_reason
 
 if TYPE_CHECKING:
     from rich.console import Console

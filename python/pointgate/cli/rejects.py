@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import orjson
 import typer
 
-from pointgate.cli.selection import (
+from pointgate.cli.quarantine_filter import (
     CodeOption,
     DeviceOption,
     LimitOption,
@@ -25,10 +25,10 @@ from pointgate.cli.selection import (
     selection,
     utc_text,
 )
-from pointgate.cli.talk import ConfigOption, Status, printable, settings_or_exit
+from pointgate.cli.terminal import ConfigOption, Status, printable, settings_or_exit
 
 if TYPE_CHECKING:
-    from pointgate.store.quarantine_file import Rejected
+    from pointgate.quarantine.database import Rejected
 
 
 def rejects(

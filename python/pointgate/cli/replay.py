@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from pointgate import Validator
-from pointgate.cli.selection import (
+from pointgate.cli.interrupts import run_or_exit
+from pointgate.cli.quarantine_filter import (
     CodeOption,
     DeviceOption,
     LimitOption,
@@ -35,8 +36,7 @@ from pointgate.cli.selection import (
     quarantine_or_exit,
     selection,
 )
-from pointgate.cli.stopping import run_or_exit
-from pointgate.cli.talk import (
+from pointgate.cli.terminal import (
     ConfigOption,
     Status,
     catalog_or_exit,
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
     from pointgate.catalog import Catalog
     from pointgate.config import Settings
-    from pointgate.posting import Poster
-    from pointgate.store.quarantine_file import QuarantineFile, Rejected
+    from pointgate.quarantine.database import QuarantineDatabase, Rejected
+    from pointgate.sources.mqtt.publisher import Publisher
 
 _ACCEPTED: Final = 200
 _BATCH: Final = 64
@@ -171,7 +171,7 @@ class _Judge:
 class _Replay:
     def __init__(
         self,
-        quarantine: QuarantineFile,
+        quarantine: QuarantineDatabase,
         judge: _Judge,
         outcome: _Outcome,
         *,
@@ -186,7 +186,7 @@ class _Replay:
         self._lost: ConnectionLost | None = None
 
     async def run(self, numbers: Sequence[int], settings: Settings) -> None:
-        from pointgate.posting import posting  # noqa: PLC0415 - a dry run needs no MQTT
+        from pointgate.sources.mqtt.publisher import posting  # noqa: PLC0415 - a dry run needs no MQTT
 
         if self._dry_run:
             for _ in self._batches(numbers):
@@ -235,14 +235,14 @@ class _Replay:
             self._quarantine.delete(hopeless)
             self._outcome.forgotten += len(hopeless)
 
-    async def _post(self, poster: Poster, request: Rejected) -> bool:
+    async def _post(self, poster: Publisher, request: Rejected) -> bool:
         """Whether a request was answered with 200."""
-        from pointgate.posting import PostRefusedError  # noqa: PLC0415 - a dry run needs no MQTT
+        from pointgate.sources.mqtt.publisher import PublishRefusedError  # noqa: PLC0415 - a dry run needs no MQTT
 
         payload, received_us = request.payload or b"", request.received_us
         try:
             code = await poster.post(request.topic, payload, received_us=received_us)
-        except PostRefusedError as error:
+        except PublishRefusedError as error:
             self._outcome.not_taken[str(error)] += 1
             return False
         except ConnectionLost as error:

@@ -1,7 +1,6 @@
 """`pointgate serve`: from the configuration to a running service.
 
-It reads the settings, sets up logging and hands over to `pointgate.service`, which says what an
-answer of 200 promises. What else the service does with them is not known here.
+It reads the settings, sets up logging and hands over to `pointgate.service.serve`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pointgate import __version__
-from pointgate.cli.talk import ConfigOption, Status, refuse_configuration, say, settings_or_exit
+from pointgate.cli.terminal import ConfigOption, Status, refuse_configuration, say, settings_or_exit
 from pointgate.config import stray_variables
 from pointgate.errors import CatalogError, ConfigError, TemporaryFailure
 
@@ -39,7 +38,7 @@ def serve(
     log_level: Annotated[LogLevel, typer.Option(help="How much to log.")] = LogLevel.INFO,
 ) -> NoReturn:
     """Judge what the broker brings, until stopped."""
-    from pointgate import service  # noqa: PLC0415 - no other command needs it
+    from pointgate.service import serve as service  # noqa: PLC0415 - no other command needs it
 
     settings = settings_or_exit(config)
     _configure_logging(log_level)

@@ -32,7 +32,7 @@ from pointgate.bulk.jobs import Recipe
 from pointgate.bulk.judge import MARGIN_BYTES, load_catalog
 from pointgate.bulk.pool import Pool, ProcessLostError
 from pointgate.bulk.report import RejectsWriter, Totals
-from pointgate.cli.talk import (
+from pointgate.cli.terminal import (
     CatalogOption,
     ConfigOrDefaultOption,
     Status,
@@ -43,14 +43,14 @@ from pointgate.cli.talk import (
     settings_beside_catalog,
     unicode_text,
 )
-from pointgate.document import did_you_mean, os_reason
+from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import IO
 
-    from pointgate.bulk.points import PointsWriter
+    from pointgate.bulk.dataset_writer import PointsWriter
     from pointgate.catalog import Catalog
 
 _REDRAW_SECONDS: Final = 0.1
@@ -215,7 +215,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _points_writer(folder: Path) -> PointsWriter:
-    from pointgate.bulk.points import PointsWriter  # noqa: PLC0415 - threads: not before a fork
+    from pointgate.bulk.dataset_writer import PointsWriter  # noqa: PLC0415 - threads: not before a fork
 
     return PointsWriter(folder)
 

@@ -8,9 +8,11 @@ file or in the environment, is a mistake that is named, and all mistakes are rep
 `ConfigError.problems`. A variable without the double underscore is not ours. Relative paths are
 relative to the file's folder.
 
-    settings.py   the sections; mqtt.py and sinks.py those that are longer
+    settings.py   the sections; mqtt.py and quarantine.py those that are longer
     load.py       file and environment into `Settings`
-    kinds.py      kinds of values that sections share
+
+The settings of a sink are in its folder (`sinks/registry.py` lists them), types of values in
+`toml/values.py`.
 
 Invariants: `Settings` is immutable and valid once it exists; a secret is never part of a `repr`,
 an error or a log line, and is refused in the file itself, because files are copied, committed
@@ -30,22 +32,12 @@ from pointgate.config.settings import (
     SpoolSettings,
     StoreSettings,
 )
-from pointgate.config.sinks import (
-    AnySinkSettings,
-    NdjsonSettings,
-    ParquetSettings,
-    PostgresSettings,
-)
 
 __all__ = [
-    "AnySinkSettings",
     "CatalogSettings",
     "LimitSettings",
     "MetricsSettings",
     "MqttSettings",
-    "NdjsonSettings",
-    "ParquetSettings",
-    "PostgresSettings",
     "ReplySettings",
     "Settings",
     "SpoolSettings",

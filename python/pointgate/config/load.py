@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pointgate import failpoint
 from pointgate.config.settings import Settings
-from pointgate.config.sinks import SINK_TYPES
-from pointgate.document import Document, check, did_you_mean, read_toml, shown
+from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import ConfigError, Problem
+from pointgate.sinks.registry import SINKS
+from pointgate.toml.document import Document, check, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -113,15 +114,15 @@ def _sink_tables(value: object, file: str) -> tuple[list[_Table], list[Problem]]
     tables, problems = [], []
     for index, content in enumerate(value):
         kind = content.get("type")
-        model = SINK_TYPES.get(kind) if isinstance(kind, str) else None
+        found = SINKS.get(kind) if isinstance(kind, str) else None
         location = f"sinks[{index}]"
-        if model is None:
-            known = " or ".join(shown(name) for name in SINK_TYPES)
+        if found is None:
+            known = " or ".join(shown(name) for name in SINKS)
             got = shown(kind) if "type" in content else "nothing"
             problems.append(Problem(file, f"{location}.type", f"expected {known}, got {got}"))
             continue
         name = content.get("name") or kind
-        tables.append(_Table(location, f"SINKS__{name}".upper(), model, content))
+        tables.append(_Table(location, f"SINKS__{name}".upper(), found.settings, content))
     names = Counter(table.variable for table in tables)
     for table in tables:
         if names[table.variable] > 1:

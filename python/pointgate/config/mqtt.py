@@ -12,7 +12,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
-from pointgate.config.kinds import (
+from pointgate.diagnostics import shown
+from pointgate.errors import Problem
+from pointgate.toml.document import Document
+from pointgate.toml.values import (
     ReadableFile,
     Seconds,
     Secret,
@@ -21,8 +24,6 @@ from pointgate.config.kinds import (
     is_host,
     seconds_words,
 )
-from pointgate.document import Document, shown
-from pointgate.errors import Problem
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,9 +5,10 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from pointgate.config.kinds import AnyPath, Bytes, Seconds, bytes_words, seconds_words
-from pointgate.document import Document, did_you_mean, shown
+from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import Problem
+from pointgate.toml.document import Document
+from pointgate.toml.values import AnyPath, Bytes, Seconds, bytes_words, seconds_words
 
 _BYTES: Final = 256 * 1024 * 1024
 _LEAST_BYTES: Final = 1024 * 1024

@@ -7,7 +7,13 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from pointgate.config.kinds import (
+from pointgate.config.mqtt import MqttSettings
+from pointgate.config.quarantine import QuarantineSettings
+from pointgate.diagnostics import shown
+from pointgate.sinks.parquet.settings import ParquetSettings
+from pointgate.sinks.settings import SinkSettings
+from pointgate.toml.document import Document
+from pointgate.toml.values import (
     SHARE_WORDS,
     AnyPath,
     Bytes,
@@ -16,10 +22,6 @@ from pointgate.config.kinds import (
     is_host,
     is_port,
 )
-from pointgate.config.mqtt import MqttSettings
-from pointgate.config.quarantine import QuarantineSettings
-from pointgate.config.sinks import AnySinkSettings, ParquetSettings
-from pointgate.document import Document, shown
 
 _MQTT_PAYLOAD_BYTES: Final = 268_435_455
 """The longest packet that MQTT can carry."""
@@ -131,7 +133,7 @@ class Settings(Document):
     metrics: MetricsSettings = MetricsSettings()
     store: StoreSettings = StoreSettings()
     spool: SpoolSettings = SpoolSettings()
-    sinks: tuple[AnySinkSettings, ...] = (ParquetSettings(),)
+    sinks: tuple[SinkSettings, ...] = (ParquetSettings(),)
     quarantine: QuarantineSettings = QuarantineSettings()
     limits: LimitSettings = LimitSettings()
     reply: ReplySettings = ReplySettings()

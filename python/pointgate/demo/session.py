@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import aiomqtt
 from rich.live import Live
 
-from pointgate.cli.talk import Status, console, say
+from pointgate.cli.terminal import Status, console, say
 from pointgate.demo import view
 from pointgate.demo.broker import (
     HOST,

@@ -28,20 +28,20 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pointgate.document import os_reason
-from pointgate.faults import FaultClass, classify
-from pointgate.seldom import Seldom
+from pointgate.diagnostics import os_reason
+from pointgate.error_classes import ErrorClass, classify
+from pointgate.rate_limiter import RateLimiter
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
-from pointgate.sinks.rows import text_bytes
+from pointgate.sinks.tables import text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from pointgate.metrics import SinkFigures
     from pointgate.sinks.base import Sink
-    from pointgate.sinks.refused import Quarantine
-    from pointgate.store.reader import Portion
-    from pointgate.store.spool import Spool
+    from pointgate.sinks.dead_letters import Quarantine
+    from pointgate.sinks.statistics import SinkStatistics
+    from pointgate.store.spool.reader import Portion
+    from pointgate.store.spool.spool import Spool
 
 PORTION_POINTS: Final = 100_000
 """What a sink gets at once: some 5 MB, and a file or a transaction worth its fixed cost."""
@@ -80,14 +80,14 @@ class _Lane:
 
     sink: Sink
     required: bool
-    figures: SinkFigures
+    figures: SinkStatistics
     place: int  # the number of the last request that it has
     total: int  # how many points had been in the spool with that one
     asked: float = 0.0  # since when it has owed an answer; 0 when it does not
     failure: str = ""
-    failures: Seldom = field(default_factory=lambda: Seldom(_SELDOM))
-    refusals: Seldom = field(default_factory=lambda: Seldom(_SELDOM))
-    losses: Seldom = field(default_factory=lambda: Seldom(_SELDOM))
+    failures: RateLimiter = field(default_factory=lambda: RateLimiter(_SELDOM))
+    refusals: RateLimiter = field(default_factory=lambda: RateLimiter(_SELDOM))
+    losses: RateLimiter = field(default_factory=lambda: RateLimiter(_SELDOM))
 
     @property
     def trouble(self) -> str:
@@ -113,7 +113,7 @@ class Drain:
         spool: Spool,
         sinks: Sequence[tuple[Sink, bool]],
         *,
-        figures: Mapping[str, SinkFigures],
+        figures: Mapping[str, SinkStatistics],
         quarantine: Quarantine,
         waited_for: bool = False,
     ) -> None:
@@ -270,7 +270,7 @@ class Drain:
                 raise
             except Exception as error:
                 self._note_failure(lane, error)
-                if several and classify(error) is FaultClass.MEMORY:
+                if several and classify(error) is ErrorClass.MEMORY:
                     raise _TooLargeError from error
                 await self._note_oldest(lane)
             else:

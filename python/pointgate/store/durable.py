@@ -15,16 +15,16 @@ import logging
 from array import array
 from typing import TYPE_CHECKING, Protocol
 
-from pointgate.seldom import Seldom
-from pointgate.store.batch import COUNTS
-from pointgate.store.verdict import Kept
+from pointgate.rate_limiter import RateLimiter
+from pointgate.store.none import Kept
+from pointgate.store.spool.batch import COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from pointgate._core import Report
     from pointgate.store.base import Points
-    from pointgate.store.spool import Spool
+    from pointgate.store.spool.spool import Spool
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class SpoolStore:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._loop = asyncio.get_running_loop()
-        self._lines = Seldom(60.0)
+        self._lines = RateLimiter(60.0)
 
     @property
     def trouble(self) -> str:  # noqa: D102 - see base.Store

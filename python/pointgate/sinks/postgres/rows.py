@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pointgate.sinks.rows import pieces
+from pointgate.sinks.tables import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

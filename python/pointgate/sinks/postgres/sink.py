@@ -48,6 +48,8 @@ from pointgate.sinks.postgres.tables import VALUES, upsert
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pointgate.sinks.postgres.settings import PostgresSettings
+
 _STAGE: Final = "COPY pg_temp.pointgate_staging FROM STDIN (FORMAT binary)"
 
 _SLOWEST: Final = 5_000
@@ -57,6 +59,22 @@ cores do, so that a large write to a slow server is not given up on time and aga
 _GIVE_UP_SECONDS: Final = 2.0
 """How long we wait for the thread to notice that its connection was severed. It does so at once,
 unless it is just connecting, which ends by itself."""
+
+
+def build(settings: PostgresSettings) -> PostgresSink:
+    """The sink that a table of the configuration asks for.
+
+    Raises:
+        ConfigError: Its password cannot be read.
+        ValueError: Its url cannot be used.
+    """
+    return PostgresSink(
+        name=settings.name,
+        url=settings.url,
+        password=settings.password_text(),
+        schema=settings.schema_name,
+        on_conflict=settings.on_conflict,
+    )
 
 
 class PostgresSink:

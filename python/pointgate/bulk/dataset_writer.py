@@ -1,0 +1,122 @@
+"""Accepted points on their way into a folder of Parquet files.
+
+Tables come job by job and are put together until a write is worth its files; one write is under way
+while the next one is put together, on an event loop in a thread of its own.
+
+Invariants: points reach the sink in the order of the inputs; at most two writes' points are held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pointgate.bulk.jobs import ARRIVALS
+from pointgate.sinks.parquet.sink import ParquetSink
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from concurrent.futures import Future
+    from pathlib import Path
+
+_WRITE_POINTS: Final = 1_000_000
+"""Points a write: enough for files of some size where they spread over many days."""
+
+_WRITE_BYTES: Final = 64 * 1024 * 1024
+"""What they may take in memory: about as much without texts."""
+
+T = TypeVar("T")
+
+
+class PointsWriter:
+    """Writes points into a folder, behind those that are there.
+
+    Args:
+        folder: A dataset, as the Parquet sink writes it; not that of a running service.
+
+    Raises:
+        SinkUnavailableError: On entering and on writing: the folder cannot be used.
+        SinkRefusedError: On writing: something in the points has no place in a file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._sink = ParquetSink(name="out", path=folder, on_conflict="update")
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="out", daemon=True)
+        self._sequence = 0
+        self._tables: list[pa.Table] = []
+        self._points = 0
+        self._bytes = 0
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._begin(self._sink.open()).result()
+            self._sequence = self._sink.newest()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._write()
+                self._write()  # waits for the former
+            elif self._writing is not None:
+                self._writing.cancel()
+        finally:
+            try:
+                self._begin(self._sink.close()).result()
+            finally:
+                self._stop()
+
+    def add(self, stream: bytes, *, arrived_us: int) -> None:
+        """Take the points of one job; jobs must come in their order.
+
+        Args:
+            stream: An Arrow IPC stream, whose arrivals count from `jobs.ARRIVALS`.
+            arrived_us: The instant at which its first request arrives, UTC microseconds.
+        """
+        if not stream:
+            return
+        table = pa.ipc.open_stream(stream).read_all()
+        for name in ("time", "received"):
+            table = _placed(table, name, arrived_us - ARRIVALS)
+        self._tables.append(table)
+        self._points += table.num_rows
+        self._bytes += len(stream)
+        if self._points >= _WRITE_POINTS or self._bytes >= _WRITE_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        """Wait for the write that is under way, and begin the next one."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+        if self._tables:
+            self._sequence += 1
+            write = self._sink.write(pa.concat_tables(self._tables), sequence=self._sequence)
+            self._tables, self._points, self._bytes = [], 0, 0
+            self._writing = self._begin(write)
+
+    def _begin(self, call: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(call, self._loop)
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _placed(table: pa.Table, name: str, shift: int) -> pa.Table:
+    """Move those instants of a column to their place in the run that count from `ARRIVALS`."""
+    at = table.schema.get_field_index(name)
+    instants = table.column(at).cast(pa.int64())
+    moved = pc.if_else(pc.less(instants, 0), pc.add(instants, shift), instants)
+    return table.set_column(at, table.schema.field(at), moved.cast(table.schema.field(at).type))

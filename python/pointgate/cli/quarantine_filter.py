@@ -1,0 +1,107 @@
+"""Which requests of the quarantine a command means: the options that `rejects` and `replay` share.
+
+`since` is a time, `2026-11-23` or `2026-11-23T08:00:00Z` (UTC where it says nothing else), or how
+long ago: `90s`, `10m`, `12h`, `30d`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pointgate._core import codes, reasons
+from pointgate.cli.terminal import Status, printable, refuse_configuration, say
+from pointgate.diagnostics import did_you_mean
+from pointgate.errors import Problem
+from pointgate.quantities import seconds_of
+from pointgate.quarantine.database import NAME, Filter, QuarantineDatabase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pointgate.config import Settings
+
+ProductOption = Annotated[str | None, typer.Option(metavar="PK", help="Only this product's.")]
+DeviceOption = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Only with a fault of this device.")
+]
+ReasonOption = Annotated[
+    str | None, typer.Option(metavar="REASON", help="Only with this reason, such as type.")
+]
+CodeOption = Annotated[int | None, typer.Option(metavar="N", help="Only with this code.")]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Only what arrived since: 2h, 30d, 2026-11-23T08:00:00Z."),
+]
+LimitOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Only the last N of these.")
+]
+
+
+def selection(
+    *,
+    product: str | None,
+    device: str | None,
+    reason: str | None,
+    code: int | None,
+    since: str | None,
+    limit: int | None,
+) -> Filter:
+    """What the options mean."""
+    if reason is not None and reason not in reasons:
+        near = did_you_mean(reason, reasons)
+        raise typer.BadParameter(f"--reason: there is no reason {printable(reason)}{near}")
+    if code is not None and code not in codes:
+        raise typer.BadParameter(f"--code: expected one of {', '.join(map(str, codes[2:]))}")
+    since_ms = None if since is None else _instant(since)
+    return Filter(product, device, reason, code, since_ms, limit)
+
+
+@contextmanager
+def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None]:
+    """The quarantine of the settings; None when nothing was ever kept."""
+    folder: Path | None = settings.quarantine.path
+    if folder is None:
+        problem = Problem("", "quarantine.path", "expected a folder, got nothing: none is kept")
+        refuse_configuration([problem])
+    if not (folder / NAME).exists():
+        yield None
+        return
+    try:
+        file = QuarantineDatabase(folder)
+        try:
+            yield file
+        finally:
+            file.close()
+    except sqlite3.Error as error:
+        say(f"{folder / NAME}: {error}")
+        sys.exit(Status.OUTPUT)
+
+
+def utc_text(microseconds: int) -> str:
+    """A time as the log has it, with microseconds."""
+    found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    text = found.isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _instant(text: str) -> int:
+    age = seconds_of(text)
+    if isinstance(age, int):
+        return max(time.time_ns() // 1_000_000 - age * 1000, 0)
+    try:
+        found = datetime.fromisoformat(text)
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        return int(found.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"--since: expected 90s, 10m, 12h, 30d or a time such as 2026-11-23T08:00:00Z, "
+            f"got {printable(text)}"
+        ) from None

@@ -1,0 +1,47 @@
+"""Words of error messages: values as written, near misses, the system's reasons."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SHOWN_CHARACTERS: Final = 64
+"""How much of a wrong value is shown, as in replies (contract 2.5)."""
+
+
+def shown(value: object) -> str:
+    """A value of a document as its author wrote it, on one line and cut to a readable length."""
+    match value:
+        case dict():
+            return "a table"
+        case list():
+            return "an array"
+        case int() if abs(value) >= 10**_SHOWN_CHARACTERS:  # Python prints no integer of any size
+            return f"an integer of more than {_SHOWN_CHARACTERS} digits"
+        case bool() | int() | float() | str():
+            text = json.dumps(value, ensure_ascii=False)
+            if len(text) > _SHOWN_CHARACTERS:
+                text = text[: _SHOWN_CHARACTERS - 1] + "…"
+            return text if text.isprintable() else ascii(text)
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names the nearest known name; empty when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {near[0]}" if near else ""
+
+
+def os_reason(error: OSError | ValueError) -> str:
+    """What the system says about a file, in the style of our own errors.
+
+    A ValueError is what Python says of a path that no system has, such as one with U+0000.
+    """
+    words = error.strerror if isinstance(error, OSError) else None
+    text = words or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]

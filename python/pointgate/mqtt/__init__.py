@@ -1,1 +1,0 @@
-"""The way from and to a broker: `base` says what a connection is, `aiomqtt` makes one."""

@@ -1,0 +1,1 @@
+"""`pointgate serve`: the gate between sources, judge and store, and everything around it."""

@@ -1,0 +1,104 @@
+"""Everything between an accepted request and its sinks, put together as `store.ack` demands.
+
+    verdict:  a store that lets go
+    spool:    a store ─► spool ─► drain ─► sinks
+    sink:     the same, and the store waits for the drain
+
+Invariants: the spool is closed after the drain has ended, whatever happens.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from pointgate.sinks.dead_letters import DeadLetters
+from pointgate.sinks.drain import Drain
+from pointgate.sinks.statistics import SinkStatistics
+from pointgate.store.arrival_clock import ArrivalClock
+from pointgate.store.durable import SinkStore, SpoolStore
+from pointgate.store.none import NullStore
+from pointgate.store.spool.spool import open_spool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from pointgate.config import Settings
+    from pointgate.service.metrics import Metrics
+    from pointgate.sinks.base import Sink
+    from pointgate.store.base import Store
+
+
+class Pipeline:
+    """A store, and the drain behind it if there is one.
+
+    Attributes:
+        store: What the gate keeps with.
+        arrivals: What gives requests the instants of their arrival; the store remembers the last.
+    """
+
+    def __init__(
+        self, store: Store, drain: Drain | None = None, arrivals: ArrivalClock | None = None
+    ) -> None:
+        self.store = store
+        self.arrivals = arrivals or ArrivalClock()
+        self._drain = drain
+
+    async def run(self) -> None:
+        """Feed the sinks until cancelled; return at once if there are none."""
+        if self._drain is not None:
+            await self._drain.run()
+
+    async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - it is not an error to end
+        """Give the sinks what is there, as far as there is time."""
+        if self._drain is not None:
+            await self._drain.finish(timeout)
+
+
+@asynccontextmanager
+async def open_store(
+    settings: Settings,
+    metrics: Metrics,
+    sinks: Sequence[tuple[Sink, bool]],
+    *,
+    troubled: Callable[[str], object] = lambda _: None,
+) -> AsyncIterator[Pipeline]:
+    """Open the store that the settings ask for, and close it at the end.
+
+    Args:
+        settings: All of them.
+        metrics: Where figures are kept.
+        sinks: Each sink, and whether it is required (see `preparation.py`).
+        troubled: Told why the store cannot be opened yet.
+
+    Raises:
+        ConfigError: The spool's folder cannot be used.
+        TemporaryFailure: Another process uses it.
+    """
+    if settings.store.ack == "verdict":
+        yield Pipeline(NullStore())
+        return
+    metrics.sinks = {sink.name: SinkStatistics() for sink, _ in sinks}
+    spool_settings = settings.spool
+    metrics.spool.max_bytes = spool_settings.max_bytes
+    async with open_spool(
+        spool_settings.path,
+        max_bytes=spool_settings.max_bytes,
+        sinks={sink.name: required for sink, required in sinks},
+        figures=metrics.spool,
+        floor=lambda: max((sink.newest() for sink, _ in sinks), default=0),
+        troubled=troubled,
+    ) as spool:
+        waited_for = settings.store.ack == "sink"
+        drain = Drain(
+            spool,
+            sinks,
+            figures=metrics.sinks,
+            quarantine=DeadLetters(
+                spool_settings.path / "refused", max_bytes=spool_settings.max_bytes
+            ),
+            waited_for=waited_for,
+        )
+        metrics.refresh = drain.look
+        store = SinkStore(spool, drain) if waited_for else SpoolStore(spool)
+        yield Pipeline(store, drain, spool.arrivals)

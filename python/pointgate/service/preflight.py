@@ -1,0 +1,176 @@
+"""What the service builds before it connects to anything; `pointgate check` builds the same.
+
+    TLS context, metrics address, spool folder, sinks, quarantine folder ─► `Prepared`
+
+So `check` finds whatever would end `serve` with exit status 78: a mistake in the configuration is
+refused here or nowhere. What passes by itself (a port or a spool in use, a full disk, a broker or
+database that is away) is not a mistake: `check` mentions it at most, `serve` waits or ends with
+another status. The catalog is loaded by its own module, because a large one takes its time.
+
+Invariants: nothing is created, changed, locked or connected to, so `check` can run beside a service
+that uses the same places; all mistakes are reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pointgate.diagnostics import os_reason
+from pointgate.errors import ConfigError, Problem
+from pointgate.quarantine.database import NAME
+from pointgate.service.http import bound, is_mistake
+from pointgate.service.path_checks import file_reason, folder_reason, is_read_only
+from pointgate.sinks.registry import build
+from pointgate.sources.mqtt.tls import tls_context, tls_warnings
+
+if TYPE_CHECKING:
+    from pointgate.config import Settings
+    from pointgate.sinks.base import Sink
+    from pointgate.sinks.settings import SinkSettings
+
+_SQLITE: Final = b"SQLite format 3\0"
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What was built, and what is to be said about it.
+
+    Attributes:
+        sinks: Each sink, and whether it is required; none where nothing is stored.
+        warnings: What works now and most likely should be mended.
+        notes: What is in use now, as it is beside a running service.
+    """
+
+    sinks: list[tuple[Sink, bool]] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Build what the service needs before it connects.
+
+    Raises:
+        ConfigError: There are mistakes; `problems` has them all.
+    """
+    preparing = _Preparing(settings)
+    preparing.run()
+    if preparing.problems:
+        raise ConfigError(preparing.problems)
+    return preparing.prepared
+
+
+class _Preparing:
+    def __init__(self, settings: Settings) -> None:
+        self.prepared = Prepared()
+        self.problems: list[Problem] = []
+        self._settings = settings
+        self._places: dict[Path, str] = {}
+        self._datasets: dict[Path, str] = {}
+
+    def run(self) -> None:
+        mqtt = self._settings.mqtt
+        self.prepared.warnings += mqtt.warnings()
+        try:
+            tls_context(mqtt)
+            self.prepared.warnings += tls_warnings(mqtt)
+        except ConfigError as error:
+            self.problems += error.problems
+        try:
+            mqtt.password_text()
+        except ConfigError as error:
+            self.problems += error.problems
+        self._check_address()
+        if self._settings.store.ack != "verdict":
+            self._check_spool(self._settings.spool.path)
+            for sink in self._settings.sinks:
+                self._check_sink(sink)
+            try:
+                self.prepared.sinks = build(self._settings.sinks)
+            except ConfigError as error:
+                self.problems += error.problems
+        if self._settings.quarantine.path is not None:
+            self._check_quarantine(self._settings.quarantine.path)
+
+    def _check_address(self) -> None:
+        """Whether the metrics can be served; a socket that does not listen disturbs nobody."""
+        metrics = self._settings.metrics
+        try:
+            for listener in bound(metrics.host, metrics.port):
+                listener.close()
+        except OSError as error:
+            found = self.problems if is_mistake(error) else self.prepared.notes
+            reason = f"cannot listen on {metrics.listen}: {os_reason(error)}"
+            found.append(Problem("", "metrics.listen", reason))
+
+    def _check_spool(self, path: Path) -> None:
+        self._claim(path, "spool.path")
+        if reason := folder_reason(path):
+            self._refuse("spool.path", f"cannot use {path}: {reason}")
+            return
+        lock = path / "lock"
+        if os.path.lexists(lock) and (reason := file_reason(lock)):
+            self._refuse("spool.path", f"cannot use {lock}: {reason}")
+        for file in path.glob("spool-*.db"):
+            if not os.access(file, os.R_OK):
+                self._refuse("spool.path", f"user {os.geteuid()} may not read {file}")
+
+    def _check_sink(self, sink: SinkSettings) -> None:
+        output = sink.output
+        if output is None:
+            return
+        key = f"sinks.{sink.name}.path"
+        self._claim(output.path, key)
+        if output.is_folder:
+            self._claim_tree(output.path, key)
+            reasons = (folder_reason(path) for path in (output.path, *output.inner))
+            reason = next(filter(None, reasons), "")
+        else:
+            reason = file_reason(output.path)
+        if reason:
+            self._refuse(key, f"cannot use {output.path}: {reason}")
+
+    def _check_quarantine(self, path: Path) -> None:
+        self._claim(path, "quarantine.path")
+        if reason := folder_reason(path):
+            self._refuse("quarantine.path", f"cannot use {path}: {reason}")
+            return
+        file = path / NAME
+        if not os.path.lexists(file):
+            return
+        if reason := file_reason(file) or _not_sqlite(file):
+            self._refuse("quarantine.path", f"cannot use {file}: {reason}")
+
+    def _claim(self, path: Path, key: str) -> None:
+        """Refuse a place that another setting has, also under another name."""
+        place = Path(os.path.realpath(path))
+        if is_read_only(place):
+            reason = f"{path} is on a read-only file system, where nothing can be stored"
+            self.prepared.warnings.append(Problem("", key, reason))
+        owner = self._places.setdefault(place, key)
+        if owner != key:
+            self._refuse(key, f"expected a place of its own, got {path}, which {owner} has")
+
+    def _claim_tree(self, path: Path, key: str) -> None:
+        """Refuse a dataset within another one: who reads the outer one would read both."""
+        place = Path(os.path.realpath(path))
+        for other, owner in self._datasets.items():
+            if other in place.parents or place in other.parents:
+                reason = f"expected no folder inside or around that of {owner}, got {path}"
+                self._refuse(key, reason)
+        self._datasets[place] = key
+
+    def _refuse(self, key: str, reason: str) -> None:
+        self.problems.append(Problem("", key, reason))
+
+
+def _not_sqlite(file: Path) -> str:
+    """What is wrong with the beginning of a database; an empty file is a new one."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(len(_SQLITE))
+    except OSError as error:
+        return os_reason(error)
+    return "" if head in {b"", _SQLITE} else "expected a database of SQLite, got another file"

@@ -1,0 +1,1 @@
+"""The sink that writes a JSON object a line: `sink` makes lines, `file` appends them."""

@@ -1,0 +1,78 @@
+"""Every kind of sink: `type` in `[[sinks]]`, its settings, and the module that makes it.
+
+A new kind is a folder with `settings.py` and `sink.py`, and a line in `SINKS`. The module is
+imported when a sink of it is made, so that nobody needs what only another one needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from pointgate.errors import ConfigError, Problem
+from pointgate.sinks.ndjson.settings import NdjsonSettings
+from pointgate.sinks.parquet.settings import ParquetSettings
+from pointgate.sinks.postgres.settings import PostgresSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pointgate.sinks.base import Sink
+    from pointgate.sinks.settings import SinkSettings
+
+
+@dataclass(frozen=True, slots=True)
+class SinkKind:
+    """A kind of sink.
+
+    Attributes:
+        settings: What its table in the configuration must be.
+        module: Where `build(settings)` makes a `Sink` of it.
+    """
+
+    settings: type[SinkSettings]
+    module: str
+
+
+SINKS: Final[dict[str, SinkKind]] = {
+    "parquet": SinkKind(ParquetSettings, "pointgate.sinks.parquet.sink"),
+    "postgres": SinkKind(PostgresSettings, "pointgate.sinks.postgres.sink"),
+    "ndjson": SinkKind(NdjsonSettings, "pointgate.sinks.ndjson.sink"),
+}
+
+
+def build(settings: Sequence[SinkSettings]) -> list[tuple[Sink, bool]]:
+    """Make the sinks; nothing is opened yet.
+
+    Returns:
+        Each sink, and whether it is required.
+
+    Raises:
+        ConfigError: One needs something that is not installed, or its password cannot be read.
+    """
+    sinks: list[tuple[Sink, bool]] = []
+    problems: list[Problem] = []
+    for one in settings:
+        try:
+            sinks.append((_build(one), one.required))
+        except ConfigError as error:
+            problems += error.problems
+        except ImportError as error:
+            if (error.name or "").startswith("pointgate"):
+                raise
+            # psycopg without a libpq is found, and raises an ImportError of its own.
+            module = isinstance(error, ModuleNotFoundError)
+            needs = f"the package {error.name}" if module else str(error).partition("\n")[0]
+            reason = f"needs {needs}: pip install 'pointgate[{one.kind}]'"
+            problems.append(Problem("", f"sinks.{one.name}", reason))
+        except ValueError as error:
+            problems.append(Problem("", f"sinks.{one.name}", str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return sinks
+
+
+def _build(settings: SinkSettings) -> Sink:
+    module = importlib.import_module(SINKS[settings.kind].module)
+    return cast("Sink", module.build(settings))

@@ -1,0 +1,135 @@
+"""Plain aiomqtt clients, and what the broker says to them, which aiomqtt keeps to itself.
+
+    client = plain_client(settings, ...)    # over the transport of the settings
+    tap = Tap(client)                       # before it connects
+    mid = tap.publish(topic, payload, properties)
+    tap.on_puback = lambda mid, reason: ... # reason is empty when the broker took it
+
+aiomqtt waits for a PUBACK without a look at its reason code, and drops every Reason String.
+
+Like `library.py` it uses `aiomqtt.Client._client` and paho's `_sock`; `tests/test_mqtt_library.py`
+pins both.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+import paho.mqtt.client as paho
+
+from pointgate.errors import ConnectionLost
+from pointgate.sources.mqtt.errors import ended, in_words, refused
+from pointgate.sources.mqtt.packets import MQTT_5
+from pointgate.sources.mqtt.tls import tls_context
+from pointgate.sources.mqtt.unix import connect_by
+from pointgate.sources.mqtt.websocket import open_websocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paho.mqtt.properties import Properties
+
+    from pointgate.config import MqttSettings
+
+
+_log = logging.getLogger(__name__)
+# What aiomqtt and paho report as errors are lost connections, which their users report.
+_log.setLevel(logging.CRITICAL)
+
+
+def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> aiomqtt.Client:
+    """A client of a session of its own, which ends with it.
+
+    Args:
+        settings: How the service connects.
+        client_id: Its client id.
+        timeout: Seconds for each of its answers.
+
+    Raises:
+        ConfigError: A file for TLS or with a password cannot be used.
+    """
+    five = settings.level == MQTT_5
+    client = aiomqtt.Client(
+        settings.host,
+        settings.port,
+        transport=settings.transport,
+        identifier=client_id,
+        username=settings.username,
+        password=settings.password_text(),
+        protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
+        tls_context=tls_context(settings),
+        timeout=timeout,
+        logger=_log,
+    )
+    inner = client._client  # noqa: SLF001 - see above
+    connect_by(inner, timeout=timeout)
+    opened: Any = inner.on_socket_open
+
+    def on_socket_open(paho_client: Any, userdata: Any, sock: Any) -> None:
+        websocket = open_websocket(sock, settings, timeout=timeout)
+        paho_client._sock = websocket  # noqa: SLF001 - see above
+        opened(paho_client, userdata, websocket)
+
+    if settings.websocket_path:
+        inner.on_socket_open = on_socket_open
+    return client
+
+
+class Tap:
+    """Listens to one client.
+
+    Attributes:
+        lost: Why the broker did not let us in, or ended the connection; None while it has not.
+        suback: The properties of the last SUBACK.
+        on_puback: Called with the packet id and the reason of each PUBACK.
+    """
+
+    def __init__(self, client: aiomqtt.Client, *, client_id: str) -> None:
+        self.lost: ConnectionLost | None = None
+        self.suback: Properties | None = None
+        self.on_puback: Callable[[int, str], None] = lambda _mid, _reason: None
+        self._client_id = client_id
+        self._paho = client._client  # noqa: SLF001 - see above
+        self._connected: Any = self._paho.on_connect
+        self._disconnected: Any = self._paho.on_disconnect
+        self._subscribed: Any = self._paho.on_subscribe
+        self._paho.on_connect = self._on_connect
+        self._paho.on_disconnect = self._on_disconnect
+        self._paho.on_subscribe = self._on_subscribe
+        self._paho.on_publish = self._on_publish
+
+    def publish(
+        self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int = 1
+    ) -> int:
+        """Publish, without waiting for the PUBACK; returns the packet id.
+
+        Raises:
+            ConnectionLost: There is no connection.
+        """
+        sent = self._paho.publish(topic, payload, qos, properties=properties)
+        if sent.rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE}:
+            raise self.lost or ConnectionLost(paho.error_string(sent.rc))
+        return sent.mid
+
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, said: Any) -> None:
+        if reason.is_failure:
+            self.lost = refused(reason, said)
+        self._connected(client, userdata, flags, reason, said)
+
+    def _on_disconnect(
+        self, client: Any, userdata: Any, flags: Any, reason: Any, said: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self.lost = self.lost or ended(
+                reason, by_broker=True, client_id=self._client_id, properties=said
+            )
+        self._disconnected(client, userdata, flags, reason, said)
+
+    def _on_subscribe(self, client: Any, userdata: Any, mid: int, reasons: Any, said: Any) -> None:
+        self.suback = said
+        self._subscribed(client, userdata, mid, reasons, said)
+
+    def _on_publish(self, _client: Any, _userdata: Any, mid: int, reason: Any, said: Any) -> None:
+        self.on_puback(mid, in_words(reason, said) if reason.is_failure else "")

@@ -1,0 +1,126 @@
+"""Replies on their way out: their frames, their packet ids, and how many may be open at once.
+
+    frame = replies.frame(request, payload)  # None if the broker would not take it
+    replies.acknowledge(packet_id, reason)   # from its PUBACK
+
+Invariants: no reply has a packet id of the client library's; no two unacknowledged replies share
+one while a single id is free; a reply over the broker's maximum packet size is counted, not sent,
+because the broker would end the connection for it and the request would be redelivered, for ever.
+
+A broker that ignores our Receive Maximum sends its whole backlog before the first PUBACK
+(Mosquitto 2.0: docs/decisions/0011). Replies then outnumber packet ids. From there on the id of the
+oldest unacknowledged reply is used again: at QoS 1 a receiver keeps nothing by packet id.
+
+It does not send and does not wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+from pointgate.diagnostics import shown
+from pointgate.sources.mqtt.packets import FIRST_REPLY_ID, LAST_REPLY_ID, MQTT_5, REFUSED, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paho.mqtt.properties import Properties
+
+    from pointgate.sources.mqtt.request import MqttRequest
+
+_WINDOW: Final = 1000
+"""Replies at QoS 1 that may be unacknowledged, if the broker allows as many."""
+
+_IDS: Final = LAST_REPLY_ID - FIRST_REPLY_ID + 1
+
+_WINDOW_3: Final = 20
+"""The same in MQTT 3.1.1, where a broker cannot say what it allows: the usual default."""
+
+
+class Replies:
+    """The replies of one connection.
+
+    Args:
+        protocol: The protocol level, 4 or 5.
+        qos: The QoS of every reply; None for each request's own.
+        on_refused: Called with the reason for each reply that the broker does not take.
+    """
+
+    def __init__(
+        self, *, protocol: int, qos: int | None, on_refused: Callable[[str], None]
+    ) -> None:
+        self._protocol = protocol
+        self._qos = qos
+        self._on_refused = on_refused
+        # What the broker allows, known from CONNACK on.
+        self._window = _WINDOW_3
+        self._best_qos = 1
+        self._packet_limit: int | None = None
+        self._open: dict[int, int] = {}  # packet id: how many unacknowledged replies have it
+        self._unacknowledged = 0
+        self._next_id = FIRST_REPLY_ID
+
+    def allow(self, properties: Properties | None) -> None:
+        """Take note of what CONNACK allows."""
+        if self._protocol == MQTT_5:
+            # What CONNACK leaves out is at its default (MQTT 5, 3.2.2.3).
+            self._window = min(_WINDOW, getattr(properties, "ReceiveMaximum", _WINDOW))
+            self._best_qos = min(1, getattr(properties, "MaximumQoS", 1))
+            self._packet_limit = getattr(properties, "MaximumPacketSize", None)
+
+    def qos(self, request: MqttRequest) -> int:
+        """The QoS of the reply to a request (contract 1.6)."""
+        return min(request.qos if self._qos is None else self._qos, self._best_qos)
+
+    @property
+    def window_is_full(self) -> bool:
+        """Whether the broker wants no further reply at QoS 1 before it has acknowledged one."""
+        return self._unacknowledged >= self._window
+
+    def frame(self, request: MqttRequest, payload: bytes) -> bytes | None:
+        """Write the PUBLISH of a reply; None if it is more than the broker takes."""
+        packet_id = self._free_id() if self.qos(request) else 0
+        frame = publish(
+            request.topic + "_reply",
+            payload,
+            packet_id=packet_id,
+            correlation=request.correlation,
+            protocol=self._protocol,
+        )
+        if self._packet_limit is not None and len(frame) > self._packet_limit:
+            self._on_refused(f"it has {len(frame)} bytes, the broker takes {self._packet_limit}")
+            return None
+        if packet_id:
+            self._open[packet_id] = self._open.get(packet_id, 0) + 1
+            self._unacknowledged += 1
+        return frame
+
+    def acknowledge(self, packet_id: int, reason: int, explained: str = "") -> None:
+        """Take note of a PUBACK; `explained` is the broker's Reason String of the last refusal."""
+        replies = self._open.pop(packet_id, 0)
+        if not replies:
+            return  # of no reply of this connection
+        if replies > 1:
+            self._open[packet_id] = replies - 1
+        self._unacknowledged -= 1
+        if reason >= REFUSED:
+            self._on_refused(_name(reason) + (f" ({shown(explained)})" if explained else ""))
+
+    def _free_id(self) -> int:
+        """The next packet id that no unacknowledged reply has; if all are taken, the oldest one."""
+        while True:
+            packet_id = self._next_id
+            self._next_id = FIRST_REPLY_ID if packet_id == LAST_REPLY_ID else packet_id + 1
+            if packet_id not in self._open or len(self._open) == _IDS:
+                return packet_id
+
+
+def _name(reason: int) -> str:
+    """The name of a PUBACK's reason code; brokers send others than paho knows."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=reason))
+    except (KeyError, ValueError):
+        return f"reason 0x{reason:02x}"

@@ -1,0 +1,125 @@
+"""A batch: the accepted points of all the requests that one commit makes durable.
+
+On disk it is an Arrow IPC stream of `points.SCHEMA`, compressed as a whole with LZ4, beside the
+number of points of each request. Its rows are those of its requests, in the order of arrival. What
+the requests of one burst share in dictionaries stays apart from that of the next: joining them is
+work for the reader, whom nobody waits for.
+
+Compressed as a whole, not buffer by buffer as Arrow can do itself: for three points that takes
+26 µs and 1.1 KB, not 250 µs and 2.9 KB; for 10,000 points 0.3 ms and 7 bytes a point, not 1.2 ms
+and 8.5 (2 cores, 2026-11). zstd is a third smaller and takes twice as long.
+
+Batches of former versions, whose instants are milliseconds, are read as those of this one.
+
+Invariants: `decode` gives exactly what `encode` was given, or raises `BrokenBatchError`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+from pyarrow import ipc
+
+from pointgate.error_classes import DamageError
+from pointgate.store.points import SCHEMA, current
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pointgate.store.base import Points
+
+_CODEC: Final = "lz4"
+
+COUNTS: Final = "I"
+"""Four bytes a request, in the machine's own order: a spool stays on its machine."""
+
+PAGE_BYTES: Final = 4096
+_ROW_BYTES: Final = 96
+"""What a row takes besides the two columns of bytes."""
+
+_HIGHEST_RATIO: Final = 256
+"""No byte of LZ4 stands for more. `raw_bytes` is not in the checksum: a flipped bit of it must not
+ask for an exabyte, which would look like a want of memory."""
+_LEAST_ROOM: Final = 4096
+
+
+class BrokenBatchError(DamageError):
+    """These bytes are not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as it is on disk.
+
+    Attributes:
+        counts: How many points each request has, as bytes of `COUNTS`.
+        points: How many points all of them have.
+        body: The points.
+        raw_bytes: How many bytes `body` has when it is no longer compressed.
+        checksum: CRC-32 of `counts` and `body`.
+    """
+
+    counts: bytes
+    points: int
+    body: bytes
+    raw_bytes: int
+    checksum: int
+
+    @property
+    def size(self) -> int:
+        """How much room it takes in a file, in whole pages."""
+        return -(-(len(self.body) + len(self.counts) + _ROW_BYTES) // PAGE_BYTES) * PAGE_BYTES
+
+
+def encode(counts: array[int], parts: Iterable[Points]) -> Batch:
+    """Write a batch.
+
+    Args:
+        counts: How many points each request has.
+        parts: The points.
+
+    Raises:
+        ValueError: The points are not as many as `counts` says, or of other columns.
+    """
+    stream = pa.BufferOutputStream()
+    rows = 0
+    with ipc.new_stream(stream, SCHEMA) as writer:
+        for part in parts:
+            for record in pa.RecordBatchReader.from_stream(part):
+                writer.write_batch(record)
+                rows += record.num_rows
+    if rows != sum(counts):
+        raise ValueError(f"expected {sum(counts)} points, got {rows}")
+    raw = stream.getvalue()
+    body = pa.compress(raw, codec=_CODEC, asbytes=True)
+    data = counts.tobytes()
+    return Batch(data, rows, body, raw.size, _checksum(data, body))
+
+
+def decode(batch: Batch) -> tuple[array[int], pa.Table]:
+    """Read a batch: how many points each request has, and the points.
+
+    Raises:
+        BrokenBatchError: These bytes are not what was written.
+        MemoryError: An allocation failed, which says nothing about them.
+    """
+    if _checksum(batch.counts, batch.body) != batch.checksum:
+        raise BrokenBatchError("the checksum is another")
+    if not 0 <= batch.raw_bytes <= _HIGHEST_RATIO * len(batch.body) + _LEAST_ROOM:
+        raise BrokenBatchError(f"{len(batch.body)} bytes are said to hold {batch.raw_bytes}")
+    try:
+        raw = pa.decompress(batch.body, decompressed_size=batch.raw_bytes, codec=_CODEC)
+        table = current(ipc.open_stream(raw).read_all())
+    except MemoryError:  # which Arrow's own is, beside an ArrowException
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise BrokenBatchError(str(error)) from error
+    return array(COUNTS, batch.counts), table
+
+
+def _checksum(counts: bytes, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(counts))

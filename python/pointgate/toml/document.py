@@ -1,0 +1,206 @@
+"""TOML documents that people write, read so that every mistake is found and named.
+
+`read_toml` turns a file into a dict, `check` turns a dict into a pydantic model, and both say
+what is wrong as a list of `Problem`: the key, what was expected there and what came. What was
+expected is the field's own description, so a model reads as its documentation:
+
+    class Metrics(Document):
+        listen: str = Field("127.0.0.1:9464", description="host:port")
+
+Invariants: all mistakes of a document are reported at once; the value of an unknown key, or of a
+key with `password` in its name, is never shown.
+
+It does not know what the keys mean: `config/` and `catalog.py` do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+import time
+import tomllib
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pointgate.diagnostics import did_you_mean, os_reason, shown
+from pointgate.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
+"""More than any catalog of ten thousand products needs: a wrong path must not fill the memory."""
+
+_READS: Final = 40
+_READ_PAUSE: Final = 0.05
+"""Seconds before a file that was written meanwhile is read again."""
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Document(BaseModel):
+    """A table of a TOML document: no unknown keys, no silent conversions, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def read_toml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """Read a TOML file; it may begin with a byte-order mark, as some editors write it.
+
+    Returns:
+        The document, and the problems that kept it from being read: one of the two is empty.
+    """
+    data, reason = read_file(path, limit=_DOCUMENT_BYTES)
+    if reason:
+        return {}, [Problem(str(path), "", reason)]
+    try:
+        return tomllib.loads(data.decode("utf-8-sig")), []
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return {}, [Problem(str(path), f"line {line}", "expected UTF-8, got other bytes")]
+    except tomllib.TOMLDecodeError as error:
+        return {}, [_toml_problem(path, str(error))]
+    except ValueError:  # a bound of the interpreter, of which tomllib does not know
+        reason = f"expected integers of at most {sys.get_int_max_str_digits()} digits, got more"
+        return {}, [Problem(str(path), "", reason)]
+    except RecursionError:
+        return {}, [Problem(str(path), "", "expected TOML, got arrays or tables nested too deeply")]
+
+
+def read_file(path: Path, *, limit: int | None = None) -> tuple[bytes, str]:
+    """Read a whole file that a person has named; one that is written meanwhile is read again.
+
+    Args:
+        path: The file. A device or a pipe, which may never end, is refused.
+        limit: How many bytes it may have.
+
+    Returns:
+        Its bytes, and why it could not be read: one of the two is empty.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            got = "a folder" if stat.S_ISDIR(status.st_mode) else "something else"
+            return b"", f"expected a file, got {got}"
+        if limit is not None and status.st_size > limit:
+            return b"", f"expected at most {limit} bytes, got {status.st_size}"
+        for _ in range(_READS):
+            data, is_whole = _read_once(path)
+            if is_whole:
+                return data, ""
+            time.sleep(_READ_PAUSE)
+    except FileNotFoundError:
+        return b"", "no such file"
+    except (OSError, ValueError) as error:
+        return b"", f"cannot be read: {os_reason(error)}"
+    return b"", f"expected a file that nobody writes to, it changed in each of {_READS} reads"
+
+
+def _read_once(path: Path) -> tuple[bytes, bool]:
+    """The bytes of a file, and whether they are what it had at one moment."""
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        data = file.read()
+        after = os.fstat(file.fileno())
+    is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    # A file that was replaced while it was read is whole, and is changed only in that it is gone.
+    return data, is_same and (before.st_ctime_ns == after.st_ctime_ns or after.st_nlink == 0)
+
+
+def check(
+    model: type[D], document: dict[str, Any], *, file: str, **context: Any
+) -> D | list[Problem]:
+    """Check a document against its model.
+
+    Args:
+        model: What the document must be.
+        document: What it is.
+        file: The name that problems carry.
+        **context: What the model's validators ask for.
+
+    Returns:
+        The model, or every mistake that was found.
+    """
+    try:
+        return model.model_validate(document, context=context)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        return [_problem(model, detail, file) for detail in details]
+
+
+def dotted(location: Sequence[str | int]) -> str:
+    """A location as TOML writes a key: `products."a b".model`."""
+    steps = (str(step) for step in location)
+    return ".".join(step if _BARE_KEY.fullmatch(step) else shown(step) for step in steps)
+
+
+def _toml_problem(path: Path, text: str) -> Problem:
+    """Split `Expected … (at line 3, column 5)`, which is how tomllib says where."""
+    found = re.fullmatch(r"(?s)(.*) \(at (line \d+, column \d+|end of document)\)", text)
+    reason, location = (found[1], found[2]) if found else (text, "")
+    return Problem(str(path), location, f"not TOML: {reason[:1].lower()}{reason[1:]}")
+
+
+def _problem(model: type[Document], detail: ErrorDetails, file: str) -> Problem:
+    location = detail["loc"]
+    key = dotted(location)
+    if detail["type"] == "extra_forbidden":
+        table, _ = _walk(model, location[:-1])
+        known = [one.alias or name for name, one in table.model_fields.items()] if table else []
+        return Problem(file, key, f"unknown key{did_you_mean(str(location[-1]), known)}")
+    if detail["type"] == "value_error":
+        return Problem(file, key, str(detail["ctx"]["error"]))
+    table, field = _walk(model, location)
+    expected = field.description if field and field.description else "a table"
+    if detail["type"] == "missing":
+        return Problem(file, key, f"expected {expected}, got nothing")
+    secret = any("password" in str(step) for step in location)
+    got = "a value that is not shown" if secret else shown(detail["input"])
+    return Problem(file, key, f"expected {expected}, got {got}")
+
+
+def _walk(
+    model: type[Document], location: Sequence[str | int]
+) -> tuple[type[Document] | None, FieldInfo | None]:
+    """Follow a location through nested models and tables of models.
+
+    Returns:
+        The model it ends in, when it ends in one, and the field that led there.
+    """
+    table: type[Document] | None = model
+    field: FieldInfo | None = None
+    entries: type[Document] | None = None  # the model of each entry, inside a table of models
+    for step in location:
+        if entries is not None:
+            table, entries, field = entries, None, None
+            continue
+        field = _field(table, str(step)) if table else None
+        if field is None:
+            return None, None
+        table = _model_in(field.annotation)
+        entries = next(filter(None, map(_model_in, get_args(field.annotation))), None)
+        if entries is not None:
+            table = None
+    return table, field
+
+
+def _field(table: type[Document], key: str) -> FieldInfo | None:
+    """The field of a key, which may have a name that Python has taken already."""
+    fields = table.model_fields
+    return fields.get(key) or next((one for one in fields.values() if one.alias == key), None)
+
+
+def _model_in(annotation: object) -> type[Document] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Document):
+        return annotation
+    return None

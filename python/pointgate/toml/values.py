@@ -1,0 +1,160 @@
+"""Kinds of values that several sections of the settings have: paths, secrets, times and sizes.
+
+Relative paths are relative to the file's folder, which comes in the validation context as `base`.
+
+A value often comes from a file or a variable that another program wrote, with a byte-order mark
+before it or a line break behind. Where no one can mean them (around paths, urls, numbers, secrets)
+`load.py` and `first_line` drop them; everywhere else a control character is refused by name.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import stat
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+
+from pointgate.diagnostics import os_reason
+from pointgate.errors import ConfigError, Problem
+from pointgate.quantities import DURATIONS, SIZES, bytes_of, seconds_of
+
+_LAST_PORT: Final = 65_535
+
+_SECRET_BYTES: Final = 65_536
+"""More than a password can have; whoever names the wrong file must not fill the memory."""
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+
+_NAMES: Final = {"\n": "a line break", "\r": "a line break", "\ufeff": "a byte-order mark"}
+
+
+def control_character(text: str) -> str:
+    """The first control character of a text, in words; empty when there is none."""
+    found = _CONTROL.search(text)
+    if found is None:
+        return ""
+    name = _NAMES.get(found[0], f"U+{ord(found[0]):04X}")
+    return f"{name} at its end" if not text[found.start() :].strip("\r\n") else name
+
+
+def plain_path(value: Path) -> Path:
+    """A path that somebody can mean."""
+    text = str(value)
+    if found := control_character(text):
+        raise ValueError(f"expected a path without control characters, got one with {found}")
+    return value
+
+
+def relative_path(value: Path, info: ValidationInfo) -> Path:
+    """A path, relative to the file's folder."""
+    base: Path | None = (info.context or {}).get("base")
+    return base / plain_path(value) if base else plain_path(value)
+
+
+def readable(value: Path, info: ValidationInfo) -> Path:
+    """The path of a file that can be read."""
+    path = relative_path(value, info)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            with path.open("rb"):
+                return path
+        reason = "it is a folder" if stat.S_ISDIR(mode) else "it is no regular file"
+    except OSError as error:
+        reason = os_reason(error)
+    # Not the path itself: who puts a password where its file belongs must not read it in a log.
+    raise ValueError(f"cannot read this file: {reason}")
+
+
+def secret(value: SecretStr) -> SecretStr:
+    """A password that somebody can mean."""
+    if reason := _secret_reason(value.get_secret_value()):
+        raise ValueError(reason)
+    return value
+
+
+def _secret_reason(text: str) -> str:
+    if not text:
+        return "expected a password, got an empty one"
+    found = control_character(text)
+    return f"expected a password without control characters, got one with {found}" if found else ""
+
+
+def not_empty(value: object) -> object:
+    """Anything but an empty path."""
+    # Path("") would be the folder of the configuration.
+    if value == "":
+        raise ValueError('expected a path, got ""')
+    return value
+
+
+def is_host(text: str) -> bool:
+    """Whether it can be a host's name or address."""
+    return bool(re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?", text))
+
+
+def is_port(text: str) -> bool:
+    """Whether it can be a port."""
+    return bool(re.fullmatch(r"[0-9]{1,5}", text)) and int(text) <= _LAST_PORT
+
+
+def first_line(file: Path, key: str) -> str:
+    """The password in a file, read anew each time: its first line, UTF-8 or marked UTF-16.
+
+    Args:
+        file: The file.
+        key: The setting that named it.
+
+    Raises:
+        ConfigError: The file cannot be read, is not text, or has no password in its first line.
+    """
+    try:
+        with file.open("rb") as opened:
+            text = _decoded(opened.read(_SECRET_BYTES))
+        line = re.split("[\r\n]", text, maxsplit=1)[0]
+        reason = _secret_reason(line)
+        if not reason:
+            return line
+    except OSError as error:
+        reason = f"cannot read this file: {os_reason(error)}"
+    except UnicodeDecodeError:
+        reason = "expected a file of UTF-8 text, got other bytes"
+    raise ConfigError([Problem("", key, reason)])
+
+
+def _percent(value: object) -> object:
+    """The number of `"20%"`; anything else is left for the type to refuse."""
+    found = re.fullmatch(r"([0-9]{1,3}) ?%", value) if isinstance(value, str) else None
+    return int(found[1]) if found else value
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
+
+
+def seconds_words(least: int, most: int) -> str:
+    """What is expected of a time."""
+    return f"{least} to {most} seconds or {DURATIONS}"
+
+
+def bytes_words(least: int, most: int) -> str:
+    """What is expected of a size."""
+    return f"{least} to {most} bytes or {SIZES}"
+
+
+AnyPath = Annotated[
+    Path, Field(strict=False), BeforeValidator(not_empty), AfterValidator(relative_path)
+]
+ReadableFile = Annotated[
+    Path, Field(strict=False), BeforeValidator(not_empty), AfterValidator(readable)
+]
+Secret = Annotated[SecretStr, AfterValidator(secret)]
+Seconds = Annotated[int, BeforeValidator(seconds_of)]
+Bytes = Annotated[int, BeforeValidator(bytes_of)]
+Share = Annotated[int, BeforeValidator(_percent), Field(ge=0, le=100)]
+SHARE_WORDS: Final = "percent, 0 to 100"

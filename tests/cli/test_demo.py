@@ -1,0 +1,258 @@
+"""The demo: its plants are right and wrong as they mean to be, and all of it runs and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from rich.console import Console
+
+import pointgate
+from pointgate import Catalog, Validator, _core
+from pointgate.demo import broker as broker_module
+from pointgate.demo import session, view
+from pointgate.demo.figures import parse
+from pointgate.demo.fleet import Tally
+from pointgate.demo.plants import MISTAKES, PLANTS, body
+from pointgate.service.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from pointgate.demo.plants import Mistake, Plant
+
+FOLDER = Path(pointgate.__file__).parent / "demo"
+NOW_MS = 1_700_000_000_000
+
+needs_mosquitto = pytest.mark.skipif(
+    not broker_module._mosquitto(), reason="Mosquitto is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def validator() -> Validator:
+    """The judge, with the sample catalog."""
+    return Validator(Catalog.load(FOLDER / "catalog"))
+
+
+def test_the_sample_catalog_has_nothing_to_warn_of() -> None:
+    assert Catalog.load(FOLDER / "catalog").warnings == ()
+
+
+def test_the_protocol_pages_example_is_accepted(validator: Validator) -> None:
+    payload = (FOLDER / "example.json").read_bytes()
+    (report,) = validator.validate(["sys/example/integration/measurepoint/post"], [payload])
+    assert (report.code, report.points) == (200, 9)
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
+def test_a_plant_without_a_mistake_is_right(validator: Validator, plant: Plant) -> None:
+    random = Random(0)  # noqa: S311 - repeatable
+    bodies = [body(plant, random, number=number, now_ms=NOW_MS) for number in range(300)]
+    payloads = [orjson.dumps(request) for request in bodies]
+    reports = validator.validate([plant.topic] * 300, payloads, now_ms=NOW_MS)
+    assert [report.reply for report in reports if report.code != 200] == []
+    assert {report.points for report in reports} == {
+        sum(len(entry["measurepoints"]) for entry in bodies[0]["params"])
+    }
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_every_mistake_of_every_plant_is_found(
+    validator: Validator, plant: Plant, mistake: Mistake
+) -> None:
+    random = Random(1)  # noqa: S311 - repeatable
+    for number in range(20):
+        payload = mistake.make(random, body(plant, random, number=number, now_ms=NOW_MS))
+        (report,) = validator.validate([plant.topic], [payload], now_ms=NOW_MS)
+        assert report.code not in {0, 200}
+
+
+def test_the_mistakes_show_the_most_of_what_can_be_wrong(validator: Validator) -> None:
+    random = Random(2)  # noqa: S311 - repeatable
+    plant = PLANTS[0]
+    payloads = [
+        mistake.make(random, body(plant, random, number=1, now_ms=NOW_MS)) for mistake in MISTAKES
+    ]
+    reports = validator.validate([plant.topic] * len(payloads), payloads, now_ms=NOW_MS)
+    assert {report.code for report in reports} == set(_core.codes) - {0, 200, 1008}
+    reasons = {report.fault.reason for report in reports if report.fault}
+    assert len(reasons) >= 12
+    assert any(report.fault and report.fault.did_you_mean for report in reports)
+
+
+def moment() -> view.Moment:
+    page, _ = Metrics().render()
+    figures = parse(page.decode())
+    return view.Moment(2.0, figures, figures, 1.0)
+
+
+def test_the_figures_are_read_from_the_metrics() -> None:
+    metrics = Metrics()
+    metrics.counters.receive([b"12345"])
+    metrics.products, metrics.reloads_failed = 3, 2
+    figures = parse(metrics.render()[0].decode())
+    assert (figures.received, figures.received_bytes) == (1, 5)
+    assert (figures.products, figures.reloads, figures.reloads_failed) == (3, 0, 2)
+    assert figures.codes == {}
+
+
+def test_the_view_shows_text_that_came_from_a_payload_as_text() -> None:
+    tally = Tally()
+    reply = {"code": 1204, "message": "Model validate failed: [red]\x1b[31m\nx"}
+    tally.note("you", "", reply)
+    console = Console(width=100, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+    console.print(view.table(moment(), tally, "a [notice]"))
+    text = console.export_text()
+    assert "[red]\\x1b[31m\\nx" in text
+    assert "a [notice]" in text
+    console.file.close()
+    assert "\x1b" not in view.explanation(tally.notes[0])
+
+
+def test_a_person_is_shown_and_plants_are_shown_seldom() -> None:
+    tally = Tally()
+    for _ in range(100):
+        tally.note("plant", "a null", {"code": 1204})
+    tally.note("you", "", {"code": 200}, always=True)
+    assert [note.who for note in tally.notes] == ["plant", "you"]
+
+
+@pytest.mark.parametrize("called", ["bin/pointgate", "somewhere/pointgate/__main__.py"])
+def test_the_command_it_tells_works_from_another_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str
+) -> None:
+    monkeypatch.chdir(Path(sys.executable).parent.parent)
+    monkeypatch.setattr(sys, "argv", [called])
+    command = [*shlex.split(session._command()), "--version"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, check=True)
+    assert done.stdout.startswith(b"pointgate ")
+
+
+async def test_without_a_broker_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(broker_module, "_mosquitto", lambda: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert await session.run(seconds=1, rate=10) == 1
+    assert capsys.readouterr().err.startswith("the demo needs an MQTT broker: install Mosquitto")
+
+
+async def test_a_broker_that_does_not_start_is_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(broker_module, "_mosquitto", lambda: shutil.which("false"))
+    assert await session.run(seconds=1, rate=10) == 1
+    assert capsys.readouterr().err.startswith("mosquitto does not start; its log ends with")
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    ("killed", "said"), [(0, "the broker is gone\n"), (1, "the service is gone")]
+)
+async def test_what_dies_meanwhile_is_named_and_the_rest_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], killed: int, said: str
+) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    start = broker_module.process
+
+    @asynccontextmanager
+    async def watch(
+        command: Sequence[str], *, log: Path, environ: dict[str, str] | None = None
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        async with start(command, log=log, environ=environ) as running:
+            started.append(running)
+            yield running
+
+    def kill(_moment: view.Moment, _tally: Tally) -> str:
+        started[killed].kill()
+        return ""
+
+    monkeypatch.setattr(broker_module, "process", watch)
+    monkeypatch.setattr(session, "process", watch)
+    monkeypatch.setattr(view, "line", kill)
+    assert await session.run(seconds=30, rate=200) == 1
+    assert capsys.readouterr().err.startswith(said)
+    assert all(running.returncode is not None for running in started)
+
+
+async def lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    async for line in stream:
+        yield line.decode()
+
+
+async def play(tmp_path: Path, *options: str, interrupt: bool) -> tuple[int, list[str], str]:
+    """Run the demo as a person would, in a folder for temporary files of its own."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pointgate", "demo", *options),
+        env=os.environ | {"TMPDIR": str(tmp_path), "POINTGATE_MQTT__URL": "mqtt://not.used:1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    shown: list[str] = []
+    try:
+        async with asyncio.timeout(50):
+            async for line in lines(process.stdout):
+                shown.append(line)
+                if interrupt and "points/s" in line:
+                    process.send_signal(signal.SIGINT)
+                    interrupt = False
+            errors = (await process.stderr.read()).decode()
+            status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return status, shown, errors
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.parametrize("interrupt", [False, True], ids=["time is up", "Ctrl-C"])
+async def test_the_whole_demo_runs_and_ends(tmp_path: Path, *, interrupt: bool) -> None:
+    seconds = "60" if interrupt else "3"
+    options = ("--seconds", seconds, "--rate", "60")
+    status, shown, errors = await play(tmp_path, *options, interrupt=interrupt)
+    assert (status, errors) == (0, "")
+    text = "".join(shown)
+    explain = f"{sys.executable} -m pointgate explain /"
+    for promised in ("mosquitto_pub -h 127.0.0.1 -p ", explain, "/metrics", "points/s", "1204"):
+        assert promised in text
+    replies = shown[-1].split("replies to the plants: ")[1].split(",")[0]
+    answered, sent = replies.split(" of ")
+    assert answered == sent != "0"
+    assert "not as the plants" not in text
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.slow
+def test_when_nobody_reads_on_it_ends_and_stops_everything(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m pointgate demo --seconds 30 | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        check=True,
+        timeout=50,
+    )
+    assert (done.stdout.count(b"\n"), done.stderr) == (1, b"")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208

@@ -1,0 +1,1 @@
+"""The judge against the contract, its oracle and hostile input."""

@@ -1,0 +1,325 @@
+"""Reloads: a device table that shrinks is refused, and no change of a file is overlooked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pointgate import Catalog
+from pointgate.config import load_settings
+from pointgate.errors import ConfigError
+from pointgate.service.catalog_watcher import CatalogWatcher
+from pointgate.service.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+PRODUCT = "[products.pk]\nmodel = 'model.json'\ndevices = 'devices.txt'\n"
+OTHER = PRODUCT.replace("pk", "other").replace("devices.txt", "other.txt")
+
+
+def keys(count: int, first: int = 0) -> str:
+    return "".join(f"inv-{number}\n" for number in range(first, first + count))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two products of ten devices each."""
+    (tmp_path / "model.json").write_text(
+        json.dumps({"measurepoints": {"temp": {"dataType": "INT"}}})
+    )
+    (tmp_path / "devices.txt").write_text(keys(10))
+    (tmp_path / "other.txt").write_text(keys(10))
+    (tmp_path / "catalog.toml").write_text(PRODUCT + OTHER)
+    return tmp_path
+
+
+class Watched:
+    """A watcher at work, and what it has brought into force."""
+
+    def __init__(self, folder: Path, max_shrink: int) -> None:
+        self.metrics = Metrics()
+        self.catalog = Catalog.load(folder)
+        self.watcher = CatalogWatcher(
+            folder,
+            self._take,
+            self.metrics,
+            catalog=self.catalog,
+            max_shrink=max_shrink,
+            poll_seconds=0.01,
+        )
+
+    def _take(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    @property
+    def devices(self) -> int:
+        return len(self.catalog.products["pk"].devices)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not holds():  # noqa: ASYNC110 - plain values, no event
+                await asyncio.sleep(0.005)
+
+    async def reloads(self, count: int) -> None:
+        await self.until(lambda: self.metrics.reloads_succeeded >= count)
+
+    async def refusals(self, count: int) -> None:
+        await self.until(lambda: self.metrics.reloads_failed >= count)
+
+
+@asynccontextmanager
+async def watching(folder: Path, *, max_shrink: int = 20) -> AsyncIterator[Watched]:
+    watched = Watched(folder, max_shrink)
+    task = asyncio.create_task(watched.watcher.run())
+    yield watched
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def cut_in_half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def leave_a_comment(path: Path) -> None:
+    path.write_text("# nothing yet\n")
+
+
+def replace_with_blanks(path: Path) -> None:
+    path.with_suffix(".new").write_text("\n \n\n")
+    path.with_suffix(".new").replace(path)
+
+
+def lose_three(path: Path) -> None:
+    path.write_text(keys(7))
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, cut_in_half, leave_a_comment, replace_with_blanks, lose_three]
+)
+async def test_a_table_that_shrinks_too_far_is_refused(
+    folder: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watching(folder) as watched:
+        damage(folder / "devices.txt")
+        await watched.refusals(1)
+        assert (watched.devices, watched.metrics.shrink_refused) == (10, 1)
+        (folder / "devices.txt").write_text(keys(10))
+        await watched.reloads(1)
+        assert watched.metrics.shrink_refused == 0
+    text = caplog.text
+    assert f"{folder / 'devices.txt'}: expected the device table of pk to shrink by at most" in text
+    assert "where 10 are in force" in text
+    assert "SIGHUP twice" in text
+
+
+@pytest.mark.parametrize("left", ["", "\n", "# nothing yet\n", "deviceKey;name\n"])
+@pytest.mark.parametrize("suffix", ["csv", "CSV"])
+async def test_an_emptied_table_with_columns_shrinks(
+    folder: Path, suffix: str, left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder / f"devices.{suffix}"
+    path.write_text("deviceKey\n" + keys(10))
+    (folder / "catalog.toml").write_text(PRODUCT.replace("devices.txt", path.name) + OTHER)
+    async with watching(folder) as watched:
+        path.write_text(left)
+        await watched.refusals(1)
+        assert (watched.devices, watched.metrics.shrink_refused) == (10, 1)
+    assert f"{path}: expected the device table of pk to shrink by at most" in caplog.text
+    assert "got 0 keys where 10 are in force" in caplog.text
+
+
+async def test_a_table_may_shrink_by_the_share_and_grow(folder: Path) -> None:
+    async with watching(folder) as watched:
+        for number, count in enumerate((8, 100, 80), start=1):
+            (folder / "devices.txt").write_text(keys(count))
+            await watched.reloads(number)
+            assert watched.devices == count
+        assert watched.metrics.reloads_failed == 0
+
+
+async def test_the_share_is_a_setting_of_the_service_or_of_the_product(folder: Path) -> None:
+    async with watching(folder, max_shrink=50) as watched:
+        (folder / "devices.txt").write_text(keys(5))
+        await watched.reloads(1)
+        (folder / "devices.txt").write_text(keys(2))
+        await watched.refusals(1)
+        (folder / "catalog.toml").write_text(PRODUCT + "max_shrink = '100%'\n" + OTHER)
+        await watched.reloads(2)
+        assert watched.devices == 2
+        (folder / "devices.txt").write_text("")
+        await watched.reloads(3)
+        assert watched.devices == 0
+        assert watched.metrics.products_without_devices == 1
+
+
+async def test_two_requests_put_a_small_table_in_force(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointgate.service.catalog_watcher.CONFIRM_SECONDS", 1000.0)
+    async with watching(folder) as watched:
+        (folder / "devices.txt").write_text("")
+        await watched.refusals(1)
+        watched.watcher.request_reload()
+        await watched.refusals(2)
+        assert watched.devices == 10
+        assert caplog.text.count("send SIGHUP twice") == 2  # a request gets an answer
+        watched.watcher.request_reload()
+        await watched.reloads(1)
+        assert watched.devices == 0
+        # One confirmation is for one reload.
+        (folder / "other.txt").write_text("")
+        await watched.refusals(3)
+    assert "in force all the same: SIGHUP came twice" in caplog.text
+
+
+async def test_two_requests_far_from_each_other_confirm_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointgate.service.catalog_watcher.CONFIRM_SECONDS", 0.0)
+    async with watching(folder) as watched:
+        (folder / "devices.txt").write_text("")
+        for count in (1, 2, 3):
+            watched.watcher.request_reload()
+            await watched.refusals(count)
+        assert watched.devices == 10
+
+
+async def test_a_product_that_goes_with_its_devices_is_refused(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watching(folder) as watched:
+        (folder / "catalog.toml").write_text(PRODUCT)  # cut before the second product
+        await watched.refusals(1)
+        assert len(watched.catalog) == 2
+        watched.watcher.request_reload()
+        watched.watcher.request_reload()
+        await watched.reloads(1)
+        assert len(watched.catalog) == 1
+    gone = f"{folder / 'catalog.toml'}: products.other: the product is gone: its 10 device keys"
+    assert gone in caplog.text
+
+
+async def test_the_same_refusal_is_logged_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "pointgate.service.catalog_watcher")
+    async with watching(folder) as watched:
+        for count in (1, 2, 3):
+            (folder / "devices.txt").write_text("\n" * count)
+            await watched.refusals(count)
+    assert sum("last good one stays" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("catalog.toml", "x", "expected"),
+        ("model.json", "{", "model.json"),
+        ("devices.txt", "x" * 200, "got 200 bytes"),
+    ],
+)
+async def test_each_request_gets_the_reason_again(
+    folder: Path, name: str, text: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "pointgate.service.catalog_watcher")
+    async with watching(folder) as watched:
+        (folder / name).write_text(text)
+        await watched.refusals(1)
+        for count in (2, 3):
+            watched.watcher.request_reload()
+            await watched.refusals(count)
+    assert sum("last good one stays" in record.message for record in caplog.records) == 3
+    lines = [record.message for record in caplog.records if reason in record.message]
+    assert len(lines) >= 3
+
+
+def keep_times(path: Path, change: Callable[[Path], None]) -> None:
+    """What `rsync -t --inplace` and reproducible builds do."""
+    before = path.stat()
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def overwrite(path: Path) -> None:
+    data = path.read_bytes().replace(b"inv-9", b"new-9").replace(b"INT", b"BOL")
+    with path.open("r+b") as file:
+        file.write(data)
+
+
+def map_and_write(path: Path) -> None:
+    import mmap  # noqa: PLC0415 - here alone
+
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        place = memory.find(b"inv-9")
+        memory[place : place + 5] = b"new-9"
+        memory.flush()
+
+
+def move_a_twin_there(path: Path) -> None:
+    twin = path.with_suffix(".twin")
+    twin.write_bytes(path.read_bytes().replace(b"inv-9", b"new-9"))
+    twin.replace(path)
+
+
+@pytest.mark.parametrize("change", [overwrite, map_and_write, move_a_twin_there])
+async def test_a_change_that_keeps_size_and_time_is_seen(
+    folder: Path, change: Callable[[Path], None]
+) -> None:
+    async with watching(folder) as watched:
+        await asyncio.sleep(0.05)  # the clock of files ticks
+        keep_times(folder / "devices.txt", change)
+        await watched.reloads(1)
+        assert "new-9" in watched.catalog.products["pk"].devices
+
+
+async def test_a_file_that_is_written_in_place_waits_until_it_is_whole(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder / "devices.txt"
+    async with watching(folder) as watched:
+        lines = keys(30).splitlines(keepends=True)
+        with path.open("w") as file:
+            # Each look finds another size, far longer than a replaced file is waited for.
+            while watched.metrics.reloads_failed == 0:
+                for line in lines[:20]:
+                    file.write(line)
+                    file.flush()
+                    await asyncio.sleep(0.002)
+                assert watched.metrics.reloads_succeeded == 0
+            file.writelines(lines)
+        await watched.reloads(1)
+        assert watched.devices == 30
+    assert "expected a file that is written and then left alone" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "share"), [("20", 20), ('"35%"', 35), ('"5 %"', 5), ("0", 0), ("100", 100)]
+)
+def test_shares_are_percent(tmp_path: Path, value: str, share: int) -> None:
+    (tmp_path / "pointgate.toml").write_text(f"[catalog]\nmax_shrink = {value}\n")
+    assert load_settings(tmp_path / "pointgate.toml", {}).catalog.max_shrink == share
+    environment = {"POINTGATE_CATALOG__MAX_SHRINK": value.strip('"')}
+    (tmp_path / "pointgate.toml").write_text("")
+    assert load_settings(tmp_path / "pointgate.toml", environment).catalog.max_shrink == share
+
+
+@pytest.mark.parametrize("value", ["101", "-1", "0.2", '"20"', '"a fifth"', "true"])
+def test_what_is_no_share(tmp_path: Path, value: str) -> None:
+    (tmp_path / "pointgate.toml").write_text(f"[catalog]\nmax_shrink = {value}\n")
+    with pytest.raises(ConfigError, match="expected percent, 0 to 100") as caught:
+        load_settings(tmp_path / "pointgate.toml", {})
+    assert caught.value.key == "catalog.max_shrink"

@@ -1,0 +1,260 @@
+"""Metrics: names, labels that are there from the start, and formats that tools accept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections import defaultdict
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from pointgate import _core
+from pointgate.service.metrics import Metrics
+from pointgate.sinks.statistics import SinkStatistics
+
+PLAIN_FIGURES = [
+    "pointgate_requests_received_total",
+    "pointgate_received_bytes_total",
+    "pointgate_points_accepted_total",
+    "pointgate_null_points_ignored_total",
+    "pointgate_early_times_total",
+    "pointgate_requests_in_flight",
+    "pointgate_bursts_total",
+    "pointgate_judge_seconds_count",
+    "pointgate_judge_seconds_sum",
+    "pointgate_reply_seconds_count",
+    "pointgate_reply_seconds_sum",
+    "pointgate_mqtt_connected",
+    "pointgate_mqtt_subscribed",
+    "pointgate_mqtt_connections_lost_total",
+    "pointgate_mqtt_reconnects_total",
+    "pointgate_mqtt_sessions_lost_total",
+    "pointgate_mqtt_takeovers_total",
+    "pointgate_mqtt_replies_refused_total",
+    "pointgate_catalog_loaded_timestamp_seconds",
+    "pointgate_catalog_devices",
+    "pointgate_catalog_models",
+    "pointgate_catalog_products",
+    "pointgate_http_connections_refused_total",
+    "pointgate_spool_bytes",
+    "pointgate_spool_max_bytes",
+    "pointgate_spool_commit_seconds_count",
+    "pointgate_spool_commit_seconds_sum",
+    "pointgate_spool_points_total",
+    "pointgate_spool_failures_total",
+    "pointgate_spool_unreadable_total",
+]
+
+SINK_FIGURES = [
+    "pointgate_sink_points_written_total",
+    "pointgate_sink_points_refused_total",
+    "pointgate_sink_points_dropped_total",
+    "pointgate_sink_failures_total",
+    "pointgate_sink_lag_requests",
+    "pointgate_sink_lag_points",
+    "pointgate_sink_lag_seconds",
+]
+
+
+def samples(metrics: Metrics) -> dict[str, dict[tuple[str, ...], float]]:
+    page, _ = metrics.render()
+    found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
+    for family in parse(page.decode()):
+        for sample in family.samples:
+            found[sample.name][tuple(sample.labels.values())] = sample.value
+    return found
+
+
+def test_every_name_and_label_value_is_there_from_the_start_at_zero() -> None:
+    found = samples(Metrics())
+    for name in PLAIN_FIGURES:
+        assert found[name] == {(): 0.0}, name
+    codes = {(str(code),): 0.0 for code in _core.codes if code}
+    assert found["pointgate_requests_total"] == codes
+    assert {("200",), ("1204",), ("1257",)} <= codes.keys()
+    reasons = {(reason,): 0.0 for reason in _core.reasons}
+    assert found["pointgate_faults_total"] == reasons
+    ignored = {
+        (reason,): 0.0 for reason in ("bad_topic", "retained", "connection_lost", "judge_failed")
+    }
+    assert found["pointgate_requests_ignored_total"] == ignored
+    reloads = {("success",): 0.0, ("failure",): 0.0}
+    assert found["pointgate_catalog_reloads_total"] == reloads
+    assert found["pointgate_store_info"] == {("verdict",): 1.0}
+    assert _core.__version__ in next(iter(found["pointgate_build_info"]))
+
+
+def test_attributes_are_what_is_shown() -> None:
+    metrics = Metrics(ack="spool")
+    metrics.mqtt_connected = metrics.subscribed = True
+    metrics.connections_lost = 2
+    metrics.reconnects = 3
+    metrics.sessions_lost = 4
+    metrics.takeovers = 5
+    metrics.replies_refused = 6
+    metrics.reloads_failed = 7
+    found = samples(metrics)
+    assert found["pointgate_mqtt_connected"] == {(): 1.0}
+    assert found["pointgate_mqtt_subscribed"] == {(): 1.0}
+    assert found["pointgate_mqtt_connections_lost_total"] == {(): 2.0}
+    assert found["pointgate_mqtt_reconnects_total"] == {(): 3.0}
+    assert found["pointgate_mqtt_sessions_lost_total"] == {(): 4.0}
+    assert found["pointgate_mqtt_takeovers_total"] == {(): 5.0}
+    assert found["pointgate_mqtt_replies_refused_total"] == {(): 6.0}
+    assert found["pointgate_catalog_reloads_total"] == {("success",): 0.0, ("failure",): 7.0}
+    assert found["pointgate_store_info"] == {("spool",): 1.0}
+
+
+def test_every_request_received_is_somewhere() -> None:
+    metrics = Metrics()
+    model = _core.Model.compile(b'{"measurepoints":{"temp":{"dataType":"DOUBLE"}}}')
+    devices = _core.Devices.parse(b"d\n", "txt")
+    validator = _core.Validator(_core.Catalog({"pk": _core.Product(model, devices)}))
+    topic = "sys/pk/integration/measurepoint/post"
+    payloads = [b"", b"{", b'{"version":"1","method":"integration.measurepoint.post","params":[]}']
+    reports = validator.validate([topic] * 3, payloads, now_ms=0)
+    metrics.counters.receive([*payloads, b"retained", b"cut off", b"in flight"])
+    metrics.counters.judged(0.001)
+    metrics.counters.settle(reports, 0.002)
+    metrics.counters.ignore_retained(1)
+    metrics.counters.abandon(1)
+    found = samples(metrics)
+    assert found["pointgate_requests_received_total"][()] == 6
+    answered = sum(found["pointgate_requests_total"].values())
+    ignored = sum(found["pointgate_requests_ignored_total"].values())
+    assert (answered, ignored) == (3, 2)
+    assert found["pointgate_requests_in_flight"][()] == 1
+    assert found["pointgate_requests_total"]["200",] == 1
+    assert found["pointgate_faults_total"]["empty",] == 1
+    assert found["pointgate_faults_total"]["syntax",] == 1
+    assert found["pointgate_judge_seconds_count"][()] == 1
+    assert found["pointgate_reply_seconds_count"][()] == 3
+    assert found["pointgate_reply_seconds_bucket"]["+Inf",] == 3
+
+
+def test_early_times_and_points_without_a_value_are_counted_when_accepted() -> None:
+    metrics = Metrics()
+    points = {"t": {"dataType": "TIMESTAMP"}, "d": {"dataType": "DOUBLE", "hasQuality": True}}
+    model = _core.Model.compile(json.dumps({"measurepoints": points}).encode())
+    devices = _core.Devices.parse(b"d\n", "txt")
+    product = _core.Product(model, devices, null_points="ignore")
+    validator = _core.Validator(_core.Catalog({"pk": product}))
+
+    def early(entries: str) -> tuple[int, int]:
+        payload = f'{{"version":"1","method":"integration.measurepoint.post","params":[{entries}]}}'
+        topic = "sys/pk/integration/measurepoint/post"
+        reports = validator.validate([topic], [payload.encode()], now_ms=0)
+        return metrics.counters.settle(reports, 0.0), reports[0].null_points
+
+    def entry(measurepoints: str, time: str) -> str:
+        return f'{{"deviceKey":"d","measurepoints":{{{measurepoints}}},"time":{time}}}'
+
+    assert early(entry("", "1762999999")) == (1, 0)
+    assert early(entry("", "31535999999") + "," + entry("", "31536000000")) == (1, 0)
+    assert early(entry('"t":1762999999', "0")) == (2, 0)
+    assert early(entry('"t":"1762999999"', "1762999999000")) == (1, 0)
+    assert early(entry('"t":0', "null")) == (0, 0)
+    assert early(entry('"t":99999999,"d":null', "1e12")) == (0, 1)
+    assert early(entry('"d":{"value":null,"quality":1}', "1e12")) == (0, 1)
+    assert early(entry('"d":null', "5") + "," + entry('"d":"x"', "5")) == (0, 0)
+    found = samples(metrics)
+    assert found["pointgate_early_times_total"] == {(): 5.0}
+    assert found["pointgate_null_points_ignored_total"] == {(): 2.0}
+
+
+def test_spool_and_sinks_are_shown_as_they_are_when_asked_for() -> None:
+    metrics = Metrics()
+    metrics.sinks = {
+        "a": SinkStatistics(),
+        "b": SinkStatistics(lag_points=3, oldest=time.time() - 60),
+    }
+    found = samples(metrics)
+    for name in SINK_FIGURES:
+        assert found[name]["a",] == 0
+    assert found["pointgate_sink_lag_points"]["b",] == 3
+    assert 60 <= found["pointgate_sink_lag_seconds"]["b",] < 120
+
+    def refresh() -> None:
+        metrics.sinks["a"].lag_requests = 7
+
+    metrics.refresh = refresh
+    for seconds in (0.0001, 0.003, 5.0):
+        metrics.spool.commit(seconds, points=2)
+    found = samples(metrics)
+    assert found["pointgate_sink_lag_requests"]["a",] == 7
+    assert found["pointgate_spool_points_total"][()] == 6
+    buckets = found["pointgate_spool_commit_seconds_bucket"]
+    assert (buckets["0.00025",], buckets["0.005",], buckets["+Inf",]) == (1, 2, 3)
+
+
+def test_the_process_itself_is_shown() -> None:
+    found = samples(Metrics())
+    assert found["process_resident_memory_bytes"][()] > 0
+    assert "python_info" in found
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain"),
+        ("*/*", "text/plain"),
+        ("text/plain;version=0.0.4", "text/plain"),
+        ("text/plain;version=nonsense", "text/plain"),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "application/openmetrics"),
+        ("Application/OpenMetrics-Text;version=x;escaping=y", "application/openmetrics"),
+        ("application/openmetrics-text;q=0", "text/plain"),
+        ("application/openmetrics-text;q=0.0, text/plain", "text/plain"),
+        ("application/openmetrics-text;q=0,*/*", "text/plain"),
+        ("text/plain;q=0, application/openmetrics-text", "application/openmetrics"),
+        ("text/plain;q=0,*/*;q=0.1", "application/openmetrics"),
+        ("text/plain;q=0", "text/plain"),
+        ("application/openmetrics-text;q=0.2, text/plain;q=0.5", "text/plain"),
+        (
+            "text/plain;q=0.2 , application/openmetrics-text ; version=1.0.0 ; q=0.5",
+            "application/o",
+        ),
+        ("text/plain, application/openmetrics-text", "text/plain"),
+        ("application/openmetrics-text, text/plain", "application/openmetrics"),
+        ("application/openmetrics-text,*/*", "application/openmetrics"),
+        ("text/plain;q=0.5,*/*;q=0.8", "application/openmetrics"),
+        ("application/*", "application/openmetrics"),
+        ("text/*;q=0.3, application/*;q=0.2", "text/plain"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/plain"),
+        ("application/openmetrics-text;q=high", "text/plain"),
+        ("application/openmetrics-text;q=2, text/plain;q=0.1", "text/plain"),
+        (
+            "application/openmetrics-text;q=0.3,application/openmetrics-text,text/plain;q=0.6",
+            "application/openmetrics",
+        ),
+        ("application/json", "text/plain"),
+        (";;,,=", "text/plain"),
+        (
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;q=0.6,"
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+                "application/openmetrics-text;version=0.0.1;q=0.4,"
+                "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
+                "text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+            ),
+            "application/openmetrics",
+        ),
+    ],
+)
+def test_the_format_is_what_the_scraper_asks_for(accept: str, content_type: str) -> None:
+    page, got = Metrics().render(accept)
+    assert got.startswith(content_type)
+    families = list((parse_open if "openmetrics" in got else parse)(page.decode()))
+    assert any(family.name.startswith("pointgate_requests") for family in families)
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_promtool_finds_nothing_to_improve() -> None:
+    page, _ = Metrics().render()
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=page, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
