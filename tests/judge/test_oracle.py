@@ -7,8 +7,7 @@ import math
 import struct
 from collections import Counter
 from fractions import Fraction
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -20,6 +19,9 @@ from tests.oracle.models import parse_model
 from tests.oracle.numbers import F32, F64, decimal, rounded
 from tests.support.cases import CATALOG, Case, load_cases
 from tests.support.paths import DATA
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CASES: Final = load_cases()
 ORACLE_CATALOG: Final = load_catalog(CATALOG)

@@ -342,7 +342,7 @@ async def test_what_arrives_while_a_burst_is_being_kept_is_judged_meanwhile() ->
 async def test_judging_waits_when_too_many_points_wait_to_be_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "POINTS", 3)
+    monkeypatch.setattr("pointgate.sources.admission.POINTS", 3)
     world = _World(*([_request(b"ab")] for _ in range(20)))  # two points each, by their length
     world.store.collects = True
     world.store.full.clear()

@@ -123,11 +123,12 @@ class _Preparing:
             return
         key = f"sinks.{sink.name}.path"
         self._claim(output.path, key)
-        if output.is_folder:
+        reason = ""
+        if output.kind == "folder":
             self._claim_tree(output.path, key)
             reasons = (folder_reason(path) for path in (output.path, *output.inner))
             reason = next(filter(None, reasons), "")
-        else:
+        elif output.kind == "file":
             reason = file_reason(output.path)
         if reason:
             self._refuse(key, f"cannot use {output.path}: {reason}")

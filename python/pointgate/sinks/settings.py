@@ -29,13 +29,13 @@ class LocalOutput:
     """Where on this machine a sink writes, for checks before it is opened.
 
     Attributes:
-        path: A file, or a folder with everything below it.
-        is_folder: Which of the two.
+        path: A file, a folder with everything below it, or the name of a stream.
+        kind: Which of these.
         inner: Folders below it that it needs, too.
     """
 
     path: Path
-    is_folder: bool = False
+    kind: Literal["file", "folder", "stream"]
     inner: tuple[Path, ...] = ()
 
 

@@ -80,7 +80,7 @@ def _read_by_paho(frame: bytes, protocol: int) -> dict[str, Any]:
         "topic": read.topic.decode(),
         "payload": bytes(read.payload),
         "qos": read.qos,
-        "retained": read.retain,
+        "stale": read.retain,
         "packet_id": read.mid if read.qos else 0,
         "correlation": getattr(read.properties, "CorrelationData", None),
     }
@@ -121,7 +121,7 @@ def test_replies_are_written_as_paho_reads_them(
         "topic": topic,
         "payload": payload,
         "qos": 1 if packet_id else 0,
-        "retained": False,
+        "stale": False,
         "packet_id": packet_id,
         "correlation": correlation if protocol == 5 else None,
     }

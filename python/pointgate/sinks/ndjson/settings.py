@@ -31,5 +31,5 @@ class NdjsonSettings(SinkSettings):
         return None if str(self.path) == _STDOUT else self.path
 
     @property
-    def output(self) -> LocalOutput | None:  # noqa: D102 - see the base class
-        return LocalOutput(self.file) if self.file else None
+    def output(self) -> LocalOutput:  # noqa: D102 - see the base class
+        return LocalOutput(self.path, "file" if self.file else "stream")

@@ -23,4 +23,4 @@ class ParquetSettings(SinkSettings):
 
     @property
     def output(self) -> LocalOutput:  # noqa: D102 - see the base class
-        return LocalOutput(self.path, is_folder=True, inner=(self.path / OWN_FOLDER,))
+        return LocalOutput(self.path, "folder", inner=(self.path / OWN_FOLDER,))
