@@ -20,6 +20,8 @@ import sqlite3
 from enum import Enum
 from typing import Final
 
+from pointgate.errors import PointgateError
+
 
 class ErrorClass(Enum):
     """What to do about an error."""
@@ -30,7 +32,7 @@ class ErrorClass(Enum):
     OPERATOR = "operator"
 
 
-class DamageError(Exception):
+class DamageError(PointgateError):
     """Stored bytes are not what was written, and never will be again."""
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
 
 from pointgate.bulk.jobs import Job, Recipe, Result, Span
 from pointgate.bulk.judge import Judge
+from pointgate.errors import PointgateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ _END_SECONDS: Final = 2.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-class ProcessLostError(Exception):
+class ProcessLostError(PointgateError):
     """A process ended in the middle of its work: killed for want of memory, or by a bug."""
 
 

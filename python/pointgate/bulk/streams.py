@@ -10,11 +10,12 @@ import codecs
 from typing import Final, Protocol
 
 from pointgate.bulk.file_types import Kind
+from pointgate.errors import PointgateError
 
 READ_BYTES: Final = 65_536
 
 
-class DamagedError(Exception):
+class DamagedError(PointgateError):
     """A stream ends before its time, or is not what it should be; the text says where and how."""
 
 

@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pointgate.errors import PointgateError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
@@ -70,7 +72,7 @@ dynamic_filters = true
 """
 
 
-class DemoError(Exception):
+class DemoError(PointgateError):
     """The demo cannot go on; the text says what to do about it."""
 
 

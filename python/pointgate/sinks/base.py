@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from pointgate.errors import PointgateError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class SinkUnavailableError(Exception):
+class SinkUnavailableError(PointgateError):
     """The sink takes nothing now: the same call comes again, for as long as it takes."""
 
 
-class SinkRefusedError(Exception):
+class SinkRefusedError(PointgateError):
     """The sink can never take something of this: the drain looks for the request that it is."""
 
 

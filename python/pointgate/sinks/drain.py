@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pointgate.diagnostics import os_reason
 from pointgate.error_classes import ErrorClass, classify
+from pointgate.errors import PointgateError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.tables import text_bytes
@@ -70,7 +71,7 @@ _CLOSING: Final = 2.0
 _log = logging.getLogger(__name__)
 
 
-class _TooLargeError(Exception):
+class _TooLargeError(PointgateError):
     """Several requests are too many to be written at once."""
 
 

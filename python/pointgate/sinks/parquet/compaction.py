@@ -50,6 +50,7 @@ import pyarrow.parquet as pq
 
 from pointgate import failpoint
 from pointgate.durable_files import SHARED, sync_folder
+from pointgate.errors import PointgateError
 from pointgate.sinks.parquet.dataset import Stored, merged_name, stored_files
 from pointgate.sinks.parquet.rows import (
     NAMES,
@@ -122,7 +123,7 @@ _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _Key = tuple[str, str, int]
 
 
-class Stopped(Exception):  # noqa: N818 - asked for, not a mistake
+class Stopped(PointgateError):  # noqa: N818 - asked for, not a mistake
     """A merge was given up because it was asked to."""
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pointgate.errors import PointgateError
 from pointgate.sources.mqtt.request import MqttRequest
 
 MQTT_5: Final = 5
@@ -95,7 +96,7 @@ MAX_INSTANT: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
 
 
-class MalformedPacketError(ValueError):
+class MalformedPacketError(PointgateError, ValueError):
     """The broker sent bytes that are not MQTT; nothing after them can be understood."""
 
 

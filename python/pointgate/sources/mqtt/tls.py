@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pointgate.diagnostics import os_reason
-from pointgate.errors import ConfigError, Problem
+from pointgate.errors import ConfigError, PointgateError, Problem
 from pointgate.sources.mqtt.certificates import (
     certificates,
     is_certificate,
@@ -31,7 +31,7 @@ _OTHER_KEY: Final = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE
 _TOO_WEAK: Final = {"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_MD_TOO_WEAK"}
 
 
-class _PassphraseError(Exception):
+class _PassphraseError(PointgateError):
     """The key asks for a passphrase. Without an answer of ours OpenSSL would ask the terminal."""
 
 

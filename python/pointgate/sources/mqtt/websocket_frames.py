@@ -21,6 +21,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from pointgate.errors import PointgateError
+
 TEXT: Final = 0x1
 BINARY: Final = 0x2
 CLOSE: Final = 0x8
@@ -44,7 +46,7 @@ _ORDINARY_ENDS: Final = {1000, 1001, 1005}
 """Close codes that say no more than that the broker closes: normal, going away, none."""
 
 
-class WebSocketError(ConnectionError):
+class WebSocketError(PointgateError, ConnectionError):
     """The other side does not do what a WebSocket does, or says why it closes."""
 
 

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Final
 
 from pointgate import failpoint
 from pointgate.diagnostics import os_reason
+from pointgate.errors import PointgateError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.store.spool.batch import Batch, encode
 from pointgate.store.spool.segment import Excess, Segment
@@ -77,7 +78,7 @@ class Keep:
     done: asyncio.Future[int | None]
 
 
-class _NotEncodedError(Exception):
+class _NotEncodedError(PointgateError):
     """There was no memory for a batch; nothing was written."""
 
 
