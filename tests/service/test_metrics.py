@@ -90,12 +90,12 @@ def test_every_name_and_label_value_is_there_from_the_start_at_zero() -> None:
 
 def test_attributes_are_what_is_shown() -> None:
     metrics = Metrics(ack="spool")
-    metrics.mqtt_connected = metrics.subscribed = True
-    metrics.connections_lost = 2
-    metrics.reconnects = 3
-    metrics.sessions_lost = 4
-    metrics.takeovers = 5
-    metrics.replies_refused = 6
+    metrics.mqtt.connected = metrics.mqtt.subscribed = True
+    metrics.mqtt.connections_lost = 2
+    metrics.mqtt.reconnects = 3
+    metrics.mqtt.sessions_lost = 4
+    metrics.mqtt.takeovers = 5
+    metrics.mqtt.replies_refused = 6
     metrics.reloads_failed = 7
     found = samples(metrics)
     assert found["pointgate_mqtt_connected"] == {(): 1.0}

@@ -17,17 +17,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pointgate.catalog import Catalog
-from pointgate.cli.terminal import (
-    SHOWN_PROBLEMS,
-    ConfigOption,
-    Status,
-    print_json,
-    printable,
-    say,
-    unicode_text,
-)
+from pointgate.cli.options import ConfigOption  # noqa: TC001 - typer reads it
 from pointgate.config import load_settings, stray_variables
 from pointgate.errors import CatalogError, ConfigError
+from pointgate.terminal import SHOWN_PROBLEMS, Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
     from pointgate.errors import Problem

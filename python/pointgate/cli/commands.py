@@ -22,9 +22,9 @@ from pointgate.cli.explain import explain
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
-from pointgate.cli.terminal import Status, give_up, say
 from pointgate.cli.validate import validate
 from pointgate.diagnostics import os_reason
+from pointgate.terminal import Status, give_up, say
 
 _CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """No fault of ours. What else a system refuses is handled where it was asked, or is a bug."""

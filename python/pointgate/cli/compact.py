@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pointgate.cli.terminal import Status, print_json, printable, say, unicode_text
+from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
     from pointgate.sinks.parquet.compaction import Summary

@@ -19,19 +19,14 @@ from rich.text import Text
 from pointgate import Validator
 from pointgate.cli.excerpt import Excerpt, excerpt
 from pointgate.cli.misnamed import misnamed_members
-from pointgate.cli.terminal import (
+from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
-    Status,
     catalog_or_exit,
-    console,
-    print_json,
-    printable,
-    say,
     settings_beside_catalog,
-    unicode_text,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
+from pointgate.terminal import Status, console, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ from collections import Counter
 from itertools import islice
 from typing import Final
 
-from pointgate.cli.terminal import printable
 from pointgate.diagnostics import did_you_mean
+from pointgate.terminal import printable
 
 _LINES: Final = 8
 _LONGEST: Final = 32

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointgate._core import codes, reasons
-from pointgate.cli.terminal import Status, printable, refuse_configuration, say
+from pointgate.cli.options import refuse_configuration
 from pointgate.diagnostics import did_you_mean
 from pointgate.errors import Problem
 from pointgate.quantities import seconds_of
 from pointgate.quarantine.database import NAME, Filter, QuarantineDatabase
+from pointgate.terminal import Status, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

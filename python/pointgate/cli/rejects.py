@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import orjson
 import typer
 
+from pointgate.cli.options import ConfigOption, settings_or_exit
 from pointgate.cli.quarantine_filter import (
     CodeOption,
     DeviceOption,
@@ -25,7 +26,7 @@ from pointgate.cli.quarantine_filter import (
     selection,
     utc_text,
 )
-from pointgate.cli.terminal import ConfigOption, Status, printable, settings_or_exit
+from pointgate.terminal import Status, printable
 
 if TYPE_CHECKING:
     from pointgate.quarantine.database import Rejected

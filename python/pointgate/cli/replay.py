@@ -26,6 +26,12 @@ import typer
 
 from pointgate import Validator
 from pointgate.cli.interrupts import run_or_exit
+from pointgate.cli.options import (
+    ConfigOption,
+    catalog_or_exit,
+    refuse_configuration,
+    settings_or_exit,
+)
 from pointgate.cli.quarantine_filter import (
     CodeOption,
     DeviceOption,
@@ -36,16 +42,8 @@ from pointgate.cli.quarantine_filter import (
     quarantine_or_exit,
     selection,
 )
-from pointgate.cli.terminal import (
-    ConfigOption,
-    Status,
-    catalog_or_exit,
-    print_json,
-    refuse_configuration,
-    say,
-    settings_or_exit,
-)
 from pointgate.errors import ConfigError, ConnectionLost, Problem
+from pointgate.terminal import Status, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

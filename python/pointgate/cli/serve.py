@@ -17,9 +17,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from pointgate import __version__
-from pointgate.cli.terminal import ConfigOption, Status, refuse_configuration, say, settings_or_exit
+from pointgate.cli.options import ConfigOption, refuse_configuration, settings_or_exit
 from pointgate.config import stray_variables
 from pointgate.errors import CatalogError, ConfigError, TemporaryFailure
+from pointgate.terminal import Status, say
 
 _log = logging.getLogger(__name__)
 

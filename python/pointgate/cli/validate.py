@@ -32,19 +32,15 @@ from pointgate.bulk.jobs import Recipe
 from pointgate.bulk.judge import MARGIN_BYTES, load_catalog
 from pointgate.bulk.pool import Pool, ProcessLostError
 from pointgate.bulk.report import RejectsWriter, Totals
-from pointgate.cli.terminal import (
+from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
-    Status,
     catalog_or_exit,
-    print_json,
-    printable,
-    say,
     settings_beside_catalog,
-    unicode_text,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

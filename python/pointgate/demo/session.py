@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Final
 import aiomqtt
 from rich.live import Live
 
-from pointgate.cli.terminal import Status, console, say
 from pointgate.demo import view
 from pointgate.demo.broker import (
     HOST,
@@ -38,6 +37,7 @@ from pointgate.demo.broker import (
 from pointgate.demo.figures import Figures, get, parse
 from pointgate.demo.fleet import Fleet, Tally
 from pointgate.demo.plants import PLANTS
+from pointgate.terminal import Status, console, say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pointgate.cli.terminal import printable
+from pointgate.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -36,6 +36,7 @@ from prometheus_client.registry import Collector
 from pointgate import _core
 from pointgate.quarantine.statistics import QuarantineStatistics
 from pointgate.service.content_negotiation import preferred
+from pointgate.sources.mqtt.statistics import MqttStatistics
 from pointgate.store.spool.statistics import SpoolStatistics
 
 if TYPE_CHECKING:
@@ -58,15 +59,7 @@ class Metrics(Collector):
     Attributes:
         counters: The hot ones, in Rust.
         registry: What `render` shows: these figures, and the process's own.
-        mqtt_connected: Whether the broker has accepted us.
-        shortfalls: How many things the broker grants less than asked for, or the canary misses.
-        canaries: Canaries, by whether both requests were answered.
-        subscribed: Whether requests can arrive.
-        connections_lost: Connections that ended without our wish.
-        reconnects: Connections after the first one.
-        sessions_lost: Times the broker had forgotten our session.
-        takeovers: Times another client took our client id.
-        replies_refused: Replies the broker did not let us publish.
+        mqtt: Those of the session with the broker.
         reloads_succeeded: Catalogs loaded after the first one.
         reloads_failed: Catalogs refused after the first one.
         shrink_refused: Products whose smaller device table is refused now.
@@ -84,15 +77,7 @@ class Metrics(Collector):
 
     def __init__(self, *, ack: str = "verdict") -> None:
         self.counters = _core.Counters()
-        self.mqtt_connected = False
-        self.shortfalls = 0
-        self.canaries = {"answered": 0, "unanswered": 0}
-        self.subscribed = False
-        self.connections_lost = 0
-        self.reconnects = 0
-        self.sessions_lost = 0
-        self.takeovers = 0
-        self.replies_refused = 0
+        self.mqtt = MqttStatistics()
         self.reloads_succeeded = 0
         self.reloads_failed = 0
         self.shrink_refused = 0
@@ -193,42 +178,44 @@ class Metrics(Collector):
 
     def _connection(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
-            "pointgate_mqtt_connected", "Whether the broker is connected.", self.mqtt_connected
+            "pointgate_mqtt_connected", "Whether the broker is connected.", self.mqtt.connected
         )
         yield GaugeMetricFamily(
-            "pointgate_mqtt_subscribed", "Whether requests can arrive.", self.subscribed
+            "pointgate_mqtt_subscribed", "Whether requests can arrive.", self.mqtt.subscribed
         )
         yield GaugeMetricFamily(
             "pointgate_mqtt_shortfalls",
             "Things that the broker grants less than the settings ask for; /readyz names them.",
-            self.shortfalls,
+            self.mqtt.shortfalls,
         )
         yield _counters(
             "pointgate_mqtt_canaries",
             "Times that mqtt.canary posted, by whether every request got its reply.",
             "result",
-            self.canaries,
+            self.mqtt.canaries,
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_connections_lost",
             "Connections to the broker that ended without our wish.",
-            self.connections_lost,
+            self.mqtt.connections_lost,
         )
         yield CounterMetricFamily(
-            "pointgate_mqtt_reconnects", "Connections after the first one.", self.reconnects
+            "pointgate_mqtt_reconnects", "Connections after the first one.", self.mqtt.reconnects
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_sessions_lost",
             "Times the broker had forgotten our session, and what it kept for us.",
-            self.sessions_lost,
+            self.mqtt.sessions_lost,
         )
         yield CounterMetricFamily(
-            "pointgate_mqtt_takeovers", "Times another client took our client id.", self.takeovers
+            "pointgate_mqtt_takeovers",
+            "Times another client took our client id.",
+            self.mqtt.takeovers,
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_replies_refused",
             "Replies that the broker did not let us publish.",
-            self.replies_refused,
+            self.mqtt.replies_refused,
         )
 
     def _catalog(self) -> Iterator[Metric]:

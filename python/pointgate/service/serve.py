@@ -252,7 +252,7 @@ async def _run(
         quarantine=quarantine,
         arrivals=pipeline.arrivals,
     )
-    link = health.link = Session(settings, gate=gate, metrics=metrics, admission=admission)
+    link = health.link = Session(settings, gate=gate, statistics=metrics.mqtt, admission=admission)
 
     def swap(newer: Catalog) -> None:
         validator.catalog = newer

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,4 +88,15 @@ class Connection(Protocol[R]):
 
         Raises:
             ConnectionLost: The connection ended; requests without acknowledgement are redelivered.
+        """
+
+
+class Handler(Protocol):
+    """Who answers the requests of a source: the gate."""
+
+    async def run(self, connection: Connection[Any]) -> None:
+        """Receive and settle everything that arrives, until the connection has drained.
+
+        Raises:
+            ConnectionLost: The connection has ended.
         """

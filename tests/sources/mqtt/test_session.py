@@ -15,10 +15,10 @@ from pointgate import Validator, _core
 from pointgate.config import MqttSettings, Settings, SpoolSettings
 from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.service.gate import Gate
-from pointgate.service.metrics import Metrics
 from pointgate.sources.mqtt.connection import AiomqttConnection
 from pointgate.sources.mqtt.errors import BrokerRefused, ClosedByBroker
 from pointgate.sources.mqtt.session import Backoff, Session
+from pointgate.sources.mqtt.statistics import MqttStatistics
 from pointgate.store.none import NullStore
 from tests.support.scripted_broker import DISCONNECT, ScriptedBroker, frame, request, until
 
@@ -107,26 +107,26 @@ def test_a_broker_that_refuses_is_not_asked_in_haste() -> None:
 
 def _link(
     port: int, protocol: Literal[5, 4, "auto"] = 5, **mqtt_settings: Any
-) -> tuple[Session, Metrics]:
+) -> tuple[Session, MqttStatistics]:
     url = f"mqtt://127.0.0.1:{port}"
     mqtt = MqttSettings(url=url, client_id="me", protocol=protocol, **mqtt_settings)
-    metrics = Metrics()
+    statistics = MqttStatistics()
     gate = Gate(
-        validator=Validator(_core.Catalog({})), store=NullStore(), counters=metrics.counters
+        validator=Validator(_core.Catalog({})), store=NullStore(), counters=_core.Counters()
     )
     settings = Settings(mqtt=mqtt, spool=SpoolSettings(path=Path(tempfile.mkdtemp())))
-    return Session(settings, gate=gate, metrics=metrics), metrics
+    return Session(settings, gate=gate, statistics=statistics), statistics
 
 
 @asynccontextmanager
 async def _linked(
     broker: ScriptedBroker, protocol: Literal[5, 4, "auto"] = 5, **mqtt: Any
-) -> AsyncIterator[tuple[Session, Metrics]]:
-    link, metrics = _link(broker.port, protocol, **mqtt)
+) -> AsyncIterator[tuple[Session, MqttStatistics]]:
+    link, statistics = _link(broker.port, protocol, **mqtt)
     running = asyncio.create_task(link.run())
     try:
         async with asyncio.timeout(10):
-            yield link, metrics
+            yield link, statistics
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -139,14 +139,14 @@ async def _until_subscribed(link: Session) -> None:
 async def test_a_client_id_that_was_taken_is_said_and_not_fought_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with ScriptedBroker() as broker, _linked(broker) as (link, metrics):
+    async with ScriptedBroker() as broker, _linked(broker) as (link, statistics):
         await broker.accept()
         await _until_subscribed(link)
-        assert (metrics.mqtt_connected, metrics.subscribed) == (True, True)
+        assert (statistics.connected, statistics.subscribed) == (True, True)
         broker.send(frame(DISCONNECT, b"\x8e\0"))
-        await until(lambda: metrics.takeovers)
+        await until(lambda: statistics.takeovers)
         assert link.trouble == "another client has taken the client id"
-        assert (metrics.mqtt_connected, metrics.subscribed) == (False, False)
+        assert (statistics.connected, statistics.subscribed) == (False, False)
         assert "standing aside for 60 s" in caplog.text
 
 
@@ -154,13 +154,13 @@ async def test_a_session_that_the_broker_forgot_is_counted_and_one_it_kept_is_no
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with ScriptedBroker() as broker, _linked(broker) as (link, metrics):
+    async with ScriptedBroker() as broker, _linked(broker) as (link, statistics):
         for session in (False, True, False):
             await broker.accept(session=session)
             await _until_subscribed(link)
             broker.hang_up()
             await until(lambda: link.trouble)
-        assert (metrics.reconnects, metrics.sessions_lost) == (2, 1)
+        assert (statistics.reconnects, statistics.sessions_lost) == (2, 1)
         assert caplog.text.count("new session") == 2
         assert caplog.text.count("session resumed") == 1
 
@@ -170,13 +170,13 @@ async def test_connections_that_come_and_go_in_a_loop_fill_no_log(
 ) -> None:
     monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
     caplog.set_level(logging.INFO)
-    async with ScriptedBroker() as broker, _linked(broker) as (link, metrics):
+    async with ScriptedBroker() as broker, _linked(broker) as (link, statistics):
         for _ in range(100):
             await broker.accept()
             await _until_subscribed(link)
             broker.hang_up()
             await until(lambda: link.trouble)
-        assert metrics.connections_lost == 100
+        assert statistics.connections_lost == 100
         assert 10 <= len(caplog.records) <= 50
 
 
@@ -306,7 +306,7 @@ async def test_a_share_group_that_mqtt_3_cannot_prove_is_named_until_a_request_a
 ) -> None:
     async with (
         ScriptedBroker() as broker,
-        _linked(broker, protocol, share_group=group) as (link, metrics),
+        _linked(broker, protocol, share_group=group) as (link, statistics),
     ):
         await broker.accept(five=protocol == 5)
         await _until_subscribed(link)
@@ -316,22 +316,22 @@ async def test_a_share_group_that_mqtt_3_cannot_prove_is_named_until_a_request_a
         broker.send(request(b"{}", packet_id=1, five=protocol == 5))
         await broker.packet()
         await until(lambda: not link.shortfalls)
-        assert metrics.shortfalls == 0
+        assert statistics.shortfalls == 0
 
 
 async def test_what_is_granted_less_is_logged_once_counted_and_gone_when_it_is_granted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with ScriptedBroker() as broker, _linked(broker) as (link, metrics):
+    async with ScriptedBroker() as broker, _linked(broker) as (link, statistics):
         broker.grants = 0
         for _ in range(3):
             await broker.accept()
             await _until_subscribed(link)
-            assert len(link.shortfalls) == metrics.shortfalls == 2
+            assert len(link.shortfalls) == statistics.shortfalls == 2
             broker.hang_up()
             await until(lambda: link.trouble)
         assert caplog.text.count("grants less than asked for") == 2
         broker.grants = 1
         await broker.accept()
         await _until_subscribed(link)
-        assert (link.shortfalls, metrics.shortfalls) == ([], 0)
+        assert (link.shortfalls, statistics.shortfalls) == ([], 0)

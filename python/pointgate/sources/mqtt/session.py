@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pointgate.config import MqttSettings, Settings
-    from pointgate.service.gate import Gate
-    from pointgate.service.metrics import Metrics
+    from pointgate.sources.base import Handler
     from pointgate.sources.mqtt.connection import AiomqttConnection
+    from pointgate.sources.mqtt.statistics import MqttStatistics
 
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 5.0
@@ -139,7 +139,7 @@ class Session:
     Args:
         settings: Where the broker is, and the limits.
         gate: What handles the requests.
-        metrics: Where the connection's state is kept.
+        statistics: Where its state is kept for the metrics.
         admission: How much may be in flight in this process; one of its own if None.
 
     Attributes:
@@ -152,8 +152,8 @@ class Session:
         self,
         settings: Settings,
         *,
-        gate: Gate,
-        metrics: Metrics,
+        gate: Handler,
+        statistics: MqttStatistics,
         admission: Admission | None = None,
     ) -> None:
         self.trouble = f"not connected to the broker: {settings.mqtt.url}"
@@ -164,7 +164,7 @@ class Session:
         self._canaries_cut = 0  # in a row
         self._settings = settings
         self._gate = gate
-        self._metrics = metrics
+        self._statistics = statistics
         self._admission = admission or Admission(settings.limits)
         self._record = Subscriptions(settings.spool.path, settings.mqtt.client_id)
         self._backoff = Backoff()
@@ -245,7 +245,7 @@ class Session:
             if self._connection is not None:
                 self._worked |= self._connection.settled > 0
             self._connection = None
-            self._metrics.mqtt_connected = self._metrics.subscribed = False
+            self._statistics.connected = self._statistics.subscribed = False
 
     @property
     def _mqtt(self) -> MqttSettings:
@@ -256,13 +256,13 @@ class Session:
         mqtt = self._settings.mqtt
         self._connection = connection
         self._since = time.monotonic()
-        self._metrics.mqtt_connected = True
+        self._statistics.connected = True
         self.trouble = "not subscribed"
         self._connections += 1
         if self._connections > 1:
-            self._metrics.reconnects += 1
+            self._statistics.reconnects += 1
             if not connection.session_present:
-                self._metrics.sessions_lost += 1
+                self._statistics.sessions_lost += 1
         session = "session resumed" if connection.session_present else "new session"
         if self._changes["on"].count():
             _log.info("connected to %s as %s, %s", mqtt.url, mqtt.client_id, session)
@@ -278,7 +278,7 @@ class Session:
         await connection.subscribe()
         if recorded and not set(older) <= set(filters):
             await asyncio.to_thread(self._record.write, filters)
-        self._metrics.subscribed = True
+        self._statistics.subscribed = True
         self.trouble = ""
         self.was_ready = self._worked = True
         self._logged.clear()
@@ -291,7 +291,7 @@ class Session:
                 _log.warning("the broker grants less than asked for: %s", shortfall)
         if UNPROVEN in self.shortfalls and self._hints.count():
             _log.warning("%s", UNPROVEN)
-        self._metrics.shortfalls = len(shortfalls) + len(self._canary)
+        self._statistics.shortfalls = len(shortfalls) + len(self._canary)
         if self._settings.mqtt.canary:
             await self._send_canaries()
 
@@ -304,7 +304,7 @@ class Session:
             self._canaries_cut += 1
             missed = await canary.ask(self._mqtt)
             self._canaries_cut = 0
-            self._metrics.canaries["unanswered" if missed else "answered"] += 1
+            self._statistics.canaries["unanswered" if missed else "answered"] += 1
             self._arrived |= not missed
             self._show_canary(missed)
             if not missed:
@@ -314,7 +314,7 @@ class Session:
     def _show_canary(self, missed: Sequence[str]) -> None:
         """Show what a canary has missed, and log it where it is news."""
         before, self._canary = self._canary, tuple(missed)
-        self._metrics.shortfalls = len(self._shortfalls) + len(missed)
+        self._statistics.shortfalls = len(self._shortfalls) + len(missed)
         if not missed and self._changes["canary"].count():
             _log.info("canary answered: requests and replies are delivered on both topics")
         elif self._canary != before and self._changes["canary"].count():
@@ -328,9 +328,9 @@ class Session:
         lasted = time.monotonic() - since if since is not None and self._worked else None
         wait = self._backoff.wait(error, lasted)
         if since is not None:
-            self._metrics.connections_lost += 1
+            self._statistics.connections_lost += 1
         if isinstance(error, SessionTakenOver):
-            self._metrics.takeovers += 1
+            self._statistics.takeovers += 1
             self.trouble = "another client has taken the client id"
             _log.error("%s: standing aside for %.0f s; each client needs its own id", error, wait)
             return wait
@@ -371,7 +371,7 @@ class Session:
             _log.warning("still no connection to %s: %s", url, reason)
 
     def _reply_refused(self, reason: str) -> None:
-        self._metrics.replies_refused += 1
+        self._statistics.replies_refused += 1
         if events := self._refused_replies.count():
             _log.warning(
                 "the broker refused %d replies, the last one: %s; may we publish to ..._reply?",

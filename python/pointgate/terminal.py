@@ -1,4 +1,4 @@
-"""What the commands have in common: exit statuses, words on stderr, the settings.
+"""The terminal: exit statuses, results on stdout, diagnostics on stderr.
 
 Invariants: text that came from a file or a payload reaches the terminal with its control
 characters escaped; talk that cannot be written changes nothing.
@@ -10,19 +10,14 @@ import errno
 import os
 import sys
 from enum import IntEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import orjson
 import typer
 from rich.console import Console
 
-from pointgate.catalog import Catalog
-from pointgate.config import Settings, load_settings
-from pointgate.errors import CatalogError, ConfigError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pointgate.errors import Problem
 
@@ -31,20 +26,6 @@ SHOWN_PROBLEMS: Final = 100
 
 _NARROWEST: Final = 40
 """Cells. In a terminal that claims fewer, or none at all, lines are longer than it is wide."""
-
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration.")
-]
-ConfigOrDefaultOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
-    ),
-]
-CatalogOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="A catalog, instead of the configuration's."),
-]
 
 
 class Status(IntEnum):
@@ -110,32 +91,3 @@ def print_json(document: object) -> None:
 def unicode_text(text: str) -> str:
     """An argument or a file's name, in which bytes that are not UTF-8 are escaped."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def settings_or_exit(path: Path) -> Settings:
-    """The settings of a file and the environment; ends the command with 78 when there are none."""
-    try:
-        return load_settings(path, os.environ)
-    except ConfigError as error:
-        refuse_configuration(error.problems)
-
-
-def settings_beside_catalog(config: Path | None, catalog: Path | None) -> Settings:
-    """The settings of a command that can do with a catalog alone."""
-    if catalog and not config:
-        return Settings()
-    return settings_or_exit(config or Path("pointgate.toml"))
-
-
-def catalog_or_exit(path: Path, load: Callable[[Path], Catalog] = Catalog.load) -> Catalog:
-    """The catalog of a folder; ends the command with 78 when it cannot be used."""
-    try:
-        return load(path)
-    except CatalogError as error:
-        refuse_configuration(error.problems)
-
-
-def refuse_configuration(problems: Sequence[Problem]) -> NoReturn:
-    """End the command because of its configuration."""
-    say_problems(problems)
-    sys.exit(Status.CONFIGURATION)

@@ -1,0 +1,63 @@
+"""Options that several commands share, and the settings and the catalog that they name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from pointgate.catalog import Catalog
+from pointgate.config import Settings, load_settings
+from pointgate.errors import CatalogError, ConfigError
+from pointgate.terminal import Status, say_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pointgate.errors import Problem
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration.")
+]
+ConfigOrDefaultOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
+    ),
+]
+CatalogOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="A catalog, instead of the configuration's."),
+]
+
+
+def settings_or_exit(path: Path) -> Settings:
+    """The settings of a file and the environment; ends the command with 78 when there are none."""
+    try:
+        return load_settings(path, os.environ)
+    except ConfigError as error:
+        refuse_configuration(error.problems)
+
+
+def settings_beside_catalog(config: Path | None, catalog: Path | None) -> Settings:
+    """The settings of a command that can do with a catalog alone."""
+    if catalog and not config:
+        return Settings()
+    return settings_or_exit(config or Path("pointgate.toml"))
+
+
+def catalog_or_exit(path: Path, load: Callable[[Path], Catalog] = Catalog.load) -> Catalog:
+    """The catalog of a folder; ends the command with 78 when it cannot be used."""
+    try:
+        return load(path)
+    except CatalogError as error:
+        refuse_configuration(error.problems)
+
+
+def refuse_configuration(problems: Sequence[Problem]) -> NoReturn:
+    """End the command because of its configuration."""
+    say_problems(problems)
+    sys.exit(Status.CONFIGURATION)
