@@ -21,7 +21,7 @@ from random import SystemRandom
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from pointgate.sources.mqtt.connection import FILTERS
+from pointgate.topics import REQUEST_FILTERS
 from tests.e2e.flood import Client, Replies, open_session, publish
 from tests.support.processes import TOPIC, Service, small
 from tests.support.scripted_broker import PUBLISH, frame
@@ -95,7 +95,7 @@ def lost(configuration: str, lines: Mapping[str, str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ShippedBroker(folder, lines, configuration=configuration) as broker:
-            open_session(broker.port, "service", FILTERS, account=GATE)
+            open_session(broker.port, "service", REQUEST_FILTERS, account=GATE)
             time.sleep(SystemRandom().uniform(5, 12))  # the session is saved; at any time after
             at_a_rate(broker.port)
             broker.end(signal.SIGKILL)

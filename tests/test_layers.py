@@ -27,8 +27,17 @@ if TYPE_CHECKING:
 PACKAGE: Final = ROOT / "python/pointgate"
 
 LAYERS: Final[list[list[str]]] = [
-    ["_core", "diagnostics", "errors", "failpoint", "quantities", "rate_limiter"],
-    ["durable_files", "error_classes", "terminal"],
+    [
+        "_core",
+        "codes",
+        "diagnostics",
+        "errors",
+        "failpoint",
+        "quantities",
+        "rate_limiter",
+        "topics",
+    ],
+    ["durable_files", "error_classes", "fault_document", "terminal"],
     ["toml", "store"],
     ["catalog", "sinks"],
     ["pointgate", "config"],

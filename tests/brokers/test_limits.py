@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pointgate.sources.mqtt.capabilities import UNPROVEN
-from pointgate.sources.mqtt.connection import FILTERS
+from pointgate.topics import REQUEST_FILTERS
 from tests.brokers.servers import Mosquitto, Nats
 from tests.e2e.flood import Replies, open_session, publish
 from tests.support.processes import PATIENCE, TOPIC, Sender, Service, small
@@ -26,7 +26,7 @@ def test_by_default_a_queue_drops_what_is_beyond_its_size(
     kind: type[Server], tmp_path: Path
 ) -> None:
     with kind(tmp_path, defaults=True) as server:
-        open_session(server.port, "service", FILTERS)
+        open_session(server.port, "service", REQUEST_FILTERS)
         publish(server.port, map(small, range(_WAITING)))  # every one is acknowledged
         with (
             Service(tmp_path, server.port, "protocol = 4") as gate,
@@ -56,7 +56,7 @@ def test_what_has_a_limit_by_default_takes_all_with_the_settings_of_the_docs(
     kind: type[Server], tmp_path: Path
 ) -> None:
     with kind(tmp_path) as server:
-        open_session(server.port, "service", FILTERS)
+        open_session(server.port, "service", REQUEST_FILTERS)
         publish(server.port, (small(number).ljust(9_000_000) for number in range(3)))
         publish(server.port, map(small, range(_WAITING)))
         with (
@@ -73,7 +73,7 @@ def test_what_waits_survives_the_kill_of_a_broker_that_stores_it_at_once(
     if kind is Mosquitto:
         pytest.skip("Mosquitto saves every few seconds: docs/operations.md")
     with kind(tmp_path) as server:
-        open_session(server.port, "service", FILTERS)
+        open_session(server.port, "service", REQUEST_FILTERS)
         publish(server.port, map(small, range(_WAITING)))
         server.end(signal.SIGKILL)
         server.start()

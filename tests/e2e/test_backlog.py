@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointgate.sources.mqtt.connection import FILTERS
+from pointgate.topics import REQUEST_FILTERS
 from tests.e2e.flood import Replies, open_session, publish
 from tests.support.processes import PATIENCE, Broker, Sender, Service, small
 
@@ -22,7 +22,7 @@ _COUNT = 70_000
 def test_a_backlog_of_more_requests_than_packet_ids_is_answered_once_each(
     tmp_path: Path, broker: Broker, protocol: int
 ) -> None:
-    open_session(broker.port, "service", FILTERS)
+    open_session(broker.port, "service", REQUEST_FILTERS)
     publish(broker.port, (small(number) for number in range(_COUNT)))
     with (
         Replies(broker.port) as replies,
@@ -40,7 +40,7 @@ def test_a_request_that_waits_at_qos_2_in_an_older_session_is_answered_once(
     tmp_path: Path, broker: Broker, protocol: int
 ) -> None:
     # One: of several, Mosquitto 2.0.11 delivers the first and stalls, with any client.
-    open_session(broker.port, "service", FILTERS, qos=2)
+    open_session(broker.port, "service", REQUEST_FILTERS, qos=2)
     with Sender(broker.port) as sender:
         sender.send(small("waits"), qos=2).wait_for_publish(PATIENCE)
         with Service(tmp_path, broker.port, f"protocol = {protocol}") as service:

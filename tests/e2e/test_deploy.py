@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from pointgate.config import Settings, load_settings
-from pointgate.sources.mqtt.connection import FILTERS
+from pointgate.topics import REQUEST_FILTERS
 from tests.e2e.flood import Replies, open_session, publish
 from tests.support.paths import CATALOG, DEPLOY
 from tests.support.processes import MOSQUITTO, TOPIC, Process, Service, free_port, small
@@ -225,7 +225,7 @@ def test_with_the_database_of_2_1_the_queue_survives_a_kill_at_any_time(tmp_path
     count = 3_000
     account = ("protocol", PASSWORD)
     with ShippedBroker(tmp_path, configuration=SQLITE) as broker:
-        open_session(broker.port, "service", FILTERS, account=("pointgate", PASSWORD))
+        open_session(broker.port, "service", REQUEST_FILTERS, account=("pointgate", PASSWORD))
         publish(broker.port, map(small, range(count)), account=account)
         broker.end(signal.SIGKILL)  # right after the last acknowledgement
         broker.start()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pointgate.sources.mqtt.connection import FILTERS
+from pointgate.topics import REQUEST_FILTERS
 from tests.e2e.flood import Replies, open_session, publish
 from tests.support.processes import Service, small
 from tests.support.shipped_broker import PASSWORD, ShippedBroker
@@ -44,7 +44,7 @@ def test_a_backlog_of_any_size_is_answered_once_each(
     )
     service_account, product = ("pointgate", PASSWORD), ("protocol", PASSWORD)
     with ShippedBroker(tmp_path) as broker:
-        open_session(broker.port, "service", FILTERS, account=service_account)
+        open_session(broker.port, "service", REQUEST_FILTERS, account=service_account)
         publish(broker.port, _requests(count), account=product)
         with Replies(broker.port, account=product) as replies:
             begun = time.monotonic()

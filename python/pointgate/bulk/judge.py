@@ -15,7 +15,6 @@ share of a burst.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
@@ -26,7 +25,9 @@ from pointgate import Validator
 from pointgate.bulk.blocks import UTF8_MARK, blocks_of_span, lines_of, read_at_most
 from pointgate.bulk.jobs import ARRIVALS, Documents, Job, Recipe, Result, Span, Text
 from pointgate.catalog import Catalog
+from pointgate.codes import Code
 from pointgate.diagnostics import os_reason
+from pointgate.fault_document import fault_document, payload_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from pointgate import Fault, Report
 
-ACCEPTED: Final = 200
-_TOO_LARGE: Final = 1008
 
 MARGIN_BYTES: Final = 1_048_576
 """How much over the limit a payload is read, so that by how much it is over is mostly told."""
@@ -128,7 +127,7 @@ class Judge:
                 continue
             topic, payload = topics[number], payloads[number]
             bare = payload.removesuffix(b"\n").removesuffix(b"\r")
-            if self._recipe.describes or report.code == _TOO_LARGE or not bare:
+            if self._recipe.describes or report.code == Code.TOO_LARGE or not bare:
                 for _, again in self._accept([topic], [bare], place + number, result):
                     self._reject(again, topic, bare, place + number, result)
             else:
@@ -139,13 +138,13 @@ class Judge:
     ) -> list[tuple[int, Report]]:
         """Judge a burst and count what is accepted; returns the others, by their place in it."""
         reports = self._reports(topics, payloads, place)
-        accepted = [*map(_code, reports)].count(ACCEPTED)
+        accepted = [*map(_code, reports)].count(Code.OK)
         result.accepted += accepted
         if accepted:
             result.points += sum(map(_points, reports))
         if accepted == len(reports):
             return []
-        return [pair for pair in enumerate(reports) if pair[1].code != ACCEPTED]
+        return [pair for pair in enumerate(reports) if pair[1].code != Code.OK]
 
     def _reports(
         self, topics: Sequence[str], payloads: Sequence[bytes], place: int
@@ -209,24 +208,8 @@ def _counted(blocks: Iterable[bytes], result: Result) -> Iterator[bytes]:
 
 
 def _described(code: int, fault: Fault, topic: str, payload: bytes) -> bytes:
-    """A rejected request as a JSON object without its opening brace; names as in a reply."""
-    found: dict[str, object] = {
-        "topic": topic[:_SHOWN_TOPIC],
-        "code": code,
-        "reason": fault.reason,
-        "message": fault.message,
-        "pointer": fault.pointer,
-        "offset": fault.offset,
-        "index": fault.index,
-        "deviceKey": fault.device_key,
-        "identifier": fault.identifier,
-        "expected": fault.expected,
-        "got": fault.got,
-        "didYouMean": fault.did_you_mean,
-    }
-    if code != _TOO_LARGE:
-        try:
-            found["payload"] = payload.decode()
-        except UnicodeDecodeError:
-            found["payloadBase64"] = b64encode(payload).decode()
+    """A rejected request as a JSON object without its opening brace."""
+    found = {"topic": topic[:_SHOWN_TOPIC], "code": code} | fault_document(fault)
+    if code != Code.TOO_LARGE:
+        found |= payload_member(payload)
     return orjson.dumps(found)[1:]

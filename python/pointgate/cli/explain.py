@@ -25,15 +25,17 @@ from pointgate.cli.options import (
     catalog_or_exit,
     settings_beside_catalog,
 )
+from pointgate.codes import Code
 from pointgate.diagnostics import did_you_mean, os_reason
+from pointgate.fault_document import fault_document
 from pointgate.terminal import Status, console, print_json, printable, say, unicode_text
+from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pointgate import Fault, Report
 
-_ACCEPTED = 200
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 _GUTTER_CELLS = 12
 """What stands left of the payload's line: its number and a bar, with room to spare."""
@@ -62,7 +64,8 @@ def explain(
     """Judge one payload and show why."""
     if (product is None) == (topic is None):
         raise typer.BadParameter("expected either --product or --topic")
-    topic = topic if topic is not None else f"sys/{product}/integration/measurepoint/post"
+    if topic is None:
+        topic = request_topic(product or "")
     topic = unicode_text(topic)
     settings = settings_beside_catalog(config, catalog)
     loaded = catalog_or_exit(catalog or settings.catalog.path)
@@ -90,7 +93,7 @@ def explain(
     if product is not None and product not in loaded.products:
         near = did_you_mean(product, loaded.products)
         say(f"note: the catalog has no product {product}{near}")
-    sys.exit(Status.DONE if report.code == _ACCEPTED else Status.FINDINGS)
+    sys.exit(Status.DONE if report.code == Code.OK else Status.FINDINGS)
 
 
 def _read(file: str, limit: int) -> bytes:
@@ -175,17 +178,7 @@ def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
     fault = report.fault
     if fault is not None:
         found = _excerpt(fault, payload, 80)
-        document["fault"] = {
-            "index": fault.index,
-            "deviceKey": fault.device_key,
-            "identifier": fault.identifier,
-            "pointer": fault.pointer,
-            "reason": fault.reason,
-            "expected": fault.expected,
-            "got": fault.got,
-            "didYouMean": fault.did_you_mean,
-            "message": fault.message,
-            "offset": fault.offset,
+        document["fault"] = fault_document(fault) | {
             "line": found.line if found else None,
             "column": found.column if found else None,
         }

@@ -7,7 +7,6 @@ members are named as those of `validate --rejects`.
 from __future__ import annotations
 
 import sys
-from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -26,6 +25,7 @@ from pointgate.cli.quarantine_filter import (
     selection,
     utc_text,
 )
+from pointgate.fault_document import fault_document, payload_member
 from pointgate.terminal import Status, printable
 
 if TYPE_CHECKING:
@@ -75,20 +75,7 @@ def _document(request: Rejected, *, payload: bool) -> dict[str, object]:
         "received": utc_text(request.received_us),
         "topic": request.topic,
         "code": request.code,
-        "reason": request.reason,
-        "message": request.message,
-        "pointer": request.pointer,
-        "offset": request.fault_offset,
-        "index": request.entry,
-        "deviceKey": request.device,
-        "identifier": request.identifier,
-        "expected": request.expected,
-        "got": request.got,
-        "didYouMean": request.did_you_mean,
-    }
+    } | fault_document(request.fault)
     if payload and request.payload is not None:
-        try:
-            document["payload"] = request.payload.decode()
-        except UnicodeDecodeError:
-            document["payloadBase64"] = b64encode(request.payload).decode()
+        document |= payload_member(request.payload)
     return document

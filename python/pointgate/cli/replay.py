@@ -42,6 +42,7 @@ from pointgate.cli.quarantine_filter import (
     quarantine_or_exit,
     selection,
 )
+from pointgate.codes import Code
 from pointgate.errors import ConfigError, ConnectionLost, Problem
 from pointgate.terminal import Status, print_json, say
 
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from pointgate.quarantine.database import QuarantineDatabase, Rejected
     from pointgate.sources.mqtt.publisher import Publisher
 
-_ACCEPTED: Final = 200
 _BATCH: Final = 64
 """Requests that are posted together, and leave the quarantine together."""
 _BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -155,7 +155,7 @@ class _Judge:
         if request.payload is None:
             return request.code, request.reason
         code, reason = self._verdict(request, request.payload, request.received_us // 1000)
-        if code == _ACCEPTED:
+        if code == Code.OK:
             code, reason = self._verdict(request, request.payload, time.time_ns() // 1_000_000)
         return code, reason
 
@@ -214,7 +214,7 @@ class _Replay:
                 continue
             self._outcome.requests += 1
             code, reason = self._judge.judge(request)
-            if code == _ACCEPTED:
+            if code == Code.OK:
                 self._outcome.accepted += 1
                 batch.append(request)
                 size += len(request.payload or b"")
@@ -248,11 +248,11 @@ class _Replay:
             code = None
         if code is None:
             self._outcome.unanswered += 1
-        elif code == _ACCEPTED:
+        elif code == Code.OK:
             self._outcome.answered += 1
         else:
             self._outcome.refused[code] += 1
-        return code == _ACCEPTED
+        return code == Code.OK
 
 
 def _print(outcome: _Outcome, *, dry_run: bool) -> None:

@@ -41,6 +41,7 @@ from pointgate.cli.options import (
 from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
+from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,7 +111,7 @@ def validate(
         catalog=catalog or settings.catalog.path,
         payload_bytes=settings.limits.payload_bytes,
         now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
-        topic=None if topics else f"sys/{product}/integration/measurepoint/post",
+        topic=None if product is None else request_topic(product),
         describes=rejects is not None,
         collects=out is not None,
     )

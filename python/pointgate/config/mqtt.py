@@ -20,9 +20,9 @@ from pointgate.toml.values import (
     Seconds,
     Secret,
     control_character,
-    first_line,
     is_host,
     seconds_words,
+    secret_text,
 )
 
 if TYPE_CHECKING:
@@ -300,8 +300,4 @@ class MqttSettings(Document):
         Raises:
             ConfigError: The file cannot be read, or is not text.
         """
-        if self.password is not None:
-            return self.password.get_secret_value()
-        if self.password_file is None:
-            return None
-        return first_line(self.password_file, "mqtt.password_file")
+        return secret_text(self.password, self.password_file, "mqtt.password_file")

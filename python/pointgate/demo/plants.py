@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from pointgate.topics import request_topic
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
@@ -49,7 +51,7 @@ class Plant:
     @property
     def topic(self) -> str:
         """Where it posts."""
-        return f"sys/{self.product}/integration/measurepoint/post"
+        return request_topic(self.product)
 
 
 @dataclass(frozen=True, slots=True)

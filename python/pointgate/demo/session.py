@@ -38,6 +38,7 @@ from pointgate.demo.figures import Figures, get, parse
 from pointgate.demo.fleet import Fleet, Tally
 from pointgate.demo.plants import PLANTS
 from pointgate.terminal import Status, console, say
+from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -162,7 +163,7 @@ class _Show:
         stage = self._stage
         example = stage.folder / "example.json"
         connect = f"-h {HOST} -p {stage.broker.port_4}"
-        topic = "sys/example/integration/measurepoint/post"
+        topic = request_topic("example")
         plants = ", ".join(plant.name for plant in PLANTS)
         self._console.print(f"""\
 {len(PLANTS)} plants ({plants}) post what their devices measured while they were offline,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from pointgate.durable_files import PRIVATE, make_folder
+from pointgate.fault_document import StoredFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -105,6 +106,22 @@ class Rejected:
     got: str | None
     did_you_mean: str | None
     payload: bytes | None
+
+    @property
+    def fault(self) -> StoredFault:
+        """Why it was rejected."""
+        return StoredFault(
+            self.reason,
+            self.message,
+            self.pointer,
+            self.fault_offset,
+            self.entry,
+            self.device,
+            self.identifier,
+            self.expected,
+            self.got,
+            self.did_you_mean,
+        )
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Rejected))

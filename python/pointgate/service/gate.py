@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pointgate import failpoint
+from pointgate.codes import Code
 from pointgate.config import LimitSettings
 from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import ConnectionLost
@@ -64,8 +65,6 @@ _NO_MEMORY: Final = 0.5
 """Seconds until requests for which there was no memory are judged again. Nothing is received
 meanwhile."""
 
-_ACCEPTED: Final = 200
-"""The code of a request that is kept; higher ones are faults, 0 is no verdict."""
 
 EARLY_SECONDS: Final = 3600.0
 """One line a product in that time about times that are most likely seconds."""
@@ -156,7 +155,7 @@ class Gate:
             reports, points = await self._judge(fresh)
             failpoint.hit("after-verdict")
             judged = [report for report in reports if report is not None]
-            if self._quarantine and any(report.code > _ACCEPTED for report in judged):
+            if self._quarantine and any(report.code > Code.OK for report in judged):
                 self._quarantine.add(fresh.topics, fresh.payloads, reports, fresh.instants())
             kept = self._store.keep(judged, points)
             if len(fresh.requests) < len(burst):

@@ -101,6 +101,20 @@ def is_port(text: str) -> bool:
     return bool(re.fullmatch(r"[0-9]{1,5}", text)) and int(text) <= _LAST_PORT
 
 
+def secret_text(secret: SecretStr | None, file: Path | None, key: str) -> str | None:
+    """A secret, from the environment or read anew from its file; None without either.
+
+    Args:
+        secret: What the environment said.
+        file: The file whose first line it is.
+        key: The setting that names the file, for errors.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not text.
+    """
+    return secret.get_secret_value() if secret else first_line(file, key) if file else None
+
+
 def first_line(file: Path, key: str) -> str:
     """The password in a file, read anew each time: its first line, UTF-8 or marked UTF-16.
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from pointgate.diagnostics import shown
 from pointgate.sinks.settings import ON_CONFLICT, OnConflict, SinkSettings
-from pointgate.toml.values import ReadableFile, Secret, control_character, first_line
+from pointgate.toml.values import ReadableFile, Secret, control_character, secret_text
 
 
 def _postgres_url(value: str) -> str:
@@ -84,8 +84,4 @@ class PostgresSettings(SinkSettings):
         Raises:
             ConfigError: The file cannot be read, or is not text.
         """
-        if self.password is not None:
-            return self.password.get_secret_value()
-        if self.password_file is None:
-            return None
-        return first_line(self.password_file, f"sinks.{self.name}.password_file")
+        return secret_text(self.password, self.password_file, f"sinks.{self.name}.password_file")

@@ -28,6 +28,7 @@ from pointgate.sources.mqtt.capabilities import of_suback
 from pointgate.sources.mqtt.errors import not_connected
 from pointgate.sources.mqtt.paho import cancellable
 from pointgate.sources.mqtt.plain_client import Tap, plain_client
+from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
@@ -74,7 +75,7 @@ class _Canary:
     def __init__(self, client: aiomqtt.Client, tap: Tap, product: str) -> None:
         self._client = client
         self._tap = tap
-        self._topics = [f"{form}sys/{product}/integration/measurepoint/post" for form in ("", "/")]
+        self._topics = [f"{slash}{request_topic(product)}" for slash in ("", "/")]
         self._awaited: dict[str, str] = {}  # topics, by the id of the request
         self._found: dict[str, str] = {}  # what became of the request on a topic
 

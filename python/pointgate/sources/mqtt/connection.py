@@ -70,6 +70,7 @@ from pointgate.sources.mqtt.packets import (
 from pointgate.sources.mqtt.paho import Library
 from pointgate.sources.mqtt.replies import Replies
 from pointgate.sources.mqtt.tls import tls_context
+from pointgate.topics import REQUEST_FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -81,11 +82,6 @@ if TYPE_CHECKING:
     from pointgate.sources.mqtt.relay import Relay
     from pointgate.sources.mqtt.request import MqttRequest
 
-FILTERS: Final = (
-    "sys/+/integration/measurepoint/post",
-    "/sys/+/integration/measurepoint/post",
-)
-"""Both forms that senders use (contract 1.1)."""
 
 _T = TypeVar("_T")
 
@@ -199,7 +195,7 @@ class AiomqttConnection:
     def filters(self) -> list[str]:
         """What `subscribe` subscribes to."""
         group = self._settings.share_group
-        return [f"$share/{group}/{name}" if group else name for name in FILTERS]
+        return [f"$share/{group}/{name}" if group else name for name in REQUEST_FILTERS]
 
     async def subscribe(self) -> None:
         """Subscribe to both forms of the topic at QoS 1 and wait for SUBACK.
@@ -214,7 +210,7 @@ class AiomqttConnection:
         filters = self.filters
         reasons = await self._answer(self._library.subscribe(filters))
         self.shortfalls += of_suback(filters, reasons, self._library.suback)
-        plain = FILTERS if self._settings.share_group else ()
+        plain = REQUEST_FILTERS if self._settings.share_group else ()
         gone = [name for name in dict.fromkeys((*plain, *self.older)) if name not in filters]
         if gone and self.session_present:
             await self._answer(self._library.unsubscribe(gone))

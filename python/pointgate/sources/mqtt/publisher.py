@@ -28,6 +28,7 @@ from pointgate.sources.mqtt.capabilities import of_suback
 from pointgate.sources.mqtt.errors import not_connected
 from pointgate.sources.mqtt.packets import RECEIVED
 from pointgate.sources.mqtt.plain_client import Tap, plain_client
+from pointgate.topics import REPLY_FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,11 +40,6 @@ if TYPE_CHECKING:
 _WINDOW: Final = 64
 _REPLY_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
-
-_FILTERS: Final = (
-    "sys/+/integration/measurepoint/post_reply",
-    "/sys/+/integration/measurepoint/post_reply",
-)
 
 
 class PublishRefusedError(PointgateError):
@@ -143,8 +139,8 @@ async def posting(
     tap = Tap(client, client_id=client_id)
     try:
         async with client:
-            reasons = await client.subscribe([(name, 1) for name in _FILTERS])
-            of_suback(_FILTERS, cast("list[ReasonCode]", reasons), tap.suback)
+            reasons = await client.subscribe([(name, 1) for name in REPLY_FILTERS])
+            of_suback(REPLY_FILTERS, cast("list[ReasonCode]", reasons), tap.suback)
             poster = Publisher(client, tap, patience=patience)
             listening = asyncio.create_task(poster.listen(), name="replies")
             try:

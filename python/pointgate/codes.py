@@ -1,0 +1,17 @@
+"""The codes of replies (contract 2.4)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """What a reply says. A request that is not OK is rejected as a whole."""
+
+    OK = 200
+    TOO_LARGE = 1008
+    MODEL_VALIDATE_FAILED = 1204
+    JSON_INVALID = 1220
+    METHOD_INVALID = 1251
+    DEVICE_NOT_FOUND = 1257
+    QUALITY_INVALID = 1260

@@ -1,0 +1,53 @@
+"""A fault as JSON, the same wherever a program reads one; names as in replies (contract 2.5).
+
+pointgate explain --json, pointgate rejects --json, pointgate validate --rejects
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pointgate._core import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFault:
+    """What is left of a fault in a file; see `Fault` for each."""
+
+    reason: str
+    message: str
+    pointer: str | None
+    offset: int
+    index: int | None
+    device_key: str | None
+    identifier: str | None
+    expected: str | None
+    got: str | None
+    did_you_mean: str | None
+
+
+def fault_document(fault: Fault | StoredFault) -> dict[str, object]:
+    """The members of a fault."""
+    return {
+        "reason": fault.reason,
+        "message": fault.message,
+        "pointer": fault.pointer,
+        "offset": fault.offset,
+        "index": fault.index,
+        "deviceKey": fault.device_key,
+        "identifier": fault.identifier,
+        "expected": fault.expected,
+        "got": fault.got,
+        "didYouMean": fault.did_you_mean,
+    }
+
+
+def payload_member(payload: bytes) -> dict[str, object]:
+    """The member that holds a payload: `payload`, or `payloadBase64` where it is not UTF-8."""
+    try:
+        return {"payload": payload.decode()}
+    except UnicodeDecodeError:
+        return {"payloadBase64": b64encode(payload).decode()}
