@@ -180,7 +180,7 @@ def test_a_dataset_is_durable_in_the_folder_above_it(tmp_path: Path, synced: lis
     assert synced == [str(path), str(partition.parent)]
 
 
-@pytest.mark.parametrize("left", [("-wal",), ("-shm",), ("-wal", "-shm"), ()])
+@pytest.mark.parametrize("left", [("-wal",), ("-shm",), ("-journal",), ("-wal", "-shm"), ()])
 def test_a_file_of_the_spool_goes_for_good_before_its_log(
     tmp_path: Path, left: tuple[str, ...], synced: list[str]
 ) -> None:
@@ -199,3 +199,24 @@ def test_a_file_of_the_spool_goes_for_good_before_its_log(
         folder._delete(path)
     assert synced == [str(tmp_path)]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_could_not_be_made_is_empty_for_good_before_its_log_goes(
+    tmp_path: Path, synced: list[str]
+) -> None:
+    path = tmp_path / "spool-000001-0000000000000001.db"
+    beside = [path.with_name(path.name + suffix) for suffix in ("-journal", "-shm", "-wal")]
+    path.write_bytes(bytes(4096))
+    for one in beside:
+        one.touch()
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        assert not path.stat().st_size
+        assert all(one.exists() for one in beside)
+        real(descriptor)
+
+    with patch("os.fsync", fsync):
+        folder._delete(path, keep_name=True)
+    assert synced == [str(path)]
+    assert list(tmp_path.iterdir()) == [path]

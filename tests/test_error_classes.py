@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pytest
@@ -280,6 +280,64 @@ async def test_a_file_whose_process_died_before_it_had_a_log_is_empty(tmp_path: 
     async with spool(tmp_path) as opened:
         await keep(opened, 2.0)
         assert await read_all(opened) == [1.0, 2.0]
+
+
+_ROLLBACK_JOURNAL: Final = (
+    bytes.fromhex("d9d505f920a163d7")
+    + b"".join(number.to_bytes(4) for number in (0, 1, 0, 512, 4096))
+).ljust(512, b"\0")
+"""SQLite's journal of the first page of a new database: no pages to restore, and none before it."""
+
+
+async def _unborn(folder: Path, content: bytes) -> Path:
+    """A spool whose newest file has this content, beside a rollback journal; returns that file."""
+    async with spool(folder) as opened:
+        await keep(opened, 1.0)
+    (path,) = files(folder)
+    number = int(path.name.split("-")[2].removesuffix(".db")) + 1
+    newest = folder / f"spool-000002-{number:016}.db"
+    newest.write_bytes(content)
+    newest.with_name(newest.name + "-journal").write_bytes(_ROLLBACK_JOURNAL)
+    return newest
+
+
+def _beside(path: Path) -> list[str]:
+    """A file and what was made of it or is beside it, by their names."""
+    return [one.name for one in path.parent.glob(f"{path.name}*")]
+
+
+@pytest.mark.parametrize(
+    "content", [bytes(4096), b"SQLite format 3\0".ljust(512, b"\0"), b"", b"\xa5" * 4096]
+)
+async def test_a_first_page_that_a_power_cut_has_torn_raises_no_alarm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    unborn = await _unborn(tmp_path, content)
+    async with spool(tmp_path) as opened:
+        last = await keep(opened, 2.0)
+        assert await read_all(opened) == [1.0, 2.0]
+        opened.passed("main", last)
+        await until(lambda: len(files(tmp_path)) == 1)
+    assert not _beside(unborn)
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
+async def test_damage_beyond_the_first_page_is_kept_in_spite_of_a_rollback_journal(
+    tmp_path: Path,
+) -> None:
+    damaged = await _unborn(tmp_path, b"\xa5" * 20480)
+    async with spool(tmp_path) as opened:
+        await keep(opened, 2.0)
+        assert await read_all(opened) == [1.0, 2.0]
+    kept = damaged.with_name(damaged.name + ".damaged")
+    assert kept.read_bytes() == b"\xa5" * 20480
+
+
+async def test_a_rollback_journal_whose_database_is_gone_is_deleted(tmp_path: Path) -> None:
+    journal = tmp_path / "spool-000007-1700000000000000.db-journal"
+    journal.write_bytes(_ROLLBACK_JOURNAL)
+    async with spool(tmp_path):
+        assert not journal.exists()
 
 
 def test_a_folder_that_is_a_file_is_the_operators_mistake(tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ _LEAST_SEQUENCE: Final = 10**15
 
 _DAMAGED: Final = ".damaged"
 
+_BESIDE: Final = ("wal", "shm", "journal")
+"""What SQLite puts beside a file: its log, the index of that, and what comes before both."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -131,8 +134,8 @@ class Folder:
         self._take()
         names = sorted(entry.name for entry in self.path.iterdir())
         for name in names:  # a log whose file a crash has deleted for good
-            owner = name[:-4]
-            if name[-4:] in {"-wal", "-shm"} and _NAME.fullmatch(owner) and owner not in names:
+            owner, _, kind = name.rpartition("-")
+            if kind in _BESIDE and _NAME.fullmatch(owner) and owner not in names:
                 (self.path / name).unlink(missing_ok=True)
         found = [(int(m[1]), int(m[2]), m[0]) for m in map(_NAME.fullmatch, names) if m]
         files = [File(self.path / name, number, first) for number, first, name in sorted(found)]
@@ -170,12 +173,12 @@ class Folder:
                 progress = dict(connection.execute("SELECT sink, sequence FROM progress"))
                 self.arrivals.advance(last_arrival(connection))
         except sqlite3.Error as error:
-            if classify(error) is ErrorClass.DAMAGE:
+            if not is_unborn(file.path, error):
+                if classify(error) is not ErrorClass.DAMAGE:
+                    raise
                 _log.error("cannot read %s: %s", file.path, error)
                 self.set_aside(file)
                 return
-            if not is_unborn(error):
-                raise
             live_bytes, last, total, progress = 0, 0, 0, {}
         self.last = max(self.last, last, *progress.values())
         self.total = max(self.total, total)
@@ -247,14 +250,17 @@ class Folder:
 def _delete(path: Path, *, keep_name: bool = False) -> None:
     """Delete a file and what SQLite puts beside it. What cannot be deleted is empty or passed."""
     try:
-        if not keep_name:
-            # For good before its log: without that, a power cut could bring back what the file had
-            # long ago, and sinks would get old values after those that corrected them.
+        # For good before its log: without that, a power cut could bring back what the file had
+        # long ago, and sinks would get old values after those that corrected them; or half of a
+        # checkpoint, which is damage without the log.
+        if keep_name:
+            with path.open("r+b", buffering=0) as file:
+                file.truncate(0)
+                os.fsync(file.fileno())
+        else:
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        if keep_name:
-            os.truncate(path, 0)
+        for kind in _BESIDE:
+            path.with_name(f"{path.name}-{kind}").unlink(missing_ok=True)
     except OSError as error:
         _log.warning("cannot delete %s: %s", path, os_reason(error))

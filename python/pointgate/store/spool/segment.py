@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import quote
 
 from pointgate import failpoint
+from pointgate.error_classes import ErrorClass, classify
 from pointgate.store.spool.batch import PAGE_BYTES
 
 if TYPE_CHECKING:
@@ -279,16 +280,34 @@ def last_arrival(connection: sqlite3.Connection) -> int:
     return int(connection.execute(statement).fetchone()[0])
 
 
-def is_unborn(error: sqlite3.Error) -> bool:
+def is_unborn(path: Path, error: sqlite3.Error) -> bool:
     """Whether a file was left by a process that died before anything could be in it.
 
     It has no tables yet, or is still on its way from a rollback journal to a write-ahead log, which
-    a reader cannot roll back.
+    a reader cannot roll back. On that way SQLite writes one page, beside a journal that says that
+    there was none before; a power cut may leave zeros of it, which look like damage:
+
+        spool-000003-….db            4096 bytes: zeros, or any part of the page
+        spool-000003-….db-journal
+
+    A file that can hold a batch has more pages, made durable before the first one is committed, and
+    a log in the place of the journal.
+
+    Args:
+        path: The file.
+        error: Why it cannot be read.
     """
     code = getattr(error, "sqlite_errorcode", 0)
+    if classify(error) is ErrorClass.DAMAGE:
+        return path.stat().st_size <= PAGE_BYTES and _journal_of(path).exists()
     return code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY_ROLLBACK}
 
 
 def log_of(path: Path) -> Path:
     """The write-ahead log of a file."""
     return path.with_name(path.name + "-wal")
+
+
+def _journal_of(path: Path) -> Path:
+    """The rollback journal of a file, which is there only while the file is made."""
+    return path.with_name(path.name + "-journal")
