@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from array import array
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -220,3 +221,26 @@ def test_a_file_that_could_not_be_made_is_empty_for_good_before_its_log_goes(
         folder._delete(path, keep_name=True)
     assert synced == [str(path)]
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_damaged_file_is_renamed_for_good_before_its_log(tmp_path: Path, *, cut: bool) -> None:
+    path = tmp_path / "spool-000001-1700000000000000.db"
+    path.write_bytes(b"garbage" * 1000)
+    log = path.with_name(f"{path.name}-wal")
+    log.write_bytes(b"log")
+    kept = path.with_name(f"{path.name}.damaged")
+    with patch.object(folder, "sync_folder", side_effect=OSError) if cut else nullcontext():
+        opened = folder.Folder(tmp_path)
+        with pytest.raises(OSError) if cut else nullcontext():  # noqa: PT011 - that very one
+            opened.open()
+    if cut:
+        assert (kept.exists(), path.exists(), log.exists()) == (True, False, True)
+        opened = folder.Folder(tmp_path)  # after the power cut
+        opened.open()
+    assert not opened.files
+    assert kept.read_bytes() == b"garbage" * 1000
+    assert kept.with_name(f"{kept.name}-wal").read_bytes() == b"log"
+    assert not path.exists()
+    assert not log.exists()
+    opened.close()

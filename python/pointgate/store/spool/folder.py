@@ -133,9 +133,13 @@ class Folder:
         make_folder(self.path, PRIVATE)
         self._take()
         names = sorted(entry.name for entry in self.path.iterdir())
-        for name in names:  # a log whose file a crash has deleted for good
+        for name in names:  # a log whose file a crash has deleted or renamed for good
             owner, _, kind = name.rpartition("-")
-            if kind in _BESIDE and _NAME.fullmatch(owner) and owner not in names:
+            if kind not in _BESIDE or not _NAME.fullmatch(owner) or owner in names:
+                continue
+            if kind == "wal" and (kept := owner + _DAMAGED) in names:
+                (self.path / name).rename(log_of(self.path / kept))
+            else:
                 (self.path / name).unlink(missing_ok=True)
         found = [(int(m[1]), int(m[2]), m[0]) for m in map(_NAME.fullmatch, names) if m]
         files = [File(self.path / name, number, first) for number, first, name in sorted(found)]
@@ -236,9 +240,10 @@ class Folder:
         """Rename a file that cannot be read, with its log."""
         kept = file.path.with_name(file.path.name + _DAMAGED)
         _log.error("%s is kept as %s for a person to look into", file.path.name, kept)
-        for path, new in ((log_of(file.path), log_of(kept)), (file.path, kept)):
+        for path, new in ((file.path, kept), (log_of(file.path), log_of(kept))):
             if path.exists():
                 path.rename(new)
+                sync_folder(self.path)  # for good before its log, as in `_delete`
 
     def close(self) -> None:
         """Let another process have the folder."""
