@@ -8,6 +8,8 @@ FUZZ_SECONDS ?= 60
 KILLS ?= 1000
 STATES ?= 1000
 MINUTES ?= 10
+# Most tests wait for processes more than they compute.
+TEST_WORKERS ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2))
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
 .PHONY: help demo test check format bench brokers instructions fuzz crash limits powercut soak setup extension broker servers lock clean
@@ -20,7 +22,7 @@ demo: setup broker ## run broker, service and simulated senders; SECONDS=30 ends
 
 test: setup servers ## run every test
 	cargo test --locked --workspace --quiet
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist worksteal
 
 check: setup ## formatting, lints, types, stubs
 	cargo fmt --check

@@ -23,7 +23,8 @@ LONGEST: Final = 10.0
 
 IN_HASTE: Final = """
 import sys
-from pointgate import cli, service
+from pointgate import cli
+from pointgate.service import serve as service
 
 assert service._DRAIN + 2 * service._FINISH <= service.LONGEST_END < 10
 service._DRAIN, service._FINISH, service.LONGEST_END = 0.5, 0.5, 3.0

@@ -19,8 +19,7 @@ from pointgate.sinks import drain
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.ndjson import file as ndjson_file
 from pointgate.sinks.ndjson.sink import NdjsonSink
-from pointgate.sinks.parquet import compaction
-from pointgate.sinks.parquet import maintenance as upkeep
+from pointgate.sinks.parquet import compaction, maintenance
 from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.store.spool import segment
 from tests.powercut.planted import BUGS
@@ -36,8 +35,8 @@ LIMITS: Final = (
     (compaction, "FILE_BYTES", 500),
     (compaction, "ROW_GROUP", 15),
     (compaction, "_IN_MEMORY", 1_000),
-    (upkeep, "FAN_IN", 4),
-    (upkeep, "_REST", 0),
+    (maintenance, "FAN_IN", 4),
+    (maintenance, "_REST", 0),
     (drain, "LINGER", 0.03),
     (drain, "_LONGEST_WAIT", 0.2),
     (segment, "CHECKPOINT_BYTES", 64 * 1024),

@@ -15,16 +15,21 @@ from tests.crash import planted as crash
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pointgate import durable_files as durable
+    from pointgate import durable_files
 
 
 def forget_folder_of_folders() -> None:
     """Makes folders, and does not sync the folders that they are in."""
 
-    def planted(path: Any, access: durable.Access) -> None:
+    def planted(path: Any, access: durable_files.Access) -> None:
         path.mkdir(access.folder, parents=True, exist_ok=True)
 
-    for module in ("store.folder", "sinks.refused", "sinks.dataset", "store.quarantine_file"):
+    for module in (
+        "store.spool.folder",
+        "sinks.dead_letters",
+        "sinks.parquet.dataset",
+        "quarantine.database",
+    ):
         _plant(f"pointgate.{module}", "make_folder", planted)
 
 

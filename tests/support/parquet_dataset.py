@@ -12,8 +12,7 @@ from unittest.mock import patch
 
 import pyarrow.dataset as pads
 
-from pointgate.sinks.parquet import compaction
-from pointgate.sinks.parquet import maintenance as upkeep
+from pointgate.sinks.parquet import compaction, maintenance
 from pointgate.sinks.parquet.compaction import compact_all
 from pointgate.sinks.parquet.dataset import Dataset
 from pointgate.sinks.parquet.sink import ParquetSink
@@ -58,7 +57,7 @@ def write(
 
     async def run() -> None:
         sink = ParquetSink(name="parquet", path=path, on_conflict=on_conflict)
-        with patch.object(upkeep.Upkeep, "start"):
+        with patch.object(maintenance.Upkeep, "start"):
             await sink.open()
         for sequence, points in enumerate(writes, first):
             await sink.write(points, sequence=sequence)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pointgate.sinks.parquet import compaction
-from pointgate.sinks.parquet import maintenance as upkeep
+from pointgate.sinks.parquet import compaction, maintenance
 from pointgate.sinks.parquet.compaction import FAN_IN
 from pointgate.sinks.parquet.dataset import Dataset
 from pointgate.sinks.parquet.sink import ParquetSink
@@ -37,7 +36,7 @@ async def merged(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
         finally:
             loop.call_soon_threadsafe(event.set)
 
-    monkeypatch.setattr(upkeep, "merge", told)
+    monkeypatch.setattr(maintenance, "merge", told)
     return event
 
 
@@ -92,7 +91,7 @@ async def test_what_ends_the_sink_gives_up_a_merge(
             pass
         merge(*arguments, stopping=stopping, **options)
 
-    monkeypatch.setattr(upkeep, "merge", held)
+    monkeypatch.setattr(maintenance, "merge", held)
     sink = ParquetSink(name="parquet", path=tmp_path, on_conflict="update")
     await sink.open()
     await begun.wait()
