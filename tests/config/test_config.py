@@ -858,3 +858,25 @@ def test_a_replica_needs_a_client_id_of_its_own(tmp_path: Path, lines: str, *, w
     else:
         with pytest.raises(ConfigError, match=r"only beside mqtt\.client_id, which is missing"):
             load_settings(config, {})
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/points", "gs://b", "file:///var/lib/points"])
+@pytest.mark.parametrize(
+    ("toml", "key"),
+    [
+        ("catalog.path = '{}'", "catalog.path"),
+        ("spool.path = '{}'", "spool.path"),
+        ("quarantine.path = '{}'", "quarantine.path"),
+        ("[[sinks]]\ntype = 'parquet'\npath = '{}'", "sinks[0].path"),
+        ("[[sinks]]\ntype = 'ndjson'\npath = '{}'", "sinks[0].path"),
+        ("mqtt.ca_file = '{}'", "mqtt.ca_file"),
+    ],
+)
+def test_a_url_is_no_local_path(tmp_path: Path, toml: str, key: str, url: str) -> None:
+    scheme = url.partition("://")[0]
+    assert problems(tmp_path, toml.format(url)) == [
+        (
+            f"{key}: expected a path on this machine, got one that begins with {scheme}://: "
+            "urls and object stores are not supported"
+        )
+    ]

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pointgate.cli.options import local_path_option
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 
 def compact(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of a parquet sink.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="The folder of a parquet sink.", parser=local_path_option
+        ),
+    ],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> NoReturn:

@@ -13,24 +13,50 @@ from pointgate.catalog import Catalog
 from pointgate.config import Settings, load_settings
 from pointgate.errors import CatalogError, ConfigError
 from pointgate.terminal import Status, say_problems
+from pointgate.toml.values import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pointgate.errors import Problem
 
+
+def local_path_option(text: str) -> Path:
+    """A path of the command line; a url is no path, and would become a folder of that name.
+
+    Raises:
+        typer.BadParameter: It is empty or a url.
+    """
+    try:
+        local_path(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return Path(text)
+
+
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration.")
+    Path,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="The configuration.", parser=local_path_option
+    ),
 ]
 ConfigOrDefaultOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="The configuration; default pointgate.toml.",
+        parser=local_path_option,
     ),
 ]
 CatalogOption = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="A catalog, instead of the configuration's."),
+    typer.Option(
+        metavar="FOLDER",
+        help="A catalog, instead of the configuration's.",
+        parser=local_path_option,
+    ),
 ]
 
 

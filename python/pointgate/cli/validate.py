@@ -36,6 +36,7 @@ from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
     catalog_or_exit,
+    local_path_option,
     settings_beside_catalog,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
@@ -80,11 +81,19 @@ def validate(
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write rejected requests there, a JSON line each."),
+        typer.Option(
+            metavar="FILE",
+            help="Write rejected requests there, a JSON line each.",
+            parser=local_path_option,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write accepted points there, as Parquet."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Write accepted points there, as Parquet.",
+            parser=local_path_option,
+        ),
     ] = None,
     now_ms: Annotated[
         int | None,

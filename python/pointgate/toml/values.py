@@ -28,6 +28,8 @@ _SECRET_BYTES: Final = 65_536
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
 _NAMES: Final = {"\n": "a line break", "\r": "a line break", "\ufeff": "a byte-order mark"}
 
 
@@ -83,11 +85,15 @@ def _secret_reason(text: str) -> str:
     return f"expected a password without control characters, got one with {found}" if found else ""
 
 
-def not_empty(value: object) -> object:
-    """Anything but an empty path."""
-    # Path("") would be the folder of the configuration.
-    if value == "":
+def local_path(value: object) -> object:
+    """Anything but an empty path, or a url: `Path` would make a local folder `s3:` of one."""
+    if value == "":  # the folder of the configuration, for Path
         raise ValueError('expected a path, got ""')
+    if found := _SCHEME.match(str(value)):
+        raise ValueError(
+            f"expected a path on this machine, got one that begins with {found[0]}: "
+            "urls and object stores are not supported"
+        )
     return value
 
 
@@ -162,10 +168,10 @@ def bytes_words(least: int, most: int) -> str:
 
 
 AnyPath = Annotated[
-    Path, Field(strict=False), BeforeValidator(not_empty), AfterValidator(relative_path)
+    Path, Field(strict=False), BeforeValidator(local_path), AfterValidator(relative_path)
 ]
 ReadableFile = Annotated[
-    Path, Field(strict=False), BeforeValidator(not_empty), AfterValidator(readable)
+    Path, Field(strict=False), BeforeValidator(local_path), AfterValidator(readable)
 ]
 Secret = Annotated[SecretStr, AfterValidator(secret)]
 Seconds = Annotated[int, BeforeValidator(seconds_of)]
