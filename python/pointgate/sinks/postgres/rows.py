@@ -40,7 +40,7 @@ _FIELDS: Final = pa.scalar((9).to_bytes(2, "big") + (8).to_bytes(4, "big"))
 _NOTHING: Final = pa.scalar(b"")
 _ZERO: Final = pa.scalar(0)
 
-_PIECE_ROWS: Final = 65_536
+_PIECE_ROWS: Final = 16_384
 """How many rows are in memory as bytes at once: some 5 MB of numbers."""
 
 _PIECE_BYTES: Final = 8 * 1024 * 1024

@@ -1,11 +1,15 @@
-"""A write to PostgreSQL: one transaction that stages the points and moves them to their place.
+"""A write to PostgreSQL: one transaction that copies the points to their place.
 
     check      begin; is what we remember of `series` still so?
     resolve    names to series numbers; insert the new ones           (series.py)
     order      by series and time, one point each                     (rows.py)
-    stage      COPY … FORMAT binary into a temporary table
-    upsert     INSERT … SELECT … ON CONFLICT (series_id, time)
+    copy       COPY … FORMAT binary into `point`; if one of the points is there already:
+      stage    roll back to before it, COPY into a temporary table
+      upsert   INSERT … SELECT … ON CONFLICT (series_id, time)
     commit
+
+Most points are new, and those cost half without the detour. After a write that met a stored point
+the following ones are staged at once, twice as many each time it happens again (`_Detour`).
 
 It takes psycopg's blocking connection in a thread of its own: most of a write is work on columns
 and must not run on the event loop in any case, and a socket that is shut under a blocked call ends
@@ -43,10 +47,12 @@ from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.postgres import session as sessions
 from pointgate.sinks.postgres.rows import copy_bytes, in_order
 from pointgate.sinks.postgres.series import SeriesIds
-from pointgate.sinks.postgres.tables import VALUES, upsert
+from pointgate.sinks.postgres.tables import VALUES, copy_into, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from psycopg.abc import Query
 
     from pointgate.sinks.postgres.settings import PostgresSettings
 
@@ -55,6 +61,9 @@ _STAGE: Final = "COPY pg_temp.pointgate_staging FROM STDIN (FORMAT binary)"
 _SLOWEST: Final = 5_000
 """Points a second: a server below this rate is taken for one that hangs. A thirtieth of what two
 cores do, so that a large write to a slow server is not given up on time and again."""
+
+_LONGEST_DETOUR: Final = 64
+"""Writes."""
 
 _GIVE_UP_SECONDS: Final = 2.0
 """How long we wait for the thread to notice that its connection was severed. It does so at once,
@@ -113,7 +122,9 @@ class PostgresSink:
             name=name, url=url, password=password, schema=schema, answer_seconds=answer_seconds
         )
         self._series = SeriesIds(schema=schema)
+        self._copy_into = copy_into(schema)
         self._upsert = upsert(schema, on_conflict=on_conflict)
+        self._detour = _Detour()
         self._keep: Literal["first", "last"] = "last" if on_conflict == "update" else "first"
         self._answer_seconds = answer_seconds
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sink-{name}")
@@ -194,10 +205,9 @@ class PostgresSink:
             series = self._series.resolve(connection, points)
             columns = points.select(["time", *VALUES]).append_column("series_id", series)
             rows = in_order(columns, keep=self._keep)
-            with connection.cursor().copy(_STAGE) as copy:
-                for piece in copy_bytes(rows):
-                    copy.write(piece)
-            connection.execute(self._upsert)
+            if not self._copied(connection, rows):
+                self._copy(connection, _STAGE, rows)
+                connection.execute(self._upsert)
             connection.commit()
         except BaseException as error:
             # Whatever it was: what this transaction did is undone, and so is what we know of it.
@@ -208,6 +218,51 @@ class PostgresSink:
                 raise SinkRefusedError(f"cannot be sent to PostgreSQL: {error}") from error
             raise
 
+    def _copied(self, connection: psycopg.Connection[Any], rows: pa.Table) -> bool:
+        """Copy new points to their place; returns False, with nothing done, if one is not new."""
+        if not self._detour.may_copy():
+            return False
+        try:
+            with connection.transaction():  # a savepoint
+                self._copy(connection, self._copy_into, rows)
+        except psycopg.errors.UniqueViolation:
+            self._detour.met_stored()
+            return False
+        self._detour.all_new()
+        return True
+
+    def _copy(self, connection: psycopg.Connection[Any], statement: Query, rows: pa.Table) -> None:
+        with connection.cursor().copy(statement) as copy:
+            for piece in copy_bytes(rows):
+                copy.write(piece)
+
     def _drop(self) -> None:
         self._session.discard()
         self._series.forget()
+
+
+class _Detour:
+    """How many writes in a row go through the staging table, because points may be stored already.
+
+    A copy that fails costs up to half of what the write costs then, and leaves dead rows.
+    """
+
+    def __init__(self) -> None:
+        self._length = 1
+        self._left = 0
+
+    def may_copy(self) -> bool:
+        """Whether the next write should try to copy."""
+        if self._left:
+            self._left -= 1
+            return False
+        return True
+
+    def met_stored(self) -> None:
+        """A copy failed, because a point is stored already."""
+        self._left = self._length
+        self._length = min(2 * self._length, _LONGEST_DETOUR)
+
+    def all_new(self) -> None:
+        """A copy succeeded."""
+        self._length = 1

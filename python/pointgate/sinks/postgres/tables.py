@@ -86,7 +86,62 @@ CREATE VIEW {schema}.points AS
     FROM {schema}.point JOIN {schema}.series USING (series_id);
 """
 
-_MIGRATIONS: Final = (_VERSION_1,)
+_VERSION_2: Final = """
+CREATE OR REPLACE VIEW {schema}.points AS
+    SELECT product, device, identifier, time,
+        value_double, value_long, value_bool, value_text, value_json, quality, received,
+        coalesce(value_double, value_long::double precision, value_bool::int::double precision)
+            AS value
+    FROM {schema}.point JOIN {schema}.series USING (series_id);
+
+CREATE VIEW {schema}.latest AS
+    SELECT product, device, identifier, p.time,
+        value_double, value_long, value_bool, value_text, value_json, quality, received,
+        coalesce(value_double, value_long::double precision, value_bool::int::double precision)
+            AS value
+    FROM {schema}.series s
+    CROSS JOIN LATERAL (
+        SELECT * FROM {schema}.point WHERE point.series_id = s.series_id
+        ORDER BY time DESC LIMIT 1
+    ) p;
+
+CREATE FUNCTION {schema}.points_wide(
+    product text, since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity'
+) RETURNS TABLE (device text, "time" timestamptz, points jsonb) LANGUAGE sql STABLE AS $pointgate$
+    SELECT s.device, p.time, jsonb_object_agg(s.identifier, coalesce(
+        to_jsonb(p.value_double), to_jsonb(p.value_long), to_jsonb(p.value_bool),
+        to_jsonb(p.value_text), to_jsonb(p.value_json::text)
+    ))
+    FROM {schema}.series s JOIN {schema}.point p USING (series_id)
+    WHERE s.product = points_wide.product AND p.time >= since AND p.time < until
+    GROUP BY s.device, p.time
+$pointgate$;
+
+COMMENT ON VIEW {schema}.points IS
+    'Every accepted point, one row for each product, device, identifier and time.';
+COMMENT ON COLUMN {schema}.points.time IS 'The time of the point, or that of its arrival.';
+COMMENT ON COLUMN {schema}.points.received IS
+    'When the request arrived. Of two values of a point the one received last is stored.';
+COMMENT ON COLUMN {schema}.points.value_double IS 'The value of a FLOAT or DOUBLE point.';
+COMMENT ON COLUMN {schema}.points.value_long IS
+    'The value of an INT or TIMESTAMP (UTC milliseconds) point, or of an ENUM of whole numbers.';
+COMMENT ON COLUMN {schema}.points.value_bool IS 'The value of a BOOL point.';
+COMMENT ON COLUMN {schema}.points.value_text IS
+    'The value of a STRING, FILE or DATE point, or of an ENUM of strings.';
+COMMENT ON COLUMN {schema}.points.value_json IS
+    'The value of an ARRAY or STRUCT point, as its JSON text was sent.';
+COMMENT ON COLUMN {schema}.points.quality IS 'The quality that was sent; NULL without one.';
+COMMENT ON COLUMN {schema}.points.value IS
+    'The value as a number, whatever its type: BOOL as 0 or 1; NULL for texts and JSON.';
+COMMENT ON VIEW {schema}.latest IS 'The point with the greatest time of each series.';
+COMMENT ON FUNCTION {schema}.points_wide(text, timestamptz, timestamptz) IS
+    'The points of a product: one row for each device and time, points as identifier: value.';
+COMMENT ON TABLE {schema}.series IS 'A number for each product, device and identifier.';
+COMMENT ON TABLE {schema}.point IS 'The points; read the view points, which has their names.';
+COMMENT ON TABLE {schema}.pointgate_version IS 'The version of these tables.';
+"""
+
+_MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
 
 _HYPERTABLE: Final = """
 SELECT {extension}.create_hypertable(
@@ -140,6 +195,13 @@ def prepare(connection: Connection[Any], *, schema: str) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         _migrate(connection, schema, _version(connection, schema))
     connection.execute(_STAGING)
+
+
+def copy_into(schema: str) -> sql.Composed:
+    """The COPY that takes points to their place directly; it fails if one is there already."""
+    return sql.SQL("COPY {} (series_id, time, {}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(schema, "point"), sql.SQL(", ").join(map(sql.Identifier, VALUES))
+    )
 
 
 def upsert(schema: str, *, on_conflict: str) -> sql.Composed:
