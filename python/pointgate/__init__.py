@@ -41,7 +41,6 @@ from typing import TYPE_CHECKING
 
 from pointgate._core import (
     Devices,
-    DocumentError,
     Fault,
     Model,
     Product,
@@ -50,7 +49,14 @@ from pointgate._core import (
     __version__,
     build_profile,
 )
-from pointgate.errors import CatalogError, ConfigError, ConnectionLost, PointgateError, Problem
+from pointgate.errors import (
+    CatalogError,
+    ConfigError,
+    ConnectionLost,
+    DocumentError,
+    PointgateError,
+    Problem,
+)
 
 if TYPE_CHECKING:
     from pointgate.catalog import Catalog

@@ -9,7 +9,6 @@ __all__ = [
     "Catalog",
     "Counters",
     "Devices",
-    "DocumentError",
     "Fault",
     "Model",
     "Points",
@@ -31,16 +30,6 @@ reasons: Final[tuple[str, ...]]
 
 codes: Final[tuple[int, ...]]
 """Every code a verdict can have: 0 for a bad topic, 200, and the codes of contract 3."""
-
-class DocumentError(ValueError):
-    """A model document, device file or device key that cannot be understood (contract 6.2, 6.4).
-
-    Attributes:
-        problems: Every mistake found, first one first: `(location, reason)`. The location is a JSON
-            pointer for a model document, `line N` for a device file, `key N` for a list of keys.
-    """
-
-    problems: list[tuple[str, str]]
 
 @final
 class Model:

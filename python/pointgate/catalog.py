@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from pointgate import _core
 from pointgate.diagnostics import os_reason, shown
-from pointgate.errors import CatalogError, Problem
+from pointgate.errors import CatalogError, DocumentError, Problem
 from pointgate.quantities import DURATIONS, milliseconds_of
 from pointgate.toml.document import Document, check, dotted, read_file, read_toml
 from pointgate.toml.values import SHARE_WORDS, Share
@@ -281,7 +281,7 @@ class Loading:
             return None
         try:
             built = build(data, path)
-        except _core.DocumentError as error:
+        except DocumentError as error:
             self.problems += [Problem(str(path), *problem) for problem in error.problems]
             return None
         if isinstance(built, _core.Devices | _core.Model):

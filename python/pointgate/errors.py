@@ -3,6 +3,7 @@
 PointgateError
 ├── ConfigError       the configuration cannot be used: mend it, start again
 ├── CatalogError      the catalog cannot be used: mend the file it names
+├── DocumentError     a model or device document, given as bytes, cannot be used
 ├── TemporaryFailure  something is in use or away now: start again later
 └── ConnectionLost    the broker is gone: connect again
     └── SessionTakenOver  another client uses our client id: do not fight it
@@ -73,6 +74,17 @@ class CatalogError(_FileError):
     def pointer(self) -> str:
         """Where in the file the first problem stands: a JSON pointer, `line N`, or empty."""
         return self.problems[0].location
+
+
+class DocumentError(PointgateError, ValueError):
+    """A model document, device file or device key that cannot be understood (contract 6.2, 6.4).
+
+    Attributes:
+        problems: Every mistake found, first one first: `(location, reason)`. The location is a JSON
+            pointer for a model document, `line N` for a device file, `key N` for a list of keys.
+    """
+
+    problems: list[tuple[str, str]]
 
 
 class TemporaryFailure(PointgateError):

@@ -2,7 +2,7 @@
 
 One row a point; exactly one of the `value_…` columns is set:
 
-    value_double   FLOAT (widened) and DOUBLE
+    value_double   FLOAT and DOUBLE: the f64 nearest to what was sent
     value_long     INT, ENUM of whole numbers, TIMESTAMP (UTC milliseconds)
     value_bool     BOOL
     value_text     STRING, FILE, ENUM of strings, DATE

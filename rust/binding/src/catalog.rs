@@ -5,28 +5,21 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use pointgate_core as core;
-use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple, PyType};
 
-create_exception!(
-    pointgate._core,
-    DocumentError,
-    PyValueError,
-    "A model document, device file or device key that cannot be understood (contract 6.2, 6.4).\n\n\
-     Attributes:\n    \
-     problems: Every mistake found, first one first: `(location, reason)`. The location is a JSON\n        \
-     pointer for a model document, `line N` for a device file, `key N` for a list of keys."
-);
-
+/// A `pointgate.errors.DocumentError`: the tree of exceptions is written in Python.
 fn document_error(py: Python<'_>, problems: Vec<core::Problem>) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let text = problems.first().map(ToString::to_string).unwrap_or_default();
-    let error = DocumentError::new_err(text);
-    match error.value(py).setattr("problems", pairs(problems)) {
-        Ok(()) => error,
-        Err(error) => error,
-    }
+    let made = CLASS.import(py, "pointgate.errors", "DocumentError").and_then(|class| {
+        let error = class.call1((text,))?;
+        error.setattr("problems", pairs(problems))?;
+        Ok(error)
+    });
+    made.map_or_else(|error| error, PyErr::from_value)
 }
 
 fn pairs(problems: Vec<core::Problem>) -> Vec<(String, String)> {

@@ -29,7 +29,7 @@ mod _core {
     use pyo3::types::PyTuple;
 
     #[pymodule_export]
-    use crate::catalog::{Catalog, Devices, DocumentError, Model, Product};
+    use crate::catalog::{Catalog, Devices, Model, Product};
     #[pymodule_export]
     use crate::counters::Counters;
     #[pymodule_export]

@@ -63,8 +63,7 @@ fn check_value(columns: &Columns, row: usize, point: &Node<'_>) {
         let bits = columns.scalars[row];
         let token = value.text().unwrap_or(value.raw);
         let double: f64 = token.parse().expect("a number");
-        let float: f32 = token.parse().expect("a number");
-        assert!(bits == double.to_bits() || bits == f64::from(float).to_bits(), "{token}");
+        assert_eq!(bits, double.to_bits(), "{token}");
     } else if has(&columns.is_long) {
         assert_eq!(whole(value), Some(columns.scalars[row] as i64), "{}", value.raw);
     } else if has(&columns.is_boolean) {

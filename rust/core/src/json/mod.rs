@@ -30,7 +30,7 @@ mod write;
 pub use cursor::Cursor;
 pub(crate) use cursor::JsonType;
 pub(crate) use name::MemberName;
-pub(crate) use number::Numeric;
+pub(crate) use number::{Float, Numeric};
 pub use number::{Integer, Number};
 pub use string::Text;
 pub use syntax::{Syntax, SyntaxKind};

@@ -7,7 +7,7 @@
 use crate::collect::Collect;
 use crate::fault::at_value::{shown_number, type_fault, value_fault};
 use crate::fault::{Fault, Reason, Stop};
-use crate::json::{Cursor, Integer, Number};
+use crate::json::{Cursor, Float, Integer, Number};
 use crate::reader::Reader;
 
 use super::Check;
@@ -63,7 +63,7 @@ impl Check for IntRule {
 }
 
 macro_rules! floating_rule {
-    ($rule:ident, $float:ty, $convert:ident, $name:literal) => {
+    ($rule:ident, $float:ty, $convert:ident, $name:literal, $read:ty, $judged:expr, $sent:expr) => {
         impl $rule {
             /// `None` if no value can be within the bounds.
             pub(crate) fn new(bounds: &Bounds<Number<'_>>) -> Option<Self> {
@@ -114,11 +114,12 @@ macro_rules! floating_rule {
             #[inline(always)]
             fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
                 let start = reader.cursor.offset();
-                let Some(value) = reader.number::<$float>()? else {
+                let Some(number) = reader.number::<$read>()? else {
                     return Err(type_fault(&reader.cursor, $name));
                 };
+                let value: $float = $judged(number);
                 if self.low <= value && value <= self.high {
-                    collect.double(f64::from(value));
+                    collect.double($sent(number));
                     return Ok(());
                 }
                 Err(self.range_fault(&reader.cursor, start))
@@ -143,5 +144,6 @@ pub(crate) struct DoubleRule {
     expected: Box<str>,
 }
 
-floating_rule!(FloatRule, f32, to_f32, "FLOAT");
-floating_rule!(DoubleRule, f64, to_f64, "DOUBLE");
+floating_rule!(FloatRule, f32, to_f32, "FLOAT", Float, |float: Float| float.judged, |float: Float| float
+    .sent);
+floating_rule!(DoubleRule, f64, to_f64, "DOUBLE", f64, |double| double, |double| double);

@@ -16,5 +16,5 @@ mod scan;
 mod short;
 mod value;
 
-pub(crate) use numeric::Numeric;
+pub(crate) use numeric::{Float, Numeric};
 pub use value::{Integer, Number};

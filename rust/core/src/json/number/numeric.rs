@@ -51,6 +51,30 @@ impl Numeric for f32 {
     }
 }
 
+/// The value of a FLOAT: judged as an f32, and stored as it was sent.
+///
+/// 50.01 is not an f32. The nearest one, written out as an f64, is 50.0099983215332, which nobody sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Float {
+    /// The nearest f32.
+    pub judged: f32,
+    /// The nearest f64.
+    pub sent: f64,
+}
+
+impl Numeric for Float {
+    #[inline(always)]
+    fn from_short(short: Short) -> Option<Self> {
+        let judged = f32::from_short(short)?;
+        Some(Self { judged, sent: f64::from_short(short)? })
+    }
+
+    #[inline]
+    fn from_number(number: Number<'_>) -> Self {
+        Self { judged: number.to_f32(), sent: number.to_f64() }
+    }
+}
+
 impl Numeric for Integer {
     #[inline(always)]
     fn from_short(short: Short) -> Option<Self> {
