@@ -120,7 +120,7 @@ async def test_the_spool_is_private(tmp_path: Path, umask: int) -> None:
         path, max_bytes=1 << 24, sinks={"main": True}, figures=SpoolStatistics()
     ) as spool:
         points: list[Any] = [table([Point(long=1)])]
-        await spool.keep(array(COUNTS, [1]), points)
+        await spool.append(array(COUNTS, [1]), points)
         assert {"lock", ".db", ".db-wal", ".db-shm"} <= {
             name[name.find(".db") :] if ".db" in name else name for name in modes(path)
         }

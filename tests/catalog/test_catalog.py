@@ -421,10 +421,10 @@ async def test_the_same_mistake_after_a_touch_is_counted_and_logged_for_a_reques
         await watched.failures(1)
         rewrite(folder / "devices.txt", "device1\n")
         await watched.failures(2)
-        assert caplog.text.count("last good one stays") == 1
+        assert caplog.text.count("last valid one stays") == 1
         watched.watcher.request_reload()
         await watched.failures(3)
-    assert caplog.text.count("last good one stays") == 2
+    assert caplog.text.count("last valid one stays") == 2
 
 
 async def test_a_requested_reload_does_not_wait_for_a_change(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from pointgate.config import MqttSettings
-from pointgate.sources.mqtt.publisher import posting
+from pointgate.sources.mqtt.publisher import connect_publisher
 from tests.support.processes import PATIENCE, TOPIC, Broker, Sender, Service, free_port, small
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ async def test_requests_are_posted_again_over_every_transport(
         Service(tmp_path, place.url, *place.lines) as service,
     ):
         service.ready()
-        async with posting(place.settings(tmp_path), patience=LONG) as poster:
+        async with connect_publisher(place.settings(tmp_path), reply_timeout=LONG) as poster:
             assert await poster.post(TOPIC, small(1)) == 200
             assert await poster.post(f"/{TOPIC}", small(2) + b" " * 8_000_000) == 200
 

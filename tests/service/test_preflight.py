@@ -328,7 +328,7 @@ class _UntilFirstTry(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if "no connection to" in record.getMessage():
-            self._loop.call_soon_threadsafe(self._stop.ask)
+            self._loop.call_soon_threadsafe(self._stop.request)
 
 
 async def _serve(config: Path, environ: Mapping[str, str]) -> int:

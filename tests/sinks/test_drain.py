@@ -79,7 +79,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def keep(spool: Spool, *numbers: float) -> int:
     """Keep a request of one point for each number; returns the last one's number."""
     async with asyncio.timeout(PATIENCE):
-        last = await spool.keep(counts(*[1] * len(numbers)), [points(*numbers)])
+        last = await spool.append(counts(*[1] * len(numbers)), [points(*numbers)])
     assert last is not None
     return last
 
@@ -190,7 +190,7 @@ async def test_a_request_is_never_cut(tmp_path: Path) -> None:
     sink = FakeSink()
     sink.hates = {2.0}
     async with world(tmp_path, sink) as here:
-        await here.spool.keep(counts(2, 3), [points(1.0, 2.0), points(3.0, 4.0, 5.0)])
+        await here.spool.append(counts(2, 3), [points(1.0, 2.0), points(3.0, 4.0, 5.0)])
         async with here.running():
             await until(lambda: sink.got)
     assert sink.got == [3.0, 4.0, 5.0]
@@ -284,11 +284,11 @@ def _reports(*numbers: int) -> list[Any]:
 async def test_with_ack_spool_a_request_is_kept_when_it_is_on_disk(tmp_path: Path) -> None:
     async with world(tmp_path, FakeSink()) as here:  # whose drain does not even run
         store = SpoolStore(here.spool)
-        assert await store.keep(_reports(0, 0), []) == ()
-        assert await store.keep(_reports(0, 2, 1), [points(1.0, 2.0, 3.0)]) == ()
+        assert await store.append(_reports(0, 0), []) == ()
+        assert await store.append(_reports(0, 2, 1), [points(1.0, 2.0, 3.0)]) == ()
         portion = await here.spool.read(here.spool.progress["main"], points=100, size=2**20)
         assert list(portion.counts) == [2, 1]
-        assert await store.keep(_reports(0, 2), [points(1.0)]) == [1]  # our own mistake
+        assert await store.append(_reports(0, 2), [points(1.0)]) == [1]  # our own mistake
 
 
 async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
@@ -301,8 +301,8 @@ async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
     sinks[1].hates = {2.0}
     async with world(tmp_path, *sinks, optional=[extra]) as here, here.running():
         store = SinkStore(here.spool, here.drain)
-        first = asyncio.ensure_future(store.keep(_reports(1, 0), [points(1.0)]))
-        second = asyncio.ensure_future(store.keep(_reports(0, 1, 1), [points(2.0, 3.0)]))
+        first = asyncio.ensure_future(store.append(_reports(1, 0), [points(1.0)]))
+        second = asyncio.ensure_future(store.append(_reports(0, 1, 1), [points(2.0, 3.0)]))
         await until(lambda: len(sinks[0].got) == 3)
         assert not first.done()
         assert not second.done()
@@ -311,7 +311,7 @@ async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
         assert list(await second) == [1]  # which is not answered: that sink will never have it
         assert sinks[1].got == [1.0, 3.0]
         sinks[1].errors = [SinkUnavailableError("gone")] * 10**6
-        third = asyncio.ensure_future(store.keep(_reports(1), [points(4.0)]))
+        third = asyncio.ensure_future(store.append(_reports(1), [points(4.0)]))
         await until(lambda: store.trouble == "sink two: gone")
         assert not third.done()
         sinks[1].errors.clear()
@@ -332,8 +332,8 @@ async def test_what_a_sink_refuses_of_an_earlier_life_is_no_later_request(
         store = SinkStore(here.spool, here.drain)
         numbers = [10.0 + number for number in range(later)]
         async with asyncio.timeout(PATIENCE):
-            assert not await store.keep(_reports(*[1] * later), [points(*numbers)])
-            assert list(await store.keep(_reports(1, 1), [points(50.0, 51.0)])) == [0]
+            assert not await store.append(_reports(*[1] * later), [points(*numbers)])
+            assert list(await store.append(_reports(1, 1), [points(50.0, 51.0)])) == [0]
         assert sink.got == [*(one for one in earlier if one not in sink.hates), *numbers, 51.0]
 
 

@@ -184,13 +184,13 @@ class _Replay:
         self._lost: ConnectionLost | None = None
 
     async def run(self, numbers: Sequence[int], settings: Settings) -> None:
-        from pointgate.sources.mqtt.publisher import posting  # noqa: PLC0415 - a dry run needs no MQTT
+        from pointgate.sources.mqtt.publisher import connect_publisher  # noqa: PLC0415 - a dry run needs no MQTT
 
         if self._dry_run:
             for _ in self._batches(numbers):
                 pass
             return
-        async with posting(settings.mqtt) as poster:
+        async with connect_publisher(settings.mqtt) as poster:
             for batch in self._batches(numbers):
                 async with asyncio.TaskGroup() as tasks:
                     posts = [tasks.create_task(self._post(poster, request)) for request in batch]

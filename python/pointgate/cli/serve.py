@@ -47,7 +47,7 @@ def serve(
     for stray in stray_variables(os.environ):
         _log.warning("%s", stray)
     try:
-        sys.exit(asyncio.run(service.serve(settings, leave=os._exit)))
+        sys.exit(asyncio.run(service.serve(settings, exit_process=os._exit)))
     except (ConfigError, CatalogError) as error:
         refuse_configuration(error.problems)
     except TemporaryFailure as error:

@@ -3,7 +3,7 @@
     for each sink, a task of its own:
         portion = await spool.read(after=place, points=PORTION_POINTS, size=PORTION_BYTES)
         await sink.write(portion)            # retried until it returns
-        spool.passed(sink, portion.last)     # what all have is deleted
+        spool.commit_offset(sink, portion.last)     # what all have is deleted
 
 A write to a sink that is away is retried indefinitely with exponential backoff and jitter; a sink
 that refuses something gets the halves, and so on down to the single request, which is then
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pointgate.sinks.base import Sink
     from pointgate.sinks.dead_letters import Quarantine
     from pointgate.sinks.statistics import SinkStatistics
-    from pointgate.store.spool.reader import Portion
+    from pointgate.store.spool.reader import Chunk
     from pointgate.store.spool.spool import Spool
 
 PORTION_POINTS: Final = 100_000
@@ -136,7 +136,7 @@ class Drain:
         """Why the required sinks take nothing now; empty when they do."""
         return next((lane.trouble for lane in self._lanes if lane.required and lane.trouble), "")
 
-    def when_passed(self, sequence: int, call: Callable[[Collection[int]], None]) -> None:
+    def when_committed(self, sequence: int, call: Callable[[Collection[int]], None]) -> None:
         """Call when every required sink has passed this request (`store.durable.Arrivals`)."""
         self._waiting.append((sequence, call))
         self._tell()
@@ -186,13 +186,13 @@ class Drain:
             if not portion.more:
                 await self._rest(lane, begun + self._linger - loop.time())
 
-    def _pass(self, lane: _Lane, portion: Portion) -> None:
+    def _pass(self, lane: _Lane, portion: Chunk) -> None:
         lane.place = portion.last
         lane.total = portion.ends or lane.total
         if lane.place >= self._spool.last:
             lane.figures.oldest = None
             self._caught_up.set()
-        self._spool.passed(lane.sink.name, lane.place)
+        self._spool.commit_offset(lane.sink.name, lane.place)
         self._tell()
 
     def _tell(self) -> None:
@@ -212,7 +212,7 @@ class Drain:
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
 
-    async def _write(self, lane: _Lane, portion: Portion, begin: int, end: int) -> None:
+    async def _write(self, lane: _Lane, portion: Chunk, begin: int, end: int) -> None:
         """Write some requests of a portion, in halves if they are too many, or some refused."""
         before, rows = sum(portion.counts[:begin]), sum(portion.counts[begin:end])
         points = portion.points.slice(before, rows)
@@ -242,7 +242,7 @@ class Drain:
         else:
             lane.figures.points += rows
 
-    async def _write_halves(self, lane: _Lane, portion: Portion, begin: int, end: int) -> None:
+    async def _write_halves(self, lane: _Lane, portion: Chunk, begin: int, end: int) -> None:
         middle = (begin + end) // 2
         await self._write(lane, portion, begin, middle)
         await self._write(lane, portion, middle, end)
