@@ -28,9 +28,9 @@ from rich.progress import (
 )
 
 from pointgate.bulk.inputs import STDIN, Inputs, unusable
-from pointgate.bulk.jobs import Recipe
+from pointgate.bulk.jobs import RunOptions
 from pointgate.bulk.judge import MARGIN_BYTES, load_catalog
-from pointgate.bulk.pool import Pool, ProcessLostError
+from pointgate.bulk.pool import Pool, WorkerLostError
 from pointgate.bulk.report import RejectsWriter, Totals
 from pointgate.cli.options import (
     CatalogOption,
@@ -107,7 +107,7 @@ def validate(
     if topics and one_per_file:
         raise typer.BadParameter("expected lines with --topics, got --one-per-file")
     settings = settings_beside_catalog(config, catalog)
-    recipe = Recipe(
+    options = RunOptions(
         catalog=catalog or settings.catalog.path,
         payload_bytes=settings.limits.payload_bytes,
         now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
@@ -115,12 +115,12 @@ def validate(
         describes=rejects is not None,
         collects=out is not None,
     )
-    _check_product(product, catalog_or_exit(recipe.catalog, load_catalog))
+    _check_product(product, catalog_or_exit(options.catalog, load_catalog))
     _check_paths(files, {"--rejects": rejects, "--out": out})
     whole = False if topics else one_per_file
-    inputs = Inputs(files, keep=recipe.payload_bytes + MARGIN_BYTES, whole=whole)
+    inputs = Inputs(files, keep=options.payload_bytes + MARGIN_BYTES, whole=whole)
     started = time.perf_counter()
-    totals = _run_or_exit(inputs, recipe, rejects=rejects, out=out, processes=processes)
+    totals = _run_or_exit(inputs, options, rejects=rejects, out=out, processes=processes)
     seconds = time.perf_counter() - started
     if as_json:
         print_json(_document(totals, inputs.files, seconds))
@@ -162,15 +162,15 @@ def _cores() -> int:
 
 def _run_or_exit(
     inputs: Inputs,
-    recipe: Recipe,
+    options: RunOptions,
     *,
     rejects: Path | None,
     out: Path | None,
     processes: int | None,
 ) -> Totals:
     try:
-        return _run(inputs, recipe, rejects=rejects, out=out, processes=processes or _cores())
-    except ProcessLostError as error:
+        return _run(inputs, options, rejects=rejects, out=out, processes=processes or _cores())
+    except WorkerLostError as error:
         say(str(error))
         sys.exit(Status.SOFTWARE)
     except (SinkUnavailableError, SinkRefusedError) as error:
@@ -179,17 +179,17 @@ def _run_or_exit(
 
 
 def _run(
-    inputs: Inputs, recipe: Recipe, *, rejects: Path | None, out: Path | None, processes: int
+    inputs: Inputs, options: RunOptions, *, rejects: Path | None, out: Path | None, processes: int
 ) -> Totals:
     """Judge everything; show how far it is, write what is to be written."""
     totals = Totals()
     with ExitStack() as stack:
         # First of all, while there is only one thread: processes are forked.
-        pool = stack.enter_context(Pool(recipe, processes=processes))
+        pool = stack.enter_context(Pool(options, processes=processes))
         writer = RejectsWriter(stack.enter_context(_opened(rejects))) if rejects else None
         points = stack.enter_context(_points_writer(out)) if out else None
         bar = stack.enter_context(_Bar(inputs))
-        arrived_us = recipe.now_ms * 1000
+        arrived_us = options.now_ms * 1000
         for job, result in pool.run(inputs.jobs()):
             totals.add(result)
             if writer:
