@@ -1,10 +1,10 @@
-"""`pointgate validate`: judge archived requests, as many as there are, on all cores.
+"""`pointgate validate`: bulk validation of archived requests, on all cores.
 
-Each verdict is the service's own. A summary goes to stdout, rejected requests and accepted points
-go where they are wanted; a progress bar shows on stderr when that is a terminal.
+Verdicts are those of the service. A summary goes to stdout, rejected requests and accepted points
+to the files of `--rejects` and `--out`; stderr shows a progress bar if it is a terminal.
 
-Exit status 0 when every request is accepted, 1 when some are not, 2 when an input cannot be read.
-What can be read of a damaged input is judged, and the others go on.
+Exit status 0 if all requests are accepted, 1 if some are rejected, 2 if an input cannot be read. A
+damaged input is validated up to the damage, and the other inputs completely.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
     catalog_or_exit,
-    settings_beside_catalog,
+    settings_for_catalog,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
@@ -66,7 +66,7 @@ def validate(
     topics: Annotated[
         bool,
         typer.Option(
-            "--topics", help="Each line begins with its topic and a blank (mosquitto_sub -v)."
+            "--topics", help="Each line begins with its topic and a space (mosquitto_sub -v)."
         ),
     ] = False,
     config: ConfigOrDefaultOption = None,
@@ -75,16 +75,16 @@ def validate(
         bool | None,
         typer.Option(
             "--one-per-file/--one-per-line",
-            help="Where requests end; default: as the content says.",
+            help="Where requests end; default: detected by the content.",
         ),
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write rejected requests there, a JSON line each."),
+        typer.Option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write accepted points there, as Parquet."),
+        typer.Option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
     ] = None,
     now_ms: Annotated[
         int | None,
@@ -97,16 +97,16 @@ def validate(
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=1024, help="How many; default one a core."),
+        typer.Option(metavar="N", min=1, max=1024, help="Worker processes; default: one per core."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> NoReturn:
-    """Judge archived requests: a JSON document a line or a file, plain, compressed or packed."""
+    """Validate archived requests: JSON documents, one per line or file, also compressed."""
     if (product is None) != topics:
         raise typer.BadParameter("expected either --product or --topics")
     if topics and one_per_file:
         raise typer.BadParameter("expected lines with --topics, got --one-per-file")
-    settings = settings_beside_catalog(config, catalog)
+    settings = settings_for_catalog(config, catalog)
     options = RunOptions(
         catalog=catalog or settings.catalog.path,
         payload_bytes=settings.limits.payload_bytes,
@@ -134,7 +134,7 @@ def validate(
 
 
 def _check_product(product: str | None, catalog: Catalog) -> None:
-    """Refuse a product whose every request would be refused."""
+    """Reject a product that is not in the catalog: all its requests would be rejected."""
     if product is not None and product not in catalog.products:
         near = did_you_mean(product, catalog.products)
         raise typer.BadParameter(
@@ -143,7 +143,7 @@ def _check_product(product: str | None, catalog: Catalog) -> None:
 
 
 def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
-    """Refuse inputs that cannot be opened, and outputs that would be read as one."""
+    """Reject inputs that cannot be opened, and outputs that are inside an input."""
     for name, reason in unusable(inputs):
         raise typer.BadParameter(f"{printable(name)}: {reason}")
     for option, path in outputs.items():
@@ -156,7 +156,7 @@ def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> N
 
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # those that we may use
+        return len(os.sched_getaffinity(0))  # those that this process may use
     return os.cpu_count() or 1
 
 
@@ -181,10 +181,10 @@ def _run_or_exit(
 def _run(
     inputs: Inputs, options: RunOptions, *, rejects: Path | None, out: Path | None, processes: int
 ) -> Totals:
-    """Judge everything; show how far it is, write what is to be written."""
+    """Validate all inputs, with a progress bar; write rejected requests and accepted points."""
     totals = Totals()
     with ExitStack() as stack:
-        # First of all, while there is only one thread: processes are forked.
+        # The pool first, because it forks, which is safe only while there is one thread.
         pool = stack.enter_context(Pool(options, processes=processes))
         writer = RejectsWriter(stack.enter_context(_opened(rejects))) if rejects else None
         points = stack.enter_context(_points_writer(out)) if out else None
@@ -218,7 +218,7 @@ def _points_writer(folder: Path) -> PointsWriter:
 
 
 class _Bar:
-    """How far it is, on a terminal."""
+    """The progress bar, if stderr is a terminal."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._progress = Progress(
@@ -247,7 +247,7 @@ class _Bar:
         self._progress.stop()
 
     def show(self, stored: int, totals: Totals) -> None:
-        """So many bytes more of the inputs are done."""
+        """Add so many bytes of the inputs."""
         self._done += stored
         now = time.monotonic()
         if not self._progress.disable and now - self._drawn >= _REDRAW_SECONDS:
@@ -262,7 +262,7 @@ class _Bar:
 
 
 def _print(totals: Totals, files: int, seconds: float) -> None:
-    """The summary for people, a line each."""
+    """Print the summary as text."""
     lines = [("requests", totals.requests, ""), ("accepted", totals.accepted, _share(totals))]
     lines += [("rejected", totals.rejected, "")]
     lines += [(f"  {code} {reason}", count, "") for (code, reason), count in totals.by_count()]
@@ -274,7 +274,7 @@ def _print(totals: Totals, files: int, seconds: float) -> None:
 
 
 def _share(totals: Totals) -> str:
-    # Rounded down: only all of them are 100 %.
+    # Rounded down, so that 100 % means all of them.
     return f"   {totals.accepted * 1000 // totals.requests / 10:.1f} %" if totals.requests else ""
 
 
