@@ -303,7 +303,7 @@ def test_flipped_bits_lose_only_what_is_behind_them(tmp_path: Path, codec: str) 
     *whole, _ = decodable(codec, bytes(compressed)).split(b"\n")
     assert found.requests >= sum(bool(line.strip()) for line in whole) > 1500
     ((_, reason),) = found.problems.items()
-    behind = int(reason.removeprefix("damaged behind byte ").partition(":")[0])
+    behind = int(reason.removeprefix("damaged after byte ").partition(":")[0])
     assert place - 512 <= behind <= len(compressed)
 
 
@@ -314,7 +314,7 @@ def test_a_wrong_checksum_is_named_and_all_of_it_judged(tmp_path: Path, codec: s
     (tmp_path / "a").write_bytes(compressed)
     found = Judged(tmp_path / "a")
     assert found.accepted == found.requests == 100
-    assert "damaged behind byte " in found.problems[str(tmp_path / "a")]
+    assert "damaged after byte " in found.problems[str(tmp_path / "a")]
 
 
 def test_the_last_line_before_a_cut_counts_where_it_is_whole(tmp_path: Path) -> None:

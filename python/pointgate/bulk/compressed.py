@@ -190,7 +190,7 @@ class _Members:
             try:
                 data = member.decompress(fed, size)
             except _ERRORS as error:
-                reason = f"damaged behind byte {self._place}: {self._name}: {error}"
+                reason = f"damaged after byte {self._place}: {self._name}: {error}"
                 raise DamagedError(reason) from None
             self._place += len(fed)
             if member.eof:

@@ -165,12 +165,12 @@ class _Header(NamedTuple):
         return self.name.endswith("/")
 
     @property
-    def behind(self) -> bool:
+    def has_descriptor(self) -> bool:
         """Whether sizes and checksum are in a data descriptor after the file instead."""
         return bool(self.flags & _SIZES_BEHIND)
 
     @property
-    def refusal(self) -> str:
+    def problem(self) -> str:
         """Why the file cannot be read; empty if it can."""
         if self.name == "[Content_Types].xml":
             return "expected requests, got an Office document"
@@ -178,26 +178,28 @@ class _Header(NamedTuple):
             return "expected a file that is not encrypted"
         if self.method not in {_STORED, _DEFLATED, _BZIP2}:
             return f"expected zip's stored, deflate or bzip2, got its method {self.method}"
-        if self.method == _STORED and self.behind and not self.is_folder:
+        if self.method == _STORED and self.has_descriptor and not self.is_folder:
             return "expected a size before a stored file of zip, got none"
         return ""
 
 
 def _zip(stream: Source) -> Members:
     while head := _zip_header(stream):
-        ends_itself = head.behind and head.method != _STORED
+        ends_itself = head.has_descriptor and head.method != _STORED
         body = stream if ends_itself else Limited(stream, head.stored, "a file in zip")
-        if head.refusal:
-            yield head.name, head.refusal
-            if head.behind:
+        if head.problem:
+            yield head.name, head.problem
+            if head.has_descriptor:
                 place = head.place
                 raise DamagedError(f"byte {place}: zip does not say where this file ends")
         else:
-            member = _Member(stream, body, head.method, crc=None if head.behind else head.crc)
+            member = _Member(
+                stream, body, head.method, crc=None if head.has_descriptor else head.crc
+            )
             if not head.is_folder:
                 yield head.name, member
             member.finish()
-            if ends_itself or (head.behind and stream.peek(4) == _ZIP_DESCRIPTOR):
+            if ends_itself or (head.has_descriptor and stream.peek(4) == _ZIP_DESCRIPTOR):
                 _descriptor(stream, is_long=head.is_long)
         if isinstance(body, Limited):
             body.skip()
@@ -246,7 +248,7 @@ def _long_size(extra: bytes, size: int, stored: int) -> int:
 
 
 def _descriptor(stream: Source, *, is_long: bool) -> None:
-    """Skip the data descriptor after a file. Its sizes have 4 or 8 bytes, which nothing tells."""
+    """Skip the data descriptor after a file. Its sizes have 4 or 8 bytes, which is not stored."""
     marked = stream.peek(4) == _ZIP_DESCRIPTOR
     narrow, wide = (12 + 4 * marked, 20 + 4 * marked)
     ahead = stream.peek(wide + 4)

@@ -103,8 +103,8 @@ def is_document(text: Source, name: str, keep: int) -> bool:
     if is_named_document(name):
         line = text.peek_line(keep)
         ends = line.endswith(b"\n")
-        behind = text.peek(len(line) + READ_BYTES)[len(line) :] if ends else b""
-        if not behind.strip():
+        rest = text.peek(len(line) + READ_BYTES)[len(line) :] if ends else b""
+        if not rest.strip():
             return True
         lines = [line, *_REQUEST_LINE.findall(text.peek(READ_BYTES))]
         return not any(map(is_json, lines))

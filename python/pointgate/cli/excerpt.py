@@ -70,8 +70,8 @@ def excerpt(payload: bytes, offset: int, *, width: int) -> Excerpt:
     offset = _character_start(payload, offset, start)
     first = _character_start(payload, max(start, offset - width * _BYTES_A_CELL), start)
     before = [_cell(character) for character in _characters(payload[first:offset])]
-    behind = _characters(payload[offset : min(end, offset + width * _BYTES_A_CELL)])
-    cells = before + [_cell(character) for character in behind]
+    after = _characters(payload[offset : min(end, offset + width * _BYTES_A_CELL)])
+    cells = before + [_cell(character) for character in after]
     left, right = _window([cell_len(cell) for cell in cells], len(before), width - 2)
     cut_left = left > 0 or first > start
     cut_right = right < len(cells) or offset + width * _BYTES_A_CELL < end

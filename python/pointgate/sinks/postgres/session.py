@@ -164,18 +164,18 @@ def _parameters(url: str, password: str | None) -> dict[str, Any]:
         raise ValueError(f"{wrong}, got another scheme")
     try:
         parameters = conninfo_to_dict(url)
-        refused = _refusal(parameters)
+        reason = _rejection(parameters)
     except psycopg.Error as error:
-        refused = " ".join(str(error).split())
-    if refused:
+        reason = " ".join(str(error).split())
+    if reason:
         hidden = ":" in url.partition("://")[2].partition("@")[0] or "pass" in url.lower()
-        why = "" if hidden and "@" in url else f": {refused}"
-        raise ValueError(f"{wrong}, got one that libpq refuses{why}")
+        why = "" if hidden and "@" in url else f": {reason}"
+        raise ValueError(f"{wrong}, got one that libpq rejects{why}")
     secret = {} if password is None else {"password": password}
     return _DEFAULTS | parameters | secret | _OURS
 
 
-def _refusal(parameters: Mapping[str, Any]) -> str:
+def _rejection(parameters: Mapping[str, Any]) -> str:
     """The error of libpq for parameters such as `sslmode=sometimes`; empty if it accepts them all.
 
     libpq checks their values only when it connects, before it opens a socket. So this connects to a
