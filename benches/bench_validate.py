@@ -100,13 +100,17 @@ def run(archive: Path, folder: Path, product: str) -> tuple[float, float, int]:
     return summary["seconds"], cpu, summary["accepted"]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gzip", action="store_true", help="compress the archive")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     cores = len(os.sched_getaffinity(0))
     product = stream(SHAPE, "valid").product
     context = get_context("fork")

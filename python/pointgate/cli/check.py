@@ -30,7 +30,7 @@ def check(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> NoReturn:
-    """Find every mistake in configuration and catalog."""
+    """Find all mistakes in the configuration and the catalog."""
     found = _find(config)
     if as_json:
         print_json(_document(found))

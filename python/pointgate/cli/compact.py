@@ -27,7 +27,7 @@ def compact(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> NoReturn:
-    """Merge the files of a Parquet dataset, and remove duplicate points."""
+    """Merge the files of a Parquet sink, and remove duplicate points."""
     from pointgate.sinks.parquet.compaction import compact_all  # noqa: PLC0415 - others need no pyarrow
     from pointgate.sinks.parquet.dataset import Dataset  # noqa: PLC0415 - as above
 

@@ -22,7 +22,7 @@ def demo(
         float, typer.Option(metavar="R", min=0.1, max=5000, help="Requests a second.")
     ] = 100.0,
 ) -> NoReturn:
-    """Run a broker, the service and simulated senders, without any setup."""
+    """Run a broker, the service and simulated senders; no setup."""
     from pointgate.demo.session import run  # noqa: PLC0415 - no other command needs it
 
     sys.exit(asyncio.run(run(seconds=seconds, rate=rate)))

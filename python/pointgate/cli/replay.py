@@ -137,11 +137,15 @@ def replay(
         print_json(_document(outcome))
     else:
         _print(outcome, dry_run=dry_run)
+    sys.exit(_status(outcome))
+
+
+def _status(outcome: _Outcome) -> Status:
     if not outcome.connected:
-        sys.exit(Status.OUTPUT)
+        return Status.OUTPUT
     not_posted = outcome.unanswered or outcome.not_taken
     remain = not_posted or outcome.refused or outcome.rejected.total() > outcome.forgotten
-    sys.exit(Status.FINDINGS if remain else Status.DONE)
+    return Status.FINDINGS if remain else Status.DONE
 
 
 class _Judge:

@@ -38,7 +38,7 @@ def serve(
     config: ConfigOption = Path("pointgate.toml"),
     log_level: Annotated[LogLevel, typer.Option(help="The least level to log.")] = LogLevel.INFO,
 ) -> NoReturn:
-    """Run the service: validate, store and answer requests from the broker, until stopped."""
+    """Run the service, until stopped."""
     from pointgate.service import serve as service  # noqa: PLC0415 - no other command needs it
 
     settings = settings_or_exit(config)

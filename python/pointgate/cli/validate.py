@@ -54,54 +54,65 @@ _REDRAW_SECONDS: Final = 0.1
 _BUFFER_BYTES: Final = 1_048_576
 
 
+FilesArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="FILES...", help="Files, folders of files, or - for stdin."),
+]
+ProductOption = Annotated[
+    str | None, typer.Option(metavar="PK", help="The product key all were posted to.")
+]
+TopicsOption = Annotated[
+    bool,
+    typer.Option(
+        "--topics", help="Each line begins with its topic and a space (mosquitto_sub -v)."
+    ),
+]
+OnePerFileOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--one-per-file/--one-per-line",
+        help="Where requests end; default: detected by the content.",
+    ),
+]
+RejectsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
+]
+NowOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=253_402_300_799_999,
+        help="When the first request arrived, UTC milliseconds; default now.",
+    ),
+]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=1024, help="Worker processes; default: one per core."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
 def validate(
-    files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILES...", help="Files, folders of files, or - for stdin."),
-    ],
+    files: FilesArgument,
     *,
-    product: Annotated[
-        str | None, typer.Option(metavar="PK", help="The product key all were posted to.")
-    ] = None,
-    topics: Annotated[
-        bool,
-        typer.Option(
-            "--topics", help="Each line begins with its topic and a space (mosquitto_sub -v)."
-        ),
-    ] = False,
+    product: ProductOption = None,
+    topics: TopicsOption = False,
     config: ConfigOrDefaultOption = None,
     catalog: CatalogOption = None,
-    one_per_file: Annotated[
-        bool | None,
-        typer.Option(
-            "--one-per-file/--one-per-line",
-            help="Where requests end; default: detected by the content.",
-        ),
-    ] = None,
-    rejects: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
-    ] = None,
-    now_ms: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=253_402_300_799_999,
-            help="When the first request arrived, UTC milliseconds; default now.",
-        ),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=1024, help="Worker processes; default: one per core."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    one_per_file: OnePerFileOption = None,
+    rejects: RejectsOption = None,
+    out: OutOption = None,
+    now_ms: NowOption = None,
+    processes: ProcessesOption = None,
+    as_json: JsonOption = False,
 ) -> NoReturn:
-    """Validate archived requests: JSON documents, one per line or file, also compressed."""
+    """Validate archived requests in files, folders and archives."""
     if (product is None) != topics:
         raise typer.BadParameter("expected either --product or --topics")
     if topics and one_per_file:
