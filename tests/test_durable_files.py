@@ -141,8 +141,8 @@ async def test_dead_letters_are_private_and_durable(
     tmp_path: Path, umask: int, synced: list[str]
 ) -> None:
     path = tmp_path / "refused"
-    refused = DeadLetters(path, max_bytes=1 << 20)
-    await refused.refused("main", table([Point(long=1)]), "no", sequence=7)
+    store = DeadLetters(path, max_bytes=1 << 20)
+    await store.add("main", table([Point(long=1)]), "no", sequence=7)
     assert_modes(path, umask, directory=0o700, file=0o600)
     assert [str(tmp_path), str(path)] == synced[:2]
     assert synced[-1] == str(path / "main")

@@ -1,7 +1,7 @@
-"""The gate that every IoT measurement point passes on its way into a platform.
+"""Validates and stores measurement points that IoT devices post over MQTT.
 
-A request, as a device or an edge gateway posts it over MQTT, is judged against its product's thing
-model and device table in one pass over its bytes, in Rust:
+A request, which a device or an edge gateway posts, is validated against its product's thing model
+and device table, in Rust, in one pass over its bytes:
 
     from pointgate import Catalog, Validator
 
@@ -80,8 +80,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Its imports take ten times as long as all others here. The command line must be able to
-    # handle signals before them.
+    # Imported lazily: its imports take ten times as long as all others here, and the command line
+    # must handle signals before them.
     if name == "Catalog":
         from pointgate.catalog import Catalog  # noqa: PLC0415
 
@@ -92,7 +92,7 @@ def __getattr__(name: str) -> object:
 
 if build_profile == "debug":
     warnings.warn(
-        "this is a debug build of pointgate._core, some thirty times slower than a release build",
+        "pointgate._core is a debug build, some thirty times slower than a release build",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -231,7 +231,9 @@ def test_what_is_not_a_catalog_folder(tmp_path: Path) -> None:
 def test_a_pipe_in_place_of_a_file_does_not_hang(folder: Path) -> None:
     (folder / "model.json").unlink()
     os.mkfifo(folder / "model.json")
-    assert problems(folder) == [("model.json", "", "expected a file, got something else")]
+    assert problems(folder) == [
+        ("model.json", "", "expected a file, got a device, a pipe or a socket")
+    ]
 
 
 ODD_FILES = [

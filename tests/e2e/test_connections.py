@@ -123,33 +123,6 @@ def test_requests_that_come_while_the_service_is_away_are_answered_when_it_is_ba
             ids(sender, {str(number) for number in range(count)})
 
 
-def test_a_service_that_is_terminated_under_load_drains_and_ends_well(
-    tmp_path: Path, broker: Broker
-) -> None:
-    with Sender(broker.port) as sender, Service(tmp_path, broker.port) as service:
-        service.ready()
-        stop = threading.Event()
-        sent: list[str] = []
-
-        def load() -> None:
-            while not stop.is_set():
-                sent.append(str(len(sent)))
-                sender.send(small(sent[-1])).wait_for_publish(PATIENCE)
-
-        loading = threading.Thread(target=load)
-        loading.start()
-        sender.take(200)
-        assert service.end(signal.SIGTERM) == 0
-        stop.set()
-        loading.join()
-        broker.wait_for("DISCONNECT from service")
-        # Nothing is answered twice after a good end, and nothing is missing.
-        with Service(tmp_path, broker.port) as successor:
-            successor.ready()
-            found = [json.loads(reply.payload)["id"] for reply in sender.take(len(sent) - 200)]
-        assert found == sent[200:]
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_service_that_was_never_ready_says_so_when_it_is_stopped(
     tmp_path: Path, number: signal.Signals, status: int

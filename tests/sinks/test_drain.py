@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,8 +96,8 @@ class World:
             spool,
             sinks,
             figures=self.figures,
-            quarantine=DeadLetters(self.refused, max_bytes=2**20),
-            waited_for=True,
+            dead_letters=DeadLetters(self.refused, max_bytes=2**20),
+            replies_wait=True,
         )
 
     @asynccontextmanager
@@ -153,17 +154,17 @@ async def test_a_sink_that_is_away_is_tried_again_and_holds_up_nobody(
         await until(lambda: well.got)
         await until(lambda: not away.errors)
         assert away.got == []
-        here.drain.look()
+        here.drain.update_lag()
         figures = here.figures["away"]
         assert (figures.lag_requests, figures.lag_points) == (1, 1)
         assert figures.oldest
         away.go.set()
         await until(lambda: away.got == [1.0])
         await until(lambda: figures.oldest is None)
-        here.drain.look()
+        here.drain.update_lag()
         assert (figures.failures, figures.lag_requests, figures.lag_points) == (6, 0, 0)
         assert here.drain.trouble == ""
-    assert caplog.text.count("trying again") == 1
+    assert caplog.text.count("retrying") == 1
 
 
 async def test_a_request_that_a_sink_can_never_take_is_set_aside_alone(tmp_path: Path) -> None:
@@ -202,13 +203,13 @@ async def test_a_sink_whose_refused_points_have_no_room_stands_still(tmp_path: P
     sink = FakeSink()
     sink.hates = {1.0}
     async with world(tmp_path, sink) as here:
-        here.drain._quarantine = DeadLetters(here.refused, max_bytes=1)
+        here.drain._dead_letters = DeadLetters(here.refused, max_bytes=1)
         here.refused.joinpath("main").mkdir(parents=True)
         there = here.refused / "main" / "there"
         there.write_bytes(b"xx")
         async with here.running():
             await keep(here.spool, 1.0)
-            await until(lambda: "bytes of refused points" in here.drain.trouble)
+            await until(lambda: "1 bytes of dead letters" in here.drain.trouble)
             there.unlink()
             await until(lambda: here.figures["main"].refused)
 
@@ -221,7 +222,7 @@ async def test_a_restart_goes_on_where_the_sink_was(tmp_path: Path) -> None:
             await until(lambda: sink.got)
         await keep(here.spool, 2.0)
     async with world(tmp_path, sink) as here:
-        here.drain.look()
+        here.drain.update_lag()
         assert here.figures["main"].lag_requests == 1
         async with here.running():
             await until(lambda: len(sink.got) == 2)
@@ -247,7 +248,7 @@ async def test_a_sink_that_is_not_required_may_lose_points_and_it_is_told(
         assert dropped + len(extra.got) == 40
         assert dropped > 20
         assert here.figures["needed"].dropped == 0
-    assert "extra, which is not required, has lost" in caplog.text
+    assert re.search(r"sink extra: \d+ points lost so far: it is not required", caplog.text)
 
 
 async def test_the_end_waits_for_sinks_but_not_for_ever(tmp_path: Path) -> None:

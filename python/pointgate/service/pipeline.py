@@ -94,11 +94,11 @@ async def open_store(
             spool,
             sinks,
             figures=metrics.sinks,
-            quarantine=DeadLetters(
+            dead_letters=DeadLetters(
                 spool_settings.path / "refused", max_bytes=spool_settings.max_bytes
             ),
-            waited_for=waited_for,
+            replies_wait=waited_for,
         )
-        metrics.refresh = drain.look
+        metrics.refresh = drain.update_lag
         store = SinkStore(spool, drain) if waited_for else SpoolStore(spool)
         yield Pipeline(store, drain, spool.arrivals)
