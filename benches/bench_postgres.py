@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pyarrow as pa
 
-from pointgate.sinks.postgres import PostgresSink
+from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.store.points import SCHEMA
 from tests.support.postgres_server import PASSWORD, PostgresServer
 

@@ -331,3 +331,9 @@ def test_what_the_readme_says_under_run_it_works_from_a_checkout(tmp_path: Path)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.endswith("no problems found\n")
+
+
+def test_no_command_needs_what_only_a_sink_needs() -> None:
+    program = "import sys, pointgate.cli.commands; print({'psycopg', 'pyarrow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"set()\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pointgate.service.gate import Gate, _Arrived
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.parquet.sink import ParquetSink
-from pointgate.sinks.postgres import PostgresSink
+from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.sources.mqtt.connection import AiomqttConnection
 from pointgate.sources.mqtt.packets import puback
 from pointgate.store.durable import SinkStore, SpoolStore
