@@ -32,8 +32,8 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pointgate.sinks.postgres import PostgresSink
 from pointgate.sinks.postgres.rows import copy_bytes, in_order
+from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.sinks.postgres.tables import copy_into, prepare
 from pointgate.store.points import SCHEMA
 from tests.support.postgres_server import PASSWORD, PostgresServer

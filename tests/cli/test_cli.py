@@ -357,3 +357,9 @@ def test_a_url_never_becomes_a_folder(
     assert done.returncode == 2
     assert "urls and object stores are not supported" in " ".join(done.stderr.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_no_command_needs_what_only_a_sink_needs() -> None:
+    program = "import sys, pointgate.cli.commands; print({'psycopg', 'pyarrow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"set()\n"

@@ -18,7 +18,7 @@ from pointgate.service.bursts import ArrivedBurst
 from pointgate.service.gate import Gate
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.parquet.sink import ParquetSink
-from pointgate.sinks.postgres import PostgresSink
+from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.sources.mqtt.connection import AiomqttConnection
 from pointgate.sources.mqtt.packets import puback
 from pointgate.store.durable import SinkStore, SpoolStore

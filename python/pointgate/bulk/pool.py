@@ -20,6 +20,7 @@ import multiprocessing
 import signal
 from collections import deque
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
@@ -55,7 +56,11 @@ class Pool:
     """
 
     def __init__(self, options: RunOptions, *, processes: int) -> None:
-        context = multiprocessing.get_context(_start_method())
+        method = _start_method()
+        context = multiprocessing.get_context(method)
+        if method == "spawn":
+            # Otherwise the first worker starts it, which unblocks the signals (Python 3.11).
+            resource_tracker.ensure_running()
         self._workers: list[_Worker] = []
         self._window = processes * _AHEAD
         # Workers ignore the SIGTERM with which multiprocessing ends them at exit, and it would wait

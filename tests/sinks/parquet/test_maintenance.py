@@ -38,7 +38,7 @@ async def merged(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
     monkeypatch.setattr(maintenance, "merge", told)
     # At the lowest priority it may wait for ever on a machine that is busy: that is meant there.
-    monkeypatch.setattr(maintenance, "_step_back", lambda: None)
+    monkeypatch.setattr(maintenance, "_lower_priority", lambda: None)
     return event
 
 

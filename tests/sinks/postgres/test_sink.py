@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.postgres import PostgresSink, tables
+from pointgate.sinks.postgres import tables
+from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.store.points import SCHEMA
 from tests.support.postgres_points import Point, ask, count, grid, sink, stored, table
 from tests.support.postgres_server import PASSWORD, USER, PostgresServer, free_port

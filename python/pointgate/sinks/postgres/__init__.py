@@ -2,8 +2,6 @@
 
 `sink.py` is the transaction of a write, `session.py` the connection and its errors, `series.py` the
 ids of series, `rows.py` the encoding for COPY, `tables.py` the schema and its migrations.
+
+Nothing is imported here: every command reads `settings.py`, also without the extra.
 """
-
-from pointgate.sinks.postgres.sink import PostgresSink
-
-__all__ = ["PostgresSink"]

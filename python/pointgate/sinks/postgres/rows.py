@@ -41,7 +41,7 @@ _NOTHING: Final = pa.scalar(b"")
 _ZERO: Final = pa.scalar(0)
 
 _PIECE_ROWS: Final = 16_384
-"""The limit on rows that are encoded at once. While one piece is encoded the server stores another."""
+"""The limit on rows encoded at once. While one piece is encoded, the server stores another."""
 
 _PIECE_BYTES: Final = 8 * 1024 * 1024
 """The limit on their bytes of texts."""
