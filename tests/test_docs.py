@@ -65,6 +65,16 @@ def test_files_that_the_documentation_names_exist() -> None:
         assert not {path for path in missing if "/" in path or path not in names}, page.name
 
 
+def test_files_that_the_code_names_exist() -> None:
+    """In docstrings and comments, names in backticks: of a file beside it, or in the project."""
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    names = {path.name for path in [*sources, *(ROOT / "benches").rglob("*.py")]}
+    for source in sources:
+        for named in re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", source.read_text("utf-8")):
+            below = (source.parent / named).exists() or _is_there(named)
+            assert below or ("/" not in named and named in names), f"{source}: {named}"
+
+
 def test_links_of_the_documentation_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
