@@ -1,0 +1,218 @@
+"""Points as requests of the protocol, judged as the service would; each bad point alone.
+
+    entries → one request for hundreds of them → accepted: all of them
+                                               → rejected: each entry by itself
+                                                           → rejected: each point by itself
+
+So a file without faults costs one verdict for hundreds of rows, and one bad value costs as many
+verdicts as its request has entries, and rejects nothing but itself.
+
+Invariants: points come in the order of their rows, so that of equal keys the last one wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import orjson
+import pyarrow as pa
+
+from pointgate.codes import Code
+from pointgate.fault_document import fault_document, payload_member
+from pointgate.topics import request_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pointgate import Fault, Validator
+    from pointgate.importing.layouts import Entry
+
+_ENTRIES: Final = 500
+_PREFIX: Final = '{"version":"1.0","method":"integration.measurepoint.post","params":['
+_SUFFIX: Final = "]}"
+_MARGIN: Final = 4096
+
+UNREADABLE: Final = "unreadable"
+"""The reason of a row that was never a request; beside those of the contract."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the rows so far.
+
+    Attributes:
+        rows: Rows, or requests of an archive.
+        points: Accepted points, before those with equal keys are one.
+        rejected: Rejected points, requests and unreadable rows, by reason.
+        nulls: Values that were null words.
+        skipped: Rows whose identifier the mapping skips.
+    """
+
+    rows: int = 0
+    points: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    nulls: int = 0
+    skipped: int = 0
+
+    def reject(self, reason: str) -> None:
+        """Count one."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+
+class Judging:
+    """Judges what an import reads.
+
+    Args:
+        validator: The judge.
+        counts: Where everything is counted.
+        rejects: Where rejected points are written, a JSON object a line.
+        payload_bytes: The limit on a request.
+    """
+
+    def __init__(
+        self, validator: Validator, counts: Counts, rejects: RejectsFile, *, payload_bytes: int
+    ) -> None:
+        self._validator = validator
+        self._counts = counts
+        self._rejects = rejects
+        self._most = max(payload_bytes - _MARGIN, 1)
+
+    def entries(self, file: str, entries: Sequence[Entry], *, arrived_us: int) -> list[pa.Table]:
+        """Judge entries; all of them arrive at the same instant, as none lacks a time."""
+        tables: list[pa.Table] = []
+        by_product: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_product.setdefault(entry.product, []).append(entry)
+        for product, own in by_product.items():
+            topic = request_topic(product)
+            for some in self._requests(own):
+                payload = _payload([entry.json() for entry in some])
+                tables += self._one(file, topic, some, payload, arrived_us)
+        return tables
+
+    def requests(
+        self, file: str, topics: Sequence[str], payloads: Sequence[tuple[int | None, bytes]], *, arrived_us: int
+    ) -> list[pa.Table]:
+        """Judge whole requests, each with its line."""
+        bodies = [payload for _, payload in payloads]
+        reports, points = self._validator.collect(
+            topics, bodies, now_ms=arrived_us // 1000, arrived_us=arrived_us
+        )
+        for topic, (line, payload), report in zip(topics, payloads, reports, strict=True):
+            if report.fault is not None:
+                self._reject(file, line, "", topic, report.code, report.fault, payload)
+        self._counts.points += len(points)
+        return [pa.table(points)] if len(points) else []
+
+    def unreadable(self, file: str, line: int, fields: Sequence[object], reason: str) -> None:
+        """Count and describe a row that cannot be made a request."""
+        self._counts.reject(UNREADABLE)
+        row = ["" if one is None else str(one) for one in fields]
+        self._rejects.write(
+            {"file": file, "line": line, "reason": UNREADABLE, "message": reason, "row": row}
+        )
+
+    def _requests(self, entries: Sequence[Entry]) -> Iterable[Sequence[Entry]]:
+        """Entries, as many as a request may have; wide ones are counted by their points."""
+        start, size, points = 0, 0, 0
+        for place, entry in enumerate(entries):
+            length = len(entry.head) + sum(len(text) for text, _ in entry.members) + 64
+            length *= 1 if entry.head.isascii() else 4
+            full = points >= 4 * _ENTRIES or place - start >= _ENTRIES or size + length > self._most
+            if full and place > start:
+                yield entries[start:place]
+                start, size, points = place, 0, 0
+            size += length
+            points += len(entry.members)
+        if start < len(entries):
+            yield entries[start:]
+
+    def _one(
+        self, file: str, topic: str, entries: Sequence[Entry], payload: bytes, arrived_us: int
+    ) -> list[pa.Table]:
+        now_ms = arrived_us // 1000
+        (report,), points = self._validator.collect(
+            [topic], [payload], now_ms=now_ms, arrived_us=arrived_us
+        )
+        if report.code == Code.OK:
+            self._counts.points += len(points)
+            return [pa.table(points)] if len(points) else []
+        texts, origins = self._apart(topic, entries, now_ms)
+        reports, points = self._validator.collect(
+            [topic] * len(texts),
+            texts,
+            now_ms=now_ms,
+            arrived_us=arrived_us,
+        )
+        for report, text, (entry, column) in zip(reports, texts, origins, strict=True):
+            if report.fault is not None:
+                line = entry.record.line
+                self._reject(file, line, column, topic, report.code, report.fault, text)
+        self._counts.points += len(points)
+        return [pa.table(points)] if len(points) else []
+
+    def _apart(
+        self, topic: str, entries: Sequence[Entry], now_ms: int
+    ) -> tuple[list[bytes], list[tuple[Entry, str]]]:
+        """Requests of which each is right or has one fault: entries, or points of bad ones."""
+        whole = [_payload([entry.json()]) for entry in entries]
+        reports = self._validator.validate([topic] * len(whole), whole, now_ms=now_ms)
+        texts: list[bytes] = []
+        origins: list[tuple[Entry, str]] = []
+        for entry, text, report in zip(entries, whole, reports, strict=True):
+            if report.code == Code.OK or len(entry.members) == 1:
+                texts.append(text)
+                origins.append((entry, entry.members[0][1]))
+                continue
+            for member, column in entry.members:
+                texts.append(_payload([entry.head + member + entry.tail]))
+                origins.append((entry, column))
+        return texts, origins
+
+    def _reject(
+        self, file: str, line: int | None, column: str, topic: str, code: int, fault: Fault, payload: bytes
+    ) -> None:
+        self._counts.reject(fault.reason)
+        found: dict[str, object] = {"file": file, "line": line}
+        if column:
+            found["column"] = column
+        found |= {"topic": topic[:1024], "code": code} | fault_document(fault)
+        if code != Code.TOO_LARGE:
+            found |= payload_member(payload)
+        self._rejects.write(found)
+
+
+class RejectsFile:
+    """Rejected points, a JSON object a line; what an interrupted import wrote last is cut off.
+
+    Args:
+        path: Where they are.
+        size: How much of it is part of what was committed.
+    """
+
+    def __init__(self, path: object, size: int) -> None:
+        self._file = open(str(path), "ab")  # noqa: PTH123, SIM115 - closed by `close`
+        self._file.truncate(size)
+        self._file.seek(size)
+
+    def write(self, found: dict[str, object]) -> None:
+        """Write one."""
+        file = str(found["file"]).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        self._file.write(orjson.dumps(found | {"file": file}) + b"\n")
+
+    def sync(self) -> int:
+        """Make all of it durable; returns its size."""
+        import os  # noqa: PLC0415
+
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+
+def _payload(entries: Sequence[str]) -> bytes:
+    return (_PREFIX + ",".join(entries) + _SUFFIX).encode()
