@@ -161,9 +161,9 @@ class Import:
         missing = [name for name, one in state.inputs.items() if not one.done and name not in names]
         if missing and state.phase == "reading":
             raise StateError(f"{missing[0]}: expected it among the inputs, as it was begun")
-        state.problems = problems | {
-            name: reason for name, reason in state.problems.items() if name not in names
-        } if state.phase == "reading" else state.problems | problems
+        state.problems = {
+            name: reason for name, reason in state.problems.items() if name not in fresh
+        } | problems
         self._names = names
         return state
 
@@ -261,7 +261,7 @@ class Import:
         if not seekable:
             file = io.BytesIO(file.read())
         if file.read(4) != MARK:
-            return f"expected a Parquet file, got another one"
+            return "expected a Parquet file, got another one"
         file.seek(0)
         columns = [str(one) for one in self._plan.mapping.columns()]
         wide = self._plan.mapping.wide
