@@ -23,7 +23,7 @@ from pointgate.fault_document import fault_document, payload_member
 from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from pointgate import Fault, Validator
     from pointgate.importing.layouts import Entry
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _ENTRIES: Final = 500
 _PREFIX: Final = '{"version":"1.0","method":"integration.measurepoint.post","params":['
 _SUFFIX: Final = "]}"
-_MARGIN: Final = 4096
 
 UNREADABLE: Final = "unreadable"
 """The reason of a row that was never a request; beside those of the contract."""
@@ -76,7 +75,7 @@ class Judging:
         self._validator = validator
         self._counts = counts
         self._rejects = rejects
-        self._most = max(payload_bytes - _MARGIN, 1)
+        self._most = payload_bytes
 
     def entries(self, file: str, entries: Sequence[Entry], *, arrived_us: int) -> list[pa.Table]:
         """Judge entries; all of them arrive at the same instant, as none lacks a time."""
@@ -86,9 +85,8 @@ class Judging:
             by_product.setdefault(entry.product, []).append(entry)
         for product, own in by_product.items():
             topic = request_topic(product)
-            for some in self._requests(own):
-                payload = _payload([entry.json() for entry in some])
-                tables += self._one(file, topic, some, payload, arrived_us)
+            for start in range(0, len(own), _ENTRIES):
+                tables += self._one(file, topic, own[start : start + _ENTRIES], arrived_us)
         return tables
 
     def requests(
@@ -113,25 +111,15 @@ class Judging:
             {"file": file, "line": line, "reason": UNREADABLE, "message": reason, "row": row}
         )
 
-    def _requests(self, entries: Sequence[Entry]) -> Iterable[Sequence[Entry]]:
-        """Entries, as many as a request may have; wide ones are counted by their points."""
-        start, size, points = 0, 0, 0
-        for place, entry in enumerate(entries):
-            length = len(entry.head) + sum(len(text) for text, _ in entry.members) + 64
-            length *= 1 if entry.head.isascii() else 4
-            full = points >= 4 * _ENTRIES or place - start >= _ENTRIES or size + length > self._most
-            if full and place > start:
-                yield entries[start:place]
-                start, size, points = place, 0, 0
-            size += length
-            points += len(entry.members)
-        if start < len(entries):
-            yield entries[start:]
-
     def _one(
-        self, file: str, topic: str, entries: Sequence[Entry], payload: bytes, arrived_us: int
+        self, file: str, topic: str, entries: Sequence[Entry], arrived_us: int
     ) -> list[pa.Table]:
         now_ms = arrived_us // 1000
+        payload = _payload([entry.json() for entry in entries])
+        if len(payload) > self._most and len(entries) > 1:
+            half = len(entries) // 2
+            first = self._one(file, topic, entries[:half], arrived_us)
+            return first + self._one(file, topic, entries[half:], arrived_us)
         (report,), points = self._validator.collect(
             [topic], [payload], now_ms=now_ms, arrived_us=arrived_us
         )

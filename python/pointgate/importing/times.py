@@ -64,6 +64,8 @@ class Times:
         self._decimal = decimal
         self._zone = ZoneInfo(mapping.zone)
         self._offsets: dict[int, int | None] = {}
+        self._starts: dict[int, int] = {}
+        self._groups: list[int] = []
         self._parse = self._parser(mapping.format)
         self._cached: Callable[[str], int] = lru_cache(_CACHED)(self._parse)
 
@@ -93,6 +95,8 @@ class Times:
         numeric = _numeric_pattern(pattern)
         if numeric is None:
             return self._strptime
+        names = [name if name in numeric.groupindex else "none" for name in "YmdHMS"]
+        self._groups = [numeric.groupindex[name] for name in names]
         return lambda text: self._numeric(text, numeric)
 
     def _iso(self, text: str) -> int:
@@ -114,20 +118,25 @@ class Times:
         match = pattern.fullmatch(text)
         if match is None:
             return self._strptime(text)
-        parts = match.groupdict()
-        year = int(parts["Y"])
-        try:
-            found = datetime(  # noqa: DTZ001 - as above
-                year,
-                int(parts["m"]),
-                int(parts["d"]),
-                int(parts.get("H", 0)),
-                int(parts.get("M", 0)),
-                int(parts.get("S", 0)),
-            )
-        except ValueError:
-            raise TimeError(self._wrong(text)) from None
-        return self._local(found)
+        parts = [int(part or 0) for part in match.group(*self._groups)]
+        year, month, day, hour, minute, second = parts
+        key = (year * 100 + month) * 100 + day
+        start = self._starts.get(key)
+        if start is None or hour > 23 or minute > 59 or second > 59:  # noqa: PLR2004 - of a clock
+            try:
+                found = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - as above
+            except ValueError:
+                raise TimeError(self._wrong(text)) from None
+            if start is None and self._is_even(found):
+                midnight = datetime(year, month, day)  # noqa: DTZ001 - as above
+                self._starts[key] = self._local(midnight)
+            return self._local(found)
+        return start + ((hour * 60 + minute) * 60 + second) * 1000
+
+    def _is_even(self, found: datetime) -> bool:
+        """Whether a day has one offset from its beginning to its end."""
+        self._local(found)
+        return self._offsets[(found - _EPOCH).days] is not None
 
     def _excel(self, text: str) -> int:
         days = self._decimal_number(text)
@@ -217,6 +226,7 @@ def _numeric_pattern(pattern: str) -> re.Pattern[str] | None:
         return None
     texts = [re.escape(step) for step in steps[::2]]
     fields = [f"(?P<{name}>[0-9]{{{_DIGITS[name]}}})" for name in names] + [""]
+    fields[-1] = "(?P<none>)"
     return re.compile("".join(text + field for text, field in zip(texts, fields, strict=True)))
 
 
