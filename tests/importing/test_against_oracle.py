@@ -107,7 +107,9 @@ def test_encodings(encoding: str, tmp_path: Path) -> None:
 
 
 def test_a_float_is_rounded_from_the_digits_that_came(tmp_path: Path) -> None:
-    data = b"Zeit;Ger\xc3\xa4t;Tag;Wert;Status\n2024-05-01;inverter-001;T.cabinetTemperature;21.1;\n"
+    data = (
+        b"Zeit;Ger\xc3\xa4t;Tag;Wert;Status\n2024-05-01;inverter-001;T.cabinetTemperature;21.1;\n"
+    )
     imported(tmp_path, Shape(), data)
     (value,) = points(tmp_path / "points.ndjson").values()
     assert struct.pack("f", value) == struct.pack("f", 21.1)

@@ -101,8 +101,10 @@ def export(shape: Shape) -> bytes:
         moment = shape.start + timedelta(minutes=shape.step_minutes * number)
         if dice.random() < 0.05:
             moment -= timedelta(minutes=shape.step_minutes)  # a duplicate
-        device = dice.choice((*DEVICES, "unknown")) if dice.random() < 0.05 else (
-            DEVICES[number % len(DEVICES)]
+        device = (
+            dice.choice((*DEVICES, "unknown"))
+            if dice.random() < 0.05
+            else (DEVICES[number % len(DEVICES)])
         )
         values = [_value(shape, dice, name) for name in BOUNDS]
         if shape.wide:
@@ -152,7 +154,12 @@ def _read(shape: Shape, row: dict[str, str], number: int, found: Expected) -> No
     for name, text in texts.items():
         value = number_of(shape, text)
         low, high = BOUNDS[name]
-        if instant is None or row["Gerät"] not in DEVICES or value is None or not low <= value <= high:
+        if (
+            instant is None
+            or row["Gerät"] not in DEVICES
+            or value is None
+            or not low <= value <= high
+        ):
             found.bad_lines.add(number)
         else:
             found.points[row["Gerät"], name, instant] = value
@@ -160,10 +167,8 @@ def _read(shape: Shape, row: dict[str, str], number: int, found: Expected) -> No
 
 def instant_of(shape: Shape, text: str) -> int | None:
     """UTC milliseconds of a time; None where it is none."""
-    if shape.time == "epoch_ms":
-        return int(text)
-    if shape.time == "epoch_s":
-        return int(Decimal(text) * 1000)
+    if shape.time in {"epoch_ms", "epoch_s"}:
+        return int(Decimal(text) * (1000 if shape.time == "epoch_s" else 1))
     if shape.time == "excel":
         days = Decimal(text.replace(shape.decimal, "."))
         local = EXCEL + timedelta(milliseconds=round(days * 86_400_000))
@@ -213,8 +218,10 @@ def _value(shape: Shape, dice: random.Random, name: str) -> str:
     if chance < 0.08:
         return dice.choice(["abc", "1e", "--1", "1x2", "0x10"])
     low, high = BOUNDS[name]
-    number = dice.uniform(low - 5, min(high, 9999) + 5) if chance < 0.2 else dice.uniform(
-        max(low, 0), min(high, 9999)
+    number = (
+        dice.uniform(low - 5, min(high, 9999) + 5)
+        if chance < 0.2
+        else dice.uniform(max(low, 0), min(high, 9999))
     )
     text = f"{number:,.{dice.randrange(1, 4)}f}"
     return text.replace(",", "_").replace(".", shape.decimal).replace("_", shape.thousands)

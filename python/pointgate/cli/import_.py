@@ -15,12 +15,20 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Self
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from pointgate.cli.options import (
     CatalogOption,
@@ -109,7 +117,8 @@ def import_(
         raise typer.BadParameter("expected either --out or --sink, got both")
     settings = settings_beside_catalog(config, catalog if out or dry_run else None)
     sinks = [] if dry_run else _sinks(settings, out, sink or [])
-    plan = _plan(files, mapping, product, settings, catalog, _memory(memory), include, exclude)
+    chosen = _Choice(files, mapping, product, catalog, include or [], exclude or [])
+    plan = _plan(chosen, settings, _memory(memory))
     begun = time.perf_counter()
     with ExitStack() as stack:
         folder = _state_path(stack, state, out, config, dry_run=dry_run)
@@ -129,7 +138,9 @@ def _propose(sample: Path, product: str) -> NoReturn:
         with sample.open("rb") as file:
             typer.echo(propose(str(sample), file, product), nl=False)
     except OSError as error:
-        raise typer.BadParameter(f"--sample: {printable(str(sample))}: {os_reason(error)}") from None
+        raise typer.BadParameter(
+            f"--sample: {printable(str(sample))}: {os_reason(error)}"
+        ) from None
     except TableError as error:
         say(f"{sample}: {error}")
         sys.exit(Status.USAGE)
@@ -154,41 +165,45 @@ def _sinks(settings: Settings, out: Path | None, names: Sequence[str]) -> list[S
         raise typer.BadParameter(printable(str(error))) from None
 
 
-def _plan(
-    files: Sequence[str],
-    mapping: Path | None,
-    product: str | None,
-    settings: Settings,
-    catalog: Path | None,
-    memory: int,
-    include: Sequence[str] | None,
-    exclude: Sequence[str] | None,
-) -> Plan:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What the arguments say of the inputs."""
+
+    files: Sequence[str]
+    mapping: Path | None
+    product: str | None
+    catalog: Path | None
+    include: Sequence[str]
+    exclude: Sequence[str]
+
+
+def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
     from pointgate.importing.inputs import Filter  # noqa: PLC0415 - as above
     from pointgate.importing.mapping import load_mapping  # noqa: PLC0415 - as above
     from pointgate.importing.session import Plan, digest_of  # noqa: PLC0415 - as above
 
     found = None
     try:
-        found = load_mapping(mapping) if mapping else None
+        found = load_mapping(chosen.mapping) if chosen.mapping else None
     except ConfigError as error:
         refuse_configuration(error.problems)
-    loaded = catalog_or_exit(catalog or settings.catalog.path)
-    fixed = found.product.template.replace("{}", found.product.value) if (
-        found and found.product.value
-    ) else product
+    loaded = catalog_or_exit(chosen.catalog or settings.catalog.path)
+    fixed = chosen.product
+    if found:
+        value = found.product.value
+        fixed = found.product.template.replace("{}", value) if value else None
     if fixed is not None and fixed not in loaded.products:
         near = did_you_mean(fixed, loaded.products)
-        if mapping:
+        if chosen.mapping:
             reason = f"expected a product of the catalog, got {printable(fixed)}{near}"
-            refuse_configuration([Problem(str(mapping), "product", reason)])
+            refuse_configuration([Problem(str(chosen.mapping), "product", reason)])
         raise typer.BadParameter(f"--product: the catalog has no product {printable(fixed)}{near}")
-    meaning = found.model_dump_json().encode() if found else f"requests {product}".encode()
+    meaning = found.model_dump_json().encode() if found else f"requests {chosen.product}".encode()
     return Plan(
-        names=files,
-        filter=Filter(tuple(include or ()), tuple(exclude or ())),
+        names=chosen.files,
+        filter=Filter(tuple(chosen.include), tuple(chosen.exclude)),
         mapping=found,
-        product=product,
+        product=chosen.product,
         digest=digest_of(meaning),
         catalog=loaded,
         payload_bytes=settings.limits.payload_bytes,
@@ -209,9 +224,7 @@ def _state_path(
     return (config or Path("pointgate.toml")).with_name("import-state")
 
 
-def _run(
-    stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]
-) -> Import:
+def _run(stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]) -> Import:
     from pointgate.importing.session import Import  # noqa: PLC0415 - as above
     from pointgate.importing.state import (  # noqa: PLC0415 - as above
         StateBusyError,
@@ -293,7 +306,7 @@ class _Bar:
             redirect_stderr=False,
             disable=sys.stderr is None or not sys.stderr.isatty(),
         )
-        self._task = None
+        self._task: TaskID | None = None
         self._phase = ""
         self._drawn = self._begun = 0.0
         self._at = 0
@@ -316,6 +329,7 @@ class _Bar:
                 self._progress.remove_task(self._task)
             self._task = self._progress.add_task(phase, total=total or None, rate="")
             self._phase, self._begun, self._at = phase, now, done
+        assert self._task is not None  # noqa: S101 - of the first phase
         self._drawn = now
         rate = (done - self._at) / max(now - self._begun, 1e-9)
         text = f"{rate / 1e6:,.1f} MB/s" if phase == "reading" else f"{rate:,.0f} points/s"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -60,7 +61,7 @@ class Days:
 
     def gaps(self) -> Iterator[tuple[int, int]]:
         """Ranges of days without a point between the first and the last one."""
-        for before, after in zip(self.days, self.days[1:], strict=False):
+        for before, after in pairwise(self.days):
             if after - before > 1:
                 yield before + 1, after - 1
 
@@ -89,7 +90,9 @@ class Coverage:
         groups = pc.add(pc.multiply(series_of(rows), span), pc.subtract(days, first))
         ends = pc.run_end_encode(groups).run_ends
         starts = pa.concat_arrays([pa.array([0], ends.type), ends[:-1]])
-        names = [rows[name].take(starts).to_pylist() for name in ("product", "device", "identifier")]
+        names = [
+            rows[name].take(starts).to_pylist() for name in ("product", "device", "identifier")
+        ]
         found = zip(
             *names,
             days.take(starts).to_pylist(),

@@ -60,10 +60,10 @@ def _lines(text: Source, encoding: str) -> Iterator[tuple[int, str, str]]:
         try:
             decoded = chunk.decode(encoding)
         except UnicodeDecodeError:
-            for line in chunk.split(b"\n"):
+            for raw in chunk.split(b"\n"):
                 number += 1
-                if line.strip():
-                    yield number, *_decoded(line, encoding)
+                if raw.strip():
+                    yield number, *_decoded(raw, encoding)
             number -= chunk.endswith(b"\n")
             continue
         for line in decoded.split("\n"):

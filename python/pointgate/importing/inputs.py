@@ -102,7 +102,8 @@ def _files_of(name: str, problems: dict[str, str]) -> Iterator[str]:
                 else:
                     yield str(inner)
     elif not path.exists() and glob.has_magic(name):
-        found = [one for one in sorted(glob.glob(name, recursive=True)) if Path(one).is_file()]
+        # A Path drops what the user wrote.
+        found = [one for one in sorted(glob.glob(name, recursive=True)) if Path(one).is_file()]  # noqa: PTH207
         if not found:
             problems[name] = "expected a pattern that matches a file, got none"
         yield from found

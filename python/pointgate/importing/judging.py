@@ -12,6 +12,7 @@ Invariants: points come in the order of their rows, so that of equal keys the la
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ from pointgate.topics import request_topic
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pointgate import Fault, Validator
+    from pointgate import Report, Validator
     from pointgate.importing.layouts import Entry
 
 _ENTRIES: Final = 500
@@ -90,7 +91,12 @@ class Judging:
         return tables
 
     def requests(
-        self, file: str, topics: Sequence[str], payloads: Sequence[tuple[int | None, bytes]], *, arrived_us: int
+        self,
+        file: str,
+        topics: Sequence[str],
+        payloads: Sequence[tuple[int | None, bytes]],
+        *,
+        arrived_us: int,
     ) -> list[pa.Table]:
         """Judge whole requests, each with its line."""
         bodies = [payload for _, payload in payloads]
@@ -99,7 +105,7 @@ class Judging:
         )
         for topic, (line, payload), report in zip(topics, payloads, reports, strict=True):
             if report.fault is not None:
-                self._reject(file, line, "", topic, report.code, report.fault, payload)
+                self._reject({"file": file, "line": line}, topic, report, payload)
         self._counts.points += len(points)
         return [pa.table(points)] if len(points) else []
 
@@ -135,8 +141,10 @@ class Judging:
         )
         for report, text, (entry, column) in zip(reports, texts, origins, strict=True):
             if report.fault is not None:
-                line = entry.record.line
-                self._reject(file, line, column, topic, report.code, report.fault, text)
+                place: dict[str, object] = {"file": file, "line": entry.record.line}
+                if column:
+                    place["column"] = column
+                self._reject(place, topic, report, text)
         self._counts.points += len(points)
         return [pa.table(points)] if len(points) else []
 
@@ -158,15 +166,12 @@ class Judging:
                 origins.append((entry, column))
         return texts, origins
 
-    def _reject(
-        self, file: str, line: int | None, column: str, topic: str, code: int, fault: Fault, payload: bytes
-    ) -> None:
-        self._counts.reject(fault.reason)
-        found: dict[str, object] = {"file": file, "line": line}
-        if column:
-            found["column"] = column
-        found |= {"topic": topic[:1024], "code": code} | fault_document(fault)
-        if code != Code.TOO_LARGE:
+    def _reject(self, place: dict[str, object], topic: str, report: Report, payload: bytes) -> None:
+        if report.fault is None:
+            return
+        self._counts.reject(report.fault.reason)
+        found = place | {"topic": topic[:1024], "code": report.code} | fault_document(report.fault)
+        if report.code != Code.TOO_LARGE:
             found |= payload_member(payload)
         self._rejects.write(found)
 
@@ -186,13 +191,15 @@ class RejectsFile:
 
     def write(self, found: dict[str, object]) -> None:
         """Write one."""
-        file = str(found["file"]).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        file = (
+            str(found["file"])
+            .encode("utf-8", "surrogateescape")
+            .decode("utf-8", "backslashreplace")
+        )
         self._file.write(orjson.dumps(found | {"file": file}) + b"\n")
 
     def sync(self) -> int:
         """Make all of it durable; returns its size."""
-        import os  # noqa: PLC0415
-
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()

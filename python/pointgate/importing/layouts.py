@@ -147,6 +147,8 @@ class Layout:
         Raises:
             RowError: It cannot be read.
         """
+        if record.fault:
+            raise RowError(record.fault)
         product = self._product.of(record)
         device = self._device.of(record)
         members = self._long(product, record) if self._mapping.long else self._wide(product, record)
@@ -210,8 +212,10 @@ class Layout:
             return str(known)
         if not text:
             return None
-        return text if text.isascii() and text.isdigit() and text == str(int(text)) else (
-            orjson.dumps(text).decode()
+        return (
+            text
+            if text.isascii() and text.isdigit() and text == str(int(text))
+            else (orjson.dumps(text).decode())
         )
 
     def _reader(self, product: str, name: str) -> _Reader | None:
@@ -251,7 +255,9 @@ class Layout:
 
     def _wide_columns(self) -> list[tuple[str, int]]:
         """The columns that are points, by the names that the mapping has for them."""
-        listed = [(name, self._table.place(_column(name, self._table))) for name in self._mapping.points]
+        listed = [
+            (name, self._table.place(_column(name, self._table))) for name in self._mapping.points
+        ]
         for point in self._mapping.points.values():
             self._quality_place(point)  # which may be missing
         wide = self._mapping.wide

@@ -280,7 +280,9 @@ def load_mapping(path: Path) -> Mapping:
 
 def _plain(problem: Problem) -> Problem:
     """A problem without what pydantic adds to a location: the member of a union that failed."""
-    steps = re.sub(r"\.(str|int|\"constrained-[^\"]*\"|\"literal\[[^\"]*\]\")$", "", problem.location)
+    steps = re.sub(
+        r"\.(str|int|\"constrained-[^\"]*\"|\"literal\[[^\"]*\]\")$", "", problem.location
+    )
     reason = problem.reason
     if reason.startswith("expected a table, got") and steps != problem.location:
         reason = f"expected {COLUMN_WORDS}" + reason.removeprefix("expected a table")
@@ -305,7 +307,7 @@ def _contradictions(mapping: Mapping) -> list[tuple[str, str]]:
         got = "nothing" if mapping.long is None else "both"
         found.append(("long", f"expected either [long] or [wide], got {got}"))
     if mapping.wide and mapping.wide.unlisted == "skip" and not mapping.points:
-        found.append(("points", 'expected a table of points beside [wide], got nothing'))
+        found.append(("points", "expected a table of points beside [wide], got nothing"))
     if mapping.values.decimal == mapping.values.thousands:
         got = shown(mapping.values.thousands)
         found.append(("values.thousands", f"expected another character than decimal, got {got}"))

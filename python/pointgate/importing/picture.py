@@ -1,6 +1,6 @@
 """Coverage as a picture: a row a device, a column a day or several; SVG, and short in a terminal.
 
-    inverter-001  ▇▇▇▇▇▇▁ ▇▇▇▇▇▇▇   2019-01-01 to 2023-12-31, 5,259,600 points, 1 gap
+inverter-001  ▇▇▇▇▇▇▁ ▇▇▇▇▇▇▇   2019-01-01 to 2023-12-31, 5,259,600 points, 1 gap
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ def svg(coverage: Coverage) -> str:
     shown = devices[:_ROWS]
     height = _TOP + _ROW * len(shown) + 40
     cell = _WIDTH / count
+    box = f'width="{_LEFT + _WIDTH + 20}" height="{height}"'
+    title = f"{coverage.points:,} points, {day_text(first)} to {day_text(last)}"
     texts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LEFT + _WIDTH + 20}" height="{height}" '
-        'font-family="sans-serif" font-size="11">',
-        f'<rect width="100%" height="100%" fill="white"/><text x="8" y="18" font-size="14">'
-        f"{coverage.points:,} points, {day_text(first)} to {day_text(last)}</text>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="11">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="8" y="18" font-size="14">{title}</text>',
     ]
     for row, ((product, device), days) in enumerate(shown):
         top = _TOP + row * _ROW

@@ -99,8 +99,7 @@ def document(state: State, coverage: Coverage, seconds: float) -> dict[str, obje
                 "device": device,
                 "points": sum(days.counts),
                 "days": {
-                    day_text(day): count
-                    for day, count in zip(days.days, days.counts, strict=True)
+                    day_text(day): count for day, count in zip(days.days, days.counts, strict=True)
                 },
                 "gaps": [{"from": day_text(a), "to": day_text(b)} for a, b in days.gaps()],
             }

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -91,7 +92,9 @@ class Runs:
         self._folder = folder
         self._open: dict[str, ipc.RecordBatchFileReader] = {}
         for name in names:
-            for number, (day, rows) in enumerate(orjson.loads((folder / f"{name}.json").read_bytes())):
+            for number, (day, rows) in enumerate(
+                orjson.loads((folder / f"{name}.json").read_bytes())
+            ):
                 self._batches.setdefault(day, []).append((name, number, rows))
 
     def plan(self, most_rows: int) -> list[Chunk]:
@@ -103,10 +106,7 @@ class Runs:
             parts = min(-(-rows // most_rows), DAY_US // 1000) if rows > most_rows else 1
             if parts > 1:
                 edges = [start + (stop - start) * part // parts for part in range(parts)] + [stop]
-                chunks += [
-                    Chunk(one, other, rows // parts)
-                    for one, other in zip(edges, edges[1:], strict=False)
-                ]
+                chunks += [Chunk(one, other, rows // parts) for one, other in pairwise(edges)]
             elif chunks and chunks[-1].rows + rows <= most_rows and not chunks[-1].stop % DAY_US:
                 chunks[-1] = Chunk(chunks[-1].start, stop, chunks[-1].rows + rows)
             else:

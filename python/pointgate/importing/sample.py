@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from pointgate.bulk.extract import parts_of
 from pointgate.diagnostics import shown
-from pointgate.importing.mapping import Mapping, NameMapping, TimeMapping
+from pointgate.importing.mapping import TimeMapping
 from pointgate.importing.records import TableError
 from pointgate.importing.times import TimeError, Times
 from pointgate.toml.document import dotted
@@ -132,6 +132,3 @@ def _long(found: dict[str, str], columns: dict[str, list[str]]) -> list[str]:
 def _wide(columns: dict[str, list[str]], taken: set[str]) -> list[str]:
     out = ["", "[wide]", "", "[points]", "# their column = an identifier of the model"]
     return out + [f"{dotted([title])} = {shown(title)}" for title in columns if title not in taken]
-
-
-__all__ = ["Mapping", "NameMapping", "propose"]

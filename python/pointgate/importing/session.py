@@ -11,11 +11,11 @@ Invariants: what the state says is durable before it says so.
 from __future__ import annotations
 
 import hashlib
-import io
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -23,16 +23,13 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from pointgate import Validator, failpoint
-from pointgate.bulk.extract import document_in, is_document, lines_in, parts_of
-from pointgate.bulk.streams import DamagedError, Source
+from pointgate.bulk.streams import DamagedError
 from pointgate.diagnostics import os_reason
 from pointgate.importing.coverage import Coverage
-from pointgate.importing.csv_rows import csv_table
-from pointgate.importing.inputs import STDIN, Filter, Fingerprint, expand, fingerprint
-from pointgate.importing.json_rows import ndjson_table
+from pointgate.importing.inputs import STDIN, Filter, expand, fingerprint
 from pointgate.importing.judging import Judging, RejectsFile
 from pointgate.importing.layouts import Layout, RowError
-from pointgate.importing.parquet_rows import MARK, parquet_table
+from pointgate.importing.opening import parts, payloads, table_of
 from pointgate.importing.records import Table, TableError
 from pointgate.importing.runs import ROW_BYTES, Runs, spill
 from pointgate.importing.state import Input, State, StateError, StateFolder
@@ -40,8 +37,9 @@ from pointgate.importing.writing import Sinks
 from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from pointgate.bulk.streams import Source
     from pointgate.catalog import Catalog
     from pointgate.importing.kinds import Kinds
     from pointgate.importing.layouts import Entry
@@ -95,7 +93,9 @@ class Import:
         StateError: The state is of another import, or an input has changed.
     """
 
-    def __init__(self, plan: Plan, folder: StateFolder, show: Callable[[str, int, int], None]) -> None:
+    def __init__(
+        self, plan: Plan, folder: StateFolder, show: Callable[[str, int, int], None]
+    ) -> None:
         self._plan = plan
         self._folder = folder
         self._show = show
@@ -210,20 +210,21 @@ class Import:
                 else:
                     start = done
                     with Path(name).open("rb") as file:
-                        self._read_file(
-                            name, one, file, lambda at, s=start: self._show("reading", s + at, total)
-                        )
+                        self._read_file(name, one, file, partial(self._show_from, start, total))
             except OSError as error:
                 self.state.problems[name] = os_reason(error)
             one.done = True
             done += one.fingerprint.size
         self._commit()
 
+    def _show_from(self, start: int, total: int, at: int) -> None:
+        self._show("reading", start + at, total)
+
     def _read_file(
         self, name: str, one: Input, file: IO[bytes], show: Callable[[int], None]
     ) -> None:
         skip_parts, skip = one.part, one.records
-        for number, (part, opened) in enumerate(self._parts(name, file)):
+        for number, (part, opened) in enumerate(parts(name, file, self._plan.mapping)):
             if number < skip_parts:
                 continue
             if isinstance(opened, str):
@@ -239,43 +240,10 @@ class Import:
                 elif self._plan.mapping is None:
                     self._requests(part, opened, one, lambda: show(_position(file)))
                 else:
-                    table = self._table(opened)
+                    table = table_of(opened, self._plan.mapping)
                     self._rows(part, table, one, lambda: show(_position(file)))
             except (TableError, DamagedError) as error:
                 self.state.problems[part] = str(error)
-
-    def _parts(self, name: str, file: IO[bytes]) -> Iterator[tuple[str, Source | Table | str]]:
-        seekable = file.seekable()
-        mapping = self._plan.mapping
-        if mapping and mapping.format == "parquet":
-            yield name, self._parquet(name, file, seekable=seekable)
-            return
-        for part, text in parts_of(name, file, file if seekable else None):
-            if isinstance(text, str) and mapping:
-                yield part, text.replace("expected requests", "expected a table")
-            else:
-                yield part, text
-
-    def _parquet(self, name: str, file: IO[bytes], *, seekable: bool) -> Table | str:
-        assert self._plan.mapping is not None  # noqa: S101 - asked before
-        if not seekable:
-            file = io.BytesIO(file.read())
-        if file.read(4) != MARK:
-            return "expected a Parquet file, got another one"
-        file.seek(0)
-        columns = [str(one) for one in self._plan.mapping.columns()]
-        wide = self._plan.mapping.wide
-        try:
-            return parquet_table(file, columns, every=wide is not None and wide.unlisted == "keep")
-        except TableError as error:
-            return str(error)
-
-    def _table(self, text: Source) -> Table:
-        mapping = self._plan.mapping
-        assert mapping is not None  # noqa: S101 - as above
-        if mapping.format == "ndjson":
-            return ndjson_table(text, [str(one) for one in mapping.columns()])
-        return csv_table(text, mapping.csv)
 
     def _rows(self, part: str, table: Table, one: Input, show: Callable[[], None]) -> None:
         assert self._plan.mapping is not None  # noqa: S101 - as above
@@ -289,8 +257,6 @@ class Import:
                 for record in records:
                     taken += 1
                     try:
-                        if record.fault:
-                            raise RowError(record.fault)
                         entry = layout.entry(record)
                         if entry is not None:
                             entries.append(entry)
@@ -319,7 +285,7 @@ class Import:
         product = self._plan.product or ""
         topic = request_topic(product)
         keep = self._plan.payload_bytes + _MARGIN
-        lines = islice(_payloads(text, part, keep), one.records, None)
+        lines = islice(payloads(text, part, keep), one.records, None)
         while some := list(islice(lines, _REQUESTS)):
             arrived_us = self._arrive(len(some))
             tables = self._judging.requests(part, [topic] * len(some), some, arrived_us=arrived_us)
@@ -395,27 +361,12 @@ class Import:
     def _refuse(self, sink: str, row: Mapping[str, Any], reason: str) -> None:
         """Describe a point that a sink can never store."""
         self.state.counts.reject("refused")
-        shown = {name: str(value) for name, value in row.items() if value is not None}
+        shown: dict[str, object] = {
+            name: str(value) for name, value in row.items() if value is not None
+        }
         self._rejects.write(
             {"file": "", "line": None, "reason": "refused", "message": f"{sink}: {reason}"} | shown
         )
-
-
-def _payloads(text: Source, name: str, keep: int) -> Iterator[tuple[int | None, bytes]]:
-    """The requests in a text, each with its line."""
-    if is_document(text, name, keep):
-        data, damage = document_in(text, keep)
-        if data or not damage:
-            yield None, data
-        if damage:
-            raise damage
-        return
-    number = 0
-    for chunk in lines_in(text, keep):
-        for line in chunk.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            if line.strip():
-                yield number, line.removesuffix(b"\r")
 
 
 def _position(file: IO[bytes]) -> int:
@@ -423,6 +374,3 @@ def _position(file: IO[bytes]) -> int:
         return file.tell()
     except OSError:
         return 0
-
-
-__all__ = ["Fingerprint", "Import", "Plan", "digest_of"]

@@ -1,4 +1,4 @@
-"""How far an import is: a file that is replaced as a whole, after everything it speaks of is durable.
+"""How far an import is: a file that is replaced as a whole, when all it speaks of is durable.
 
     state.json       this
     runs/            points that were read and are not in every sink yet

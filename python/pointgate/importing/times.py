@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 
 from pointgate.diagnostics import shown
 from pointgate.errors import PointgateError
-from pointgate.importing.mapping import EPOCHS, TIME_WORDS
+from pointgate.importing.mapping import EPOCHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,6 +228,3 @@ def _numeric_pattern(pattern: str) -> re.Pattern[str] | None:
     fields = [f"(?P<{name}>[0-9]{{{_DIGITS[name]}}})" for name in names] + [""]
     fields[-1] = "(?P<none>)"
     return re.compile("".join(text + field for text, field in zip(texts, fields, strict=True)))
-
-
-__all__ = ["TIME_WORDS", "TimeError", "Times"]

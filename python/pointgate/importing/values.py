@@ -60,9 +60,8 @@ class Values:
         if kind is Kind.BOOL:
             word = text.lower()
             return word if word in {"true", "false"} else self._number(text) or _string(value)
-        if kind is Kind.JSON and text[:1] in "[{" and _is_json(text):
-            return text
-        return _string(value)
+        is_json = kind is Kind.JSON and text[:1] in "[{" and _is_json(text)
+        return text if is_json else _string(value)
 
     def _of_object(self, value: object, kind: Kind) -> str | None:
         """The same of what is no text: of Parquet or JSON."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import orjson
 import pyarrow as pa
 
-from pointgate.errors import ConfigError
+from pointgate import failpoint
 from pointgate.importing.state import SinkState
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.registry import build
@@ -38,10 +38,6 @@ _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 """A restart of PostgreSQL takes less; what is away longer is for the operator, who starts again."""
 
 T = TypeVar("T")
-
-
-class Refused(Exception):  # noqa: N818 - never leaves this module
-    """What a sink refused."""
 
 
 class Sinks:
@@ -111,6 +107,7 @@ class Sinks:
             rows = self._missing(settings, state, points)
             if rows.num_rows:
                 self._run(self._write(sink, rows, state.base + number + 1))
+            failpoint.hit("import-before-commit")
             state.chunks = number + 1
             state.size = -1
             self._save()
@@ -173,7 +170,10 @@ def _lines_there(path: Path, size: int, points: pa.Table) -> int:
                 break
             found = orjson.loads(line)
             key = [found[name] for name in names]
-            if key != [column[there] for column in columns] or round(found["time"] * 1000) != times[there]:
+            if (
+                key != [column[there] for column in columns]
+                or round(found["time"] * 1000) != times[there]
+            ):
                 raise SinkUnavailableError(
                     f"{path}: another process has written to it since the import was stopped; "
                     "expected the rest of the import's last write"
@@ -193,6 +193,3 @@ def known(settings: Sequence[SinkSettings], names: Sequence[str]) -> list[SinkSe
         if name not in there:
             raise ValueError(f"--sink: expected one of {', '.join(there) or 'none'}, got {name}")
     return [there[name] for name in dict.fromkeys(names)] if names else list(settings)
-
-
-__all__ = ["ConfigError", "Sinks", "known"]
