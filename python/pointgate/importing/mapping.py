@@ -29,7 +29,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import ConfigError, Problem
@@ -41,8 +41,18 @@ if TYPE_CHECKING:
 
 COLUMN_WORDS: Final = "a column: its name, or its number from 1"
 
-Column = Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=1)]
+
+def _column(value: object) -> object:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if is_number or (isinstance(value, str) and value):
+        return value
+    raise ValueError(f"expected {COLUMN_WORDS}, got {shown(value)}")
+
+
+Column = Annotated[str | int, PlainValidator(_column)]
 """A column by its name in the header, or by its number."""
+
+OptionalColumn = Annotated[str | int | None, PlainValidator(_column)]
 
 EPOCHS: Final = {"epoch_s": 1000, "epoch_ms": 1, "epoch_us": 1000, "epoch_ns": 1_000_000}
 
@@ -68,7 +78,7 @@ def _time_format(value: str) -> str:
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         raise ValueError(
             f'expected an IANA time zone such as "Europe/Berlin" or "UTC", got {shown(value)}; '
             "where the system has no zones at all: pip install tzdata"
@@ -104,13 +114,14 @@ Number = Annotated[str, BeforeValidator(_number), AfterValidator(_decimal)]
 """A number as TOML has it, kept as its decimal text so that 0.1 is a tenth."""
 
 _Character = Annotated[str, Field(min_length=1, max_length=1)]
+_CharacterOrNone = Annotated[str, Field(max_length=1)]
 
 
 class CsvMapping(Document):
     """How a CSV file is written."""
 
     delimiter: _Character = Field(default=",", description='one character, such as ";" or "\\t"')
-    quote: _Character | Literal[""] = Field(
+    quote: _CharacterOrNone = Field(
         default='"', description='one character, or "" for files without quotes'
     )
     header: bool = Field(default=True, description="true, or false for columns by number")
@@ -128,7 +139,7 @@ class CsvMapping(Document):
 class NameMapping(Document):
     """A product or a device: of a column, or the same for all."""
 
-    column: Column | None = Field(default=None, description=COLUMN_WORDS)
+    column: OptionalColumn = Field(default=None, description=COLUMN_WORDS)
     value: str | None = Field(default=None, min_length=1, description="a key")
     template: str = Field(default="{}", description='a text with {} in it, such as "inverter-{}"')
     names: dict[str, str] = Field(default={}, description='a table, { "their name" = "key" }')
@@ -147,7 +158,7 @@ class NameMapping(Document):
 class TimeMapping(Document):
     """When a row was observed."""
 
-    column: Column | None = Field(default=None, description=COLUMN_WORDS)
+    column: OptionalColumn = Field(default=None, description=COLUMN_WORDS)
     columns: list[Column] = Field(
         default=[], description="a list of columns that together are a time, joined by a blank"
     )
@@ -175,7 +186,7 @@ class ValueMapping(Document):
     """How values are written."""
 
     decimal: _Character = Field(default=".", description='one character, "." or ","')
-    thousands: _Character | Literal[""] = Field(
+    thousands: _CharacterOrNone = Field(
         default="", description='one character that stands between digits, or ""'
     )
     null: list[str] = Field(
@@ -188,7 +199,7 @@ class LongMapping(Document):
 
     identifier: Column = Field(description=COLUMN_WORDS)
     value: Column = Field(description=COLUMN_WORDS)
-    quality: Column | None = Field(default=None, description=COLUMN_WORDS)
+    quality: OptionalColumn = Field(default=None, description=COLUMN_WORDS)
     unlisted: Literal["keep", "skip", "reject"] = Field(
         default="keep", description='"keep", "skip" or "reject", for names that [points] lacks'
     )
@@ -210,7 +221,7 @@ class PointMapping(Document):
     factor: Number = Field(default="1", description="a number, by which a value is multiplied")
     offset: Number = Field(default="0", description="a number, which is added behind the factor")
     null: list[str] = Field(default=[], description="a list of texts that are no value, besides")
-    quality: Column | None = Field(default=None, description=COLUMN_WORDS)
+    quality: OptionalColumn = Field(default=None, description=COLUMN_WORDS)
 
 
 class QualityMapping(Document):
@@ -271,22 +282,11 @@ def load_mapping(path: Path) -> Mapping:
         raise ConfigError(problems)
     checked = check(Mapping, document, file=str(path), base=path.parent)
     if not isinstance(checked, Mapping):
-        raise ConfigError([_plain(one) for one in checked]) from None
+        raise ConfigError(checked) from None
     found = [Problem(str(path), key, reason) for key, reason in _contradictions(checked)]
     if found:
         raise ConfigError(found)
     return checked
-
-
-def _plain(problem: Problem) -> Problem:
-    """A problem without what pydantic adds to a location: the member of a union that failed."""
-    steps = re.sub(
-        r"\.(str|int|\"constrained-[^\"]*\"|\"literal\[[^\"]*\]\")$", "", problem.location
-    )
-    reason = problem.reason
-    if reason.startswith("expected a table, got") and steps != problem.location:
-        reason = f"expected {COLUMN_WORDS}" + reason.removeprefix("expected a table")
-    return Problem(problem.file, steps, reason)
 
 
 def _contradictions(mapping: Mapping) -> list[tuple[str, str]]:
