@@ -189,9 +189,8 @@ def _walk(
         if field is None:
             return None, None
         table = _model_in(field.annotation)
-        entries = next(filter(None, map(_model_in, get_args(field.annotation))), None)
-        if entries is not None:
-            table = None
+        if table is None:
+            entries = next(filter(None, map(_model_in, get_args(field.annotation))), None)
     return table, field
 
 
