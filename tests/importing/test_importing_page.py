@@ -51,7 +51,7 @@ def test_the_commands_of_the_page_print_what_it_shows(tmp_path: Path) -> None:
         assert done.returncode in {0, 1}, done.stderr
         assert done.stdout.startswith(shown), command
         outputs.append(done.stdout)
-    assert outputs[-1].splitlines()[13] == "30. 13:00 " + "█" * 19
+    assert outputs[-1].splitlines()[13] == "30. 12:00 " + "█" * 20
     assert (tmp_path / "coverage.svg").read_text("utf-8").startswith("<svg")
 
 
