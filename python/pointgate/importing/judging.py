@@ -24,9 +24,10 @@ from pointgate.fault_document import fault_document, payload_member
 from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pointgate import Report, Validator
+    from pointgate._core import Points
     from pointgate.importing.layouts import Entry
 
 _ENTRIES: Final = 500
@@ -80,15 +81,19 @@ class Judging:
 
     def entries(self, file: str, entries: Sequence[Entry], *, arrived_us: int) -> list[pa.Table]:
         """Judge entries; all of them arrive at the same instant, as none lacks a time."""
-        tables: list[pa.Table] = []
         by_product: dict[str, list[Entry]] = {}
         for entry in entries:
             by_product.setdefault(entry.product, []).append(entry)
+        tables = []
         for product, own in by_product.items():
+            groups = list(self._groups(own))
             topic = request_topic(product)
-            for start in range(0, len(own), _ENTRIES):
-                tables += self._one(file, topic, own[start : start + _ENTRIES], arrived_us)
-        return tables
+            table = self._whole(topic, [payload for payload, _ in groups], arrived_us)
+            if table is None:
+                table = self._in_parts(file, topic, groups, arrived_us)
+            self._counts.points += table.num_rows
+            tables.append(table)
+        return [table for table in tables if table.num_rows]
 
     def requests(
         self,
@@ -117,36 +122,62 @@ class Judging:
             {"file": file, "line": line, "reason": UNREADABLE, "message": reason, "row": row}
         )
 
-    def _one(
-        self, file: str, topic: str, entries: Sequence[Entry], arrived_us: int
-    ) -> list[pa.Table]:
-        now_ms = arrived_us // 1000
+    def _groups(self, entries: Sequence[Entry]) -> Iterator[tuple[bytes, Sequence[Entry]]]:
+        """Requests of many entries, as far as the limit on a request allows."""
+        for start in range(0, len(entries), _ENTRIES):
+            yield from self._group(entries[start : start + _ENTRIES])
+
+    def _group(self, entries: Sequence[Entry]) -> Iterator[tuple[bytes, Sequence[Entry]]]:
         payload = _payload([entry.json() for entry in entries])
-        if len(payload) > self._most and len(entries) > 1:
-            half = len(entries) // 2
-            first = self._one(file, topic, entries[:half], arrived_us)
-            return first + self._one(file, topic, entries[half:], arrived_us)
-        (report,), points = self._validator.collect(
-            [topic], [payload], now_ms=now_ms, arrived_us=arrived_us
+        if len(payload) <= self._most or len(entries) == 1:
+            yield payload, entries
+            return
+        half = len(entries) // 2
+        yield from self._group(entries[:half])
+        yield from self._group(entries[half:])
+
+    def _whole(self, topic: str, payloads: Sequence[bytes], arrived_us: int) -> pa.Table | None:
+        """The points of requests that are all accepted; else None."""
+        reports, points = self._collect(topic, payloads, arrived_us)
+        return pa.table(points) if all(report.code == Code.OK for report in reports) else None
+
+    def _in_parts(
+        self,
+        file: str,
+        topic: str,
+        groups: Sequence[tuple[bytes, Sequence[Entry]]],
+        arrived_us: int,
+    ) -> pa.Table:
+        """The points that are right of requests of which some have faults."""
+        now_ms = arrived_us // 1000
+        texts: list[bytes] = []
+        origins: list[tuple[Entry, str]] = []
+        reports = self._validator.validate(
+            [topic] * len(groups), [payload for payload, _ in groups], now_ms=now_ms
         )
-        if report.code == Code.OK:
-            self._counts.points += len(points)
-            return [pa.table(points)] if len(points) else []
-        texts, origins = self._apart(topic, entries, now_ms)
-        reports, points = self._validator.collect(
-            [topic] * len(texts),
-            texts,
-            now_ms=now_ms,
-            arrived_us=arrived_us,
-        )
+        for report, (payload, entries) in zip(reports, groups, strict=True):
+            if report.code == Code.OK:
+                texts.append(payload)
+                origins.append((entries[0], ""))
+            else:
+                parts, places = self._apart(topic, entries, now_ms)
+                texts += parts
+                origins += places
+        reports, points = self._collect(topic, texts, arrived_us)
         for report, text, (entry, column) in zip(reports, texts, origins, strict=True):
             if report.fault is not None:
                 place: dict[str, object] = {"file": file, "line": entry.record.line}
                 if column:
                     place["column"] = column
                 self._reject(place, topic, report, text)
-        self._counts.points += len(points)
-        return [pa.table(points)] if len(points) else []
+        return pa.table(points)
+
+    def _collect(
+        self, topic: str, payloads: Sequence[bytes], arrived_us: int
+    ) -> tuple[list[Report], Points]:
+        return self._validator.collect(
+            [topic] * len(payloads), payloads, now_ms=arrived_us // 1000, arrived_us=arrived_us
+        )
 
     def _apart(
         self, topic: str, entries: Sequence[Entry], now_ms: int

@@ -8,7 +8,8 @@ A point is rejected alone: the others of its row, and the rows beside it, are ju
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pointgate._core import Product
     from pointgate.importing.mapping import Mapping, NameMapping, PointMapping
     from pointgate.importing.records import Record, Table
+
+
+_WHOLE: Final = re.compile("0|[1-9][0-9]{0,8}")
 
 
 class RowError(PointgateError):
@@ -51,6 +55,8 @@ class Entry(NamedTuple):
 
     def json(self) -> str:
         """All of it."""
+        if len(self.members) == 1:
+            return self.head + self.members[0][0] + self.tail
         return self.head + ",".join([text for text, _ in self.members]) + self.tail
 
 
@@ -62,13 +68,14 @@ class _Names:
         self._known = mapping.known()
         self._made: dict[object, str] = {}
         self._what = what
-        self._place = None if mapping.column is None else table.place(mapping.column)
+        self.fixed = mapping.template.replace("{}", mapping.value or "")
+        self.place = None if mapping.column is None else table.place(mapping.column)
 
     def of(self, record: Record) -> str:
         """The key of a row."""
-        if self._place is None:
-            return self._mapping.value or ""
-        name = record.fields[self._place]
+        if self.place is None:
+            return self.fixed
+        name = record.fields[self.place]
         try:
             return self._made[name]
         except (KeyError, TypeError):
@@ -99,6 +106,18 @@ class _Reader(NamedTuple):
     has_quality: bool
     member: str
     quality: int | None
+
+
+class _Seen(NamedTuple):
+    """What came before, by the fields as they are; of tables with one product.
+
+    Attributes:
+        heads: Entries' beginnings by device.
+        readers: By identifier.
+    """
+
+    heads: dict[object, str]
+    readers: dict[object, _Reader]
 
 
 class Layout:
@@ -133,7 +152,11 @@ class Layout:
         self._readers: dict[tuple[str, str], _Reader | None] = {}
         self.nulls = 0
         self.skipped = 0
+        self._seen = _Seen({}, {})
+        self._is_plain = False
         if mapping.long:
+            columns = mapping.time.all_columns
+            self._is_plain = mapping.product.column is None and len(columns) == 1
             self._identifier = table.place(mapping.long.identifier)
             self._value = table.place(mapping.long.value)
             quality = mapping.long.quality
@@ -147,6 +170,33 @@ class Layout:
         Raises:
             RowError: It cannot be read.
         """
+        if self._is_plain:
+            _, fields, fault = record
+            try:
+                if not fault:
+                    return self._seen_before(record, fields)
+            except (KeyError, TypeError, TimeError, OverflowError):
+                pass  # of another kind, or not seen yet
+        return self._entry(record)
+
+    def _seen_before(self, record: Record, fields: Sequence[object]) -> Entry | None:
+        """The same in half the time, for a device and an identifier that came before.
+
+        Raises:
+            KeyError: One of them did not.
+        """
+        place = self._device.place
+        head = self._seen.heads[None if place is None else fields[place]]
+        reader = self._seen.readers[fields[self._identifier]]
+        member = self._member(reader, fields, self._value, self._quality)
+        if not member:
+            self.nulls += 1
+            return None
+        milliseconds = self._times.milliseconds(fields[self._time_places[0]])
+        tail = '},"time":' + str(milliseconds) + "}"
+        return Entry(self._product.fixed, record, head, ((member, ""),), tail)
+
+    def _entry(self, record: Record) -> Entry | None:
         if record.fault:
             raise RowError(record.fault)
         product = self._product.of(record)
@@ -159,6 +209,9 @@ class Layout:
             head = '{"deviceKey":' + orjson.dumps(device).decode() + ',"measurepoints":{'
             if len(self._heads) < 1_000_000:  # noqa: PLR2004 - as above
                 self._heads[device] = head
+        if self._is_plain:
+            place = self._device.place
+            self._seen.heads[None if place is None else record.fields[place]] = head
         tail = '},"time":' + str(self._time(record)) + "}"
         return Entry(product, record, head, members, tail)
 
@@ -176,31 +229,42 @@ class Layout:
             raise RowError("expected a time of the years 1 to 9999") from None
 
     def _long(self, product: str, record: Record) -> list[tuple[str, str]]:
-        name = str(record.fields[self._identifier]).strip()
+        field = record.fields[self._identifier]
+        name = "" if field is None else str(field).strip()
+        if not name:
+            where = column_name(self._mapping.long.identifier) if self._mapping.long else ""
+            raise RowError(f"{where}: expected an identifier, got nothing")
         reader = self._reader(product, name)
         if reader is None:
             self.skipped += 1
             return []
-        member = self._member(reader, record, self._value, self._quality)
+        if self._is_plain and isinstance(field, str):
+            self._seen.readers[field] = reader
+        member = self._member(reader, record.fields, self._value, self._quality)
+        self.nulls += not member
         return [(member, "")] if member else []
 
     def _wide(self, product: str, record: Record) -> list[tuple[str, str]]:
         members = []
         for name, place in self._columns:
             reader = self._reader(product, name)
-            member = self._member(reader, record, place, None) if reader else ""
+            member = self._member(reader, record.fields, place, None) if reader else ""
             if member:
                 members.append((member, name))
+            else:
+                self.nulls += 1
         return members
 
-    def _member(self, reader: _Reader, record: Record, value: int, quality: int | None) -> str:
-        token = reader.values.token(record.fields[value], reader.kind)
+    def _member(
+        self, reader: _Reader, fields: Sequence[object], value: int, quality: int | None
+    ) -> str:
+        """A point as a member; empty where it has no value."""
+        token = reader.values.token(fields[value], reader.kind)
         if token is None:
-            self.nulls += 1
             return ""
         place = reader.quality if reader.quality is not None else quality
         if place is not None and reader.has_quality:
-            found = self._quality_of(record.fields[place])
+            found = self._quality_of(fields[place])
             if found is not None:
                 token = '{"value":' + token + ',"quality":' + found + "}"
         return reader.member + token
@@ -212,11 +276,7 @@ class Layout:
             return str(known)
         if not text:
             return None
-        return (
-            text
-            if text.isascii() and text.isdigit() and text == str(int(text))
-            else (orjson.dumps(text).decode())
-        )
+        return text if _WHOLE.fullmatch(text) else orjson.dumps(text).decode()
 
     def _reader(self, product: str, name: str) -> _Reader | None:
         try:

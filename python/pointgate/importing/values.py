@@ -44,6 +44,7 @@ class Values:
         self._factor = Decimal(point.factor if point else 1)
         self._offset = Decimal(point.offset if point else 0)
         self._scaled = self._factor != 1 or self._offset != 0
+        self._pattern = re.compile(rf"[+-]?[0-9]{{1,3}}(?:{re.escape(self._thousands)}[0-9]{{3}})+")
         self._plain = not self._scaled and self._decimal == "." and not self._thousands
 
     def token(self, value: object, kind: Kind) -> str | None:
@@ -83,7 +84,7 @@ class Values:
         """A number as JSON has it; None where it is none."""
         if not plain:
             if self._thousands:
-                text = _without_thousands(text, self._thousands, self._decimal)
+                text = self._without_thousands(text)
             if self._decimal != ".":
                 if "." in text:
                     return None
@@ -98,18 +99,20 @@ class Values:
         if not self._scaled:
             return text
         try:
-            scaled = _EXACT.add(_EXACT.multiply(Decimal(text), self._factor), self._offset)
+            scaled = _EXACT.multiply(Decimal(text), self._factor)
+            if self._offset:
+                scaled = _EXACT.add(scaled, self._offset)
         except ArithmeticError:
             return None
-        return str(scaled).replace("E+", "e").lower()
+        token = str(scaled)
+        return token.replace("E+", "e").lower() if "E" in token else token
 
-
-def _without_thousands(text: str, separator: str, decimal: str) -> str:
-    """The number without separators, if they stand between groups of three digits."""
-    whole, point, rest = text.partition(decimal)
-    if not re.fullmatch(rf"[+-]?[0-9]{{1,3}}(?:{re.escape(separator)}[0-9]{{3}})+", whole):
-        return text
-    return whole.replace(separator, "") + point + rest
+    def _without_thousands(self, text: str) -> str:
+        """The number without separators, if they stand between groups of three digits."""
+        whole, point, rest = text.partition(self._decimal)
+        if not self._pattern.fullmatch(whole):
+            return text
+        return whole.replace(self._thousands, "") + point + rest
 
 
 def _string(text: str) -> str:
