@@ -1,1 +1,1 @@
-"""Benchmarks: what they compare, and against what, is said in each file."""
+"""Benchmarks; each file describes what it measures, and against which baseline."""

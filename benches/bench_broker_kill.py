@@ -1,11 +1,12 @@
-"""What a SIGKILL of the broker loses of what waits in it, and what it costs to lose less.
+"""How many queued requests a SIGKILL of the broker loses, and the cost of better persistence.
 
     MOSQUITTO=/path/to/mosquitto-2.1 python -m benches.bench_broker_kill --turns 3
 
-For each way to save: while the service is away, 3,000 requests come at 500/s; right after the last
-acknowledgement the broker is killed, started again, and the service answers what is left. Then,
-with the service there, how many requests/s go through, at QoS 1, 500 bytes each. The ways take
-turns, so that a busy machine hits all of them; the figures are medians, lowest and highest.
+For each kind of persistence: while the service is stopped, 3,000 requests are posted at 500/s.
+Right after the last acknowledgement the broker is killed and restarted, and the service answers the
+requests that are left. Then the throughput is measured with the service running: requests of 500
+bytes at QoS 1. The kinds alternate, so that load on the machine affects all of them; the figures
+are the median, the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def payloads(count: int) -> Iterator[bytes]:
 
 
 def at_a_rate(port: int) -> None:
-    """Publish at `RATE`; returns when all are acknowledged."""
+    """Publish requests at `RATE`; returns when all are acknowledged."""
     head = len(TOPIC).to_bytes(2) + TOPIC.encode()
     begin, open_ = time.monotonic(), 0
     with Client(port, "slow", account=PRODUCT) as client:
@@ -91,12 +92,12 @@ def service(folder: Path, port: int) -> Service:
 
 
 def lost(configuration: str, lines: Mapping[str, str]) -> int:
-    """How many of the requests that waited are never answered."""
+    """The number of queued requests that are never answered."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ShippedBroker(folder, lines, configuration=configuration) as broker:
             open_session(broker.port, "service", REQUEST_FILTERS, account=GATE)
-            time.sleep(SystemRandom().uniform(5, 12))  # the session is saved; at any time after
+            time.sleep(SystemRandom().uniform(5, 12))  # at a random time after the session is saved
             at_a_rate(broker.port)
             broker.end(signal.SIGKILL)
             broker.start()
@@ -112,7 +113,7 @@ def lost(configuration: str, lines: Mapping[str, str]) -> int:
 
 
 def rate(configuration: str, lines: Mapping[str, str], count: int) -> float:
-    """Requests a second with the service there."""
+    """The throughput with the service running, in requests a second."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
@@ -145,14 +146,14 @@ def main() -> None:
     options = parser.parse_args()
     ways = {name: way for name, way in WAYS.items() if way[0] is CONFIGURATION or sqlite_plugin()}
     if len(ways) < len(WAYS):
-        print("the plugin persist-sqlite is missing: say MOSQUITTO=/path/to/2.1", file=sys.stderr)
+        print("the plugin persist-sqlite is missing: set MOSQUITTO=/path/to/2.1", file=sys.stderr)
     losses: dict[str, list[float]] = {name: [] for name in ways}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.turns):
         for name, way in ways.items():
             losses[name].append(lost(*way))
             rates[name].append(rate(*way, options.requests))
-    print(f"| way to save | lost of {WAITING:,} | requests/s |\n| --- | --- | --- |")
+    print(f"| persistence | lost of {WAITING:,} | requests/s |\n| --- | --- | --- |")
     for name in ways:
         print(f"| {name} | {spread(losses[name])} | {spread(rates[name])} |")
 

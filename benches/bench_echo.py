@@ -1,14 +1,14 @@
-"""Requests a second through Mosquitto and one service process, and back.
+"""End-to-end throughput: requests and replies through Mosquitto and one service process.
 
     python benches/bench_echo.py --seconds 10 --qos 1 --json
 
-Starts a Mosquitto and `pointgate serve` on free ports of the loopback, warms up for a second, and
-lets `load.py` send in a closed loop. All three share the machine's cores: the figures are those of
-the chain. Every request must be answered, in order, with 200; what the service and the broker cost
-is read from /proc (Linux).
+Starts a Mosquitto and `pointgate serve` on free ports on loopback, warms up for a second, and runs
+`load.py` in a closed loop. All three share the machine's cores, so the figures are those of the
+whole chain. Every request must be answered 200, in order. The CPU time of the service and the
+broker is read from /proc (Linux).
 
-On 2 cores the broker is the wall: it takes some 25 to 50 µs for a request and its reply, so look at
-the service's own microseconds, too.
+On 2 cores the broker is the bottleneck: it takes some 25 to 50 µs for a request and its reply. So
+compare the service's own microseconds, too.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         time.sleep(0.05)
     process.kill()
-    sys.exit(f"the service did not get ready:\n{log.read_text()}")
+    sys.exit(f"the service is not ready after {START_SECONDS} s:\n{log.read_text()}")
 
 
 def bursts(port: int) -> float:
@@ -124,7 +124,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         bursts_before = bursts(metrics_port)
         figures = load(broker_port, options, options.seconds)
         after = cpu_seconds(service), cpu_seconds(broker)
-        time.sleep(1)  # a page of metrics is rendered once a second at most
+        time.sleep(1)  # the service renders metrics once a second at most
         burst_count = bursts(metrics_port) - bursts_before
     requests = figures["requests"]
     assert figures["accepted"] == requests, (

@@ -1,18 +1,19 @@
-"""What a byte of a hostile payload costs at most, and that twice the bytes take twice the time.
+"""Worst-case cost of hostile payloads: the time per byte is bounded, and linear in the size.
 
     python benches/bench_hostile.py [--bytes 1000000] [--rounds 5] [--only WORDS] [--json]
 
-Every shape aims at one way to make the judge work: numbers that are hard to round, escapes, names
-that nobody knows, depth, members without end. Each is judged at one size and at twice that, with
-its points collected and without, in turn, by the processor time of this thread; the least of all
-rounds counts, since others on the machine can only add. A shape over a limit gets more rounds
-before it is believed. Shapes under a tenth of a nanosecond a byte have no ratio: the judge stops at
+Each shape attacks one part of the judge: numbers that are hard to round, escapes, unknown names,
+depth, endless members. Each is validated at one size and at twice that size, with and without
+collecting its points, in turn. The measure is the CPU time of this thread, the least of all rounds,
+because other load on the machine can only add to it. A shape over a limit is measured again before
+it is reported. Shapes below a tenth of a nanosecond per byte have no ratio: the judge stops at
 their beginning.
 
-Refusals are small requests whose faults take longest to say; they have a time each, not a byte, and
-are to be so short that a slice of them does not hold the event loop (`_SLICE` in `gate.py`).
+Refusals are small requests whose fault messages take longest to render. Their measure is the time
+per request, which must be so short that a slice of them does not block the event loop (`_SLICE` in
+`gate.py`).
 
-Exit code 1 when a shape is above `BYTE_NANOSECONDS` or `RATIO`, or a refusal above
+Exit status 1 if a shape is above `BYTE_NANOSECONDS` or `RATIO`, or a refusal above
 `REFUSAL_MICROSECONDS`.
 """
 
@@ -38,14 +39,14 @@ if TYPE_CHECKING:
 
 BYTE_NANOSECONDS: Final = 20.0
 RATIO: Final = 2.2
-"""Of the times for twice the bytes."""
+"""The limit on the ratio of the times for twice the bytes."""
 REFUSAL_MICROSECONDS: Final = 150.0
-"""A slice of 64 in the event loop is then 10 ms."""
+"""With it, a slice of 64 takes 10 ms of the event loop."""
 LEAST_NANOSECONDS: Final = 0.1
-"""A byte; below, what is measured is not the bytes."""
+"""Per byte; below it, the time does not depend on the bytes."""
 BURST: Final = 64
-PATIENCE: Final = 8
-"""How often a shape over a limit is measured again."""
+TRIES: Final = 8
+"""How often a shape over a limit is measured."""
 
 
 Row = dict[str, float | None]
@@ -53,7 +54,7 @@ WAYS: Final = ("judge", "collect")
 
 
 def is_over(row: Row) -> bool:
-    """Whether a limit is exceeded."""
+    """Whether a figure exceeds its limit."""
     limits = {"microseconds": REFUSAL_MICROSECONDS}
     limits |= dict.fromkeys(WAYS, BYTE_NANOSECONDS)
     limits |= dict.fromkeys([f"{way}_ratio" for way in WAYS], RATIO)
@@ -61,14 +62,14 @@ def is_over(row: Row) -> bool:
 
 
 def seconds(call: Callable[..., object], topics: list[str], payloads: list[bytes]) -> float:
-    """This thread's processor time for a call."""
+    """This thread's CPU time for a call."""
     started = time.thread_time()
     call(topics, payloads)
     return time.thread_time() - started
 
 
 def measure(judge: Validator, shape: Shape, size: int, rounds: int) -> Row:
-    """Nanoseconds a byte, the worse of both sizes, and the ratio of their times."""
+    """Nanoseconds per byte, the greater of both sizes, and the ratio of their times."""
     calls: dict[str, Callable[..., object]] = {"judge": judge.validate, "collect": judge.collect}
     payloads = [shape.make(size), shape.make(2 * size)]
     on, growth = [topic(shape.product)], len(payloads[1]) / len(payloads[0]) / 2
@@ -77,7 +78,7 @@ def measure(judge: Validator, shape: Shape, size: int, rounds: int) -> Row:
         assert report.code == shape.code, (shape.name, report.code, report.fault)
     least = {(way, payload): math.inf for way in WAYS for payload in payloads}
     row: Row = {}
-    for _ in range(PATIENCE):
+    for _ in range(TRIES):
         for _ in range(rounds):
             for (way, payload), taken in least.items():
                 least[way, payload] = min(taken, seconds(calls[way], on, [payload]))

@@ -1,20 +1,20 @@
-"""Points a second into the sinks that write files, and through compaction.
+"""Throughput of the sinks that write files, and of compaction, in points a second.
 
     python benches/bench_parquet.py --points 1000000 --rounds 5 --json
 
-Makes tables as the spool gives them, from entries of 20 points each of random devices, and writes
-each as one write, synced to the disk of `--folder`:
+Makes tables like those from the spool, from entries of 20 points each of random devices, and writes
+each in one write, synced to the disk of `--folder`:
 
-    live        one day, as it comes from a service that keeps up
+    live        one day, as from a service without lag
     days        the same spread over three days
     history     the same spread over a year: 365 files
     small       a thousand points a write
-    ndjson      one day, as lines of JSON
-    compaction  what `live` wrote, as many times over as there were rounds, into one file
+    ndjson      one day, as newline-delimited JSON
+    compaction  merges the files of `live`, one for each round, into one file
 
-What is written is counted before a figure is printed. Rounds go through most cases in turn; the
-figures are those of the median round and of the fastest one. On a shared machine the processor time
-tells more: it counts all threads, but neither the disk nor the work of others.
+The stored points are counted before a figure is printed. Rounds go through most cases in turn; the
+figures are those of the median round and of the fastest one. On a shared machine the CPU time is
+more reliable: it includes all threads, but neither the disk nor other load.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def synthetic(points: int, *, devices: int, days: int, seed: int) -> pa.Table:
 
 
 class Figures:
-    """What each case took."""
+    """The times of each case."""
 
     def __init__(self) -> None:
         self._points: dict[str, int] = {}
@@ -101,7 +101,7 @@ class Figures:
 
     @contextmanager
     def round(self, case: str, points: int) -> Iterator[None]:
-        """Take the time of one round."""
+        """Measure one round."""
         self._points[case] = points
         started, cpu = time.perf_counter(), time.process_time()
         yield
@@ -109,7 +109,7 @@ class Figures:
         self._cpu_seconds[case].append(time.process_time() - cpu)
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Points a second of each case."""
+        """The throughput of each case."""
         return {
             case: {
                 "points": points,
@@ -142,7 +142,7 @@ async def run(folder: Path, points: int, devices: int, rounds: int) -> dict[str,
                 await sinks[case].write(table, sequence=number)
         with figures.round("ndjson", tables["live"].num_rows):
             await lines.write(tables["live"], sequence=number)
-    for number in range(1, rounds + 1):  # not between the others: its files are merged meanwhile
+    for number in range(1, rounds + 1):  # after the others: its files are merged in the background
         with figures.round("small", 10 * SMALL):
             for part in range(10):
                 await sinks["small"].write(small, sequence=10 * number + part)
@@ -158,7 +158,7 @@ async def run(folder: Path, points: int, devices: int, rounds: int) -> dict[str,
 
 
 def check(folder: Path, tables: dict[str, pa.Table], rounds: int) -> None:
-    """Everything is there, as often as it was written."""
+    """Assert that all points are stored, as often as they were written."""
     for case, table in tables.items():
         keys = pa.table(
             [table["device"].cast(pa.string()), table["identifier"], table["time"]], "dit"
@@ -186,7 +186,7 @@ def main() -> None:
         print(
             f"{case:10}  {figures['points_per_second'] / 1e6:6.2f} M points/s"
             f"  (fastest {figures['fastest'] / 1e6:.2f},"
-            f" {figures['points_per_cpu_second'] / 1e6:.2f} a second of processor time)"
+            f" {figures['points_per_cpu_second'] / 1e6:.2f} a second of CPU time)"
         )
 
 

@@ -1,18 +1,20 @@
-"""Points a second into PostgreSQL: new ones, the same again, and small writes.
+"""Throughput of the PostgreSQL sink: new points, repeated writes, and small writes.
 
     python -m benches.bench_postgres --rounds 5 --json
 
-Starts a PostgreSQL on a free port of the loopback with its own defaults, `fsync = on` among them,
-and writes through `PostgresSink`, exactly as the drain does. Server and sink share the machine's
-cores: the figures are those of both. In each round, on an empty table:
+Starts a PostgreSQL on a free port on loopback with its defaults, including `fsync = on`, and writes
+through `PostgresSink` as the drain does. Server and sink share the machine's cores, so the figures
+are those of both. In each round, on an empty table:
 
-    series      the first write, in which every series is unknown
-    new         writes whose points are all new, of known series
-    replayed    the same writes again: every point takes the place of itself
+    series      the first write, in which all series are new
+    new         writes of new points of known series
+    replayed    the same writes again: upserts that change nothing
     small       writes of 100 new points, one after the other
+    copy        for comparison: the same new points in order by one COPY each into the same keyed
+                table, series numbers given: what the server can do at most
 
-Before a figure counts, the view has to show every point that was written. A round's rate is that of
-all its writes together; printed are the median of the rounds, the lowest and the highest.
+All points that were written must be in the view before a figure counts. The rate of a round is that
+of all its writes together; printed are the median, the lowest and the highest of the rounds.
 """
 
 from __future__ import annotations
@@ -28,8 +30,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pointgate.sinks.postgres import PostgresSink
+from pointgate.sinks.postgres.rows import copy_bytes, in_order
+from pointgate.sinks.postgres.sink import PostgresSink
+from pointgate.sinks.postgres.tables import copy_into, prepare
 from pointgate.store.points import SCHEMA
 from tests.support.postgres_server import PASSWORD, PostgresServer
 
@@ -47,14 +52,14 @@ STEP = 60_000_000
 
 
 class Corpus:
-    """Points of 20,000 series, mostly numbers, as gateways send them: a device's all at a time."""
+    """Points of 20,000 series, mostly numbers, all those of a device together, as gateways send."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
         self._at = 0
 
     def next(self, count: int) -> pa.Table:
-        """Points that come after all that were taken before."""
+        """The next points in the order of time."""
         places = range(self._at, self._at + count)
         self._at += count
         series = [place % SERIES for place in places]
@@ -118,10 +123,34 @@ async def run(server: PostgresServer, options: argparse.Namespace, seed: int) ->
         lasted.append((time.perf_counter() - started) * 1000)
     await sink.close()
     check(server, schema, SERIES + options.points * options.writes + len(small) * SMALL_POINTS)
+    figures["copy"] = copy_rate(server, writes)
+    figures["new_of_copy"] = figures["new"] / figures["copy"]
     figures["small_ms"] = statistics.median(lasted)
     figures["small_p99_ms"] = statistics.quantiles(lasted, n=100)[-1]
     figures["own_us"] = own / (SERIES + 2 * options.points * options.writes) * 1e6
     return figures
+
+
+def copy_rate(server: PostgresServer, writes: list[pa.Table]) -> float:
+    points, seconds = 0, 0.0
+    with psycopg.connect(server.url(), password=PASSWORD) as connection:
+        prepare(connection, schema="plain")
+        connection.commit()
+        for write in writes:
+            numbers = pa.array(range(points, points + len(write)), pa.int64())
+            series = pc.subtract(numbers, pc.multiply(pc.divide(numbers, SERIES), SERIES))
+            rows = in_order(write.append_column("series_id", series), keep="last")
+            pieces = [bytes(piece) for piece in copy_bytes(rows)]
+            started = time.perf_counter()
+            with connection.cursor().copy(copy_into("plain")) as copy:
+                for piece in pieces:
+                    copy.write(piece)
+            connection.commit()
+            seconds += time.perf_counter() - started
+            points += len(write)
+        connection.execute("DROP SCHEMA plain CASCADE")
+        connection.commit()
+    return points / seconds
 
 
 def check(server: PostgresServer, schema: str, expected: int) -> None:
@@ -129,7 +158,7 @@ def check(server: PostgresServer, schema: str, expected: int) -> None:
         row = connection.execute(f"SELECT count(*) FROM {schema}.points").fetchone()  # noqa: S608
         assert row == (expected,), f"expected {expected} points, found {row}"
         connection.execute(f"DROP SCHEMA {schema} CASCADE")
-        connection.execute("CHECKPOINT")  # no round pays for the one before
+        connection.execute("CHECKPOINT")  # so that no round pays for the previous one
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -159,9 +188,10 @@ def main() -> None:
     if options.json:
         print(json.dumps(figures))
         return
-    for name in ("series", "new", "replayed"):
+    for name in ("series", "new", "replayed", "copy"):
         low, median, high = figures[name]
         print(f"{name:9} {median:9,.0f} points/s ({low:,.0f} to {high:,.0f})")
+    print(f"new       {figures['new_of_copy'][1]:.2f} of copy")
     print(f"small     {figures['small_ms'][1]:.2f} ms a write of {SMALL_POINTS} points (median)")
     print(f"CPU a point in the sink's own process: {figures['own_us'][1]:.2f} µs")
 

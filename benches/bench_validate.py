@@ -1,16 +1,16 @@
-"""How much of the judge's rate `pointgate validate` keeps, over all cores.
+"""Throughput of `pointgate validate` as a share of the judge's, on all cores.
 
     python benches/bench_validate.py --requests 1000000 --rounds 5 --json
 
-An archive of different requests (shape S, a line each) is written once. Then, in turn, so that
-whatever else the machine does hits both:
+An archive of different requests (shape S, one on each line) is written once. Then two cases
+alternate, so that load on the machine affects both:
 
-    judge     as many processes as there are cores, each judging requests that are in its memory
+    judge     one process per core, each validating requests in its memory
     validate  the command, on the archive: plain, or compressed with `--gzip`
 
-A rate is requests a second of all processes together. Seconds are those of the clock, which others
-on the machine take part of, and of the processor, which they do not; the command's own start, that
-of an empty archive, is taken off. Medians of all rounds.
+A rate is that of all processes together, in requests a second of wall time, which includes other
+load on the machine, and of CPU time, which does not. The start-up time of the command, measured on
+an empty archive, is subtracted. Figures are medians of all rounds.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from benches.corpus import Product
 
 SHAPE = "S"
+_TIMES = {"clock": "wall time", "processor": "CPU time"}
 
 
 def write_catalog(folder: Path, product: Product) -> None:
@@ -52,7 +53,7 @@ def write_catalog(folder: Path, product: Product) -> None:
 
 
 def write_archive(path: Path, requests: int, *, compress: bool) -> int:
-    """Write whole rounds of the stream; returns how many requests there are."""
+    """Write whole rounds of the stream; returns the number of requests."""
     payloads = stream(SHAPE, "valid").payloads
     block = b"".join(payload + b"\n" for payload in payloads)
     assert block.count(b"\n") == len(payloads)
@@ -64,10 +65,10 @@ def write_archive(path: Path, requests: int, *, compress: bool) -> int:
 
 
 def judge(requests: int, connection: Connection) -> None:
-    """Judge from memory, when told so; send how long it took."""
+    """Validate from memory for each message on the connection; send back the times."""
     corpus = stream(SHAPE, "valid")
     topic, validate = corpus.product.topic, validator(corpus.product).validate
-    # Each request in memory of its own, and so many that no cache holds them.
+    # Each request has its own memory, and all of them exceed any cache.
     payloads = [bytes(bytearray(payload)) for payload in corpus.payloads * 50]
     calls = [
         ([topic] * BURST, payloads[start : start + BURST])
@@ -85,7 +86,7 @@ def judge(requests: int, connection: Connection) -> None:
 
 
 def run(archive: Path, folder: Path, product: str) -> tuple[float, float, int]:
-    """Run the command; returns its own seconds, those of the processor, and the accepted."""
+    """Run the command; returns its wall time, its CPU time, and the number of accepted requests."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "pointgate", "validate", "--json"]
     done = subprocess.run(
@@ -99,13 +100,17 @@ def run(archive: Path, folder: Path, product: str) -> tuple[float, float, int]:
     return summary["seconds"], cpu, summary["accepted"]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gzip", action="store_true", help="compress the archive")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     cores = len(os.sched_getaffinity(0))
     product = stream(SHAPE, "valid").product
     context = get_context("fork")
@@ -148,8 +153,8 @@ def main() -> None:
     print(f"{requests:,} requests, {archive_kind(gzipped=options.gzip)}, {cores} cores")
     for name, found in medians.items():
         print(
-            f"by the {name:<10} judge {found['judge']:>12,.0f}/s   "
-            f"validate {found['validate']:>12,.0f}/s   {found['ratio']:.2f} of it"
+            f"{_TIMES[name]:<10} judge {found['judge']:>12,.0f}/s   "
+            f"validate {found['validate']:>12,.0f}/s   ratio {found['ratio']:.2f}"
         )
 
 

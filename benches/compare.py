@@ -1,18 +1,17 @@
-"""The judge and its peers, side by side in one process.
+"""Compares the judge with its peers in one process.
 
     python benches/compare.py [--shapes S,M,L,XL] [--rounds 15] [--json FILE] [--plot FILE.svg]
                               [--markdown FILE.md]
 
-A shared machine changes its speed by half from one second to the next, so only ratios inside a
-round count: in each round every peer passes over the stream, in an order drawn anew, and the table
-has the median of the rounds' ratios with their quartiles. A pass that is not timed comes before the
-timed ones, since the peer before has left its own data in the caches; short passes are repeated
-until they take `LEAST_SECONDS`. Seconds are of the thread's processor time, so that what others run
-meanwhile counts by the caches it takes only. Every peer's codes are compared with the stated ones
-before anything is timed.
+A shared machine changes its speed by half from one second to the next, so only ratios within a
+round are meaningful. In each round every peer makes a pass over the stream, in random order; the
+table has the median and the quartiles of the ratios. A pass that is not timed comes before the
+timed ones, because the previous peer has filled the caches; short passes are repeated until they
+take `LEAST_SECONDS`. Seconds are CPU time of the thread, so that other load matters only by its
+cache use. The codes of every peer are compared with the stated ones before anything is timed.
 
-The judge is timed as Python calls it, with its reports and replies made; a peer gives a bare code.
-Nanoseconds a point count what stands in the payloads, also where a fault lets a peer read less.
+The judge is timed as called from Python, including its reports and replies; a peer returns only a
+code. Nanoseconds per point refer to all points in the payloads, even if a fault ends reading early.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ VARIANTS: Final = {
     "L": ("valid", "shuffled", "pretty"),
     "XL": ("valid",),
 }
-"""What is compared of each shape."""
+"""The variants of each shape that are compared."""
 DIGITS: Final = 5
-"""As many of a figure are written: the machine knows fewer."""
+"""The significant digits of figures in the report, more than their precision."""
 
 
 def environment() -> dict[str, str]:
-    """What the figures depend on."""
+    """The machine and the versions on which the figures depend."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -86,7 +85,7 @@ def time_peers(requests: Stream, rounds: int) -> dict[str, list[float]]:
     repeats = {name: math.ceil(LEAST_SECONDS / time_pass(one, 1)) for name, one in passes.items()}
     seconds: dict[str, list[float]] = {name: [] for name in passes}
     names, dice = list(passes), random.Random(rounds)
-    # What lives already is not the peers' garbage.
+    # Exclude existing objects from garbage collection during the passes.
     gc.collect()
     gc.freeze()
     for _ in range(rounds):
@@ -171,7 +170,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Compare, print, and write what is asked for."""
+    """Compare, print, and write the requested files."""
     options = arguments()
     around = environment()
     print(", ".join(f"{name} {value}" for name, value in around.items()))

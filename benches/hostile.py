@@ -1,11 +1,11 @@
-"""Payloads that aim at the judge's time: shapes of any size, and small requests that are refused.
+"""Hostile payloads, which maximize the judge's time: shapes of any size, and small rejections.
 
-A shape is a beginning, units that repeat, and an end; of several units each place has one drawn by
-a seeded generator, so that no branch predictor learns them. The model is generous (no array is too
-long, no string), since a refused shape costs less: what follows a fault is only read as JSON.
+A shape is a beginning, repeated units, and an end. If it has several units, a seeded generator
+draws one for each place, so that no branch predictor learns them. The model has no limits on arrays
+and strings, because a rejected shape costs less: the rest after a fault is only parsed as JSON.
 
-Three products share it: `plain`; `ignore`, where points that the model lacks are passed over;
-`strings`, where a string may be a number.
+Three products share the model: `plain`; `ignore`, where unknown points are skipped; `strings`,
+where numbers may be strings.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEAD: Final = '{"version":"1.0","method":"integration.measurepoint.post","params
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind of payload; `code` is what it is answered with."""
+    """A kind of payload; `code` is the code of its reply."""
 
     name: str
     units: tuple[str, ...]
@@ -37,7 +37,7 @@ class Shape:
     code: int = 200
 
     def make(self, size: int) -> bytes:
-        """A payload of about so many bytes."""
+        """A payload of about `size` bytes."""
         rng = random.Random(SEED)
         mean = sum(len((unit + self.separator).encode()) for unit in self.units) / len(self.units)
         count = max(round((size - len(self.begin) - len(self.end)) / mean), 1)
@@ -51,14 +51,14 @@ def topic(product: str) -> str:
 
 
 def similar(number: int) -> str:
-    """Identifiers as plants number them: none differs much from another."""
+    """Identifiers as plants number them, which are all similar."""
     site, rest = divmod(number, 1000)
     block, inverter, string = rest // 100, rest // 10 % 10, rest % 10
     return f"Site{site:02}.Block{block:02}.Inverter{inverter:02}.String{string:02}.Current"
 
 
 def model() -> dict[str, Any]:
-    """A point of each kind, and as many more as a model may have."""
+    """A model with a point of each kind, and the largest number of points."""
 
     def point(kind: str, **definition: object) -> dict[str, Any]:
         return {"dataType": kind, "dataDefinition": definition}
@@ -66,9 +66,10 @@ def model() -> dict[str, Any]:
     members = [{"identifier": f"m{number}", "dataType": "INT"} for number in range(1000)]
     points = {
         **{
-            name: point("ARRAY", itemType=kind, maxSize=ENDLESS, maxLength=ENDLESS)
-            for name, kind in (("d", "DOUBLE"), ("f", "FLOAT"), ("i", "INT"), ("s", "STRING"))
+            name: point("ARRAY", itemType=kind, maxSize=ENDLESS)
+            for name, kind in (("d", "DOUBLE"), ("f", "FLOAT"), ("i", "INT"))
         },
+        "s": point("ARRAY", itemType="STRING", maxSize=ENDLESS, maxLength=ENDLESS),
         "text": point("STRING", maxLength=ENDLESS),
         "time": {"dataType": "TIMESTAMP"},
         "bool": {"dataType": "BOOL"},
@@ -84,7 +85,7 @@ def model() -> dict[str, Any]:
 
 @cache
 def validator() -> Validator:
-    """The judge of the three products."""
+    """The validator of the three products."""
     compiled = _core.Model.compile(json.dumps(model()).encode())
     devices = _core.Devices.parse(("d\n" + "é" * 60).encode(), "txt")
     products = {
@@ -103,7 +104,7 @@ def written(value: Fraction) -> str:
 
 
 def long(token: str) -> str:
-    """The number with so many digits that it has 1,000 characters; a hair above what it was."""
+    """The number padded with digits to 1,000 characters, which makes it minimally greater."""
     mantissa, exponent = token.split("e")
     zeros = "0" * (1000 - len(token) - 1)
     return f"{mantissa}{zeros}1e{exponent}"
@@ -145,7 +146,7 @@ def _struct(name: str, order: list[int]) -> str:
 
 SMALLEST_64: Final = written(Fraction(1, 2**1075))
 SMALLEST_32: Final = written(Fraction(1, 2**150))
-"""Half of the smallest number there is: the longest ties."""
+"""Half of the smallest positive number, halfway to 0: the ties with the most digits."""
 ABOVE_ONE_64: Final = written(1 + Fraction(1, 2**53))
 ABOVE_ONE_32: Final = written(1 + Fraction(1, 2**24))
 _NO_ORDER: Final = [number * 7 % 1000 for number in range(1000)]
@@ -156,7 +157,7 @@ SHAPES: Final = (
     numbers("d", "DOUBLE, short ones of all kinds", "1 1.5 1e23 -0 0.1 3e9 1e-310 7e99"),
     numbers("d", "DOUBLE, powers that are not exact", "1e23 1e24 3e-30 1e-310 7e99"),
     array("d", "DOUBLE, 17 digits", "0.30000000000000004"),
-    array("d", "DOUBLE, 20 digits, a hair above a tie", "9007199254740993.0001"),
+    array("d", "DOUBLE, 20 digits, just above a tie", "9007199254740993.0001"),
     array("d", "DOUBLE, a tie above 1", ABOVE_ONE_64),
     array("d", "DOUBLE, 1,000 digits above 1", long(ABOVE_ONE_64)),
     array("d", "DOUBLE, half the smallest, 751 digits", SMALLEST_64),
@@ -164,7 +165,7 @@ SHAPES: Final = (
     array("d", "DOUBLE, 1,000 nines", f"9.{'9' * 990}e-310"),
     array("d", "DOUBLE, 1,000 zeros, then digits", f"0.{'0' * 300}{'1' * 690}"),
     numbers("f", "FLOAT, short ones of all kinds", "1 1.5 1e13 1e-5 -0 0.1 1e-40 16777217"),
-    array("f", "FLOAT, a hair above a tie", "16777217.000000000001"),
+    array("f", "FLOAT, just above a tie", "16777217.000000000001"),
     array("f", "FLOAT, a tie above 1", ABOVE_ONE_32),
     array("f", "FLOAT, half the smallest", SMALLEST_32),
     array("f", "FLOAT, half the smallest, 1,000 digits", long(SMALLEST_32)),
@@ -179,48 +180,48 @@ SHAPES: Final = (
     text("STRING, a long one of short escapes", r"\n"),
     text("STRING, a long one of surrogate pairs", r"\ud83d\ude00"),
     text("STRING, a long one of two bytes each", "é"),
-    text("STRING, a long one, all in turn", r"é\n"),
+    text("STRING, a long one, alternating", r"é\n"),
     Shape("ENUM of 5,000 long keys", (f'{{"measurepoints":{{"enum":"{"x" * 60}4999"}}}}',)),
-    Shape("STRUCT, members backwards", (_struct("struct", list(range(999, -1, -1))),)),
-    Shape("STRUCT, members in no order", (_struct("required", _NO_ORDER),)),
+    Shape("STRUCT, members in reverse order", (_struct("struct", list(range(999, -1, -1))),)),
+    Shape("STRUCT, members in random order", (_struct("required", _NO_ORDER),)),
     Shape("STRUCT, empty", ('{"measurepoints":{"struct":{}}}',)),
-    points("points that are not known", '"x":1', '"":[]', r'"\n":1', '"é":""', product="ignore"),
-    points("points that are not known, empty names", '"":1', product="ignore"),
-    Shape("5,000 points backwards", (f'{{"measurepoints":{{{",".join(_POINTS[::-1])}}}}}',)),
+    points("unknown points", '"x":1', '"":[]', r'"\n":1', '"é":""', product="ignore"),
+    points("unknown points, empty names", '"":1', product="ignore"),
+    Shape("5,000 points in reverse order", (f'{{"measurepoints":{{{",".join(_POINTS[::-1])}}}}}',)),
     Shape("entries, the smallest", ('{"measurepoints":{}}',)),
     Shape("entries with one point", ('{"measurepoints":{"bool":1}}',)),
     Shape("entries, names escaped", (r'{"\u006deasurepoints":{"\u0062ool":1},"\u0074ime":1e1}',)),
     Shape("entries, device key not ASCII", (f'{{"deviceKey":"{"é" * 60}","measurepoints":{{}}}}',)),
     Shape("entries, device key escaped", (r'{"deviceKey":"\u0064","measurepoints":{}}',)),
-    members("members of an entry that nobody reads", '"":0', '"x":[]'),
-    members("members of an entry, escaped", r'"\n":0'),
+    members("unknown members of an entry", '"":0', '"x":[]'),
+    members("unknown members of an entry, escaped", r'"\n":0'),
     envelope("members of the envelope", '"":0', '"x":[]'),
     envelope("members of the envelope, escaped", r'"\n":0'),
-    unread("values that nobody reads", "[]", "{}", "1", '""', "true", "-1e5", r'"\n"', '{"":0}'),
+    unread("ignored values", "[]", "{}", "1", '""', "true", "-1e5", r'"\n"', '{"":0}'),
     unread("depth, closed again", f"{'[' * 28}{']' * 28}"),
     unread("depth of objects", '{"":' * 28 + "1" + "}" * 28),
     unread("blanks", "1\n \t\r"),
-    Shape("depth without end", ("[",), "", "", "", code=1220),
-    Shape("members without end", ('"k":0',), "{", "", code=1220),
-    Shape("a string without end", (r"\n",), '"', "", "", code=1220),
-    Shape("a control character behind UTF-8", ("é",), '{"x":"', '\x01"}', "", code=1220),
+    Shape("endless depth", ("[",), "", "", "", code=1220),
+    Shape("endless members", ('"k":0',), "{", "", code=1220),
+    Shape("an endless string", (r"\n",), '"', "", "", code=1220),
+    Shape("a control character after UTF-8", ("é",), '{"x":"', '\x01"}', "", code=1220),
     replace(
-        array("d", "a fault at the end of what was judged", "1"), end='],"bool":2}}]}', code=1204
+        array("d", "a fault at the end of a valid request", "1"), end='],"bool":2}}]}', code=1204
     ),
-    Shape("a fault, and entries behind it", ('{"measurepoints":{"bool":2}}',), code=1204),
+    Shape("a fault, and entries after it", ('{"measurepoints":{"bool":2}}',), code=1204),
 )
 
 REFUSALS: Final = {
-    "an unknown point, nothing like it": '"x":1',
-    "an unknown point, one slip": f'"{similar(1234)}0":1',
-    "an unknown point, many nearly alike": '"Site07.Block12.Inverter23.String34.Current":1',
+    "an unknown point, none similar": '"x":1',
+    "an unknown point, one typo": f'"{similar(1234)}0":1',
+    "an unknown point, many similar": '"Site07.Block12.Inverter23.String34.Current":1',
     "an unknown point, another ending": '"Site01.Block02.Inverter03.String04.Voltage":1',
     "a key that an ENUM lacks": '"enum":"x"',
     "a required member missing": '"required":{}',
     "a value of another type": '"bool":2',
-    "a long text that is shown": '"bool":"' + r"\n" * 500 + '"',
+    "a long text in the message": '"bool":"' + r"\n" * 500 + '"',
 }
-"""The points of small requests that are refused."""
+"""The points of small requests that are rejected."""
 
 
 def refusal(points: str) -> bytes:

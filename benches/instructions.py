@@ -1,19 +1,19 @@
-"""The judge's instructions per byte, which a busy machine cannot change: a gate without a clock.
+"""The judge's instruction count per byte, a performance gate that does not depend on load.
 
     python benches/instructions.py [--update]
 
-`rust/core/examples/judge_stream.rs` judges a dumped stream, without Python, under callgrind: once,
-and three times over. The difference is two passes and no start; divided by their bytes it is what a
-byte costs. `instructions.json` has the limits; over one of them the exit code is 1. `--update`
-writes new ones, `MARGIN` above what is counted now.
+`rust/core/examples/judge_stream.rs` validates a dumped stream, without Python, under callgrind:
+with one pass, and with three. The difference is two passes without start-up; divided by their bytes
+it is the cost per byte. `instructions.json` has the limits; above one of them the exit status is 1.
+`--update` writes new limits, `MARGIN` above the current counts.
 
-The device table's hash is seeded anew in each process, so the same binary differs by a thousandth
-at most from run to run. Another compiler gives other counts, and so may another processor, by the
-copying and searching routines that the C library chooses for it: the limits are for the compiler
-that `instructions.json` names, and with another one nothing fails.
+The hash of the device table has a random seed, so counts of the same binary differ by a thousandth
+at most. Another compiler gives other counts, and so may another processor, for which the C library
+chooses other routines for copying and searching. The limits are for the compiler that
+`instructions.json` names; with another one nothing fails.
 
-What it does not do: see waiting. Two judges of equal instructions differ in time by the branches
-that they mispredict and by what they wait for; that is for `compare.py`.
+It does not measure stalls: branch mispredictions and cache misses also cost time, which
+`compare.py` measures.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ STREAMS: Final = {
     "M pretty": ("M", "pretty"),
     "M shuffled": ("M", "shuffled"),
 }
-"""What is counted, all of it accepted."""
+"""The streams that are counted; all requests in them are accepted."""
 MARGIN: Final = 1.03
-"""A limit over what was counted when it was written: a change of less is not worth a red build."""
+"""The ratio of a limit to the count when it was written; a smaller change does not fail a build."""
 FEW, MANY = 1, 3
-"""Passes of the two runs."""
+"""The passes of the two runs."""
 TOTAL: Final = re.compile(r"^(?:summary|totals): (\d+)$", re.MULTILINE)
 
 
 def build() -> Path:
-    """Build the driver as the extension is built; give its path."""
+    """Build the driver with the options of the extension; returns its path."""
     command = ["cargo", "build", "--release", "--locked", "--quiet", "--package", "pointgate-core"]
     message = ["--example", "judge_stream", "--message-format", "json"]
     lines = subprocess.run([*command, *message], cwd=ROOT, check=True, stdout=subprocess.PIPE)
@@ -63,7 +63,7 @@ def build() -> Path:
 
 
 def dump(requests: Stream, folder: Path) -> list[Path]:
-    """Write what the driver reads: the model, the devices, the payloads behind their lengths."""
+    """Write the driver's input: the model, the devices, the payloads with their lengths."""
     product = requests.product
     contents = {
         "model.json": orjson.dumps(product.model),
@@ -89,7 +89,7 @@ def count(driver: Path, files: list[Path], requests: Stream, passes: int) -> int
 
 
 def per_byte(driver: Path, requests: Stream) -> float:
-    """The instructions that judging takes for each byte."""
+    """The instructions per byte of a stream."""
     with tempfile.TemporaryDirectory() as folder:
         files = dump(requests, Path(folder))
         few, many = (count(driver, files, requests, passes) for passes in (FEW, MANY))
@@ -97,7 +97,7 @@ def per_byte(driver: Path, requests: Stream) -> float:
 
 
 def compare(counted: dict[str, float], limits: dict[str, float]) -> bool:
-    """Print the counts beside their limits; tell whether all are within."""
+    """Print the counts and their limits; returns whether all are within."""
     within = True
     for name, instructions in counted.items():
         limit = limits.get(name, 0.0)
@@ -119,7 +119,7 @@ def update(compiler: str, counted: dict[str, float]) -> None:
 
 
 def main() -> None:
-    """Count, then compare with the limits or write new ones."""
+    """Count, and compare with the limits or write new ones."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--update", action="store_true", help="write new limits first")
     options = parser.parse_args()
@@ -134,7 +134,7 @@ def main() -> None:
     gate = orjson.loads(LIMITS.read_bytes())
     within = compare(counted, gate["limits"])
     if compiler != gate["compiler"]:
-        print(f"counted with {compiler}, but the limits with {gate['compiler']}: no verdict")
+        print(f"not compared: counts of {compiler}, limits of {gate['compiler']}")
     elif not within:
         sys.exit(1)
 

@@ -1,10 +1,10 @@
-"""A load generator that costs little, so that the cores are left to what is measured.
+"""A load generator with little CPU use, which leaves the cores to the measured processes.
 
     python benches/load.py --port 1883 --seconds 10 --qos 1      prints one line of JSON
 
 Raw MQTT packets over one socket, in a closed loop: `--window` requests are in flight, and each
-reply lets the next one go. Every reply must carry the id of the request whose turn it is, so that
-loss, repetition and disorder end the run.
+reply triggers the next request. Replies must have the ids of the requests in order, so that a lost,
+repeated or reordered reply ends the run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ENTRIES = ",".join(
 PAYLOAD = (
     f'{{"id":"%08d","version":"1.0","params":[{ENTRIES}],"method":"integration.measurepoint.post"}}'
 )
-"""As the protocol page's example (shape S: 3 entries, 3 points each)."""
+"""Like the protocol page's example (shape S: 3 entries, 3 points each)."""
 
 
 def text(value: str) -> bytes:
@@ -73,7 +73,7 @@ class Sender:
             self._data = self._socket.recv(65536)
         assert self._data[0] == first, self._data[:20]
         size = self._data[1] + 2
-        assert self._data[size - 1] < 0x80, "the broker refuses"
+        assert self._data[size - 1] < 0x80, "the broker rejected the connection or subscription"
         self._data = self._data[size:]
 
     def run(self, seconds: float) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""The ratios as a picture: horizontal bars in plain SVG, a group a shape.
+"""A bar chart of the ratios, in plain SVG, with a group for each shape.
 
-Bars start at zero, so their lengths are the ratios; the line at 1 is the judge. The picture has its
-own paper, so that it can be read on any page, and takes its colours from the reader's scheme.
+Bars start at zero, so that their lengths are the ratios; the line at 1 is the judge. The chart has
+its own background, so that it is legible on any page, and follows the reader's colour scheme.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 760
 LEFT, RIGHT = 180, 60
-"""Room for the names, and for the figure behind the longest bar."""
+"""The space for the names, and for the figure after the longest bar."""
 TOP: Final = 64
 ROW, BAR, HEADING = 20, 13, 30
 SHOWN: Final = [name for name in NAMES if name not in {"pointgate_64", "pointgate_points"}]
 TICKS: Final = 6
-"""Lines across the picture, about."""
+"""The approximate number of grid lines."""
 
 STYLE: Final = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
@@ -61,7 +61,7 @@ def _line(x: float, y: float, to_x: float, to_y: float, kind: str) -> str:
 
 
 def _step(most: float) -> float:
-    """The distance of the lines: 1, 2 or 5 and noughts."""
+    """The distance of the grid lines: 1, 2 or 5 times a power of ten."""
     steps = [mantissa * 10**power for power in range(4) for mantissa in (1, 2, 5)]
     return next((step for step in steps if most / step <= TICKS), most)
 

@@ -1,7 +1,7 @@
-"""What `compare.py` measured, as text: a Markdown page and the names that readers know.
+"""The report of `compare.py` as a Markdown page, and the display names of the peers.
 
-The report is a dictionary, as it stands in the JSON file: `date`, `environment`, `rounds` and
-`streams`, each of which has its `peers`; ratios and seconds are quartiles.
+The report is the dictionary in the JSON file: `date`, `environment`, `rounds` and `streams`, each
+with its `peers`; ratios and seconds are quartiles.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ GOALS: Final[dict[tuple[str, str], dict[str, float]]] = {
         for variant in ("shuffled", "pretty")
     },
 }
-"""How many times faster than a peer the judge is meant to be, at least."""
+"""The goals: how many times faster than a peer the judge must be at least."""
 
 
 def goal_of(stream: Report, peer: str) -> float | None:
@@ -88,7 +88,7 @@ def _speed(stream: Report, peer: str) -> str:
 
 
 def markdown(report: Report, plot: str | None) -> str:
-    """The page for people; `plot` is the picture's address."""
+    """The Markdown page; `plot` is the link to the chart."""
     streams = report["streams"]
     others = [name for name in NAMES if name != JUDGE]
     floors = ", ".join(NAMES[name] for name in NO_VERDICT)

@@ -1,17 +1,17 @@
-"""What the service takes of memory while a sink stands still: `make soak MINUTES=10`.
+"""Memory of the service while a sink is stalled: `make soak MINUTES=10`.
 
     python -m benches.soak --minutes 10
 
-Its only sink writes to a pipe that nobody reads, so that it stands in the middle of a write.
+The only sink writes to a pipe without a reader, so that it blocks in a write.
 
     small      requests of the protocol page's size in a closed loop, for the whole time; the spool
-               takes everything
-    large      requests of `--payload-bytes`, as dense as they come, until the spool is full and all
-               that may be in flight is; then nothing more for a while
+               has room for all of them
+    large      requests of `--payload-bytes`, which consist almost only of points, until the spool
+               and the in-flight window are full; then no more requests for a while
 
-Each in a service of its own. `base` is its memory at rest, `peak` the most it ever had, `slope` the
-growth over the second half of the time. A peak beyond base + `WINDOW` ends with status 1, and so
-does a slope over `SLOPE`, if it was seen for long enough to tell it from noise.
+Each case has its own service. `base` is the idle memory, `peak` the maximum, `slope` the growth
+over the second half of the time. The exit status is 1 if the peak exceeds base + `WINDOW`, or if
+the slope exceeds `SLOPE` and the run was long enough to distinguish it from noise.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ IN_FLIGHT_BYTES: Final = 64 * MIB
 """The default of `limits.in_flight_bytes`."""
 
 WINDOW: Final = 2 * IN_FLIGHT_BYTES / MIB + 150
-"""MiB over base. Twice what may be in flight, because so much is read while replies wait for the
-broker; and the points that are ahead, being written, and being read for the sink."""
+"""MiB over base: twice the in-flight window, because requests are read while replies wait for the
+broker; and the points that are queued, being written, and being read for the sink."""
 
 SLOPE: Final = 10.0
 """MiB an hour."""
 
-TELLING_MINUTES: Final = 5.0
-"""In less time the steps in which memory comes and goes look like a slope."""
+LEAST_MINUTES: Final = 5.0
+"""The least time in which a slope is distinguishable from the steps of the allocator."""
 
 ENTRY: Final = '{"deviceKey":"device1","measurepoints":{"temp":%.3f,"Power":%d}}'
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one service took; memory in MiB, the slope in MiB an hour."""
+    """The figures of one service; memory in MiB, the slope in MiB an hour."""
 
     case: str
     seconds: float
@@ -67,17 +67,17 @@ class Figures:
 
     @property
     def within(self) -> bool:
-        """Whether it is within the window."""
+        """Whether the peak is within the window."""
         return self.peak <= self.base + WINDOW
 
     @property
     def flat(self) -> bool:
-        """Whether it does not grow, as far as the time is long enough to tell."""
-        return self.seconds < TELLING_MINUTES * 60 or self.slope <= SLOPE
+        """Whether the memory does not grow; true if the run was too short to tell."""
+        return self.seconds < LEAST_MINUTES * 60 or self.slope <= SLOPE
 
 
 def memory(service: Service, name: str = "VmRSS") -> float:
-    """A figure of its memory, in MiB."""
+    """The memory of a service, in MiB; `name` is that of a line in /proc/…/status."""
     found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{service.pid}/status").read_text())
     assert found
     return int(found[1]) / 1024
@@ -85,7 +85,7 @@ def memory(service: Service, name: str = "VmRSS") -> float:
 
 @contextmanager
 def stopped_sink(folder: Path, spool_bytes: int) -> Iterator[tuple[Broker, Service]]:
-    """A broker, and a service whose sink stands still."""
+    """A broker, and a service whose sink is stalled."""
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(folder))
         service = Service(
@@ -98,11 +98,11 @@ def stopped_sink(folder: Path, spool_bytes: int) -> Iterator[tuple[Broker, Servi
         )
         stack.enter_context(service)
         yield broker, service.ready()
-        # It is not asked to end: nothing is promised of how it does with such a sink.
+        # Not terminated gracefully: graceful shutdown is not specified for a stalled sink.
 
 
 class Watch:
-    """Looks at a service's memory once a second, and notes it."""
+    """Samples a service's memory once a second."""
 
     def __init__(self, case: str, service: Service) -> None:
         self._case = case
@@ -112,13 +112,13 @@ class Watch:
         self._seen: list[tuple[float, float]] = []
 
     def until(self, done: Callable[[], object]) -> None:
-        """Look until something is so."""
+        """Sample until a condition is true."""
         while not done():
             self._seen.append((time.monotonic() - self._begun, memory(self._service)))
             time.sleep(1.0)
 
     def figures(self) -> Figures:
-        """What was seen."""
+        """The figures so far."""
         half = self._seen[len(self._seen) // 2 :]
         slope = statistics.linear_regression(*zip(*half, strict=True)).slope if half[2:] else 0.0
         metric = self._service.metric
@@ -135,7 +135,7 @@ class Watch:
 
 
 def small(seconds: float, folder: Path) -> Figures:
-    """Small requests at full speed, all of them into the spool."""
+    """Small requests at full speed, which the spool stores."""
     with stopped_sink(folder, spool_bytes=2**40) as (broker, service):
         watch = Watch("small", service)
         load = Path(__file__).with_name("load.py")
@@ -151,7 +151,7 @@ def small(seconds: float, folder: Path) -> Figures:
 
 
 def request(size: int) -> bytes:
-    """A request of about so many bytes, which is little else than points."""
+    """A request of about `size` bytes, which consists almost only of points."""
     chance = random.Random(1)
     values = ((chance.uniform(0, 100), chance.randrange(100)) for _ in range(size // len(ENTRY)))
     entries = ",".join(ENTRY % each for each in values)
@@ -160,19 +160,19 @@ def request(size: int) -> bytes:
 
 
 def large(seconds: float, folder: Path, *, payload_bytes: int) -> Figures:
-    """Large requests, more than are taken: what is in flight, and the spool, are full."""
+    """Large requests, until the spool and the in-flight window are full (backpressure)."""
     payload = request(payload_bytes)
     with stopped_sink(folder, spool_bytes=MIB) as (broker, service):
         watch = Watch("large", service)
         end = time.monotonic() + seconds
         with Sender(broker.port) as sender:
-            # Twice what may be in flight, and what goes into the spool before it is full.
+            # More than the in-flight window and the spool together.
             for _ in range(4 * IN_FLIGHT_BYTES // len(payload)):
                 sender.send(payload).wait_for_publish(30)
             watch.until(lambda: time.monotonic() > end)
         assert service.readiness() == (
             503,
-            "the spool is full: sink ndjson has not written what is in it\n",
+            "the spool is full: sink ndjson lags behind\n",
         )
         return watch.figures()
 
@@ -199,7 +199,7 @@ def main() -> None:
             continue
         print(
             "{case}: {answered:,} requests answered, {spooled_points:,} points in the spool after "
-            "{seconds:.0f} s; memory {base:.0f} MiB at rest, {peak:.0f} at most, {end:.0f} at the "
+            "{seconds:.0f} s; memory {base:.0f} MiB idle, {peak:.0f} at most, {end:.0f} at the "
             "end, {slope:+.1f} MiB an hour over the second half".format(**asdict(figures))
         )
     sys.exit(not good)

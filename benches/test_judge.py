@@ -1,10 +1,10 @@
-"""The judge and its peers under pytest-benchmark, a group a shape.
+"""The judge and its peers under pytest-benchmark, with a group for each shape.
 
     pytest benches/test_judge.py --benchmark-enable --benchmark-only
 
-The figures of one group come one after the other, on a machine whose speed may change meanwhile:
-they show the size of things, `compare.py` the ratios. Without `--benchmark-only` it is also checked
-that every judge gives the stated codes on every variant.
+The figures of a group are measured one after the other, and the machine's speed may change
+meanwhile, so they show orders of magnitude; `compare.py` measures ratios. Without
+`--benchmark-only`, the tests also check that every peer returns the stated codes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def test_a_pass_over_valid_requests(benchmark: BenchmarkFixture, shape: str, pee
         }
 
 
-# XL differs from L in its size only, and takes long to make twelve times.
+# XL differs from L only in its size, and generating it twelve times is slow.
 @pytest.mark.parametrize("variant", CODES)
 @pytest.mark.parametrize("shape", ["S", "M", "L"])
 def test_every_judge_gives_the_stated_codes(shape: str, variant: str) -> None:

@@ -19,6 +19,13 @@ from tests.support.paths import ROOT
 if TYPE_CHECKING:
     import pytest
 
+PACKAGE: Final = ROOT / "python/pointgate"
+PAGES: Final = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "deploy/README.md",
+]
+WIDTH: Final = 100
 README: Final = (ROOT / "README.md").read_text("utf-8")
 REFERENCE: Final = (ROOT / "docs" / "reference.md").read_text("utf-8")
 
@@ -28,8 +35,70 @@ def _blocks(language: str) -> list[str]:
 
 
 def test_nothing_is_left_to_be_filled_in() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    assert not [page.name for page in pages if "@@" in page.read_text("utf-8")]
+    assert not [page.name for page in PAGES if "@@" in page.read_text("utf-8")]
+
+
+def _is_there(path: str) -> bool:
+    """Whether the project, or the Python package in it, has this file or folder."""
+    return (ROOT / path).exists() or (PACKAGE / path).exists()
+
+
+def _named_files(text: str) -> set[str]:
+    """Files and folders of the project that a page names.
+
+    A source file is one anywhere. Everything else is one only between backticks and below a folder
+    that the project has: `models/x.json` is a file of somebody's catalog.
+    """
+    text = re.sub(r"https?://\S+", "", text)
+    files = set(re.findall(r"(?<![\w/.…-])((?:[\w-]+/)*[\w-]+\.(?:pyi?|rs))\b", text))
+    for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", text):
+        if _is_there(path.split("/")[0]):
+            files.add(path)
+    return files
+
+
+def test_files_that_the_documentation_names_exist() -> None:
+    folders = (PACKAGE, ROOT / "rust", ROOT / "tests", ROOT / "benches")
+    names = {path.name for folder in folders for path in folder.rglob("*.*")}
+    for page in PAGES:
+        missing = {path for path in _named_files(page.read_text("utf-8")) if not _is_there(path)}
+        assert not {path for path in missing if "/" in path or path not in names}, page.name
+
+
+def test_files_that_the_code_names_exist() -> None:
+    """In docstrings and comments, names in backticks: of a file beside it, or in the project."""
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    names = {path.name for path in [*sources, *(ROOT / "benches").rglob("*.py")]}
+    for source in sources:
+        for named in re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", source.read_text("utf-8")):
+            below = (source.parent / named).exists() or _is_there(named)
+            assert below or ("/" not in named and named in names), f"{source}: {named}"
+
+
+def test_links_of_the_documentation_lead_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+            if link.startswith("https://"):
+                continue
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            if anchor:
+                assert anchor in _anchors(target.read_text("utf-8")), f"{page.name}: {link}"
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_prose_of_the_documentation_wraps() -> None:
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        prose = [line for line in text.splitlines() if not line.startswith(("|", "    ", "!["))]
+        long = [line for line in prose if len(line) > WIDTH]
+        assert not long, page.name
 
 
 def test_python_in_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ async def test_the_spool_is_private(tmp_path: Path, umask: int) -> None:
         path, max_bytes=1 << 24, sinks={"main": True}, figures=SpoolStatistics()
     ) as spool:
         points: list[Any] = [table([Point(long=1)])]
-        await spool.keep(array(COUNTS, [1]), points)
+        await spool.append(array(COUNTS, [1]), points)
         assert {"lock", ".db", ".db-wal", ".db-shm"} <= {
             name[name.find(".db") :] if ".db" in name else name for name in modes(path)
         }
@@ -141,8 +141,8 @@ async def test_dead_letters_are_private_and_durable(
     tmp_path: Path, umask: int, synced: list[str]
 ) -> None:
     path = tmp_path / "refused"
-    refused = DeadLetters(path, max_bytes=1 << 20)
-    await refused.refused("main", table([Point(long=1)]), "no", sequence=7)
+    store = DeadLetters(path, max_bytes=1 << 20)
+    await store.add("main", table([Point(long=1)]), "no", sequence=7)
     assert_modes(path, umask, directory=0o700, file=0o600)
     assert [str(tmp_path), str(path)] == synced[:2]
     assert synced[-1] == str(path / "main")

@@ -104,7 +104,7 @@ def test_a_batch_never_asks_for_more_memory_than_its_bytes_can_hold() -> None:
     flipped = batches.Batch(
         batch.counts, batch.points, batch.body, batch.raw_bytes | 1 << 60, batch.checksum
     )
-    with pytest.raises(BrokenBatchError, match="are said to hold"):
+    with pytest.raises(BrokenBatchError, match="cannot decompress to"):
         decode(flipped)
 
 
@@ -148,7 +148,7 @@ async def test_a_spool_without_memory_is_written_later_and_less_at_once(
         await keep(opened, 0.0)
         monkeypatch.setattr(writer, "encode", scarce)
         with opened._writer._change:  # so that they come together
-            kept = [opened.keep(counts(1), [points(float(n))]) for n in range(1, 9)]
+            kept = [opened.append(counts(1), [points(float(n))]) for n in range(1, 9)]
         async with asyncio.timeout(PATIENCE):
             numbers = await asyncio.gather(*kept)
         assert None not in numbers
@@ -176,7 +176,7 @@ async def test_a_batch_with_a_flipped_bit_is_kept_for_a_person(tmp_path: Path) -
         last = await keep(opened, 3.0)
         assert await read_all(opened) == [0.0, 2.0, 3.0]
         assert figures.unreadable == 1
-        opened.passed("main", last)
+        opened.commit_offset("main", last)
         await until(lambda: not path.exists())
     kept = path.with_name(path.name + ".damaged")
     with closing(sqlite3.connect(kept)) as connection:
@@ -193,10 +193,10 @@ async def test_a_flipped_bit_in_the_file_that_is_written_is_kept_too(
             patch.setattr(reader, "decode", _fail(1, decode, BrokenBatchError("checksum")))
             portion = await read(opened)
         assert portion.unreadable == 1
-        opened.passed("main", portion.last)
+        opened.commit_offset("main", portion.last)
         last = await keep(opened, 1.0)  # in another file
         assert values((await read(opened, portion.last)).points) == [1.0]
-        opened.passed("main", last)
+        opened.commit_offset("main", last)
         await until(lambda: not path.exists())
     with closing(sqlite3.connect(path.with_name(path.name + ".damaged"))) as connection:
         assert connection.execute("SELECT count(*) FROM batch").fetchone() == (1,)
@@ -214,7 +214,7 @@ async def _opens_when(
             max_bytes=2**30,
             sinks={"main": True},
             figures=SpoolStatistics(),
-            troubled=told.append,
+            on_retry=told.append,
         ) as opened:
             await keep(opened, 9.0)
             return await read_all(opened)
@@ -316,7 +316,7 @@ async def test_a_first_page_that_a_power_cut_has_torn_raises_no_alarm(
     async with spool(tmp_path) as opened:
         last = await keep(opened, 2.0)
         assert await read_all(opened) == [1.0, 2.0]
-        opened.passed("main", last)
+        opened.commit_offset("main", last)
         await until(lambda: len(files(tmp_path)) == 1)
     assert not _beside(unborn)
     assert not [one for one in caplog.records if one.levelname == "ERROR"]

@@ -68,7 +68,7 @@ def test_the_command_of_the_unit_is_one(tmp_path: Path) -> None:
 
 def test_the_unit_waits_for_the_drain() -> None:
     # Sinks and spool have some seconds more to close.
-    assert float(option("TimeoutStopSec")) >= 3 * (service._DRAIN + service._FINISH)
+    assert float(option("TimeoutStopSec")) >= 3 * (service._DRAIN_SECONDS + service._SINK_SECONDS)
 
 
 def test_the_shipped_settings_are_settings_and_fit_the_unit() -> None:

@@ -1,7 +1,7 @@
-"""The requests that the judge is timed on: seeded, the same on every machine, with stated verdicts.
+"""The benchmark corpus: seeded requests, the same on every machine, with stated verdicts.
 
-A stream is a list of *different* payloads of one shape, since a branch predictor learns a single
-message by heart. Numbers are printed as gateways print them (`PRINTED`). Two products:
+A stream is a list of *different* payloads of one shape, because a branch predictor learns a single
+repeated message. Numbers are printed as gateways print them (`PRINTED`). Two products:
 
     example   the protocol page's: Power (INT, quality), temp (DOUBLE), branchCurr (ARRAY of STRING)
     plant     41 points: 24 doubles with bounds, 6 whole numbers, 3 bools, 2 enums, 2 strings, an
@@ -14,15 +14,15 @@ message by heart. Numbers are printed as gateways print them (`PRINTED`). Two pr
     XL       10,000 x 20              1   plant
 
 A message of the plant follows one of eight templates (a gateway reports the same points every
-time); a tenth of its entries miss one point and have another. Every message is first built as
-values whose numbers are already text, then printed, so that all variants of a shape are the same
+time); in a tenth of its entries one point is replaced by another. Every message is first built from
+values whose numbers are already text, then printed, so that all variants of a shape have the same
 data.
 
-Invariants: the same shape and variant are the same bytes, always; every message of a stream has the
-code that `CODES` states for its variant, which whoever times it asserts first (`Stream.check`).
+Invariants: the same shape and variant always give the same bytes; every message of a stream has the
+code that `CODES` states for its variant, which a benchmark asserts first (`Stream.check`).
 
-What it does not do: cover the contract. There are no repeated members, dates or numbers as strings
-here; the case tables and the differential tests are for that.
+It does not cover the contract: it has no repeated members, dates or numbers as strings. The case
+tables and the differential tests do.
 """
 
 from benches.corpus.model import Point, Product

@@ -143,7 +143,7 @@ def _plant_points() -> list[Point]:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A product as its files describe it; every judge compiles it for itself."""
+    """A product as in its files; every peer compiles it."""
 
     key: str
     model: dict[str, Any]

@@ -1,6 +1,6 @@
-"""Values of points, printed as gateways print them.
+"""Random values of points, printed as gateways print them.
 
-A value's scalars are tokens from the start: what is printed is what was drawn, in every variant.
+The scalars of a value are JSON tokens from the start, so that all variants print the same text.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ TEXTS: Final = (
 
 
 def printed(rng: random.Random, low: float, high: float) -> str:
-    """Print a number inside the middle of the bounds, which rounding cannot leave."""
+    """Print a number between the bounds, far enough from them that rounding stays inside."""
     value = low + (high - low) * (0.03 + 0.94 * rng.random())
     (form,) = rng.choices(list(PRINTED), list(PRINTED.values()))
     return form.replace("{digits}", str(rng.randint(15, 17))) % value
 
 
 def text_token(text: str) -> str:
-    """Print a string, quotes and escapes with it."""
+    """Print a string as a JSON token."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""The streams: which points and devices a message has, its fault, and how it is printed."""
+"""The streams: the points and devices of messages, their faults, and how they are printed."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 SEED: Final = 41
 TEMPLATES: Final = 8
 SUBSTITUTED: Final = 0.1
-"""The share of entries that miss a point of their template and have another."""
+"""The share of entries in which one point of the template is replaced by another."""
 START_MS: Final = 1_760_000_000_000
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How large the messages of a stream are, and how many there are."""
+    """The size and the number of the messages of a stream."""
 
     product: Product
     entries: int
@@ -82,11 +82,11 @@ class Stream:
     variant: str
     payloads: list[bytes]
     points: int
-    """How many points stand in the payloads, also in those that are refused."""
+    """The number of points in the payloads, including rejected ones."""
 
     @property
     def product(self) -> Product:
-        """The product that the requests are for."""
+        """The product of the requests."""
         return SHAPES[self.shape].product
 
     @property
@@ -95,7 +95,7 @@ class Stream:
         return sum(map(len, self.payloads))
 
     def check(self, name: str, codes: Sequence[int]) -> None:
-        """Assert that a judge gave the stated codes; `name` is the judge's."""
+        """Assert that the codes are the stated ones; `name` is that of the peer."""
         expected = {CODES[self.variant]: SHAPES[self.shape].messages}
         counts = dict(Counter(codes))
         assert counts == expected, (
@@ -144,7 +144,7 @@ def _spoil(product: Product, entry: Entry, number: int, *, first: bool) -> None:
 
 
 def _vary(product: Product, entries: list[Entry], variant: str, number: int) -> None:
-    """Make the faults of a variant that stand in the entries."""
+    """Make those faults of a variant that are in the entries."""
     stranger = "site99-inv99999"
     match variant:
         case "error-first" | "error-broken":
@@ -168,7 +168,7 @@ def _vary(product: Product, entries: list[Entry], variant: str, number: int) -> 
 
 
 def _print(value: Value, newline: str = "") -> str:
-    """JSON text; with a newline, indented by four blanks as the protocol page prints it."""
+    """JSON text; with a newline, indented by four spaces as on the protocol page."""
     if isinstance(value, str):
         return value
     inner = newline and newline + "    "
@@ -207,7 +207,7 @@ def _payload(entries: list[Entry], variant: str, number: int, rng: random.Random
     if variant.endswith("broken"):
         payload = payload[: -rng.randint(1, 60)]
     elif variant == "bad-utf8":
-        # As a gateway does that writes Latin-1.
+        # Like a gateway that writes Latin-1.
         payload = payload.replace("å".encode(), "å".encode("latin-1"))
     return payload
 
@@ -262,7 +262,7 @@ def _messages(name: str) -> Callable[[int, random.Random], list[Entry]]:
 @cache
 def stream(shape: str, variant: str = "valid") -> Stream:
     """Make the stream of a shape ("S", "M", "L", "XL") and a variant of `CODES`."""
-    # One generator for the data and one for the variant, so that all variants are the same data.
+    # One generator for the data and one for the variant, so that all variants have the same data.
     data, dice = random.Random(f"{SEED} {shape}"), random.Random(f"{SEED} {shape} {variant}")
     size, make = SHAPES[shape], _messages(shape)
     payloads = []

@@ -1,4 +1,4 @@
-"""What the peers know of the contract: the codes, the limits, the envelope."""
+"""The part of the contract that the peers implement: codes, limits, envelope."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ def bounds(point: Point, *, least: float, most: float) -> tuple[float, float]:
 
 
 def double_bounds(point: Point) -> tuple[float, float]:
-    """The bounds of a DOUBLE; without any it must still be finite."""
+    """The bounds of a DOUBLE, by default those of finite numbers."""
     greatest = math.nextafter(math.inf, 0)
     low, high = bounds(point, least=-greatest, most=greatest)
     return float(low), float(high)
 
 
 def element(point: Point) -> Point:
-    """The type of an array's elements: its bounds and its `maxLength` bind each of them."""
+    """The type of an array's elements, with the array's bounds and `maxLength`."""
     definition = point["dataDefinition"]
     return {**point, "dataType": definition["itemType"], "hasQuality": False}
 
 
 def envelope(request: Any) -> tuple[int, list[Any]]:
-    """The code of what stands around the entries, and the entries."""
+    """The code of the envelope, and the entries."""
     if type(request) is not dict:
         return FORMAT, []
     message_id, method, params = request.get("id"), request.get("method"), request.get("params")
     if type(params) is dict:
         params = [params]
     if type(message_id) is str:
-        # Its token is longer only by escapes, which the corpus has none of.
+        # Only escapes, which the corpus does not have, would make its token longer.
         message_id = None if len(message_id.encode()) + 2 <= MAX_ID else ()
     good_id = message_id is None or type(message_id) in (int, float)
     if not good_id or type(request.get("version")) is not str:
@@ -59,7 +59,7 @@ def envelope(request: Any) -> tuple[int, list[Any]]:
 
 
 def judge_device(devices: frozenset[str], entry: Any) -> int:
-    """The code of an entry of which only the device is looked at."""
+    """The code of an entry if only its device is checked."""
     if type(entry) is not dict:
         return MODEL
     device_key = entry.get("deviceKey")

@@ -1,4 +1,4 @@
-"""The judge as Python calls it: one request a call, a burst, and a burst with its points."""
+"""The judge as called from Python: one request per call, a burst, a burst with its points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benches.corpus import Product, Stream
 
 PAYLOAD_BYTES: Final = 64 << 20
-"""The judge's limit: XL pretty-printed is over the default."""
+"""The limit on a payload: XL pretty-printed exceeds the default."""
 BURST: Final = 64
 
 
@@ -29,14 +29,14 @@ def validator(product: Product) -> _core.Validator:
 
 
 def judge_singly(stream: Stream) -> Callable[[], list[int]]:
-    """Make a pass with one request a call."""
+    """Make a pass with one request per call."""
     validate, topic = validator(stream.product).validate, stream.product.topic
     payloads = stream.payloads
     return lambda: [validate([topic], [payload])[0].code for payload in payloads]
 
 
 def collect_bursts(stream: Stream) -> Callable[[], list[int]]:
-    """Make a pass with `BURST` requests a call that also exports the points of each burst."""
+    """Make a pass with `BURST` requests per call that also exports the points of each burst."""
     collect, topic = validator(stream.product).collect, stream.product.topic
     calls = _calls(stream, topic)
 
@@ -52,7 +52,7 @@ def collect_bursts(stream: Stream) -> Callable[[], list[int]]:
 
 
 def judge_bursts(stream: Stream) -> Callable[[], list[int]]:
-    """Make a pass with `BURST` requests a call."""
+    """Make a pass with `BURST` requests per call."""
     validate, topic = validator(stream.product).validate, stream.product.topic
     calls = _calls(stream, topic)
     return lambda: [report.code for call in calls for report in validate(*call)]

@@ -64,13 +64,13 @@ def _msgspec_type(point: Point) -> Any:  # noqa: PLR0911 -- one line a type
 def _struct(name: str, points: list[Point]) -> type[msgspec.Struct]:
     """Make a type whose members are points; identifiers need not be Python's.
 
-    Without garbage collection (`gc=False`), which msgspec offers for such data and which is faster.
+    Without garbage collection (`gc=False`), a msgspec option for acyclic data, which is faster.
     """
     fields: list[Any] = []
     for number, point in enumerate(points):
         field: tuple[Any, ...] = (f"p{number}", _msgspec_type(point))
         if not point.get("required"):
-            # An absent member keeps its default; its type need not name it, so null is refused.
+            # A missing member gets the default, whose type is not in the field's: null is rejected.
             field = (*field, msgspec.field(default=msgspec.UNSET))
         fields.append(field)
     rename = {f"p{number}": point["identifier"] for number, point in enumerate(points)}
@@ -80,13 +80,13 @@ def _struct(name: str, points: list[Point]) -> type[msgspec.Struct]:
 
 
 class _Named(msgspec.Struct, gc=False):
-    """An entry of which only the device is looked at."""
+    """An entry of which only the device is decoded."""
 
     deviceKey: Any = None  # noqa: N815 -- the protocol's name
 
 
 class _Light(msgspec.Struct, gc=False):
-    """A request of whose entries only the devices are looked at: no entry can make it fail."""
+    """A request of whose entries only the devices are decoded: any entry is valid."""
 
     version: str
     method: str
@@ -143,13 +143,13 @@ _decode_light = msgspec.json.Decoder(_Light).decode
 def _look_again(  # noqa: PLR0911 -- the contract's order, a line each
     devices: frozenset[str], payload: bytes, error: str
 ) -> int:
-    """Find the code of a request that the typed decoder refused.
+    """Find the code of a request that the typed decoder rejected.
 
-    It stopped at the first fault of the model. Broken JSON behind that wins, and so does an unknown
-    device up to and with that entry.
+    It stopped at the first violation of the model. Invalid JSON after it takes precedence, and so
+    does an unknown device in that entry or an earlier one.
     """
     try:
-        payload.decode()  # what is skipped is not looked at as text
+        payload.decode()  # the decoder does not check the encoding of text that it skips
         request = _decode_light(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return FORMAT

@@ -1,4 +1,4 @@
-"""orjson.loads, then checks as a good Python programmer writes them for speed."""
+"""orjson.loads, then hand-written checks in Python, optimized for speed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _check_enum(point: Point) -> Callable[[Any], bool]:
 
 def _check_string(point: Point) -> Callable[[Any], bool]:
     most = (point.get("dataDefinition") or {}).get("maxLength", MAX_LENGTH)
-    surely = most // 4  # a character is at most four bytes
+    surely = most // 4  # a character has at most four bytes
 
     def check(value: Any) -> bool:
         return type(value) is str and (len(value) <= surely or len(value.encode()) <= most)
@@ -161,14 +161,14 @@ def _good_time(time: Any) -> bool:
 def orjson_checks(product: Product) -> Callable[[bytes], int]:  # noqa: C901 -- see judge
     """Compile a product for orjson and hand-written checks."""
     devices = frozenset(product.devices)
-    # Whatever is no plain DOUBLE has bounds that no number meets, and goes on to its closure.
+    # A point that is not a plain DOUBLE has empty bounds, so that its closure is called.
     rules = {
         name: (*_plain_bounds(point), _compile_check(point))
         for name, point in product.model["measurepoints"].items()
     }
     loads = orjson.loads
 
-    # One long function, since each call in it would cost more than the check.
+    # One long function, because a call would cost more than the check that it makes.
     def judge(payload: bytes) -> int:  # noqa: C901, PLR0911, PLR0912
         if not payload:
             return EMPTY

@@ -1,7 +1,7 @@
 """orjson.loads, then jsonschema-rs with a schema made from the model; then a loop over the devices.
 
-One call looks at all entries of a request. Only where it refuses are they looked at one by one, to
-find the first faulty one and whether its device comes first.
+One call validates all entries of a request. Only if it fails, they are validated one by one, to
+find the first faulty entry, and whether an unknown device comes before it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benches.corpus import Product, Stream
 
 Pass = Callable[[], list[int]]
-"""Judges every request of a stream once; gives the codes."""
+"""Validates every request of a stream once; returns the codes."""
 
 
 def _python(compile_judge: Callable[[Product], Callable[[bytes], int]]) -> Callable[[Stream], Pass]:

@@ -1,8 +1,8 @@
 """pydantic's `validate_json` of TypedDicts made from the model; then a loop over the devices.
 
 TypedDicts are pydantic's fastest models. Unions are tried from left to right, the usual form first,
-and `fail_fast` ends at the first faulty entry: both are faster than pydantic's defaults. Nothing is
-kept of what it refuses, so a second, light validation then reads the devices.
+and `fail_fast` stops at the first faulty entry: both are faster than pydantic's defaults. A failed
+validation returns no data, so a second one with few types then reads the devices.
 """
 
 from __future__ import annotations
@@ -135,10 +135,10 @@ _validate_light = _request(_first_of(list[_first_of(_named | Any)] | _named))  #
 
 
 def _look_again(devices: frozenset[str], payload: bytes, error: ValidationError) -> int:
-    """Find the code of a request that pydantic refused.
+    """Find the code of a request that pydantic rejected.
 
-    Its text is read whole before anything is validated, so broken JSON has been told already. An
-    unknown device up to and with the first faulty entry wins over that entry.
+    pydantic parses the whole text before it validates, so it has already reported invalid JSON. An
+    unknown device in the first faulty entry or an earlier one takes precedence.
     """
     places = [
         one["loc"]
@@ -152,7 +152,7 @@ def _look_again(devices: frozenset[str], payload: bytes, error: ValidationError)
         return FORMAT
     if request["method"] != METHOD:
         return METHODS
-    # params, which form of the union, and in a list the entry's place
+    # A location is: params, the member of the union, and in a list the index of the entry.
     faulty = next((one for place in places for one in place[2:3] if isinstance(one, int)), 0)
     params = request["params"]
     for entry in (params if type(params) is list else [params])[: faulty + 1]:

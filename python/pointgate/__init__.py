@@ -1,7 +1,7 @@
-"""The gate that every IoT measurement point passes on its way into a platform.
+"""Validates and stores measurement points that IoT devices post over MQTT.
 
-A request, as a device or an edge gateway posts it over MQTT, is judged against its product's thing
-model and device table in one pass over its bytes, in Rust:
+A request, which a device or an edge gateway posts, is validated against its product's thing model
+and device table, in Rust, in one pass over its bytes:
 
     from pointgate import Catalog, Validator
 
@@ -10,9 +10,28 @@ model and device table in one pass over its bytes, in Rust:
     (report,) = validator.validate([topic], [payload])
     report.code, report.points, report.reply, report.fault
 
-A request that is not right is never an exception: it is a `Report` with a `Fault`. The exceptions
-are for what a person has to mend (`ConfigError`, `CatalogError`) and for a broker that is gone
-(`ConnectionLost`). The service around it, `pointgate serve`, is built from the same parts.
+A catalog can also be built in code, such as from a database. Its parts are immutable, so products
+can share models and a new catalog can share what has not changed:
+
+    >>> import json
+    >>> from pointgate import Catalog, Devices, Model, Product, Validator
+    >>> document = {"measurepoints": {"temp": {"dataType": "DOUBLE", "maximum": 150}}}
+    >>> model = Model.compile(json.dumps(document).encode())
+    >>> devices = Devices(row[0] for row in [("boiler-1",), ("boiler-2",)])
+    >>> product = Product(model, devices, unknown_points="ignore")
+    >>> validator = Validator(Catalog({"boilers": product}))
+    >>> payload = b'''{"id": "1", "version": "1.0", "method": "integration.measurepoint.post",
+    ...     "params": [{"deviceKey": "boiler-1", "measurepoints": {"temp": 151}}]}'''
+    >>> topic = "sys/boilers/integration/measurepoint/post"
+    >>> (report,) = validator.validate([topic], [payload])
+    >>> report.code, report.fault.pointer, report.fault.got
+    (1204, '/params/0/measurepoints/temp', '151')
+    >>> validator.catalog = Catalog({"boilers": Product(model, Devices(["boiler-1"]))})
+
+An invalid request is never an exception: it is a `Report` with a `Fault`. The exceptions are for
+what a person has to correct (`ConfigError`, `CatalogError`, and `DocumentError` of a model or of
+devices) and for a lost connection to the broker (`ConnectionLost`). Catalogs, reports and faults
+can be pickled. The service, `pointgate serve`, is built from the same parts.
 """
 
 from __future__ import annotations
@@ -20,8 +39,24 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from pointgate._core import Fault, Report, Validator, __version__, build_profile
-from pointgate.errors import CatalogError, ConfigError, ConnectionLost, PointgateError, Problem
+from pointgate._core import (
+    Devices,
+    Fault,
+    Model,
+    Product,
+    Report,
+    Validator,
+    __version__,
+    build_profile,
+)
+from pointgate.errors import (
+    CatalogError,
+    ConfigError,
+    ConnectionLost,
+    DocumentError,
+    PointgateError,
+    Problem,
+)
 
 if TYPE_CHECKING:
     from pointgate.catalog import Catalog
@@ -31,9 +66,13 @@ __all__ = [
     "CatalogError",
     "ConfigError",
     "ConnectionLost",
+    "Devices",
+    "DocumentError",
     "Fault",
+    "Model",
     "PointgateError",
     "Problem",
+    "Product",
     "Report",
     "Validator",
     "__version__",
@@ -41,8 +80,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Its imports take ten times as long as all others here. The command line must be able to
-    # handle signals before them.
+    # Imported lazily: its imports take ten times as long as all others here, and the command line
+    # must handle signals before them.
     if name == "Catalog":
         from pointgate.catalog import Catalog  # noqa: PLC0415
 
@@ -53,7 +92,7 @@ def __getattr__(name: str) -> object:
 
 if build_profile == "debug":
     warnings.warn(
-        "this is a debug build of pointgate._core, some thirty times slower than a release build",
+        "pointgate._core is a debug build, some thirty times slower than a release build",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -1,13 +1,14 @@
-"""The catalog: a folder of models and device tables, loaded whole.
+"""The catalog: a folder of models and device tables, loaded as one snapshot.
 
-`Catalog.load` reads `catalog.toml` and every file that it names (contract 6.4) into one immutable
-snapshot, or raises `CatalogError` with every mistake of every file. A file that several products
-name is read and compiled once.
+`Catalog.load` reads `catalog.toml` and all files that it names (contract 6.4) into one immutable
+snapshot, or raises `CatalogError` with all mistakes in all files. A file that several products name
+is read and compiled once.
 
-Invariants: a snapshot is never changed, only replaced; no file is read while it is written.
+Invariants: a snapshot is immutable, and only replaced as a whole; a file that is being written is
+read again until it is consistent.
 
-It does not judge requests and does not know the rules of a model: `_core` does. `reload.py` keeps a
-running service's snapshot up to date.
+It does not validate requests and does not know the rules of a model: `_core` does.
+`service/catalog_watcher.py` hot-reloads the catalog of a running service.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from pointgate import _core
 from pointgate.diagnostics import os_reason, shown
-from pointgate.errors import CatalogError, Problem
+from pointgate.errors import CatalogError, DocumentError, Problem
 from pointgate.quantities import DURATIONS, milliseconds_of
 from pointgate.toml.document import Document, check, dotted, read_file, read_toml
 from pointgate.toml.values import SHARE_WORDS, Share
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Signature = tuple[int, int, int, int] | None
-    """What tells that a file was changed: inode, size, and when its content and when anything about
-    it was changed. The last one cannot be set back, as `rsync -t` does with the other time. None
-    when it is missing."""
+    """The state of a file, for change detection: inode, size, mtime and ctime. `rsync -t` can set
+    mtime back, but not ctime. None if the file is missing."""
 
 _DOCUMENT: Final = "catalog.toml"
 
@@ -72,7 +72,7 @@ _INSTANT_WORDS: Final = 'UTC milliseconds or a date such as "2000-01-01"'
 
 
 def _instant(value: object) -> object:
-    """Milliseconds of a date, UTC; anything else is left for the type to refuse."""
+    """The milliseconds of a date, UTC; the type rejects other values, which are unchanged."""
     if isinstance(value, str):
         with suppress(ValueError):
             value = dt.datetime.fromisoformat(value)
@@ -85,7 +85,7 @@ def _instant(value: object) -> object:
 
 
 _YEAR_1971: Final = 31_536_000_000
-"""Milliseconds; earlier times are most likely seconds (contract 3.5)."""
+"""Milliseconds; earlier times are probably seconds (contract 3.5)."""
 
 _Instant = Annotated[int, BeforeValidator(_instant), Field(ge=0, le=_LONGEST_WINDOW)]
 
@@ -125,12 +125,12 @@ class _CatalogDocument(Document):
 
 @dataclass(frozen=True, slots=True)
 class DeviceSource:
-    """Where a product's device table came from.
+    """The source of a product's device table.
 
     Attributes:
         path: The device file.
-        max_shrink: By how many percent the table may shrink at a reload; None leaves it to the
-            service's settings.
+        max_shrink: The limit in percent by which the table may shrink at a reload; None for that in
+            the service's settings.
     """
 
     path: Path
@@ -141,9 +141,9 @@ class Catalog(_core.Catalog):
     """An immutable snapshot of every product's model, device table and settings.
 
     Attributes:
-        warnings: What is legal and most likely not meant.
-        files: The files it was loaded from, as they were just before they were read.
-        sources: Where each product's device table came from.
+        warnings: Valid settings that are probably mistakes.
+        files: The files it was loaded from, with their state before they were read.
+        sources: The source of each product's device table.
         document: The path of its `catalog.toml`.
     """
 
@@ -157,10 +157,10 @@ class Catalog(_core.Catalog):
         """Load a catalog folder (contract 6.4).
 
         Args:
-            path: The folder that has a `catalog.toml`.
+            path: The folder with the `catalog.toml`.
 
         Raises:
-            CatalogError: Something in it cannot be understood; `problems` has every mistake.
+            CatalogError: A file in it is invalid; `problems` has all mistakes.
         """
         loading = Loading(Path(path))
         catalog = loading.run(cls)
@@ -170,7 +170,7 @@ class Catalog(_core.Catalog):
 
 
 class Loading:
-    """One attempt at loading a folder."""
+    """One attempt to load a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.files: dict[Path, Signature] = {}
@@ -181,7 +181,7 @@ class Loading:
         self._compiled: dict[tuple[type, Path], object] = {}
 
     def run(self, cls: type[Catalog]) -> Catalog | None:
-        """Load everything; None, with `problems`, when something is wrong."""
+        """Load all files; None, with `problems`, if one is invalid."""
         settings = self._settings()
         products = {key: self._product(key, product) for key, product in settings.items()}
         if self.problems:
@@ -198,9 +198,9 @@ class Loading:
 
     def _settings(self) -> dict[str, _ProductSettings]:
         self._sign(self._document)
-        instead = _instead_of_a_folder(self._folder)
-        if instead:
-            reason = f"expected a folder with a catalog.toml, got {instead}"
+        found = _not_a_folder(self._folder)
+        if found:
+            reason = f"expected a folder with a catalog.toml, got {found}"
             self.problems.append(Problem(str(self._folder), "", reason))
             return {}
         document, problems = read_toml(self._document)
@@ -216,17 +216,17 @@ class Loading:
         if isinstance(checked, _CatalogDocument):
             return checked.products
         self.problems += checked
-        return self._sound_products(tables)
+        return self._valid_products(tables)
 
-    def _sound_products(self, tables: object) -> dict[str, _ProductSettings]:
-        """Those products that are right by themselves, so that their files are checked, too."""
-        sound = {}
+    def _valid_products(self, tables: object) -> dict[str, _ProductSettings]:
+        """The products that are valid by themselves, so that their files are checked, too."""
+        valid = {}
         for key, table in tables.items() if isinstance(tables, dict) else ():
             if isinstance(table, dict):
                 checked = check(_ProductSettings, table, file=str(self._document))
                 if isinstance(checked, _ProductSettings):
-                    sound[key] = checked
-        return sound
+                    valid[key] = checked
+        return valid
 
     def _product(self, key: str, settings: _ProductSettings) -> _core.Product | None:
         model = self._compile(
@@ -237,7 +237,7 @@ class Loading:
             return None
         location = dotted(("products", key))
         if not len(devices):
-            self._warn(location, "the device table is empty: every entry is refused with 1257")
+            self._warn(location, "the device table is empty: all entries are rejected with 1257")
         earliest = settings.time.min
         if earliest is not None and 0 < earliest < _YEAR_1971:
             instant = dt.datetime.fromtimestamp(earliest / 1000, dt.UTC)
@@ -246,7 +246,7 @@ class Loading:
         default = settings.default_device
         if default is not None and default not in devices:
             reason = (
-                f"{shown(default)} is not in the device table: entries without a key are refused"
+                f"{shown(default)} is not in the device table: entries without a key are rejected"
             )
             self._warn(f"{location}.default_device", reason)
         try:
@@ -266,7 +266,7 @@ class Loading:
             return None
 
     def _compile(self, kind: type[T], name: str, build: Callable[[bytes, Path], T]) -> T | None:
-        """Read a file and build something of it, once however many products name it."""
+        """Read and compile a file, once even if several products name it."""
         path = self._folder / name
         key = (kind, _destination(path))
         if key not in self._compiled:
@@ -281,7 +281,7 @@ class Loading:
             return None
         try:
             built = build(data, path)
-        except _core.DocumentError as error:
+        except DocumentError as error:
             self.problems += [Problem(str(path), *problem) for problem in error.problems]
             return None
         if isinstance(built, _core.Devices | _core.Model):
@@ -303,8 +303,8 @@ def _parse_devices(data: bytes, path: Path) -> _core.Devices:
     return _core.Devices.parse(data, form)
 
 
-def _instead_of_a_folder(path: Path) -> str:
-    """What there is in place of a folder; empty when there is one."""
+def _not_a_folder(path: Path) -> str:
+    """What was found instead of a folder; empty if it is one."""
     try:
         return "" if stat.S_ISDIR(path.stat().st_mode) else "a file"
     except FileNotFoundError:
@@ -314,7 +314,7 @@ def _instead_of_a_folder(path: Path) -> str:
 
 
 def _destination(path: Path) -> Path:
-    """Where a path leads; the path itself when it leads nowhere: reading it will say why."""
+    """The path with symbolic links resolved; the path itself if it cannot be: reading it fails."""
     try:
         return path.resolve(strict=True)
     except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of symbolic links
@@ -322,7 +322,7 @@ def _destination(path: Path) -> Path:
 
 
 def signature(path: Path) -> Signature:
-    """What tells a file from what it was, and from what it will be."""
+    """The state of a file, which differs after each change."""
     try:
         status = path.stat()
     except (OSError, ValueError):

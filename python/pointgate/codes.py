@@ -1,4 +1,4 @@
-"""The codes of replies (contract 2.4)."""
+"""The codes of replies (contract 3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Code(IntEnum):
     OK = 200
     TOO_LARGE = 1008
     MODEL_VALIDATE_FAILED = 1204
-    JSON_INVALID = 1220
-    METHOD_INVALID = 1251
+    PAYLOAD_FORMAT = 1220
+    PAYLOAD_EMPTY = 1251
     DEVICE_NOT_FOUND = 1257
-    QUALITY_INVALID = 1260
+    METHODS_NOT_CONSISTENT = 1260

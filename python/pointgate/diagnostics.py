@@ -1,4 +1,4 @@
-"""Words of error messages: values as written, near misses, the system's reasons."""
+"""Parts of error messages: values as written, suggestions, reasons of the operating system."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SHOWN_CHARACTERS: Final = 64
-"""How much of a wrong value is shown, as in replies (contract 2.5)."""
+"""The length to which a wrong value is truncated, as in replies (contract 2.5)."""
 
 
 def shown(value: object) -> str:
-    """A value of a document as its author wrote it, on one line and cut to a readable length."""
+    """A value of a document as it was written, on one line and truncated."""
     match value:
         case dict():
             return "a table"
         case list():
             return "an array"
-        case int() if abs(value) >= 10**_SHOWN_CHARACTERS:  # Python prints no integer of any size
+        case int() if abs(value) >= 10**_SHOWN_CHARACTERS:  # Python limits the digits it prints
             return f"an integer of more than {_SHOWN_CHARACTERS} digits"
         case bool() | int() | float() | str():
             text = json.dumps(value, ensure_ascii=False)
@@ -32,15 +32,15 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence that names the nearest known name; empty when none is near."""
+    """A suggestion to append to an error, with the most similar known name; empty without one."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f", did you mean {near[0]}" if near else ""
 
 
 def os_reason(error: OSError | ValueError) -> str:
-    """What the system says about a file, in the style of our own errors.
+    """The operating system's reason, in the style of pointgate's errors.
 
-    A ValueError is what Python says of a path that no system has, such as one with U+0000.
+    Python raises a ValueError for a path that no system allows, such as one with U+0000.
     """
     words = error.strerror if isinstance(error, OSError) else None
     text = words or str(error) or "it gave no reason"

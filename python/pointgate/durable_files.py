@@ -1,15 +1,15 @@
-"""Files and folders that survive a power cut, and who may read them.
+"""Writes files and folders that survive a power failure, with restricted permissions.
 
-fsync of a file makes its content durable; fsync of the folder that it is in makes its name durable.
-A new folder needs the second one, too: without it the folder, and all the synced files in it, may
-be gone after a power cut.
+fsync of a file makes its content durable; fsync of its folder makes its name durable. A new folder
+needs the second one, too: otherwise the folder and all synced files in it may be missing after a
+power failure.
 
-Nothing that holds points or requests is ever readable by everybody. `PRIVATE` is for what only the
-service needs: spool, dead letters, rejected requests. `SHARED` is for what others read: datasets
-and JSON lines, which a group may read. A umask that takes away more is honoured; the mode of a file
-or folder that exists is never changed.
+No file with points or requests is world-readable. `PRIVATE` is for files that only the service
+needs: spool, dead letters, rejected requests. `SHARED` is for files that other programs read:
+datasets and JSON lines, readable by the group. A more restrictive umask is honoured; the mode of an
+existing file or folder is never changed.
 
-Invariants: what these functions made is durable when they return, as far as each of them says.
+Invariants: each function returns only when the parts that it documents as durable are durable.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The permissions of what is created.
+    """The permissions of new files and folders.
 
     Attributes:
-        folder: Of folders.
-        file: Of files.
+        folder: The mode of folders.
+        file: The mode of files.
     """
 
     folder: int
@@ -60,15 +60,15 @@ def sync_folder(path: Path) -> None:
 
 
 def make_folder(path: Path, access: Access) -> None:
-    """Make a folder and those above it; its name and theirs are durable when this returns.
+    """Make a folder and its parents; all their names are durable when this returns.
 
-    The name of a folder that exists is synced, too: whoever made it may have died before it did so.
+    The name of an existing folder is synced, too: the process that made it may have died first.
 
     Raises:
         OSError: One cannot be made or synced, or there is a file in its place.
     """
     if path.is_dir():
-        with suppress(PermissionError):  # above what somebody else has made for us
+        with suppress(PermissionError):  # the parent of a folder that an administrator made
             sync_folder(path.parent)
         return
     if not path.parent.is_dir():
@@ -78,7 +78,7 @@ def make_folder(path: Path, access: Access) -> None:
 
 
 def write_synced(path: Path, content: bytes | pa.Buffer, access: Access) -> int:
-    """Write a file as a whole; its content is durable when this returns, its name is not.
+    """Write a whole file; its content is durable when this returns, its name is not.
 
     Returns:
         How many bytes it has.
@@ -95,7 +95,7 @@ def write_synced(path: Path, content: bytes | pa.Buffer, access: Access) -> int:
 
 
 def write_file(path: Path, content: bytes | pa.Buffer, access: Access) -> int:
-    """Write a file that is there as a whole or not at all; `sync_folder` makes its name durable.
+    """Write a file atomically, by renaming a temporary one; `sync_folder` makes its name durable.
 
     Returns:
         How many bytes it has.

@@ -1,16 +1,16 @@
-"""What an error means for accepted points: the only place that decides it.
+"""Classifies the errors of storing and reading points; only this module decides about the class.
 
-| class | example | what is done |
+| class | example | handling |
 | --- | --- | --- |
-| MEMORY | an allocation failed | retry, with less at once; nothing is rejected or dropped |
+| MEMORY | an allocation failed | retry with a smaller batch; nothing is rejected or dropped |
 | TRANSIENT | disk full, file locked, no descriptors, I/O error | retry with backoff, not ready |
-| DAMAGE | the bytes on disk are not what was written | keep the evidence, go on behind it, alert |
-| OPERATOR | no permission, a file where a folder is expected | exit status 78 at the start |
+| DAMAGE | stored bytes are corrupt | keep the file for inspection, continue after it, alert |
+| OPERATOR | no permission, a file where a folder is expected | exit status 78 at startup |
 
 Unknown errors are TRANSIENT: a retry loses nothing. `docs/operations.md` has the table for
 operators.
 
-It does not handle anything, and does not know sinks' rejections (`sinks.base.SinkRefusedError`).
+It does not handle errors, and does not cover rejections by sinks (`sinks.base.SinkRefusedError`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pointgate.errors import PointgateError
 
 
 class ErrorClass(Enum):
-    """What to do about an error."""
+    """How an error is handled."""
 
     MEMORY = "memory"
     TRANSIENT = "transient"
@@ -33,11 +33,11 @@ class ErrorClass(Enum):
 
 
 class DamageError(PointgateError):
-    """Stored bytes are not what was written, and never will be again."""
+    """Stored bytes are corrupt; a retry cannot help."""
 
 
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-"""Primary result codes; of extended ones the lowest byte."""
+"""Primary result codes: the lowest byte of the extended ones."""
 
 _DAMAGED_READING: Final = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 
@@ -50,16 +50,16 @@ _OPERATOR: Final = {
     errno.ENAMETOOLONG,
     errno.ELOOP,
 }
-"""What only somebody who changes settings or permissions can mend. Not EROFS: a file system that
-was remounted read-only after an error can become writable again."""
+"""Errors that only a change of settings or permissions resolves. Not EROFS: a file system that was
+remounted read-only after an error can become writable again."""
 
 
 _NO_THREAD: Final = "can't start new thread"
-"""What Python says when there is no memory for a stack, or a limit on processes is reached."""
+"""Python's message when there is no memory for a stack, or when a process limit is reached."""
 
 
 def classify(error: BaseException) -> ErrorClass:
-    """The class of an error that came while points were stored or read back."""
+    """The class of an error that occurred while points were stored or read back."""
     # First: pyarrow's ArrowMemoryError is an ArrowException, too, and sqlite3 raises MemoryError.
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return ErrorClass.MEMORY

@@ -1,15 +1,16 @@
 """The exceptions a caller can act on, one subclass for each decision.
 
 PointgateError
-├── ConfigError       the configuration cannot be used: mend it, start again
-├── CatalogError      the catalog cannot be used: mend the file it names
-├── TemporaryFailure  something is in use or away now: start again later
-└── ConnectionLost    the broker is gone: connect again
-    └── SessionTakenOver  another client uses our client id: do not fight it
+├── ConfigError       the configuration is invalid: correct it, then start again
+├── CatalogError      the catalog is invalid: correct the file that the error names
+├── DocumentError     a model or device document, given as bytes, is invalid
+├── TemporaryFailure  a resource is in use or unavailable: start again later
+└── ConnectionLost    the connection to the broker was lost: reconnect
+    └── SessionTakenOver  another client uses our client id: wait before reconnecting
 
-The first two end `serve` and `explain` with exit status 78; `check` is there to find them: 1.
-`TemporaryFailure` ends `serve` with 75, and `check` does not look for it.
-A request that is not right is never an exception: it is a `Report` with a fault.
+The first two end `serve` and `explain` with exit status 78, and `check` with 1.
+`TemporaryFailure` ends `serve` with 75; `check` does not detect it.
+An invalid request is never an exception: it is a `Report` with a fault.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a file.
+    """One error in a file.
 
     Attributes:
         file: The file as the user named it, or the environment variable.
         location: A JSON pointer, `line N` or a configuration key; empty for the whole file.
-        reason: What was expected and what came, lower case, no full stop.
+        reason: What was expected and what was found, lower case, no full stop.
     """
 
     file: str
@@ -40,7 +41,7 @@ class PointgateError(Exception):
 
 
 class _FileError(PointgateError):
-    """A file with mistakes in it; the first one is spelled out in the attributes."""
+    """A file with errors; the attributes describe the first one."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__(str(problems[0]) if problems else "")
@@ -71,17 +72,28 @@ class CatalogError(_FileError):
 
     @property
     def pointer(self) -> str:
-        """Where in the file the first problem stands: a JSON pointer, `line N`, or empty."""
+        """Where in the file the first problem is: a JSON pointer, `line N`, or empty."""
         return self.problems[0].location
 
 
+class DocumentError(PointgateError, ValueError):
+    """A model document, device file or device key that cannot be understood (contract 6.2, 6.4).
+
+    Attributes:
+        problems: Every mistake found, first one first: `(location, reason)`. The location is a JSON
+            pointer for a model document, `line N` for a device file, `key N` for a list of keys.
+    """
+
+    problems: list[tuple[str, str]]
+
+
 class TemporaryFailure(PointgateError):
-    """The service cannot start now, and can later: a port or a spool is in use."""
+    """The service cannot start now but may later: a port or a spool is in use."""
 
 
 class ConnectionLost(PointgateError):
-    """The connection to the broker ended. What was not settled comes again after a reconnect."""
+    """The connection to the broker ended. Unsettled requests are redelivered after a reconnect."""
 
 
 class SessionTakenOver(ConnectionLost):
-    """The broker closed the connection because another client came with the same client id."""
+    """The broker closed the connection because another client connected with our client id."""

@@ -1,16 +1,16 @@
-"""Named places at which a test can kill this process: for tests only.
+"""Failpoints: named points in the code at which a test can kill this process. For tests only.
 
-    POINTGATE_FAILPOINT=after-fsync:3 pointgate serve …   # SIGKILL at the third pass of after-fsync
+    POINTGATE_FAILPOINT=after-fsync:3 pointgate serve …   # SIGKILL at the third hit of after-fsync
 
-In the order in which a request passes them: `after-receive`, `after-verdict`, `before-write` (no
+In the order in which a request reaches them: `after-receive`, `after-verdict`, `before-write` (no
 byte of it is on disk), `after-write` (it is in the transaction, which is not committed),
-`after-fsync` (it is stored, and nobody knows), `before-reply`, `after-reply` (the reply has left,
-its acknowledgement has not), `before-ack`, `after-ack`; in sinks that rename files,
+`after-fsync` (it is stored, but not yet answered), `before-reply`, `after-reply` (the reply was
+sent, the acknowledgement was not), `before-ack`, `after-ack`; in sinks that rename files,
 `sink-before-rename` and `sink-after-rename`; in a dataset being compacted, `merge-before-rename`,
 `merge-after-rename`, `merge-before-delete` and `merge-after-delete`; in an import,
 `import-after-run`, `import-before-commit` and `import-after-chunk`.
 
-Without the variable a pass costs one call and one test. A name that is none never kills.
+Without the variable a hit costs one call and one comparison. Unknown names are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VARIABLE: Final = "POINTGATE_FAILPOINT"
 
 _name: str | None
-"""Where to die; None for nowhere."""
+"""The active failpoint; None if there is none."""
 
 _name, _, _count = os.environ.get(VARIABLE, "").partition(":")
 _name = _name or None
@@ -33,27 +33,27 @@ _left = int(_count) if _count.isdecimal() else 1
 
 
 def warning() -> str:
-    """What a log should say about it; empty if there is nothing to say."""
+    """A warning for the log; empty if no failpoint is active."""
     return (
         f"{VARIABLE} is set, for tests only: this process kills itself at {_name}" if _name else ""
     )
 
 
 def hit(name: str, before: Callable[[], object] | None = None) -> None:
-    """Pass a place; die there if the environment says so.
+    """Kill this process if `name` is the active failpoint and its count is reached.
 
     Args:
-        name: The place.
-        before: What to do first when dying, such as to send what is still in a buffer of ours.
+        name: The failpoint.
+        before: Called just before the kill, for example to flush a send buffer.
     """
     if _name is None:
         return
     if name == _name:
-        _pass(before)
+        _count_down(before)
 
 
-def _pass(before: Callable[[], object] | None) -> None:
-    global _left  # noqa: PLW0603 - it counts the passes of this process
+def _count_down(before: Callable[[], object] | None) -> None:
+    global _left  # noqa: PLW0603 - it counts the hits of this process
     _left -= 1
     if _left <= 0:
         if before is not None:

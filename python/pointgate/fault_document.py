@@ -1,6 +1,6 @@
-"""A fault as JSON, the same wherever a program reads one; names as in replies (contract 2.5).
+"""A fault as JSON, with the member names of replies (contract 2.5).
 
-pointgate explain --json, pointgate rejects --json, pointgate validate --rejects
+Used by `explain --json`, `rejects --json` and `validate --rejects`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredFault:
-    """What is left of a fault in a file; see `Fault` for each."""
+    """A fault read from the quarantine; see `Fault` for its attributes."""
 
     reason: str
     message: str
@@ -30,7 +30,7 @@ class StoredFault:
 
 
 def fault_document(fault: Fault | StoredFault) -> dict[str, object]:
-    """The members of a fault."""
+    """The members of a fault's JSON object."""
     return {
         "reason": fault.reason,
         "message": fault.message,
@@ -46,7 +46,7 @@ def fault_document(fault: Fault | StoredFault) -> dict[str, object]:
 
 
 def payload_member(payload: bytes) -> dict[str, object]:
-    """The member that holds a payload: `payload`, or `payloadBase64` where it is not UTF-8."""
+    """The member with a payload: `payload`, or `payloadBase64` if it is not UTF-8."""
     try:
         return {"payload": payload.decode()}
     except UnicodeDecodeError:

@@ -1,9 +1,9 @@
-"""Times and sizes as people write them in settings, the same wherever one can be set.
+"""Parses times and sizes in settings, with the same syntax for all settings.
 
     90, "90s", "10m", "12h", "30d"          a plain number is in the setting's own unit
-    1048576, "512KiB", "8MiB", "1GiB"       binary units only: "8MB" means two things to two people
+    1048576, "512KiB", "8MiB", "1GiB"       binary units only, because "8MB" is ambiguous
 
-Each function leaves what it does not understand as it is, for the setting's own check to refuse.
+A function returns a value that it cannot parse unchanged, for the setting's model to reject.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 DURATIONS: Final = '"90s", "10m", "12h", "30d"'
-"""What may stand in place of a plain number, for error messages."""
+"""The alternatives to a plain number, for error messages."""
 
 SIZES: Final = '"512KiB", "8MiB", "1GiB"'
 
@@ -24,13 +24,13 @@ _BYTES: Final = {"b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
 def milliseconds_of(value: object) -> object:
-    """The milliseconds of `"90s"`."""
+    """The milliseconds in `"90s"`."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return int(found[1]) * _MILLISECONDS[found[2]] if found else value
 
 
 def seconds_of(value: object) -> object:
-    """The seconds of `"10m"`; a part of a second is left, to be refused."""
+    """The seconds in `"10m"`; fractions of a second are returned unchanged."""
     milliseconds = milliseconds_of(value)
     if isinstance(value, str) and isinstance(milliseconds, int) and not milliseconds % 1000:
         return milliseconds // 1000
@@ -38,6 +38,6 @@ def seconds_of(value: object) -> object:
 
 
 def bytes_of(value: object) -> object:
-    """The bytes of `"8MiB"`."""
+    """The bytes in `"8MiB"`."""
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     return int(found[1]) * _BYTES[found[2].lower()] if found else value

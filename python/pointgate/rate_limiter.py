@@ -1,6 +1,6 @@
-"""A rate limiter for log lines that a stranger or a fault can cause in a loop.
+"""A rate limiter for log lines that untrusted input or a recurring fault can trigger.
 
-It counts what it holds back, so that the next line can say how much there was.
+It counts suppressed events, so that the next line can report how many there were.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import time
 
 
 class RateLimiter:
-    """Lets some events in every `seconds` through.
+    """Allows at most `burst` events in each period.
 
     Args:
-        seconds: How long a period is; it begins with the first event that is let through.
-        burst: How many events a period lets through.
+        seconds: The length of a period; it begins with the first allowed event.
+        burst: How many events are allowed in a period.
     """
 
     def __init__(self, seconds: float, *, burst: int = 1) -> None:
@@ -24,11 +24,11 @@ class RateLimiter:
         self._events = 0
 
     def count(self) -> int:
-        """Note an event.
+        """Count an event.
 
         Returns:
-            How many there were since one was let through, this one included; 0 to hold this one
-            back.
+            The number of events since the last allowed one, including this one; 0 if this one is
+            suppressed.
         """
         self._events += 1
         now = time.monotonic()

@@ -1,7 +1,7 @@
 """The terminal: exit statuses, results on stdout, diagnostics on stderr.
 
-Invariants: text that came from a file or a payload reaches the terminal with its control
-characters escaped; talk that cannot be written changes nothing.
+Invariants: control characters in text from a file or a payload are escaped; diagnostics that
+cannot be written are dropped, without an error.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pointgate.errors import Problem
 
 SHOWN_PROBLEMS: Final = 100
-"""A device table with a million wrong lines needs no million lines of talk."""
+"""The limit on printed problems: a device table can have a million wrong lines."""
 
 _NARROWEST: Final = 40
-"""Cells. In a terminal that claims fewer, or none at all, lines are longer than it is wide."""
+"""Cells. On a terminal that reports fewer, or none at all, lines may be wider than it is."""
 
 
 class Status(IntEnum):
-    """Exit statuses (contract 9). From 64 on they are those of sysexits.h."""
+    """Exit statuses (contract 9); from 64 on as in sysexits.h."""
 
     DONE = 0
     FINDINGS = 1
@@ -41,15 +41,15 @@ class Status(IntEnum):
 
 
 def say(text: str) -> None:
-    """Say something to the person at the terminal, on stderr."""
+    """Print a line of diagnostics on stderr."""
     try:
         typer.echo(printable(text), err=True)
     except OSError:
-        give_up(sys.stderr)
+        discard(sys.stderr)
 
 
 def say_problems(problems: Sequence[Problem]) -> None:
-    """Say what has to be mended, a line each."""
+    """Print problems on stderr, one on each line, up to a limit."""
     for problem in problems[:SHOWN_PROBLEMS]:
         say(str(problem))
     if len(problems) > SHOWN_PROBLEMS:
@@ -57,37 +57,37 @@ def say_problems(problems: Sequence[Problem]) -> None:
 
 
 def printable(text: str) -> str:
-    """The text with whatever a terminal would obey, or cannot show, escaped."""
+    """The text with control characters and unprintable characters escaped."""
     if text.isprintable():
         return text
     text = unicode_text(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def give_up(stream: TextIO) -> None:
-    """Let nobody try at the very end to write what could not be written."""
+def discard(stream: TextIO) -> None:
+    """Redirect a stream to /dev/null, so that flushing it at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Stdout(Console):
     def on_broken_pipe(self) -> None:
-        # Not rich's own SystemExit, which in a task ends the event loop before its other tasks.
+        # Not rich's SystemExit, which in a task would end the event loop before its other tasks.
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def console() -> Console:
-    """Where a command prints its data, as plain text."""
+    """The console for a command's results, as plain text on stdout."""
     stdout = _Stdout(highlight=False, markup=False, soft_wrap=True)
-    if stdout.width < _NARROWEST:  # noqa: PLR1730 - a width that is set follows no terminal
+    if stdout.width < _NARROWEST:  # noqa: PLR1730 - a width that is set ignores later resizes
         stdout.width = _NARROWEST
     return stdout
 
 
 def print_json(document: object) -> None:
-    """Print data for programs."""
+    """Print a result as indented JSON."""
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
 def unicode_text(text: str) -> str:
-    """An argument or a file's name, in which bytes that are not UTF-8 are escaped."""
+    """An argument or a file name as valid Unicode: bytes that are not UTF-8 are escaped."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -21,7 +21,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
 
-from tests.support.processes import MOSQUITTO, Broker, Process, free_port
+from tests.support.processes import MOSQUITTO, Broker, Restartable, free_port
 
 if TYPE_CHECKING:
     import re
@@ -104,40 +104,7 @@ class Mosquitto(Broker):
         return "" if shutil.which(MOSQUITTO) else f"Mosquitto is not installed: {MOSQUITTO}"
 
 
-class _Started:
-    """What the others share: a command, and a line that says that it has started."""
-
-    port: int
-    _command: tuple[str, ...]
-    _running: str
-    _process: Process | None = None
-
-    def start(self) -> Self:
-        self._process = Process(*self._command)
-        try:
-            self._process.wait_for(self._running, _START_SECONDS)
-        except AssertionError:
-            self._process.__exit__()
-            raise
-        return self
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        assert self._process
-        self._process.end(number)
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        assert self._process
-        return self._process.wait_for(pattern)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        if self._process:
-            self._process.__exit__()
-
-
-class Nats(_Started):
+class Nats(Restartable):
     """A NATS server with its MQTT listener; it keeps sessions and messages in JetStream."""
 
     name: ClassVar[str] = "nats"
@@ -149,6 +116,7 @@ class Nats(_Started):
     default_packet = 1 << 20
     reports_takeovers = False
     _running = "Server is ready"
+    _start_seconds = _START_SECONDS
 
     def __init__(self, folder: Path, *, defaults: bool = False) -> None:
         payload = "" if defaults else f"max_payload: {PACKET_BYTES}\n"
@@ -173,7 +141,7 @@ def _nats() -> str | None:
     return shutil.which("nats-server", path=str(beside)) or shutil.which("nats-server")
 
 
-class HiveMQ(_Started):
+class HiveMQ(Restartable):
     """HiveMQ CE, which Maven brings and Java runs."""
 
     name: ClassVar[str] = "hivemq"
@@ -183,6 +151,7 @@ class HiveMQ(_Started):
     default_packet = inf
     reports_takeovers = True
     _running = "broker is running"
+    _start_seconds = _START_SECONDS
 
     def __init__(self, folder: Path, *, defaults: bool = False) -> None:
         self.port = free_port()

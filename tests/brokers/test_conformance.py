@@ -192,7 +192,7 @@ def test_a_takeover_of_the_client_id_is_reported_where_the_broker_reports_it(
         gate.ready()
         with contextlib.closing(Client(server.port, "taken")):
             if protocol == 5 and server.reports_takeovers:
-                gate.wait_for("another client connected as taken: standing aside for 60 s")
+                gate.wait_for("another client connected as taken; reconnecting in 60 s")
             else:
-                gate.wait_for("no connection to .*; trying again")
+                gate.wait_for("no connection to .*; retrying")
                 gate.ready()  # takes it back

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointgate.sources.mqtt.capabilities import UNPROVEN
+from pointgate.sources.mqtt.capabilities import SHARE_GROUP_UNVERIFIED
 from pointgate.topics import REQUEST_FILTERS
 from tests.brokers.servers import Mosquitto, Nats
 from tests.e2e.flood import Replies, open_session, publish
@@ -102,7 +102,7 @@ def test_nats_takes_a_share_group_for_a_topic_and_delivers_nothing(tmp_path: Pat
         sender.take(20)
         assert plain.metric("pointgate_requests_received_total") == 20
         assert shared.metric("pointgate_requests_received_total") == 0
-        assert UNPROVEN in shared.readiness()[1]
+        assert SHARE_GROUP_UNVERIFIED in shared.readiness()[1]
 
 
 @pytest.mark.broker

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 from pointgate.bulk.inputs import Inputs
-from pointgate.bulk.jobs import Documents, Recipe
+from pointgate.bulk.jobs import DocumentFiles, RunOptions
 from pointgate.bulk.judge import MARGIN_BYTES, Judge
 from pointgate.bulk.report import RejectsWriter, Totals
 from tests.support.paths import CATALOG as CASES
@@ -55,16 +55,16 @@ class Judged:
     """What became of some inputs, judged in this process."""
 
     def __init__(self, *names: Path, whole: bool | None = None, topic: str | None = TOPIC) -> None:
-        recipe = Recipe(CASES, payload_bytes=KEEP, now_ms=0, topic=topic, describes=True)
+        options = RunOptions(CASES, payload_bytes=KEEP, now_ms=0, topic=topic, describes=True)
         inputs = Inputs([str(name) for name in names], keep=KEEP + MARGIN_BYTES, whole=whole)
-        judge, totals, out = Judge(recipe), Totals(), io.BytesIO()
+        judge, totals, out = Judge(options), Totals(), io.BytesIO()
         writer = RejectsWriter(out)
         self.documents = 0
         for job in inputs.jobs():
             result = judge.run(job)
             totals.add(result)
             writer.write(job, result)
-            self.documents += len(job.paths) if isinstance(job, Documents) else 0
+            self.documents += len(job.paths) if isinstance(job, DocumentFiles) else 0
         totals.problems.update(inputs.problems)
         self.accepted, self.requests = totals.accepted, totals.requests
         self.problems = totals.problems
@@ -189,7 +189,7 @@ def test_utf16_that_is_cut_in_a_character_is_named(tmp_path: Path) -> None:
     found = Judged(tmp_path / "a")
     assert found.accepted == found.requests == 2
     assert found.problems == {
-        str(tmp_path / "a"): f"cut off at byte {len(data) - 1}: expected more of UTF-16-LE"
+        str(tmp_path / "a"): f"truncated at byte {len(data) - 1}: expected more of UTF-16-LE"
     }
 
 
@@ -266,7 +266,7 @@ def test_every_whole_line_before_a_cut_is_judged(tmp_path: Path, codec: str, sha
     found = Judged(tmp_path / "a")
     assert found.requests == decodable(codec, cut).count(b"\n")
     assert {one["code"] for one in found.rejected} <= {1204}
-    reason = f"cut off at byte {len(cut)}: expected more of {codec}"
+    reason = f"truncated at byte {len(cut)}: expected more of {codec}"
     assert found.problems == {str(tmp_path / "a"): reason}
 
 
@@ -299,10 +299,11 @@ def test_flipped_bits_lose_only_what_is_behind_them(tmp_path: Path, codec: str) 
     compressed[place : place + 400] = bytes(400)
     (tmp_path / "a").write_bytes(compressed)
     found = Judged(tmp_path / "a")
-    patient = decodable(codec, bytes(compressed))
-    assert found.requests >= patient.count(b"\n") > 1500
+    # The corrupt part of the output is arbitrary: a blank line in it is no request.
+    *whole, _ = decodable(codec, bytes(compressed)).split(b"\n")
+    assert found.requests >= sum(bool(line.strip()) for line in whole) > 1500
     ((_, reason),) = found.problems.items()
-    behind = int(reason.removeprefix("damaged behind byte ").partition(":")[0])
+    behind = int(reason.removeprefix("damaged after byte ").partition(":")[0])
     assert place - 512 <= behind <= len(compressed)
 
 
@@ -313,7 +314,7 @@ def test_a_wrong_checksum_is_named_and_all_of_it_judged(tmp_path: Path, codec: s
     (tmp_path / "a").write_bytes(compressed)
     found = Judged(tmp_path / "a")
     assert found.accepted == found.requests == 100
-    assert "damaged behind byte " in found.problems[str(tmp_path / "a")]
+    assert "damaged after byte " in found.problems[str(tmp_path / "a")]
 
 
 def test_the_last_line_before_a_cut_counts_where_it_is_whole(tmp_path: Path) -> None:
@@ -417,7 +418,7 @@ def test_files_before_a_cut_are_judged(tmp_path: Path, archive: str) -> None:
         found = Judged(tmp_path / "a")
         assert 400 <= found.requests < 900
         assert {one["code"] for one in found.rejected} == {1204}
-        assert any(f"cut off at byte {size}" in reason for reason in found.problems.values())
+        assert any(f"truncated at byte {size}" in reason for reason in found.problems.values())
 
 
 def test_a_zip_whose_directory_is_cut_is_judged_and_named(tmp_path: Path) -> None:
@@ -448,7 +449,7 @@ def test_a_damaged_file_in_a_zip_costs_no_other(tmp_path: Path) -> None:
     assert found.accepted == 20
     ((name, reason),) = found.problems.items()
     assert name == f"{tmp_path / 'b.zip'}/a.jsonl"
-    assert reason.endswith("zip has another checksum for it")
+    assert reason.endswith("checksum mismatch in zip")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -556,7 +557,7 @@ def test_archives_that_hold_themselves_end(tmp_path: Path) -> None:
     found = Judged(tmp_path)
     assert found.accepted == 1
     assert found.problems == {
-        str(tmp_path / "eight"): "expected at most 4 archives inside each other, got more"
+        str(tmp_path / "eight"): "expected at most 4 nested archives, got more"
     }
 
 
@@ -613,7 +614,7 @@ def test_the_command_names_damage_and_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert json.loads(done.stdout)["accepted"] == 111
-    assert f"{tmp_path / 'a.jsonl.gz'}: cut off at byte ".encode() in done.stderr
+    assert f"{tmp_path / 'a.jsonl.gz'}: truncated at byte ".encode() in done.stderr
     assert f"{tmp_path / 'Thumbs.db'}: expected requests, got a Thumbs.db".encode() in done.stderr
 
 

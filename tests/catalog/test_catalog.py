@@ -231,7 +231,9 @@ def test_what_is_not_a_catalog_folder(tmp_path: Path) -> None:
 def test_a_pipe_in_place_of_a_file_does_not_hang(folder: Path) -> None:
     (folder / "model.json").unlink()
     os.mkfifo(folder / "model.json")
-    assert problems(folder) == [("model.json", "", "expected a file, got something else")]
+    assert problems(folder) == [
+        ("model.json", "", "expected a file, got a device, a pipe or a socket")
+    ]
 
 
 ODD_FILES = [
@@ -421,10 +423,10 @@ async def test_the_same_mistake_after_a_touch_is_counted_and_logged_for_a_reques
         await watched.failures(1)
         rewrite(folder / "devices.txt", "device1\n")
         await watched.failures(2)
-        assert caplog.text.count("last good one stays") == 1
+        assert caplog.text.count("last valid one stays") == 1
         watched.watcher.request_reload()
         await watched.failures(3)
-    assert caplog.text.count("last good one stays") == 2
+    assert caplog.text.count("last valid one stays") == 2
 
 
 async def test_a_requested_reload_does_not_wait_for_a_change(folder: Path) -> None:

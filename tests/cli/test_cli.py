@@ -331,3 +331,35 @@ def test_what_the_readme_says_under_run_it_works_from_a_checkout(tmp_path: Path)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.endswith("no problems found\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compact", "s3://bucket/points"],
+        ["check", "-c", "https://host/pointgate.toml"],
+        ["explain", "-", "--product", "x", "--catalog", "s3://bucket/catalog"],
+        ["validate", "-", "--product", "x", "--catalog", str(CASES), "--out", "s3://bucket/x"],
+        ["validate", "-", "--product", "x", "--catalog", str(CASES), "--rejects", "s3://bucket/x"],
+    ],
+)
+def test_a_url_never_becomes_a_folder(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pointgate", *arguments],
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "urls and object stores are not supported" in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_needs_what_only_a_sink_needs() -> None:
+    program = "import sys, pointgate.cli.commands; print({'psycopg', 'pyarrow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"set()\n"

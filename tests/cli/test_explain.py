@@ -119,7 +119,7 @@ def test_a_payload_without_an_end_is_too_large() -> None:
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 1
     assert done.stdout.startswith("rejected: 1008 Msg size is too large, discard the message: ")
-    assert done.stderr == "note: no more than the first 9437184 bytes were read\n"
+    assert done.stderr == "note: only the first 9437184 bytes were read\n"
 
 
 @pytest.mark.parametrize("columns", ["0", "1"])

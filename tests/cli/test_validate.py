@@ -27,14 +27,14 @@ from hypothesis import strategies as st
 import pointgate
 from pointgate.bulk import blocks as bulk_blocks
 from pointgate.bulk import inputs as bulk_inputs
-from pointgate.bulk.blocks import blocks_of_span, lines_of, whole_lines
-from pointgate.bulk.jobs import Recipe, Span
-from pointgate.bulk.pool import Pool, ProcessLostError
+from pointgate.bulk.blocks import blocks_of_range, lines_of, whole_lines
+from pointgate.bulk.jobs import FileRange, RunOptions
+from pointgate.bulk.pool import Pool, WorkerLostError
 from tests.support.paths import CATALOG as CASES
 from tests.support.paths import ROOT
 
 TOPIC = "sys/protocol/integration/measurepoint/post"
-RECIPE = Recipe(CASES, payload_bytes=1000, now_ms=0, topic=TOPIC, describes=True)
+OPTIONS = RunOptions(CASES, payload_bytes=1000, now_ms=0, topic=TOPIC, describes=True)
 
 
 def request(temp: object = 1.5, *, device: str = "device1", request_id: int = 1) -> bytes:
@@ -165,7 +165,7 @@ def test_compressed_or_not_it_is_the_same(tmp_path: Path, codec: str) -> None:
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     lines = [request("x" * (n % 50) if n % 11 == 0 else n, request_id=n) for n in range(60000)]
     (tmp_path / "a").write_bytes(b"\n".join(lines))
-    assert (tmp_path / "a").stat().st_size > 2 * bulk_inputs._SPAN_BYTES
+    assert (tmp_path / "a").stat().st_size > 2 * bulk_inputs._RANGE_BYTES
     outs = []
     for processes in "1", "3":
         outs.append(tmp_path / processes)
@@ -481,11 +481,11 @@ def test_progress_shows_on_a_terminal_only(tmp_path: Path) -> None:
 
 def test_a_lost_process_is_said(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(GOOD)
-    with Pool(RECIPE, processes=1) as pool:
+    with Pool(OPTIONS, processes=1) as pool:
         pool._workers[0].process.kill()
         pool._workers[0].process.join()
-        with pytest.raises(ProcessLostError, match="ended by SIGKILL"):
-            list(pool.run(iter([Span("a", tmp_path / "a", 0, 1)])))
+        with pytest.raises(WorkerLostError, match="ended by SIGKILL"):
+            list(pool.run(iter([FileRange("a", tmp_path / "a", 0, 1)])))
 
 
 _pieces = st.lists(st.sampled_from([b"\n", b"\n", b"a", b"bc", b"\r\n", b"defghijkl"]), max_size=30)
@@ -537,7 +537,7 @@ def test_every_line_is_in_one_span(data: bytes, span: int, block: int) -> None:
         file.write(data)
         file.flush()
         found = [
-            b"".join(blocks_of_span(Path(file.name), start, min(start + span, len(data))))
+            b"".join(blocks_of_range(Path(file.name), start, min(start + span, len(data))))
             for start in range(0, len(data), span)
         ]
     assert b"".join(found) == data

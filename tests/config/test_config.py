@@ -176,7 +176,7 @@ def test_a_socket_with_too_long_a_path_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_alpn_stands_beside_tls(tmp_path: Path, line: str, reason: str) -> None:
-    assert problems(tmp_path, f"mqtt = {{{line}}}") == [f"mqtt.alpn: expected only beside {reason}"]
+    assert problems(tmp_path, f"mqtt = {{{line}}}") == [f"mqtt.alpn: only allowed with {reason}"]
 
 
 @pytest.mark.parametrize("value", ["", "a b", "mqtt,http/1.1", "ä", "x" * 256])
@@ -383,7 +383,7 @@ def test_variables_without_a_double_underscore_are_not_ours(tmp_path: Path) -> N
 )
 def test_a_variable_that_looks_like_a_setting_is_warned_about(name: str, meant: str) -> None:
     (warning,) = stray_variables({name: SECRET})
-    assert str(warning) == f"{name}: ignored, it is no setting; did you mean {meant}"
+    assert str(warning) == f"{name}: ignored, not a setting; did you mean {meant}"
 
 
 @pytest.mark.parametrize(
@@ -584,7 +584,7 @@ def test_mistakes_in_sinks_are_named_with_all_others(tmp_path: Path) -> None:
     found = problems(tmp_path, text, POINTGATE_SINKS__NDJSON__PATHS="x")
     conflict = '"update" (the last value wins) or "ignore" (the first one stays)'
     kinds = 'expected "parquet" or "postgres" or "ndjson", got'
-    own = 'expected a name of its own, got "parquet", which another sink has'
+    own = 'expected a unique name, got "parquet", which another sink has'
     assert found == [
         f'sinks[2].type: {kinds} "kafka"',
         f"sinks[3].type: {kinds} nothing",
@@ -617,11 +617,11 @@ def test_mistakes_in_sinks_are_named_with_all_others(tmp_path: Path) -> None:
         ("[sinks]\ntype = 'parquet'", "sinks: expected tables, [[sinks]], got a table"),
         (
             "store.ack = 'verdict'\n[[sinks]]\ntype = 'parquet'",
-            'sinks: expected none beside store.ack = "verdict", which stores nothing',
+            'sinks: not allowed with store.ack = "verdict", which stores nothing',
         ),
         (
             "store.ack = 'sink'\n[[sinks]]\ntype = 'parquet'\nrequired = false",
-            'store.ack: expected a sink that is required beside "sink", got none',
+            'store.ack: "sink" needs at least one sink with required = true, got none',
         ),
         (
             "[[sinks]]\ntype = 'postgres'\nurl = 'mysql://db/x'",
@@ -771,12 +771,12 @@ def test_settings_that_need_one_another(tmp_path: Path) -> None:
     )
     assert reasons == [
         (
-            "POINTGATE_MQTT__PASSWORD: mqtt.password: expected only beside mqtt.username, "
+            "POINTGATE_MQTT__PASSWORD: mqtt.password: only allowed with mqtt.username, "
             "which is missing"
         ),
-        "mqtt.password_file: expected only beside mqtt.username, which is missing",
-        "mqtt.ca_file: expected only beside an mqtts:// or wss:// url, got an mqtt:// one",
-        "mqtt.key_file: expected only beside an mqtts:// or wss:// url, got an mqtt:// one",
+        "mqtt.password_file: only allowed with mqtt.username, which is missing",
+        "mqtt.ca_file: only allowed with an mqtts:// or wss:// url, got an mqtt:// one",
+        "mqtt.key_file: only allowed with an mqtts:// or wss:// url, got an mqtt:// one",
     ]
     reasons = problems(
         tmp_path,
@@ -785,7 +785,7 @@ def test_settings_that_need_one_another(tmp_path: Path) -> None:
     )
     assert reasons == [
         "mqtt.password_file: expected either this or POINTGATE_MQTT__PASSWORD, got both",
-        "mqtt.key_file: expected only beside mqtt.cert_file, which is missing",
+        "mqtt.key_file: only allowed with mqtt.cert_file, which is missing",
     ]
 
 
@@ -826,7 +826,7 @@ def test_the_first_problem_is_spelled_out_in_the_attributes(tmp_path: Path) -> N
     assert caught.value.reason.startswith("expected 1 to 65535 seconds or ")
 
 
-PROTOCOLS = '5 (MQTT 5), 4 (MQTT 3.1.1) or "auto" (5 if the broker takes it)'
+PROTOCOLS = '5 (MQTT 5), 4 (MQTT 3.1.1) or "auto" (5 if the broker accepts it)'
 
 
 @pytest.mark.parametrize(
@@ -856,5 +856,29 @@ def test_a_replica_needs_a_client_id_of_its_own(tmp_path: Path, lines: str, *, w
     if works:
         load_settings(config, {})
     else:
-        with pytest.raises(ConfigError, match=r"only beside mqtt\.client_id, which is missing"):
+        with pytest.raises(
+            ConfigError, match=r"only allowed with mqtt\.client_id, which is missing"
+        ):
             load_settings(config, {})
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/points", "gs://b", "file:///var/lib/points"])
+@pytest.mark.parametrize(
+    ("toml", "key"),
+    [
+        ("catalog.path = '{}'", "catalog.path"),
+        ("spool.path = '{}'", "spool.path"),
+        ("quarantine.path = '{}'", "quarantine.path"),
+        ("[[sinks]]\ntype = 'parquet'\npath = '{}'", "sinks[0].path"),
+        ("[[sinks]]\ntype = 'ndjson'\npath = '{}'", "sinks[0].path"),
+        ("mqtt.ca_file = '{}'", "mqtt.ca_file"),
+    ],
+)
+def test_a_url_is_no_local_path(tmp_path: Path, toml: str, key: str, url: str) -> None:
+    scheme = url.partition("://")[0]
+    assert problems(tmp_path, toml.format(url)) == [
+        (
+            f"{key}: expected a path on this machine, got one that begins with {scheme}://: "
+            "urls and object stores are not supported"
+        )
+    ]

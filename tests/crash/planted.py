@@ -14,14 +14,15 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from pointgate.service.gate import Gate, _Arrived
+from pointgate.service.bursts import ArrivedBurst
+from pointgate.service.gate import Gate
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.parquet.sink import ParquetSink
-from pointgate.sinks.postgres import PostgresSink
+from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.sources.mqtt.connection import AiomqttConnection
 from pointgate.sources.mqtt.packets import puback
 from pointgate.store.durable import SinkStore, SpoolStore
-from pointgate.store.none import Kept
+from pointgate.store.none import Completed
 from pointgate.store.spool.segment import Segment
 from pointgate.store.spool.writer import Writer
 
@@ -37,13 +38,13 @@ _LATE: Final = 0.05
 
 def reply_first() -> None:
     """Answers, and stores a little later."""
-    keep = SpoolStore.keep
+    append = SpoolStore.append
 
-    def planted(store: SpoolStore, *what: Any) -> Kept:
-        asyncio.get_running_loop().call_later(_LATE, keep, store, *what)
-        return Kept()
+    def planted(store: SpoolStore, *what: Any) -> Completed:
+        asyncio.get_running_loop().call_later(_LATE, append, store, *what)
+        return Completed()
 
-    _plant(SpoolStore, "keep", planted)
+    _plant(SpoolStore, "append", planted)
 
 
 def acknowledge_first() -> None:
@@ -88,7 +89,7 @@ def _wake(writer: Writer) -> None:
     while True:
         time.sleep(0.5)
         with writer._change:
-            writer._tidy = True
+            writer._cleanup_due = True
             writer._change.notify()
 
 
@@ -137,22 +138,22 @@ def store_rejected() -> None:
     """Stores what stands before the fault of a rejected request."""
     collect = Gate._collect
 
-    def planted(gate: Gate, arrived: _Arrived) -> Any:
+    def planted(gate: Gate, arrived: ArrivedBurst) -> Any:
         found = collect(gate, arrived)
         for one, report in zip(arrived.requests, found[0], strict=True):
             if report.code in {1204, 1257}:
                 request = json.loads(one.payload)
                 request["params"].pop()
                 good = json.dumps(request, separators=(",", ":")).encode()
-                part = _Arrived([replace(one, payload=good)], arrived.first, arrived.now_ms)
-                gate._store.keep(*collect(gate, part))
+                part = ArrivedBurst([replace(one, payload=good)], arrived.first, arrived.now_ms)
+                gate._store.append(*collect(gate, part))
         return found
 
     _plant(Gate, "_collect", planted)
 
 
 def half_a_request() -> None:
-    """Both sinks leave out the last point of each write."""
+    """Both sinks store the first point of each request and leave out the others."""
     for sink in (ParquetSink, PostgresSink):
         _shorten(sink)
 
@@ -176,7 +177,10 @@ def _shorten(sink: Any) -> None:
     write = sink.write
 
     async def planted(self: Any, points: pa.Table, *, sequence: int) -> None:
-        await write(self, points.slice(0, points.num_rows - 1), sequence=sequence)
+        received = points["received"].to_pylist()  # which no two requests share
+        kept = [row for row, at in enumerate(received) if row == 0 or at != received[row - 1]]
+        points = points.take(kept)
+        await write(self, points, sequence=sequence)
 
     _plant(sink, "write", planted)
 
@@ -198,7 +202,7 @@ def pass_first() -> None:
     write = Drain._write
 
     async def planted(drain: Drain, lane: Any, portion: Any, *what: Any) -> None:
-        drain._spool.passed(lane.sink.name, portion.last)
+        drain._spool.commit_offset(lane.sink.name, portion.last)
         await asyncio.sleep(_LATE)
         await write(drain, lane, portion, *what)
 

@@ -51,7 +51,7 @@ _REACH: Final = 6.0
 _ENDS: Final = {-signal.SIGKILL, 0, 128 + signal.SIGTERM, -signal.SIGTERM}
 """Exit statuses of a service that was asked to end, at any time from its very first moment on."""
 
-_FAREWELL: Final = 60.0
+_CLOSE_SECONDS: Final = 60.0
 """Seconds the sender has to end."""
 
 
@@ -263,7 +263,7 @@ class Run:
         assert sender.stdin
         sender.stdin.write("finish\n")
         sender.stdin.flush()
-        until(lambda: sender.poll() is not None, "the sender ends", _FAREWELL)
+        until(lambda: sender.poll() is not None, "the sender ends", _CLOSE_SECONDS)
         if sender.returncode:
             raise TimeoutError(f"the sender ended with status {sender.returncode}: see sender.log")
         until(lambda: service.lag() == 0, "the sinks have everything")

@@ -113,9 +113,9 @@ def test_a_broker_that_ends_connections_for_denied_replies_gets_no_more_canaries
     options = "protocol = 4", f"reply_qos = {reply_qos}", CANARY
     with broker, Service(tmp_path, broker.port, *options) as service:
         service.wait_for(
-            "canary failed: the canary is off until a restart: the connection was lost"
+            "canary failed: the canary is disabled until restart: the connection was lost"
         )
-        assert "the canary is off" in service.readiness()[1]
+        assert "the canary is disabled" in service.readiness()[1]
 
 
 def test_a_product_that_is_not_in_the_catalog_is_told_by_its_code(
@@ -136,9 +136,9 @@ def test_a_canary_that_ends_the_services_connection_is_off(tmp_path: Path) -> No
     extra = f"password_file {passwords}", "use_username_as_clientid true", "protocol mqtt"
     with Broker(tmp_path, *extra) as broker, Service(tmp_path, broker.port, *options) as service:
         service.wait_for(
-            "canary failed: the canary is off until a restart: the connection was lost"
+            "canary failed: the canary is disabled until restart: the connection was lost"
         )
-        assert "the canary is off" in service.readiness()[1]
+        assert "the canary is disabled" in service.readiness()[1]
 
 
 def test_without_the_setting_there_is_no_canary(tmp_path: Path, broker: Broker) -> None:

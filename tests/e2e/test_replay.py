@@ -22,7 +22,7 @@ from pointgate.config.quarantine import QuarantineSettings
 from pointgate.errors import ConnectionLost
 from pointgate.quarantine.writer import Quarantine
 from pointgate.sources.mqtt.errors import BrokerRefused
-from pointgate.sources.mqtt.publisher import PublishRefusedError, posting
+from pointgate.sources.mqtt.publisher import PublishRefusedError, connect_publisher
 from tests.support.paths import CATALOG
 from tests.support.processes import TOPIC, Broker, Sender, Service
 from tests.support.scripted_broker import ScriptedBroker
@@ -108,7 +108,10 @@ def test_what_is_accepted_now_is_posted_and_leaves(tmp_path: Path, broker: Broke
 def test_a_service_that_does_not_run_is_asked_about(
     tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointgate.sources.mqtt.publisher.posting", partial(posting, patience=0.2))
+    monkeypatch.setattr(
+        "pointgate.sources.mqtt.publisher.connect_publisher",
+        partial(connect_publisher, reply_timeout=0.2),
+    )
     catalog = tmp_path / "catalog"
     shutil.copytree(CATALOG, catalog)
     now_us = time.time_ns() // 1000
@@ -126,7 +129,7 @@ def test_a_service_that_does_not_run_is_asked_about(
 
 async def test_a_service_that_does_not_answer(broker: Broker) -> None:
     settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
-    async with posting(settings, patience=0.2) as poster:
+    async with connect_publisher(settings, reply_timeout=0.2) as poster:
         assert await poster.post(TOPIC, request("device1", 1)) is None
 
 
@@ -135,7 +138,7 @@ async def test_only_its_own_reply_is_taken_for_one(tmp_path: Path, broker: Broke
     with Service(tmp_path, broker.port) as service, Sender(broker.port) as sender:
         service.ready()
         sender.send(request("device1", 1, "x"))
-        async with posting(settings, patience=15) as poster:
+        async with connect_publisher(settings, reply_timeout=15) as poster:
             posts = [poster.post(TOPIC, request("device1", 1)) for _ in range(100)]
             sender.send(request("device1", 1, "x"))
             assert await asyncio.gather(*posts) == [200] * 100
@@ -159,7 +162,7 @@ async def test_a_request_that_the_broker_does_not_take_is_told_at_once(
         settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
         # Mosquitto 2.0.11 also ends the connection after a refused PUBLISH that has properties.
         with contextlib.suppress(ConnectionLost):
-            async with posting(settings, patience=3600) as poster:
+            async with connect_publisher(settings, reply_timeout=3600) as poster:
                 with pytest.raises(PublishRefusedError, match="Not authorized"):
                     await poster.post(TOPIC, request("device1", 1))
 
@@ -170,12 +173,12 @@ async def test_what_the_broker_says_to_replay_is_passed_on() -> None:
         settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
         accepting = asyncio.create_task(broker.accept(reason=0x87, properties=words))
         with pytest.raises(BrokerRefused, match=r'Not authorized \("busy"\)'):
-            async with posting(settings):
+            async with connect_publisher(settings):
                 pass
         await accepting
         broker.grants, broker.suback_properties = 0x87, words
         accepting = asyncio.create_task(broker.accept())
         with pytest.raises(BrokerRefused, match=r'the subscription to .*\("busy"\)'):
-            async with posting(settings):
+            async with connect_publisher(settings):
                 pass
         await accepting

@@ -26,8 +26,8 @@ import sys
 from pointgate import cli
 from pointgate.service import serve as service
 
-assert service._DRAIN + 2 * service._FINISH <= service.LONGEST_END < 10
-service._DRAIN, service._FINISH, service.LONGEST_END = 0.5, 0.5, 3.0
+assert service._DRAIN_SECONDS + 2 * service._SINK_SECONDS <= service.SHUTDOWN_SECONDS < 10
+service._DRAIN_SECONDS, service._SINK_SECONDS, service.SHUTDOWN_SECONDS = 0.5, 0.5, 3.0
 sys.argv[0] = "pointgate"
 """
 """`pointgate` that waits for a tenth, so that the tests do not."""
@@ -126,7 +126,7 @@ def test_a_disk_that_does_not_answer_is_left_behind(tmp_path: Path, broker: Brok
                 dead.touch()
                 until(lambda: ledger.look() < ledger.waiting)
                 terminate(running)
-            assert "leaving behind what does not answer" in "\n".join(running.lines)
+            assert "exiting despite blocked threads" in "\n".join(running.lines)
         with service(tmp_path, broker, sink=str(lines)) as running:
             ledger.take(ledger.waiting)
             until(lambda: ledger.accepted <= stored(lines).keys())

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from pointgate.config import MqttSettings
-from pointgate.sources.mqtt.publisher import posting
+from pointgate.sources.mqtt.publisher import connect_publisher
 from tests.support.processes import PATIENCE, TOPIC, Broker, Sender, Service, free_port, small
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ class _Place:
     def __init__(self, folder: Path, transport: str, *more: str) -> None:
         port = free_port()
         self.lines: tuple[str, ...] = ()
-        if transport == "unix":
+        if transport == "tcp":
+            self.url = f"mqtt://127.0.0.1:{port}"
+            listener = [f"listener {port} 127.0.0.1"]
+        elif transport == "unix":
             self.url = f"unix://{folder}/mosquitto.sock"
             listener = [f"listener 0 {folder}/mosquitto.sock"]
         else:
@@ -166,7 +169,7 @@ def test_a_backlog_beyond_the_limits_is_taken_at_the_services_pace(
             service.wait_for_metric("pointgate_requests_in_flight", 0)
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", ["tcp", *TRANSPORTS])
 def test_a_service_that_is_terminated_under_load_drains(tmp_path: Path, transport: str) -> None:
     place = _Place(tmp_path, transport)
     with (
@@ -190,7 +193,7 @@ def test_a_service_that_is_terminated_under_load_drains(tmp_path: Path, transpor
         stop.set()
         loading.join()
         broker.wait_for("DISCONNECT from service")
-        # Nothing is answered twice after a good end, and nothing is missing.
+        # After a graceful shutdown nothing is answered twice, and nothing is missing.
         with Service(tmp_path, place.url, *place.lines) as successor:
             successor.ready()
             found = [json.loads(reply.payload)["id"] for reply in sender.take(len(sent) - 200)]
@@ -209,7 +212,7 @@ async def test_requests_are_posted_again_over_every_transport(
         Service(tmp_path, place.url, *place.lines) as service,
     ):
         service.ready()
-        async with posting(place.settings(tmp_path), patience=LONG) as poster:
+        async with connect_publisher(place.settings(tmp_path), reply_timeout=LONG) as poster:
             assert await poster.post(TOPIC, small(1)) == 200
             assert await poster.post(f"/{TOPIC}", small(2) + b" " * 8_000_000) == 200
 

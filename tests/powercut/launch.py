@@ -19,7 +19,7 @@ from pointgate.sinks import drain
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.ndjson import file as ndjson_file
 from pointgate.sinks.ndjson.sink import NdjsonSink
-from pointgate.sinks.parquet import compaction, maintenance
+from pointgate.sinks.parquet import compaction, maintenance, merge_sources
 from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.store.spool import segment
 from tests.powercut.planted import BUGS
@@ -34,9 +34,9 @@ LIMITS: Final = (
     (compaction, "FAN_IN", 4),
     (compaction, "FILE_BYTES", 500),
     (compaction, "ROW_GROUP", 15),
-    (compaction, "_IN_MEMORY", 1_000),
+    (merge_sources, "_IN_MEMORY", 1_000),
     (maintenance, "FAN_IN", 4),
-    (maintenance, "_REST", 0),
+    (maintenance, "_PAUSE_FACTOR", 0),
     (drain, "LINGER", 0.03),
     (drain, "_LONGEST_WAIT", 0.2),
     (segment, "CHECKPOINT_BYTES", 64 * 1024),

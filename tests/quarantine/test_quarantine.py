@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_used_now_costs_requests_and_nothing_else(
     (tmp_path / "file").touch()
     quarantine = keep(tmp_path / "file", [BAD, BAD])
     assert (quarantine.kept, quarantine.not_kept["failed"]) == (0, 2)
-    assert "1 writes to the quarantine have failed, the last one: " in caplog.text
+    assert "quarantine writes failed: 1, last error: " in caplog.text
 
 
 def test_a_file_that_could_not_be_opened_is_opened_later(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_what_is_far_too_much_goes_over_several_writes(
 ) -> None:
     keep(tmp_path, [BAD] * 1000)
     monkeypatch.setattr("pointgate.quarantine.writer._REMOVALS", 1)
-    monkeypatch.setattr("pointgate.quarantine.writer._TIDY_SECONDS", 0.01)
+    monkeypatch.setattr("pointgate.quarantine.writer._CLEANUP_SECONDS", 0.01)
     monkeypatch.setattr("pointgate.quarantine.writer.time.time_ns", lambda: (NOW + 10_000) * 10**6)
     quarantine = Quarantine(QuarantineSettings(path=tmp_path, max_age=5), linger=0)
     until(lambda: quarantine.removed["age"] == 1000)

@@ -121,7 +121,7 @@ async def test_a_table_that_shrinks_too_far_is_refused(
         assert watched.metrics.shrink_refused == 0
     text = caplog.text
     assert f"{folder / 'devices.txt'}: expected the device table of pk to shrink by at most" in text
-    assert "where 10 are in force" in text
+    assert "where 10 are active" in text
     assert "SIGHUP twice" in text
 
 
@@ -138,7 +138,7 @@ async def test_an_emptied_table_with_columns_shrinks(
         await watched.refusals(1)
         assert (watched.devices, watched.metrics.shrink_refused) == (10, 1)
     assert f"{path}: expected the device table of pk to shrink by at most" in caplog.text
-    assert "got 0 keys where 10 are in force" in caplog.text
+    assert "got 0 keys where 10 are active" in caplog.text
 
 
 async def test_a_table_may_shrink_by_the_share_and_grow(folder: Path) -> None:
@@ -182,7 +182,7 @@ async def test_two_requests_put_a_small_table_in_force(
         # One confirmation is for one reload.
         (folder / "other.txt").write_text("")
         await watched.refusals(3)
-    assert "in force all the same: SIGHUP came twice" in caplog.text
+    assert "accepted, because SIGHUP was received twice" in caplog.text
 
 
 async def test_two_requests_far_from_each_other_confirm_nothing(
@@ -208,7 +208,7 @@ async def test_a_product_that_goes_with_its_devices_is_refused(
         watched.watcher.request_reload()
         await watched.reloads(1)
         assert len(watched.catalog) == 1
-    gone = f"{folder / 'catalog.toml'}: products.other: the product is gone: its 10 device keys"
+    gone = f"{folder / 'catalog.toml'}: products.other: product removed: its 10 device keys"
     assert gone in caplog.text
 
 
@@ -220,7 +220,7 @@ async def test_the_same_refusal_is_logged_once(
         for count in (1, 2, 3):
             (folder / "devices.txt").write_text("\n" * count)
             await watched.refusals(count)
-    assert sum("last good one stays" in record.message for record in caplog.records) == 1
+    assert sum("last valid one stays" in record.message for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ async def test_each_request_gets_the_reason_again(
         for count in (2, 3):
             watched.watcher.request_reload()
             await watched.refusals(count)
-    assert sum("last good one stays" in record.message for record in caplog.records) == 3
+    assert sum("last valid one stays" in record.message for record in caplog.records) == 3
     lines = [record.message for record in caplog.records if reason in record.message]
     assert len(lines) >= 3
 

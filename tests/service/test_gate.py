@@ -13,6 +13,7 @@ import pytest
 from pointgate import _core
 from pointgate.errors import ConnectionLost
 from pointgate.service import gate
+from pointgate.service.bursts import ArrivedBurst
 from pointgate.service.gate import LOOP_BYTES, Gate
 from pointgate.sources.base import Request
 from pointgate.store.arrival_clock import ArrivalClock
@@ -145,7 +146,7 @@ class _Store:
         self.never: list[int] = []
         self.given: list[int] = []  # points of each call
 
-    def keep(
+    def append(
         self, reports: Sequence[Report], points: Sequence[Points]
     ) -> asyncio.Future[Collection[int]]:
         self.given.append(sum(map(len, points)))
@@ -201,7 +202,7 @@ async def test_requests_arrive_at_instants_of_their_own_and_say_when_they_were_o
         return Request("t", payload, 0.0, observed=observed)
 
     clock = ArrivalClock(10**18)  # far ahead of the system's
-    taken = gate._Arrived.take(
+    taken = ArrivedBurst.stamp(
         [
             arrived(1),
             arrived(2, 7),
@@ -217,8 +218,8 @@ async def test_requests_arrive_at_instants_of_their_own_and_say_when_they_were_o
     assert taken.instants() == [start, 7, start + 2, start + 3, 0]
     part = taken.part(3, 5)
     assert (part.first, part.observed()) == (start + 3, [None, 0])
-    assert clock.take(1) == start + 5
-    assert gate._Arrived.take([arrived(6)], clock).observed() is None
+    assert clock.issue(1) == start + 5
+    assert ArrivedBurst.stamp([arrived(6)], clock).observed() is None
 
 
 async def test_stored_retained_requests_are_acknowledged_in_their_place_and_not_judged() -> None:

@@ -274,8 +274,8 @@ WORDS: Final[dict[str, str]] = {
     "quarantine without a database": "expected a database of SQLite, got another file",
     "broker with a path": "mqtt.url: expected no path in an mqtt:// url",
     "Unix socket with a host": "mqtt.url: expected unix:///path/of/socket, with no host",
-    "ALPN without TLS": "mqtt.alpn: expected only beside an mqtts:// or wss:// url",
-    "CA file beside a Unix socket": "mqtt.ca_file: expected only beside an mqtts:// or wss:// url",
+    "ALPN without TLS": "mqtt.alpn: only allowed with an mqtts:// or wss:// url",
+    "CA file beside a Unix socket": "mqtt.ca_file: only allowed with an mqtts:// or wss:// url",
     "metrics without a port": "or :9464 for all addresses",
 }
 
@@ -328,7 +328,7 @@ class _UntilFirstTry(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if "no connection to" in record.getMessage():
-            self._loop.call_soon_threadsafe(self._stop.ask)
+            self._loop.call_soon_threadsafe(self._stop.request)
 
 
 async def _serve(config: Path, environ: Mapping[str, str]) -> int:

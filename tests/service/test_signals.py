@@ -109,7 +109,7 @@ PLACES: Final[list[tuple[str, Sequence[str]]]] = [
     ("pointgate.quarantine.database:QuarantineDatabase.numbers", ("rejects", *CONFIG)),
     ("pointgate.quarantine.database:QuarantineDatabase.get", ("rejects", *CONFIG)),
     ("pointgate.quarantine.database:QuarantineDatabase.get", ("replay", *CONFIG, "--dry-run")),
-    ("pointgate.sources.mqtt.publisher:posting", ("replay", *CONFIG)),
+    ("pointgate.sources.mqtt.publisher:connect_publisher", ("replay", *CONFIG)),
     ("pointgate.cli.replay:_print", ("replay", *CONFIG, "--dry-run")),
 ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointgate.service.systemd import Supervisor
+from pointgate.service.systemd import Notifier
 from tests.support.processes import Broker, Service
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def test_status_is_told_when_it_changes_and_the_watchdog_all_the_time(
     manager: socket.socket,
 ) -> None:
     status = ["catalog not loaded"]
-    running = asyncio.create_task(Supervisor(environment(manager)).run(lambda: status[0]))
+    running = asyncio.create_task(Notifier(environment(manager)).run(lambda: status[0]))
     receive = asyncio.get_running_loop().run_in_executor
     assert await receive(None, manager.recv, 99) == b"WATCHDOG=1\nSTATUS=catalog not loaded"
     assert await receive(None, manager.recv, 99) == b"WATCHDOG=1"
@@ -49,12 +49,12 @@ async def test_status_is_told_when_it_changes_and_the_watchdog_all_the_time(
     [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/notify"}, {"WATCHDOG_USEC": "x"}],
 )
 def test_without_a_service_manager_nothing_happens(environ: dict[str, str]) -> None:
-    Supervisor(environ).tell("READY=1")
+    Notifier(environ).notify("READY=1")
 
 
 def test_the_watchdog_of_another_process_is_not_ours(manager: socket.socket) -> None:
     other = environment(manager) | {"WATCHDOG_PID": str(os.getpid() + 1)}
-    assert Supervisor(other)._watchdog == 0.0
+    assert Notifier(other)._watchdog == 0.0
 
 
 @pytest.mark.broker

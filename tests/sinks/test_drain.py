@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,7 +80,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def keep(spool: Spool, *numbers: float) -> int:
     """Keep a request of one point for each number; returns the last one's number."""
     async with asyncio.timeout(PATIENCE):
-        last = await spool.keep(counts(*[1] * len(numbers)), [points(*numbers)])
+        last = await spool.append(counts(*[1] * len(numbers)), [points(*numbers)])
     assert last is not None
     return last
 
@@ -95,8 +96,8 @@ class World:
             spool,
             sinks,
             figures=self.figures,
-            quarantine=DeadLetters(self.refused, max_bytes=2**20),
-            waited_for=True,
+            dead_letters=DeadLetters(self.refused, max_bytes=2**20),
+            replies_wait=True,
         )
 
     @asynccontextmanager
@@ -153,17 +154,17 @@ async def test_a_sink_that_is_away_is_tried_again_and_holds_up_nobody(
         await until(lambda: well.got)
         await until(lambda: not away.errors)
         assert away.got == []
-        here.drain.look()
+        here.drain.update_lag()
         figures = here.figures["away"]
         assert (figures.lag_requests, figures.lag_points) == (1, 1)
         assert figures.oldest
         away.go.set()
         await until(lambda: away.got == [1.0])
         await until(lambda: figures.oldest is None)
-        here.drain.look()
+        here.drain.update_lag()
         assert (figures.failures, figures.lag_requests, figures.lag_points) == (6, 0, 0)
         assert here.drain.trouble == ""
-    assert caplog.text.count("trying again") == 1
+    assert caplog.text.count("retrying") == 1
 
 
 async def test_a_request_that_a_sink_can_never_take_is_set_aside_alone(tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ async def test_a_request_is_never_cut(tmp_path: Path) -> None:
     sink = FakeSink()
     sink.hates = {2.0}
     async with world(tmp_path, sink) as here:
-        await here.spool.keep(counts(2, 3), [points(1.0, 2.0), points(3.0, 4.0, 5.0)])
+        await here.spool.append(counts(2, 3), [points(1.0, 2.0), points(3.0, 4.0, 5.0)])
         async with here.running():
             await until(lambda: sink.got)
     assert sink.got == [3.0, 4.0, 5.0]
@@ -202,13 +203,13 @@ async def test_a_sink_whose_refused_points_have_no_room_stands_still(tmp_path: P
     sink = FakeSink()
     sink.hates = {1.0}
     async with world(tmp_path, sink) as here:
-        here.drain._quarantine = DeadLetters(here.refused, max_bytes=1)
+        here.drain._dead_letters = DeadLetters(here.refused, max_bytes=1)
         here.refused.joinpath("main").mkdir(parents=True)
         there = here.refused / "main" / "there"
         there.write_bytes(b"xx")
         async with here.running():
             await keep(here.spool, 1.0)
-            await until(lambda: "bytes of refused points" in here.drain.trouble)
+            await until(lambda: "1 bytes of dead letters" in here.drain.trouble)
             there.unlink()
             await until(lambda: here.figures["main"].refused)
 
@@ -221,7 +222,7 @@ async def test_a_restart_goes_on_where_the_sink_was(tmp_path: Path) -> None:
             await until(lambda: sink.got)
         await keep(here.spool, 2.0)
     async with world(tmp_path, sink) as here:
-        here.drain.look()
+        here.drain.update_lag()
         assert here.figures["main"].lag_requests == 1
         async with here.running():
             await until(lambda: len(sink.got) == 2)
@@ -247,7 +248,7 @@ async def test_a_sink_that_is_not_required_may_lose_points_and_it_is_told(
         assert dropped + len(extra.got) == 40
         assert dropped > 20
         assert here.figures["needed"].dropped == 0
-    assert "extra, which is not required, has lost" in caplog.text
+    assert re.search(r"sink extra: \d+ points lost so far: it is not required", caplog.text)
 
 
 async def test_the_end_waits_for_sinks_but_not_for_ever(tmp_path: Path) -> None:
@@ -284,11 +285,11 @@ def _reports(*numbers: int) -> list[Any]:
 async def test_with_ack_spool_a_request_is_kept_when_it_is_on_disk(tmp_path: Path) -> None:
     async with world(tmp_path, FakeSink()) as here:  # whose drain does not even run
         store = SpoolStore(here.spool)
-        assert await store.keep(_reports(0, 0), []) == ()
-        assert await store.keep(_reports(0, 2, 1), [points(1.0, 2.0, 3.0)]) == ()
+        assert await store.append(_reports(0, 0), []) == ()
+        assert await store.append(_reports(0, 2, 1), [points(1.0, 2.0, 3.0)]) == ()
         portion = await here.spool.read(here.spool.progress["main"], points=100, size=2**20)
         assert list(portion.counts) == [2, 1]
-        assert await store.keep(_reports(0, 2), [points(1.0)]) == [1]  # our own mistake
+        assert await store.append(_reports(0, 2), [points(1.0)]) == [1]  # our own mistake
 
 
 async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
@@ -301,8 +302,8 @@ async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
     sinks[1].hates = {2.0}
     async with world(tmp_path, *sinks, optional=[extra]) as here, here.running():
         store = SinkStore(here.spool, here.drain)
-        first = asyncio.ensure_future(store.keep(_reports(1, 0), [points(1.0)]))
-        second = asyncio.ensure_future(store.keep(_reports(0, 1, 1), [points(2.0, 3.0)]))
+        first = asyncio.ensure_future(store.append(_reports(1, 0), [points(1.0)]))
+        second = asyncio.ensure_future(store.append(_reports(0, 1, 1), [points(2.0, 3.0)]))
         await until(lambda: len(sinks[0].got) == 3)
         assert not first.done()
         assert not second.done()
@@ -311,7 +312,7 @@ async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
         assert list(await second) == [1]  # which is not answered: that sink will never have it
         assert sinks[1].got == [1.0, 3.0]
         sinks[1].errors = [SinkUnavailableError("gone")] * 10**6
-        third = asyncio.ensure_future(store.keep(_reports(1), [points(4.0)]))
+        third = asyncio.ensure_future(store.append(_reports(1), [points(4.0)]))
         await until(lambda: store.trouble == "sink two: gone")
         assert not third.done()
         sinks[1].errors.clear()
@@ -332,8 +333,8 @@ async def test_what_a_sink_refuses_of_an_earlier_life_is_no_later_request(
         store = SinkStore(here.spool, here.drain)
         numbers = [10.0 + number for number in range(later)]
         async with asyncio.timeout(PATIENCE):
-            assert not await store.keep(_reports(*[1] * later), [points(*numbers)])
-            assert list(await store.keep(_reports(1, 1), [points(50.0, 51.0)])) == [0]
+            assert not await store.append(_reports(*[1] * later), [points(*numbers)])
+            assert list(await store.append(_reports(1, 1), [points(50.0, 51.0)])) == [0]
         assert sink.got == [*(one for one in earlier if one not in sink.hates), *numbers, 51.0]
 
 

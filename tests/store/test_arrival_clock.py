@@ -43,7 +43,7 @@ def test_no_instant_comes_twice_however_the_system_clock_goes(
     clock = ArrivalClock(last, now=lambda: now)
     given_so_far = last
     for now, count in calls:
-        first = clock.take(count)
+        first = clock.issue(count)
         assert first == max(now, given_so_far + 1)
         assert clock.last == first + count - 1
         given_so_far = clock.last
@@ -54,7 +54,7 @@ def test_a_clock_goes_on_behind_the_latest_instant_it_learns_of(instants: list[i
     clock = ArrivalClock(now=lambda: 0)
     for instant in instants:
         clock.advance(instant)
-    assert clock.take(1) == max(instants, default=0) + 1
+    assert clock.issue(1) == max(instants, default=0) + 1
 
 
 # The judge.
@@ -165,12 +165,12 @@ async def test_an_emptied_spool_remembers_the_last_arrival(tmp_path: Path) -> No
     async with spool(tmp_path) as opened:
         opened.arrivals.advance(ahead)
         await keep(opened, 1.0)
-        opened.passed("main", opened.last)
+        opened.commit_offset("main", opened.last)
     for lives in range(3):  # each one begins a new file, and deletes the former ones
         async with spool(tmp_path) as opened:
-            assert opened.arrivals.take(1) == ahead + 1 + 61 * lives
-            opened.arrivals.take(60)
-            opened.passed("main", await keep(opened, 2.0))
+            assert opened.arrivals.issue(1) == ahead + 1 + 61 * lives
+            opened.arrivals.issue(60)
+            opened.commit_offset("main", await keep(opened, 2.0))
 
 
 async def test_a_file_that_was_not_closed_remembers_the_last_arrival_that_was_committed(

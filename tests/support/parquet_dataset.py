@@ -57,7 +57,7 @@ def write(
 
     async def run() -> None:
         sink = ParquetSink(name="parquet", path=path, on_conflict=on_conflict)
-        with patch.object(maintenance.Upkeep, "start"):
+        with patch.object(maintenance.BackgroundMerger, "start"):
             await sink.open()
         for sequence, points in enumerate(writes, first):
             await sink.write(points, sequence=sequence)

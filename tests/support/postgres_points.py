@@ -12,7 +12,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.postgres import PostgresSink
+from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.store.points import SCHEMA
 from tests.support.postgres_server import PASSWORD, PostgresServer
 

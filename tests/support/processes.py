@@ -136,47 +136,31 @@ class Process:
         self.status()
 
 
-_LIMITS = ("max_queued_messages 0", "max_packet_size 33685504")
-_PERSISTENCE = ("persistence true", "autosave_interval 1", "autosave_on_changes true")
-
-
-class Broker:
-    """A Mosquitto on a port of its own, which it keeps over restarts.
-
-    Args:
-        folder: Where its configuration and its sessions are.
-        extra: More lines of configuration, instead of letting everybody in.
-        persistent: Whether sessions survive its death. It then writes all of them at each change,
-            so that it is slow when much waits.
-        bare: Whether its queue and its packet size are Mosquitto's own.
+class Restartable:
+    """A server that can be ended and started again, on the same port.
 
     Attributes:
-        version: Its major and minor version, once it has started.
+        port: The port that it listens on.
     """
 
-    def __init__(
-        self, folder: Path, *extra: str, persistent: bool = False, bare: bool = False
-    ) -> None:
-        self.port = self.plain_port = free_port()
-        self._file = folder / "mosquitto.conf"
-        lines = [
-            f"listener {self.port} 127.0.0.1",
-            *([] if bare else _LIMITS),
-            "set_tcp_nodelay true",
-            "user root",  # started by root it would become another user, who cannot write here
-            *(extra or ["allow_anonymous true"]),
-            *(_PERSISTENCE if persistent else []),
-            f"persistence_location {folder}/",
-        ]
-        self._file.write_text("\n".join(lines) + "\n")
-        self.version = (0, 0)
-        self._process: Process | None = None
+    port: int
+    _command: tuple[str, ...]
+    _running: str
+    """The pattern of the log line that it has started."""
+    _start_seconds = PATIENCE
+    _process: Process | None = None
 
     def start(self) -> Self:
-        self._process = Process(MOSQUITTO, "-c", str(self._file), "-v")
-        found = self._process.wait_for(r"mosquitto version (\d+)\.(\d+)\S* running")
-        self.version = int(found[1]), int(found[2])
+        self._process = Process(*self._command)
+        try:
+            self._started(self._process.wait_for(self._running, self._start_seconds))
+        except AssertionError:
+            self._process.__exit__()
+            raise
         return self
+
+    def _started(self, line: re.Match[str]) -> None:
+        """It has logged that it is running."""
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         assert self._process
@@ -196,6 +180,48 @@ class Broker:
     def __exit__(self, *_: object) -> None:
         if self._process:
             self._process.__exit__()
+
+
+_LIMITS = ("max_queued_messages 0", "max_packet_size 33685504")
+_PERSISTENCE = ("persistence true", "autosave_interval 1", "autosave_on_changes true")
+
+
+class Broker(Restartable):
+    """A Mosquitto on a port of its own, which it keeps over restarts.
+
+    Args:
+        folder: Where its configuration and its sessions are.
+        extra: More lines of configuration, instead of letting everybody in.
+        persistent: Whether sessions survive its death. It then writes all of them at each change,
+            so that it is slow when much waits.
+        bare: Whether its queue and its packet size are Mosquitto's own.
+
+    Attributes:
+        version: Its major and minor version, once it has started.
+    """
+
+    _running = r"mosquitto version (\d+)\.(\d+)\S* running"
+
+    def __init__(
+        self, folder: Path, *extra: str, persistent: bool = False, bare: bool = False
+    ) -> None:
+        self.port = self.plain_port = free_port()
+        file = folder / "mosquitto.conf"
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            *([] if bare else _LIMITS),
+            "set_tcp_nodelay true",
+            "user root",  # started by root it would become another user, who cannot write here
+            *(extra or ["allow_anonymous true"]),
+            *(_PERSISTENCE if persistent else []),
+            f"persistence_location {folder}/",
+        ]
+        file.write_text("\n".join(lines) + "\n")
+        self._command = (MOSQUITTO, "-c", str(file), "-v")
+        self.version = (0, 0)
+
+    def _started(self, line: re.Match[str]) -> None:
+        self.version = int(line[1]), int(line[2])
 
 
 class Service(Process):

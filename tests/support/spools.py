@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from pointgate.store.spool.reader import Portion
+    from pointgate.store.spool.reader import Chunk
 
 PATIENCE = 15.0
 
@@ -36,14 +36,14 @@ async def spool(
 async def keep(spool: Spool, *numbers: float) -> int:
     """Keep one request with these points; returns its number."""
     async with asyncio.timeout(PATIENCE):
-        last = await spool.keep(counts(len(numbers)), [points(*numbers)])
+        last = await spool.append(counts(len(numbers)), [points(*numbers)])
     assert last is not None
     return last
 
 
 async def read(
     spool: Spool, after: int | None = None, *, most: int = 100_000, size: int = 2**30
-) -> Portion:
+) -> Chunk:
     start = spool.progress["main"] if after is None else after
     async with asyncio.timeout(PATIENCE):
         return await spool.read(start, points=most, size=size)

@@ -1,17 +1,18 @@
-"""Judging archived requests, as many as there are, on all cores of one machine.
+"""Bulk validation of archived requests, on all cores of one machine.
 
-    inputs    files, folders and standard input, cut into jobs where lines end
-    parts     the texts in a file, by its content; kinds, compressed, containers, streams
-    pool      processes that take jobs, and give back their results in the order of the jobs
-    judge     what one process does with a job: judge it, count it, describe what is rejected
-    report    what became of everything: counts by code and reason, and the rejected requests
-    points    accepted points on their way into a sink
+    inputs          files, folders and standard input, split into jobs at line ends
+    extract         the texts in a file; uses file_types, compressed, containers, streams, blocks
+    jobs            the messages between the processes: options, jobs and results
+    pool            worker processes; results in the order of the jobs
+    judge           runs one job: validates, counts, describes rejected requests
+    report          totals by code and reason, and the file of rejected requests
+    dataset_writer  writes accepted points as Parquet
 
-Measured on small requests, 2026-11, 2 cores: threads in one process give 1.5 times the rate of one
-of them, because what surrounds a call of the judge needs the interpreter lock; processes give twice
-the rate of one. A process therefore reads its part of a plain file itself; only what has to be read
-in one piece, because it is compressed or comes through a pipe, is read by the main process.
+Measured on small requests, 2026-11, 2 cores: two threads give 1.5 times the throughput of one,
+because the Python code around a call of the judge holds the GIL; two processes give twice the
+throughput. So each worker reads its range of a plain file itself. The main process reads only what
+must be read sequentially: compressed files and pipes.
 
-Invariants: the same input gives the same output whatever the number of processes; memory is bounded
-by the limits and the number of processes, not by the input or its longest line.
+Invariants: the output does not depend on the number of processes; memory is bounded by the limits
+and the number of processes, not by the size of the input or its longest line.
 """

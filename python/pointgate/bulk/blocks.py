@@ -1,6 +1,6 @@
-"""Reading: text in blocks, cut where lines end.
+"""Reading text in blocks that end at line ends.
 
-Invariants: however long a line is, no more of it is held than was asked for.
+Invariants: of a long line, only the first `keep` bytes are buffered; the rest is discarded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 UTF8_MARK: Final = b"\xef\xbb\xbf"
 
 BLOCK_BYTES: Final = 120_000
-"""How much is read at once. It stays in a processor's cache until it is judged, and it is less than
-what the C library asks the system for anew each time, which costs as much as reading it."""
+"""The size of a read. The block fits in the processor's cache until it is validated, and is below
+malloc's threshold for mmap, above which each allocation costs as much as the read."""
 
 
 def read_at_most(stream: Readable, size: int) -> bytes:
-    """The beginning of a stream, up to a size, whatever the stream gives at once."""
+    """The first bytes of a stream, up to `size`, in as many reads as needed."""
     blocks = []
     while size > 0 and (block := stream.read(min(size, BLOCK_BYTES))):
         blocks.append(block)
@@ -31,22 +31,22 @@ def read_at_most(stream: Readable, size: int) -> bytes:
 
 
 def blocks_of(stream: Readable) -> Iterator[bytes]:
-    """Everything in a stream."""
+    """All blocks of a stream."""
     while block := stream.read(BLOCK_BYTES):
         yield block
 
 
-def blocks_of_span(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    """The lines of a plain file that begin in a range of its bytes, and nothing else.
+def blocks_of_range(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    """The lines of a plain file that begin in a range of its bytes, in blocks.
 
-    A byte-order mark at the beginning of the file is none of them.
+    A byte-order mark at the beginning of the file is skipped.
     """
     with path.open("rb", buffering=0) as file:
         place = max(start - 1, 0)
         file.seek(place)
         begun = start == 0
         while block := file.read(BLOCK_BYTES):
-            # The range ends behind the first line's end that stands at `stop - 1` or later.
+            # The range ends after the first line end at `stop - 1` or later.
             end = block.find(b"\n", max(stop - 1 - place, 0)) + 1
             first = 0 if begun else block.find(b"\n") + 1
             if place == 0 and begun and block.startswith(UTF8_MARK):
@@ -60,13 +60,13 @@ def blocks_of_span(path: Path, start: int, stop: int) -> Iterator[bytes]:
 
 
 def whole_lines(blocks: Iterable[bytes], keep: int) -> Iterator[bytes]:
-    """Cut blocks where lines end.
+    """Regroup blocks so that they end at line ends.
 
     Args:
         blocks: Blocks of any size.
-        keep: How much is kept of a line that is longer than a block.
+        keep: The number of bytes to keep of a line that is longer than a block.
     """
-    held = _Held(keep)
+    held = _PartialLine(keep)
     for block in blocks:
         end = block.rfind(b"\n") + 1
         if end and held.size:
@@ -80,13 +80,13 @@ def whole_lines(blocks: Iterable[bytes], keep: int) -> Iterator[bytes]:
 
 
 def lines_of(blocks: Iterable[bytes], keep: int) -> Iterator[list[bytes]]:
-    """The lines in blocks, each with the LF that ends it; lists of any length.
+    """The lines in blocks, each with its LF; lists of any length.
 
     Args:
         blocks: Blocks of any size.
-        keep: How much is kept of a line that is longer than a block.
+        keep: The number of bytes to keep of a line that is longer than a block.
     """
-    held = _Held(keep)
+    held = _PartialLine(keep)
     for block in blocks:
         if b"\n" not in block:
             held.add(block)
@@ -101,8 +101,8 @@ def lines_of(blocks: Iterable[bytes], keep: int) -> Iterator[list[bytes]]:
         yield [held.joined()]
 
 
-class _Held:
-    """The beginning of a line whose end was not read yet; of a long one, so much and no more."""
+class _PartialLine:
+    """The beginning of a line whose end was not read yet, up to `keep` bytes."""
 
     def __init__(self, keep: int) -> None:
         self.size = 0
@@ -115,7 +115,7 @@ class _Held:
             self.size += len(self._parts[-1])
 
     def joined(self, last: bytes = b"") -> bytes:
-        """The line; from here on another one is held."""
+        """Return the line, and start the next one."""
         self.add(last)
         line = b"".join(self._parts)
         self._parts.clear()

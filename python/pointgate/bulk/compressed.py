@@ -1,12 +1,12 @@
-"""Compressed streams: everything that stands before a damaged or missing part is given.
+"""Decompression, which returns all data before a corrupt or missing part.
 
-    gzip, bzip2, xz, lzma   members one after another, zeros between and behind them
+    gzip, bzip2, xz, lzma   concatenated members, with zero padding between and after them
     zstd, lz4               Arrow's readers
 
-A decompressor that fails drops what it had already decompressed in that call. Where the file can be
-read again, it is: up to what was given before, and from there on byte by byte.
+When a decompressor fails, the data that it had decompressed in that call is lost. If the file is
+seekable, it is read again: up to the data returned before, and from there byte by byte.
 
-Invariants: memory is bounded by what is asked for and by `_XZ_BYTES`, whatever is decompressed.
+Invariants: memory is bounded by the size of a read and by `_XZ_BYTES`, whatever the content.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from functools import partial
 from typing import IO, Final, Protocol
 
 from pointgate.bulk.file_types import Kind
-from pointgate.bulk.streams import READ_BYTES, DamagedError, Readable, cut_off
+from pointgate.bulk.streams import READ_BYTES, DamagedError, Readable, truncated
 
 _XZ_BYTES: Final = 134_217_728
-"""The dictionaries of xz's highest preset take half of it; a file may ask for 4 GiB."""
+"""The memory limit of xz. Its highest preset needs half of it; a file may ask for 4 GiB."""
 
 _REREAD_BYTES: Final = 512
-"""How exactly the damaged place is told."""
+"""The precision of the reported offset of damage."""
 
 ONCE_BYTES: Final = 4096
-"""Of what cannot be read again, no more than this is lost before a damaged place."""
+"""The most that is lost before the damage in a stream that is not seekable."""
 
 _ERRORS: Final = (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError)
 
 
 class _Decompressor(Protocol):
-    """One member of a file, as bz2 and lzma have it."""
+    """The decompressor of one member, as bz2 and lzma define it."""
 
     @property
     def eof(self) -> bool: ...
@@ -47,10 +47,10 @@ class _Decompressor(Protocol):
 
 
 class ZlibDecompressor:
-    """The same for zlib, which leaves input to its caller.
+    """A `_Decompressor` for zlib, which returns unconsumed input to its caller.
 
     Args:
-        wbits: Which wrapping to expect, as zlib numbers them: 31 for gzip, -15 for none.
+        wbits: The container, as zlib numbers them: 31 for gzip, -15 for raw deflate.
     """
 
     def __init__(self, wbits: int) -> None:
@@ -95,15 +95,15 @@ _ARROW: Final = {Kind.ZSTD: "zstd", Kind.LZ4: "lz4"}
 
 
 def decompressed(kind: Kind, stream: Readable, file: IO[bytes] | None) -> Readable | None:
-    """The contents of a compressed stream.
+    """The decompressed content of a stream.
 
     Args:
-        kind: What it is.
+        kind: Its compression.
         stream: The stream.
-        file: The same as a file, if it can be read again from its beginning.
+        file: The file of the stream, if it is seekable and the stream is all of it.
 
     Returns:
-        None when it is not compressed.
+        None if it is not compressed.
     """
     make = _maker(kind)
     return _Reread(make, stream, file) if make else None
@@ -120,7 +120,7 @@ def _maker(kind: Kind) -> Callable[[Readable], _Members | _Arrow] | None:
 
 
 class _Reread:
-    """Gives what stands before a damaged place by reading up to it once more."""
+    """Returns all data before the damage, by reading the file again up to it."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class _Reread:
 
 
 class _Small:
-    """A file that is read in small pieces, so that the last one tells where it is damaged."""
+    """A file that is read in small pieces, so that the offset of damage is precise."""
 
     closed = False
 
@@ -165,11 +165,11 @@ class _Small:
         return self._file.read(_REREAD_BYTES)
 
     def close(self) -> None:
-        """Leave the file to whom it belongs."""
+        """Do nothing: the caller closes the file."""
 
 
 class _Members:
-    """Members one after another."""
+    """Concatenated members."""
 
     def __init__(self, stream: Readable, name: str, mark: bytes, begin: _Begin) -> None:
         self._stream = stream
@@ -179,10 +179,10 @@ class _Members:
         self._member: _Decompressor | None = None
         self._pending = b""
         self._place = 0
-        """Where the input begins that is not fed yet."""
+        """The offset of the input that was not passed to the decompressor yet."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes."""
+        """Read up to `size` bytes."""
         while self._member or self._begin_next():
             member = self._member or self._begin()
             wants, fed = member.needs_input, b""
@@ -192,20 +192,20 @@ class _Members:
                 data = member.decompress(fed, size)
             except _ERRORS as error:
                 words = plain_reason(error)
-                reason = f"damaged behind byte {self._place}: {self._name}: {words}"
+                reason = f"damaged after byte {self._place}: {self._name}: {words}"
                 raise DamagedError(reason) from None
             self._place += len(fed)
             if member.eof:
                 self._pending, self._member = member.unused_data, None
                 self._place -= len(self._pending)
             elif wants and not fed and not data:
-                raise DamagedError(cut_off(self._place, self._name))
+                raise DamagedError(truncated(self._place, self._name))
             if data:
                 return data
         return b""
 
     def _begin_next(self) -> bool:
-        """Begin the next member; false where there is none. Zeros before it are passed over."""
+        """Begin the next member; false without one. Zero padding before it is skipped."""
         rest = self._pending
         while not (bare := rest.lstrip(b"\x00")):
             self._place += len(rest)
@@ -229,17 +229,17 @@ def plain_reason(error: Exception) -> str:
     """What a decompressor says, without the numbers of its library."""
     words = _ZLIB_NUMBER.sub("", str(error))
     if words in {"incorrect data check", "incorrect length check"}:
-        return "its checksum is that of other contents, so something before is damaged"
+        return "checksum mismatch, so something before it is damaged"
     return words[:1].lower() + words[1:] or "its contents cannot be decompressed"
 
 
 class _Arrow:
-    """What Arrow decompresses."""
+    """A stream that Arrow decompresses."""
 
     closed = False
 
     def __init__(self, stream: Readable, name: str) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - not before processes are forked, and seldom needed
+        import pyarrow as pa  # noqa: PLC0415 - not before processes are forked, and rarely needed
 
         self._stream = stream
         self._name = name
@@ -247,24 +247,24 @@ class _Arrow:
         self._contents = pa.CompressedInputStream(pa.PythonFile(_Counted(self), "r"), name)
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes."""
+        """Read up to `size` bytes."""
         try:
             return self._contents.read(size)  # type: ignore[no-any-return]
         except OSError as error:
             if "runcated" in str(error):
-                raise DamagedError(cut_off(self._place, self._name)) from None
+                raise DamagedError(truncated(self._place, self._name)) from None
             reason = f"damaged before byte {self._place}: {self._name}: {error}"
             raise DamagedError(reason) from None
 
     def fed(self, size: int) -> bytes:
-        """What Arrow gets."""
+        """Read compressed bytes for Arrow, and count them."""
         data = self._stream.read(size)
         self._place += len(data)
         return data
 
 
 class _Counted:
-    """What Arrow takes for a file."""
+    """The file object that Arrow reads from."""
 
     closed = False
 
@@ -275,4 +275,4 @@ class _Counted:
         return self._reader.fed(size)
 
     def close(self) -> None:
-        """Leave the stream to whom it belongs."""
+        """Do nothing: the caller closes the stream."""

@@ -1,13 +1,13 @@
-"""Archives of several files, zip and tar, read from the beginning to the end.
+"""Archives, zip and tar, read as streams.
 
-Not by their standard readers: those want a directory, which stands at the end of a zip and is gone
-from one that is cut off, or hold what a header asks for, however much that is.
+The standard library's readers do not fit: zipfile needs the central directory, which is at the end
+and missing from a truncated zip, and tarfile reads headers of any size into memory.
 
-    zip   local headers one after another; of the directory only that it is whole
-    tar   blocks of 512 bytes; long names as GNU and POSIX (pax) write them
+    zip   the local file headers in order; the central directory is only checked to be complete
+    tar   blocks of 512 bytes; long names in the GNU and the POSIX (pax) format
 
-Invariants: nothing is held but a header, whose size is bounded; whoever takes a member need not
-read it to its end.
+Invariants: only a header of limited size is buffered; a member need not be read to its end before
+the next one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pointgate.bulk.compressed import ONCE_BYTES, ZlibDecompressor, plain_reason
 from pointgate.bulk.file_types import TAR_SUM, Kind, tar_number, tar_sum
-from pointgate.bulk.streams import READ_BYTES, DamagedError, Limited, Readable, Source, cut_off
+from pointgate.bulk.streams import READ_BYTES, DamagedError, Limited, Readable, Source, truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Members = Iterator[tuple[str, "Readable | str"]]
-    """Names, and their contents; or why they cannot be read."""
+    """Names, each with a stream of its content, or with the reason why it cannot be read."""
 
 _TAR_BLOCK: Final = 512
 _TAR_SIZE: Final = slice(124, 136)
@@ -45,14 +45,14 @@ _IN_EXTRA: Final = 0xFFFFFFFF
 
 
 def members_of(kind: Kind, stream: Source) -> Members | None:
-    """The files in a container, without those whose names begin with a dot.
+    """The files in an archive, without hidden ones, whose names begin with a dot.
 
     Args:
-        kind: What it is.
-        stream: The container.
+        kind: The archive's format.
+        stream: The archive.
 
     Returns:
-        None when it is none. The iterator raises `DamagedError` at a damaged place.
+        None if it is not an archive. The iterator raises `DamagedError` where it is damaged.
     """
     found = {Kind.ZIP: _zip, Kind.TAR: _tar}.get(kind)
     return _visible(found(stream)) if found else None
@@ -70,7 +70,7 @@ def _exactly(stream: Source, size: int, what: str) -> bytes:
     data = stream.peek(size)
     stream.read(len(data))
     if len(data) < size:
-        raise DamagedError(cut_off(stream.place, what))
+        raise DamagedError(truncated(stream.place, what))
     return data
 
 
@@ -103,17 +103,17 @@ def _tar(stream: Source) -> Members:
 
 
 def _tar_headers(stream: Source) -> Iterator[tuple[int, bytes]]:
-    """Each header and its place; whoever takes one reads what belongs to it."""
+    """Each header and its offset; the caller reads the content before the next one."""
     while True:
         place = stream.place
         head = stream.peek(_TAR_BLOCK)
         stream.read(len(head))
         if not head.strip(b"\x00"):
             if not stream.peek(_TAR_BLOCK).strip(b"\x00"):
-                return  # two blocks of zeros, or none at all, end an archive
+                return  # two blocks of zeros, or the end of the file, end an archive
             continue
         if len(head) < _TAR_BLOCK:
-            raise DamagedError(cut_off(stream.place, "a tar header"))
+            raise DamagedError(truncated(stream.place, "a tar header"))
         if tar_sum(head) != tar_number(head[TAR_SUM]) or tar_number(head[_TAR_SIZE]) < 0:
             raise DamagedError(f"damaged at byte {place}: expected a tar header, got other bytes")
         yield place, head
@@ -126,7 +126,7 @@ def _tar_name(head: bytes) -> str:
 
 
 def _pax(data: bytes, name: str) -> tuple[str, int | None]:
-    """The name and the size in a POSIX header: `LENGTH KEY=VALUE` in lines of that length."""
+    """The name and the size in a pax header: `LENGTH KEY=VALUE` in lines of that length."""
     size = None
     while data:
         length, _, _ = data.partition(b" ")
@@ -150,7 +150,7 @@ def _text(name: bytes) -> str:
 
 
 class _Header(NamedTuple):
-    """What stands in front of a file in a zip."""
+    """A local file header of a zip."""
 
     place: int
     name: str
@@ -165,46 +165,48 @@ class _Header(NamedTuple):
         return self.name.endswith("/")
 
     @property
-    def behind(self) -> bool:
-        """Whether sizes and checksum stand behind the file instead."""
+    def has_descriptor(self) -> bool:
+        """Whether sizes and checksum are in a data descriptor after the file instead."""
         return bool(self.flags & _SIZES_BEHIND)
 
     @property
-    def refusal(self) -> str:
-        """Why the file cannot be read; empty when it can."""
+    def problem(self) -> str:
+        """Why the file cannot be read; empty if it can."""
         if self.name == "[Content_Types].xml":
             return "expected requests, got an Office document"
         if self.flags & _ENCRYPTED:
             return "expected a file that is not encrypted"
         if self.method not in {_STORED, _DEFLATED, _BZIP2}:
             return f"expected zip's stored, deflate or bzip2, got its method {self.method}"
-        if self.method == _STORED and self.behind and not self.is_folder:
-            return "expected a size in front of a stored file of zip, got none"
+        if self.method == _STORED and self.has_descriptor and not self.is_folder:
+            return "expected a size before a stored file of zip, got none"
         return ""
 
 
 def _zip(stream: Source) -> Members:
     while head := _zip_header(stream):
-        ends_itself = head.behind and head.method != _STORED
+        ends_itself = head.has_descriptor and head.method != _STORED
         body = stream if ends_itself else Limited(stream, head.stored, "a file in zip")
-        if head.refusal:
-            yield head.name, head.refusal
-            if head.behind:
+        if head.problem:
+            yield head.name, head.problem
+            if head.has_descriptor:
                 place = head.place
                 raise DamagedError(f"byte {place}: zip does not say where this file ends")
         else:
-            member = _Member(stream, body, head.method, crc=None if head.behind else head.crc)
+            member = _Member(
+                stream, body, head.method, crc=None if head.has_descriptor else head.crc
+            )
             if not head.is_folder:
                 yield head.name, member
             member.finish()
-            if ends_itself or (head.behind and stream.peek(4) == _ZIP_DESCRIPTOR):
+            if ends_itself or (head.has_descriptor and stream.peek(4) == _ZIP_DESCRIPTOR):
                 _descriptor(stream, is_long=head.is_long)
         if isinstance(body, Limited):
             body.skip()
 
 
 def _zip_header(stream: Source) -> _Header | None:
-    """The next header; None at the directory, which stands behind all files."""
+    """The next header; None at the central directory, which follows all files."""
     place = stream.place
     mark = stream.peek(4)
     if mark in _ZIP_END:
@@ -225,17 +227,17 @@ def _zip_header(stream: Source) -> _Header | None:
 
 
 def _directory(stream: Source) -> None:
-    """Read on to the record that ends the directory, and a zip."""
+    """Read to the record that ends the central directory, and the zip."""
     before = b""
     while data := stream.read(READ_BYTES):
         before = before[-3:] + data
         if _ZIP_LAST in before:
             return
-    raise DamagedError(cut_off(stream.place, "the directory of zip; every file was read"))
+    raise DamagedError(truncated(stream.place, "the directory of zip; every file was read"))
 
 
 def _long_size(extra: bytes, size: int, stored: int) -> int:
-    """The stored size of a file of 4 GiB or more, which stands behind its full size."""
+    """The compressed size in the zip64 extra field of a file, which follows its full size there."""
     while len(extra) >= struct.calcsize("<2H"):
         tag, length = struct.unpack_from("<2H", extra)
         numbers = [number for (number,) in struct.iter_unpack("<Q", extra[4 : 4 + length // 8 * 8])]
@@ -246,7 +248,7 @@ def _long_size(extra: bytes, size: int, stored: int) -> int:
 
 
 def _descriptor(stream: Source, *, is_long: bool) -> None:
-    """Pass over the sum and the sizes behind a file. Nothing says how wide the sizes are."""
+    """Skip the data descriptor after a file. Its sizes have 4 or 8 bytes, which is not stored."""
     marked = stream.peek(4) == _ZIP_DESCRIPTOR
     narrow, wide = (12 + 4 * marked, 20 + 4 * marked)
     ahead = stream.peek(wide + 4)
@@ -255,9 +257,9 @@ def _descriptor(stream: Source, *, is_long: bool) -> None:
 
 
 class _Member:
-    """The contents of a file in a zip.
+    """The content of a file in a zip.
 
-    A deflated or bzip2 file says itself where it ends: what was read beyond is put back.
+    A deflate or bzip2 stream marks its own end: bytes read beyond it are put back.
     """
 
     def __init__(
@@ -276,7 +278,7 @@ class _Member:
         self._reader = makers[method]() if method in makers else None
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes."""
+        """Read up to `size` bytes."""
         data = b""
         while not data and not self._ended:
             data = self._read(size)
@@ -284,17 +286,17 @@ class _Member:
         if not data and self._crc not in {None, self._sum}:
             self._crc = None
             place = self._stream.place
-            raise DamagedError(f"damaged before byte {place}: zip has another checksum for it")
+            raise DamagedError(f"damaged before byte {place}: checksum mismatch in zip")
         return data
 
     def finish(self) -> None:
-        """Pass over the rest, up to where the next file begins."""
+        """Skip the rest, up to the next file."""
         try:
             while self.read(READ_BYTES):
                 pass
         except DamagedError:
             if not isinstance(self._body, Limited):
-                raise  # nobody knows where the next one begins
+                raise  # the offset of the next file is unknown
 
     def _read(self, size: int) -> bytes:
         if self._reader is None:
@@ -314,5 +316,5 @@ class _Member:
             if isinstance(self._body, Source):
                 self._body.put_back(self._reader.unused_data)
         elif wants and not fed and not data:
-            raise DamagedError(cut_off(place, "zip"))
+            raise DamagedError(truncated(place, "zip"))
         return data

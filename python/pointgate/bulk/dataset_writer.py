@@ -1,9 +1,9 @@
-"""Accepted points on their way into a folder of Parquet files.
+"""Writes accepted points into a folder of Parquet files.
 
-Tables come job by job and are put together until a write is worth its files; one write is under way
-while the next one is put together, on an event loop in a thread of its own.
+Tables arrive job by job and are collected until a write is large enough. One write is under way, on
+an event loop in its own thread, while the next one is collected.
 
-Invariants: points reach the sink in the order of the inputs; at most two writes' points are held.
+Invariants: points reach the sink in the order of the inputs; at most two writes are in memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pointgate.bulk.jobs import ARRIVALS
+from pointgate.bulk.jobs import ARRIVAL_BASE
 from pointgate.sinks.parquet.sink import ParquetSink
 
 if TYPE_CHECKING:
@@ -24,23 +24,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WRITE_POINTS: Final = 1_000_000
-"""Points a write: enough for files of some size where they spread over many days."""
+"""Points a write: enough that files are not tiny if the points spread over many days."""
 
 _WRITE_BYTES: Final = 64 * 1024 * 1024
-"""What they may take in memory: about as much without texts."""
+"""The limit on the memory of a write, which so many points without texts reach, too."""
 
 T = TypeVar("T")
 
 
 class PointsWriter:
-    """Writes points into a folder, behind those that are there.
+    """Appends points to a dataset.
 
     Args:
-        folder: A dataset, as the Parquet sink writes it; not that of a running service.
+        folder: The folder of the dataset, in the layout of the Parquet sink. No running service
+            may write to it.
 
     Raises:
         SinkUnavailableError: On entering and on writing: the folder cannot be used.
-        SinkRefusedError: On writing: something in the points has no place in a file.
+        SinkRefusedError: On writing: a value cannot be stored.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +68,7 @@ class PointsWriter:
         try:
             if kind is None:
                 self._write()
-                self._write()  # waits for the former
+                self._write()  # waits for the previous one
             elif self._writing is not None:
                 self._writing.cancel()
         finally:
@@ -77,17 +78,18 @@ class PointsWriter:
                 self._stop()
 
     def add(self, stream: bytes, *, arrived_us: int) -> None:
-        """Take the points of one job; jobs must come in their order.
+        """Add the points of one job; jobs must be added in their order.
 
         Args:
-            stream: An Arrow IPC stream, whose arrivals count from `jobs.ARRIVALS`.
+            stream: An Arrow IPC stream, whose instants of arrival are relative to
+                `jobs.ARRIVAL_BASE`.
             arrived_us: The instant at which its first request arrives, UTC microseconds.
         """
         if not stream:
             return
         table = pa.ipc.open_stream(stream).read_all()
         for name in ("time", "received"):
-            table = _placed(table, name, arrived_us - ARRIVALS)
+            table = _shifted(table, name, arrived_us - ARRIVAL_BASE)
         self._tables.append(table)
         self._points += table.num_rows
         self._bytes += len(stream)
@@ -95,7 +97,7 @@ class PointsWriter:
             self._write()
 
     def _write(self) -> None:
-        """Wait for the write that is under way, and begin the next one."""
+        """Wait for the write that is under way, then begin the next one."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
@@ -114,8 +116,8 @@ class PointsWriter:
         self._loop.close()
 
 
-def _placed(table: pa.Table, name: str, shift: int) -> pa.Table:
-    """Move those instants of a column to their place in the run that count from `ARRIVALS`."""
+def _shifted(table: pa.Table, name: str, shift: int) -> pa.Table:
+    """Make the relative instants of a column absolute; only these are negative."""
     at = table.schema.get_field_index(name)
     instants = table.column(at).cast(pa.int64())
     moved = pc.if_else(pc.less(instants, 0), pc.add(instants, shift), instants)

@@ -1,19 +1,19 @@
-"""The texts in a file: what is compressed is decompressed, what is packed is unpacked.
+"""Extracts the texts in a file: decompresses, unpacks archives, and detects how requests end.
 
-    a text           itself, as UTF-8 without its byte-order mark
-    a compressed one what is in it
+    a text           the text, as UTF-8 without its byte-order mark
+    compressed       the content
     zip, tar         each file in it, by name: `archive.tar.gz/2026/a.jsonl`
-    anything else    why it cannot be read
+    anything else    the reason why it cannot be read
 
-A text is a document, or lines. Its name is a hint; its first line decides:
+A text is one document, or a document on each line. Its name is a hint, its content decides:
 
-    the first line is a document, and something follows     lines
+    the first line is a document, and more lines follow      lines
     named .json, and no line is a request by itself          a document
-    named otherwise, and all of it is one JSON document      a document
-    else                                                     by its name
+    other name, and all of it is one JSON document           a document
+    otherwise                                                lines, or by the name
 
-Invariants: of a damaged text every whole line before the damaged place is given, and the last one
-where it is a whole JSON object; memory is bounded, whatever the file says about itself.
+Invariants: of a damaged text, every whole line before the damage is returned, and the incomplete
+last line if it is a whole JSON object; memory is bounded, whatever sizes the file's headers claim.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DEEPEST: Final = 4
-"""Archives inside each other. Some files hold themselves, without end."""
+"""The limit on nested archives. A quine archive contains itself, endlessly."""
 
 _COMPRESSED: Final = re.compile(r"\.(?:gz|zst|zstd|bz2|xz|lzma|lz4)$")
 
 _REQUEST_LINE: Final = re.compile(rb'^[ \t]*\{[^\n]*"params"[^\n]*\}[ \t\r]*$', re.MULTILINE)
-"""Part of a document that is written in several lines hardly looks like this."""
+"""A line of a document that spans several lines is unlikely to match."""
 
 
 def is_named_document(name: str) -> bool:
-    """Whether a file is called `.json`, compressed or not."""
+    """Whether a file's name ends in `.json`, compressed or not."""
     return _COMPRESSED.sub("", name.lower()).endswith(".json")
 
 
-def instead_of_requests(head: bytes) -> str:
-    """Why a file holds no requests, by its first bytes; empty when it may hold some."""
+def foreign_content(head: bytes) -> str:
+    """Why a file cannot contain requests, by its first bytes; empty if it can."""
     if is_ordinary(head):
         return ""
     if not head.strip(b"\x00"):
@@ -59,27 +59,28 @@ def instead_of_requests(head: bytes) -> str:
 def parts_of(
     name: str, stream: Readable, file: IO[bytes] | None = None, *, depth: int = 0
 ) -> Iterator[tuple[str, Source | str]]:
-    """The texts in a stream, in order; each has to be read before the next one is asked for.
+    """The texts in a stream, in order; each must be read before the next one is requested.
 
     Args:
-        name: What the user calls it.
+        name: The name of the input, for reports.
         stream: The stream.
-        file: The same as a file, if it can be read again from its beginning.
-        depth: In how many archives it is.
+        file: The file of the stream, if it is seekable and the stream is all of it.
+        depth: The number of archives around it.
 
     Yields:
-        Names, and texts or why there is none. A text raises `DamagedError` where it is damaged.
+        Names, each with a text, or with the reason why it cannot be read. A text raises
+        `DamagedError` where it is damaged.
     """
     source = Source(stream)
     head = source.peek(HEAD_BYTES)
-    if reason := instead_of_requests(head):
+    if reason := foreign_content(head):
         yield name, reason
         return
     kind = kind_of(head)
     contents = decompressed(kind, source, file)
     members = members_of(kind, source)
     if depth == _DEEPEST and (contents or members):
-        yield name, f"expected at most {_DEEPEST} archives inside each other, got more"
+        yield name, f"expected at most {_DEEPEST} nested archives, got more"
     elif contents:
         yield from parts_of(name, contents, depth=depth + 1)
     elif members:
@@ -100,17 +101,17 @@ def parts_of(
 
 
 def is_document(text: Source, name: str, keep: int) -> bool:
-    """Whether a text is one document, and not a request a line."""
+    """Whether a text is one document, instead of a request on each line."""
     if is_named_document(name):
         line = text.peek_line(keep)
         ends = line.endswith(b"\n")
-        behind = text.peek(len(line) + READ_BYTES)[len(line) :] if ends else b""
-        if not behind.strip():
+        rest = text.peek(len(line) + READ_BYTES)[len(line) :] if ends else b""
+        if not rest.strip():
             return True
         lines = [line, *_REQUEST_LINE.findall(text.peek(READ_BYTES))]
         return not any(map(is_json, lines))
     line = text.peek_line(READ_BYTES)
-    # A document made readable begins with a line that is none by itself.
+    # The first line of a pretty-printed document is not a document by itself.
     if not line.endswith(b"\n") or not line.lstrip().startswith((b"{", b"[")) or is_json(line):
         return False
     data = text.peek(keep + 1)
@@ -130,14 +131,14 @@ def is_json(data: bytes) -> bool:
 
 
 def lines_in(text: Source, keep: int) -> Iterator[bytes]:
-    """Whole lines, many at once.
+    """Whole lines, in blocks.
 
     Args:
         text: The text.
-        keep: How much of a line is needed.
+        keep: The number of bytes to keep of a long line.
 
     Raises:
-        DamagedError: Everything that is whole was given.
+        DamagedError: The text is damaged, after all whole lines before the damage.
     """
     blocks = _Blocks(text)
     last = b""
@@ -154,10 +155,10 @@ def lines_in(text: Source, keep: int) -> Iterator[bytes]:
 
 
 def document_in(text: Source, keep: int) -> tuple[bytes, DamagedError | None]:
-    """The beginning of a document, and what is wrong with it.
+    """The first `keep` bytes of a document, and its damage if there is some.
 
     Returns:
-        Nothing of a damaged one, unless it is whole.
+        No bytes of a damaged document, unless it is a whole JSON document.
     """
     blocks = _Blocks(text)
     parts, size = [], 0
@@ -171,11 +172,11 @@ def document_in(text: Source, keep: int) -> tuple[bytes, DamagedError | None]:
 
 
 class _Blocks:
-    """Everything in a text, up to its end or a damaged place.
+    """The blocks of a text, up to its end or to the damage.
 
     Attributes:
-        line: Where the last line begins.
-        damage: What is wrong behind the last block.
+        line: The offset of the last line.
+        damage: The damage after the last block; None at the end of the text.
     """
 
     def __init__(self, text: Source) -> None:
@@ -198,7 +199,7 @@ class _Blocks:
 def _without_zeros(
     data: bytes, place: int, damage: DamagedError | None
 ) -> tuple[bytes, DamagedError | None]:
-    """The end of a text without the zeros of blocks that were never written."""
+    """The end of a text without trailing zeros, of disk blocks that were never written."""
     if damage or not data.endswith(b"\x00"):
         return data, damage
     bare = data.rstrip(b"\x00")
@@ -207,5 +208,5 @@ def _without_zeros(
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a line whose end is missing is a whole document, with or without its topic."""
+    """Whether a line without a line end is a whole document, with or without its topic."""
     return is_json(line[max(line.find(b"{"), 0) :])

@@ -1,7 +1,7 @@
-"""What a file is, by its first bytes: text, something that holds text, or something else.
+"""Detects the type of a file by its first bytes (magic numbers): text, compressed, archive, other.
 
-No JSON text begins like any of these, so a name that says otherwise does not matter. What is
-neither read nor known is taken for text, and judged.
+No JSON text begins with any of these, so the file's name does not matter. An unknown file is
+treated as text, and validated.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from enum import Enum, auto
 from typing import Final
 
 HEAD_BYTES: Final = 512
-"""A tar archive is known by its first block."""
+"""The number of bytes needed: a tar archive is detected by its first block."""
 
 _BLOCK: Final = 512
 TAR_SUM: Final = slice(148, 156)
 
 
 class Kind(Enum):
-    """What is read."""
+    """The types of file that are read."""
 
     TEXT = auto()
     UTF8_MARKED = auto()
@@ -78,21 +78,24 @@ _FOREIGN: Final = (
 
 
 _ORDINARY: Final = frozenset(b"{[ \t\r\n/s")
-"""What texts begin with: documents, blank lines, topics."""
+"""First bytes of texts: of documents, blank lines, topics."""
 
 
 def is_ordinary(head: bytes) -> bool:
-    """Whether a file is surely UTF-8 text without a mark: most are, and there may be millions."""
+    """Whether a file is certainly UTF-8 text without a byte-order mark.
+
+    A fast path: most files are, and there may be millions of them.
+    """
     return not head or (head[0] in _ORDINARY and b"\x00" not in head)
 
 
 def foreign(head: bytes) -> str:
-    """What a file is that holds no requests; empty when it may hold some."""
+    """The type of a file that cannot contain requests; empty if it can."""
     return next((name for mark, name in _FOREIGN if head.startswith(mark)), "")
 
 
 def kind_of(head: bytes) -> Kind:
-    """What a file is that may hold requests.
+    """The type of a file that may contain requests.
 
     Args:
         head: Its first `HEAD_BYTES`, or all of it.
@@ -106,7 +109,7 @@ def kind_of(head: bytes) -> Kind:
         return Kind.BZIP2
     if _is_tar(head):
         return Kind.TAR
-    # A document begins with an ASCII character, which has a zero beside it in UTF-16.
+    # A document begins with an ASCII character, which is one zero and one other byte in UTF-16.
     zeros = [byte == 0 for byte in head[:2]]
     if zeros == [True, False]:
         return Kind.UTF16_BE
@@ -114,23 +117,23 @@ def kind_of(head: bytes) -> Kind:
 
 
 def mark_bytes(head: bytes, kind: Kind) -> int:
-    """How long the byte-order mark is with which a text begins."""
+    """The length of the byte-order mark at the beginning of a text; 0 without one."""
     return next((len(mark) for mark, one in _MARKS if one is kind and head.startswith(mark)), 0)
 
 
 def _is_tar(head: bytes) -> bool:
-    """Whether the sum that a header of tar holds is that of its bytes."""
+    """Whether the checksum in a tar header is correct."""
     block = head[:_BLOCK]
     return len(block) == _BLOCK and any(block) and tar_sum(block) == tar_number(block[TAR_SUM])
 
 
 def tar_sum(block: bytes) -> int:
-    """The sum of a header's bytes, where the sum itself counts as blanks."""
+    """The checksum of a tar header: the sum of its bytes, with spaces in the checksum field."""
     return sum(block) - sum(block[TAR_SUM]) + 8 * ord(" ")
 
 
 def tar_number(field: bytes) -> int:
-    """A number in a header: octal, or base 256 with the highest bit set; -1 when it is none."""
+    """A number in a tar header: octal, or base 256 if the highest bit is set; -1 if invalid."""
     if field[:1] >= b"\x80":
         return int.from_bytes(field[1:]) if field[:1] == b"\x80" else -1
     text = field.strip(b"\x00 ")

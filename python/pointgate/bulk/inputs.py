@@ -1,16 +1,15 @@
-"""What there is to judge: files, folders and standard input, cut into jobs.
+"""The inputs of a run: files, folders and standard input, split into jobs.
 
     -           standard input
-    a folder    every file below it, by name, without those whose names begin with a dot
-    a file      a plain one is cut into spans, which other processes read
-                one that holds one document goes with others like it
-                anything else is read here: compressed, packed, in UTF-16, damaged, a pipe
+    a folder    every file below it, sorted by name, without hidden ones
+    a file      plain text with a request on each line: byte ranges, which workers read
+                plain text with one document: a job for several such files
+                otherwise (compressed, archive, UTF-16, damaged, pipe): read by this process
 
-What a file is, and whether it holds one document or one a line, `parts.py` finds by its content.
-`whole` decides otherwise for all of them.
+`extract.py` detects by the content what a file is, and whether it has one document or one on each
+line. `whole` overrides the latter for all files.
 
-Invariants: jobs come in the order of the inputs; nothing of the inputs is kept but the block that
-is being cut.
+Invariants: jobs are in the order of the inputs; only the current block of the inputs is in memory.
 """
 
 from __future__ import annotations
@@ -22,15 +21,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pointgate.bulk.extract import (
-    document_in,
-    instead_of_requests,
-    is_document,
-    lines_in,
-    parts_of,
-)
+from pointgate.bulk.extract import document_in, foreign_content, is_document, lines_in, parts_of
 from pointgate.bulk.file_types import HEAD_BYTES, Kind, kind_of, mark_bytes
-from pointgate.bulk.jobs import Documents, Job, Span, Text
+from pointgate.bulk.jobs import Block, DocumentFiles, FileRange, Job
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Source
 from pointgate.diagnostics import os_reason
 
@@ -40,15 +33,15 @@ if TYPE_CHECKING:
 
 STDIN: Final = "-"
 
-_SPAN_BYTES: Final = 4_194_304
-"""Some ten milliseconds of work, so that handing it out and waiting for the last costs little."""
+_RANGE_BYTES: Final = 4_194_304
+"""The size of a range: some ten milliseconds of work, which outweighs the cost of a job."""
 
 _DOCUMENTS: Final = 64
-"""Files a job: their names must fit into a pipe that nobody reads from yet."""
+"""Files a job: their names must fit in the buffer of a pipe, so that sending does not block."""
 
 
 def unusable(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Those inputs that cannot be opened, and why."""
+    """The inputs that cannot be opened, each with the reason."""
     for name in names:
         try:
             if name == STDIN:
@@ -65,13 +58,13 @@ class Inputs:
     """The inputs of one run.
 
     Args:
-        names: Files, folders and `-`, as the user named them.
-        keep: How much of a line or a document is ever needed.
-        whole: Whether each file is one document; None lets its content decide.
+        names: Files, folders and `-`, as given on the command line.
+        keep: The number of bytes to keep of a long line or document.
+        whole: Whether each file is one document; None detects it by the content.
 
     Attributes:
-        files: How many files were begun; those in a zip or a tar count, it does not.
-        problems: What could not be read here, and why.
+        files: The number of files begun. Files in an archive count, the archive does not.
+        problems: The files that this process could not read, each with the reason.
     """
 
     def __init__(self, names: Sequence[str], *, keep: int, whole: bool | None = None) -> None:
@@ -82,7 +75,7 @@ class Inputs:
         self._whole = whole
 
     def size(self) -> int | None:
-        """The bytes of all inputs as they are stored; None when an input is a pipe."""
+        """The size of all inputs on disk; None if an input is a pipe."""
         total = 0
         for name, path in self._paths():
             try:
@@ -91,15 +84,15 @@ class Inputs:
                 status = None
             if name == STDIN or (status and not stat.S_ISREG(status.st_mode)):
                 return None
-            total += status.st_size if status else 0  # a problem when it is its turn
+            total += status.st_size if status else 0  # reported when it is read
         return total
 
     def jobs(self) -> Iterator[Job]:
-        """Everything there is to do, in order."""
+        """All jobs, in order."""
         return _together(job for name, path in self._paths() for job in self._jobs_of(name, path))
 
     def _paths(self) -> Iterator[tuple[str, Path]]:
-        """Each file by the name that the user knows it by."""
+        """Each file, with its name for reports."""
         for name in self._names:
             if name == STDIN or not os.path.isdir(name):  # noqa: PTH112 - as above
                 yield name, Path(name)
@@ -122,7 +115,7 @@ class Inputs:
             status = path.stat()
             is_file = stat.S_ISREG(status.st_mode)
             if not is_file and name not in self._names:
-                self.files += 1  # nobody may ever write into a pipe that lies about
+                self.files += 1  # reading a pipe in a folder could block for ever
                 self.problems.append((name, "expected a file, got a pipe, a socket or a device"))
                 return
             with path.open("rb", buffering=0) as file:
@@ -140,21 +133,21 @@ class Inputs:
             self.problems.append((name, os_reason(error)))
 
     def _plain(self, name: str, path: Path, file: IO[bytes], head: bytes) -> Iterator[Job]:
-        """Have a file read by others; it is only looked at here."""
+        """Jobs for a plain text file, which workers read."""
         size = os.fstat(file.fileno()).st_size
         text = Source(file)
         text.put_back(head[mark_bytes(head, kind_of(head[:HEAD_BYTES])) :])
         if self._is_whole(text, name):
-            yield Documents((path,), size)
+            yield DocumentFiles((path,), size)
             return
-        for start in range(0, size, _SPAN_BYTES):
-            yield Span(name, path, start, min(start + _SPAN_BYTES, size))
+        for start in range(0, size, _RANGE_BYTES):
+            yield FileRange(name, path, start, min(start + _RANGE_BYTES, size))
 
     def _is_whole(self, text: Source, name: str) -> bool:
         return is_document(text, name, self._keep) if self._whole is None else self._whole
 
     def _parts(self, name: str, file: IO[bytes]) -> Iterator[Job]:
-        """Read a file here."""
+        """Jobs for a file that this process reads."""
         can_tell = file.seekable()
         again = can_tell and file.tell() == 0
         stored = 0
@@ -166,12 +159,12 @@ class Inputs:
             try:
                 for data, first, whole in self._texts(part, text):
                     before, stored = stored, file.tell() if can_tell else stored
-                    yield Text(part, data, max(stored - before, 0), first=first, whole=whole)
+                    yield Block(part, data, max(stored - before, 0), first=first, whole=whole)
             except DamagedError as error:
                 self.problems.append((part, str(error)))
 
     def _texts(self, name: str, text: Source) -> Iterator[tuple[bytes, bool, bool]]:
-        """What is in a text, whether it is the first of it, and whether it is a document."""
+        """The blocks of a text, each with whether it is the first, and whether it is a document."""
         if self._is_whole(text, name):
             data, damage = document_in(text, self._keep)
             if data or not damage:
@@ -186,7 +179,7 @@ class Inputs:
 
 
 def _is_plain(file: IO[bytes], head: bytes, size: int) -> bool:
-    """Whether other processes can read a file as it is."""
+    """Whether a file is plain text, which workers can read in ranges."""
     if len(head) < size:
         file.seek(-1, os.SEEK_END)
         last = file.read(1)
@@ -195,26 +188,26 @@ def _is_plain(file: IO[bytes], head: bytes, size: int) -> bool:
         last = head[-1:]
     start = head[:HEAD_BYTES]
     is_text = kind_of(start) in {Kind.TEXT, Kind.UTF8_MARKED}
-    return is_text and last != b"\x00" and not instead_of_requests(start)
+    return is_text and last != b"\x00" and not foreign_content(start)
 
 
 def _together(jobs: Iterable[Job]) -> Iterator[Job]:
-    """Put small files that are one document each into one job."""
-    waiting: list[Documents] = []
+    """Combine small files of one document each into one job."""
+    waiting: list[DocumentFiles] = []
     for job in jobs:
-        if isinstance(job, Documents):
+        if isinstance(job, DocumentFiles):
             waiting.append(job)
-            full = sum(one.stored for one in waiting) >= _SPAN_BYTES or len(waiting) == _DOCUMENTS
-        if waiting and (full or not isinstance(job, Documents)):
+            full = sum(one.stored for one in waiting) >= _RANGE_BYTES or len(waiting) == _DOCUMENTS
+        if waiting and (full or not isinstance(job, DocumentFiles)):
             yield _one(waiting)
             waiting = []
-        if not isinstance(job, Documents):
+        if not isinstance(job, DocumentFiles):
             yield job
     if waiting:
         yield _one(waiting)
 
 
-def _one(jobs: Sequence[Documents]) -> Documents:
-    return Documents(
+def _one(jobs: Sequence[DocumentFiles]) -> DocumentFiles:
+    return DocumentFiles(
         tuple(path for job in jobs for path in job.paths), sum(job.stored for job in jobs)
     )

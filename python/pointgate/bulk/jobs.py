@@ -1,4 +1,4 @@
-"""What the processes are given to do, and what they give back."""
+"""The messages between the main process and the workers: options, jobs and results."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ARRIVALS: Final = -(2**62)
-"""The instant of the first request of a job: which one it is in the run is known when the jobs
-before it are done. No instant of a request's own is negative, so the others are told from it."""
+ARRIVAL_BASE: Final = -(2**62)
+"""The instant of arrival of the first request of a job. The absolute instant is known only when all
+previous jobs are done. It is negative, as no time in a request is, so the two are distinguishable.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How everything is judged; the same in every process.
+class RunOptions:
+    """The options of a run, the same in every process.
 
     Attributes:
         catalog: The catalog folder.
         payload_bytes: The limit on a payload (contract 3, code 1008).
-        now_ms: The time of arrival of the first request, and what time windows are around.
-        topic: The topic of every request; None when each line begins with its own.
-        describes: Whether rejected requests are to be described.
-        collects: Whether accepted points are wanted.
+        now_ms: The time of arrival of the first request, to which time windows are relative.
+        topic: The topic of every request; None if each line begins with its own.
+        describes: Whether rejected requests are described.
+        collects: Whether accepted points are collected.
     """
 
     catalog: Path
@@ -36,14 +37,14 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Those lines of a plain file that begin in a range of its bytes.
+class FileRange:
+    """The lines of a plain file that begin in a range of its bytes.
 
     Attributes:
-        file: What the user calls the file.
+        file: The file's name in reports.
         path: The file.
         start: The first byte of the range.
-        stop: The first byte behind it.
+        stop: The first byte after it.
     """
 
     file: str
@@ -53,25 +54,25 @@ class Span:
 
     @property
     def first(self) -> bool:
-        """Whether it has the first line of the file."""
+        """Whether it contains the first line of the file."""
         return self.start == 0
 
     @property
     def stored(self) -> int:
-        """How many bytes of the inputs it stands for."""
+        """The bytes of the inputs that it covers, for the progress bar."""
         return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """Bytes that were read by the main process.
+class Block:
+    """Data that the main process has read.
 
     Attributes:
-        file: What the user calls the file.
+        file: The file's name in reports.
         data: Whole lines, or one whole document.
-        stored: How many bytes of the inputs they stand for.
-        first: Whether they are the first of the file.
-        whole: Whether they are one document.
+        stored: The bytes of the inputs that it covers, for the progress bar.
+        first: Whether it is the first block of the file.
+        whole: Whether it is one document.
     """
 
     file: str
@@ -82,37 +83,37 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Documents:
+class DocumentFiles:
     """Files that are one document each.
 
     Attributes:
         paths: The files.
-        stored: How many bytes of the inputs they are.
+        stored: Their size.
     """
 
     paths: tuple[Path, ...]
     stored: int
 
 
-Job = Span | Text | Documents
+Job = FileRange | Block | DocumentFiles
 
 
 @dataclass(slots=True)
 class Result:
-    """What became of one job.
+    """The result of one job.
 
     Attributes:
-        lines: How many lines it had, blank ones with them.
-        arrivals: How many instants of arrival it took: one a line, or one a document.
-        size: How many bytes, lines' ends with them.
-        accepted: How many requests were accepted.
-        points: How many points they have.
-        faults: How many requests were rejected, by code and reason.
-        rejects: The rejected requests: the line or the document of the job, from 0, and a JSON
+        lines: The number of lines, including blank ones.
+        arrivals: The number of instants of arrival used: one for each line or document.
+        size: The number of bytes, including line ends.
+        accepted: The number of accepted requests.
+        points: The number of points in them.
+        faults: The number of rejected requests, by code and reason.
+        rejects: The rejected requests: the index of the line or document in the job, and a JSON
             object without its opening brace.
-        problems: Files that could not be read to their end, and why.
-        table: The accepted points as an Arrow IPC stream; empty when there are none. Arrivals in
-            it count from `ARRIVALS`.
+        problems: Files that could not be read completely, each with the reason.
+        table: The accepted points as an Arrow IPC stream; empty without points. Instants of arrival
+            in it are relative to `ARRIVAL_BASE`.
     """
 
     lines: int = 0

@@ -1,15 +1,15 @@
-"""What a process does with a job: judge it, count it, describe what is rejected.
+"""Runs a job in a worker: validates its requests, counts them, describes rejected ones.
 
-    for each chunk of whole lines:
+    for each block of whole lines:
         for each burst of them:
             reports = validator.validate(topics, lines)     # one call into Rust
-            all accepted: count them; else: look at each
+            all accepted: count them; otherwise: check each report
 
-A line ends with LF or CR LF. Blank lines are passed over; a blank document is a request without a
-payload. Whatever is over the limit on a payload is judged by its beginning, as every service would.
+A line ends with LF or CR LF. Blank lines are skipped; a blank document is a request with an empty
+payload. Payloads over the limit are validated by their beginning, as in the service.
 
-Invariants: a verdict is the service's own; an accepted request costs nothing in Python but its
-share of a burst.
+Invariants: verdicts are those of the service; an accepted request costs no Python work of its own,
+only its share of a burst.
 """
 
 from __future__ import annotations
@@ -22,8 +22,16 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from pointgate import Validator
-from pointgate.bulk.blocks import UTF8_MARK, blocks_of_span, lines_of, read_at_most
-from pointgate.bulk.jobs import ARRIVALS, Documents, Job, Recipe, Result, Span, Text
+from pointgate.bulk.blocks import UTF8_MARK, blocks_of_range, lines_of, read_at_most
+from pointgate.bulk.jobs import (
+    ARRIVAL_BASE,
+    Block,
+    DocumentFiles,
+    FileRange,
+    Job,
+    Result,
+    RunOptions,
+)
 from pointgate.catalog import Catalog
 from pointgate.codes import Code
 from pointgate.diagnostics import os_reason
@@ -39,14 +47,15 @@ if TYPE_CHECKING:
 
 
 MARGIN_BYTES: Final = 1_048_576
-"""How much over the limit a payload is read, so that by how much it is over is mostly told."""
+"""The bytes over the limit that are read of a payload, so that the fault can report its size up to
+that."""
 
 _BURST: Final = 64
-"""Requests a call. Small ones are judged half as fast by the thousand: they leave the cache. Where
-points are collected, a call takes a whole block, since each makes a table."""
+"""Requests a call. With 1,000 small ones a call, the throughput is halved by cache misses. If
+points are collected, a call gets a whole block, because each call makes a table."""
 
 _SHOWN_TOPIC: Final = 1024
-"""Characters: far more than a topic that is served has."""
+"""Characters: far more than a served topic has."""
 
 _TOPIC: Final = re.compile(rb"([^ \t]*)[ \t]?")
 
@@ -56,37 +65,37 @@ _points = attrgetter("points")
 
 @cache
 def load_catalog(folder: Path) -> Catalog:
-    """The catalog; a process that was forked from one that has loaded it shares its memory."""
+    """The catalog, loaded once; forked workers share its memory with the main process."""
     return Catalog.load(folder)
 
 
 class Judge:
-    """Judges one job after another."""
+    """Validates one job after another."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self._keep = recipe.payload_bytes + MARGIN_BYTES
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        self._keep = options.payload_bytes + MARGIN_BYTES
         self._validator = Validator(
-            load_catalog(recipe.catalog), payload_bytes=recipe.payload_bytes
+            load_catalog(options.catalog), payload_bytes=options.payload_bytes
         )
-        self._topics = [recipe.topic or ""] * _BURST
+        self._topics = [options.topic or ""] * _BURST
         self._tables: list[pa.Table] = []
 
     def run(self, job: Job) -> Result:
-        """Judge everything in a job."""
+        """Validate all requests in a job."""
         result = Result()
         match job:
-            case Documents():
+            case DocumentFiles():
                 for place, path in enumerate(job.paths):
                     self._document_file(path, place, result)
                 result.arrivals = len(job.paths)
-            case Text(whole=True):
+            case Block(whole=True):
                 self._document(job.data, 0, result)
                 result.arrivals = 1
-            case Text():
+            case Block():
                 self._lines([job.data], result)
-            case Span():
-                self._span(job, result)
+            case FileRange():
+                self._range(job, result)
         result.arrivals += result.lines
         result.table = self._collected()
         return result
@@ -102,32 +111,32 @@ class Judge:
 
     def _document(self, data: bytes, place: int, result: Result) -> None:
         result.size += len(data)
-        topic = self._recipe.topic or ""
+        topic = self._options.topic or ""
         for _, report in self._accept([topic], [data], place, result):
             self._reject(report, topic, data, place, result)
 
-    def _span(self, job: Span, result: Result) -> None:
+    def _range(self, job: FileRange, result: Result) -> None:
         try:
-            self._lines(blocks_of_span(job.path, job.start, job.stop), result)
+            self._lines(blocks_of_range(job.path, job.start, job.stop), result)
         except OSError as error:
             result.problems.append((job.file, os_reason(error)))
 
     def _lines(self, blocks: Iterable[bytes], result: Result) -> None:
         for lines in lines_of(_counted(blocks, result), self._keep):
-            burst = len(lines) if self._recipe.collects else _BURST
+            burst = len(lines) if self._options.collects else _BURST
             for start in range(0, len(lines), burst):
                 self._burst(lines[start : start + burst], result.lines + start, result)
             result.lines += len(lines)
 
     def _burst(self, lines: Sequence[bytes], place: int, result: Result) -> None:
-        """Judge some lines; `place` is the line of the job that the first of them is."""
+        """Validate a burst of lines; `place` is the index of the first one in the job."""
         topics, payloads = self._requests(lines)
         for number, report in self._accept(topics, payloads, place, result):
             if not lines[number].strip():
                 continue
             topic, payload = topics[number], payloads[number]
             bare = payload.removesuffix(b"\n").removesuffix(b"\r")
-            if self._recipe.describes or report.code == Code.TOO_LARGE or not bare:
+            if self._options.describes or report.code == Code.TOO_LARGE or not bare:
                 for _, again in self._accept([topic], [bare], place + number, result):
                     self._reject(again, topic, bare, place + number, result)
             else:
@@ -136,7 +145,7 @@ class Judge:
     def _accept(
         self, topics: Sequence[str], payloads: Sequence[bytes], place: int, result: Result
     ) -> list[tuple[int, Report]]:
-        """Judge a burst and count what is accepted; returns the others, by their place in it."""
+        """Validate a burst and count accepted requests; returns the others, with their index."""
         reports = self._reports(topics, payloads, place)
         accepted = [*map(_code, reports)].count(Code.OK)
         result.accepted += accepted
@@ -149,13 +158,13 @@ class Judge:
     def _reports(
         self, topics: Sequence[str], payloads: Sequence[bytes], place: int
     ) -> list[Report]:
-        now_ms = self._recipe.now_ms
-        if not self._recipe.collects:
+        now_ms = self._options.now_ms
+        if not self._options.collects:
             return self._validator.validate(topics, payloads, now_ms=now_ms)
-        import pyarrow as pa  # noqa: PLC0415 - not before processes are forked, and seldom needed
+        import pyarrow as pa  # noqa: PLC0415 - not before processes are forked, and rarely needed
 
         reports, points = self._validator.collect(
-            topics, payloads, now_ms=now_ms, arrived_us=ARRIVALS + place
+            topics, payloads, now_ms=now_ms, arrived_us=ARRIVAL_BASE + place
         )
         if len(points):
             self._tables.append(pa.table(points))
@@ -182,15 +191,15 @@ class Judge:
             return
         key = report.code, fault.reason
         result.faults[key] = result.faults.get(key, 0) + 1
-        if self._recipe.describes:
+        if self._options.describes:
             result.rejects.append((place, _described(report.code, fault, topic, payload)))
 
     def _requests(self, lines: Sequence[bytes]) -> tuple[Sequence[str], Sequence[bytes]]:
         """The topics and the payloads of lines, or of one document."""
         count = len(lines)
-        if self._recipe.topic is not None:
+        if self._options.topic is not None:
             if count > len(self._topics):
-                self._topics = [self._recipe.topic] * count
+                self._topics = [self._options.topic] * count
             return self._topics if count == len(self._topics) else self._topics[:count], lines
         topics, payloads = [], []
         for line in lines:

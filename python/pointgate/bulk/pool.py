@@ -1,16 +1,16 @@
-"""Processes that take jobs, and give back their results in the order of the jobs.
+"""A pool of worker processes, which returns results in the order of the jobs.
 
-    a free process:        send it the next job
-    a process has sent:    keep its result until it is the next one's turn
+    a worker is free:          send it the next job
+    a worker sent a result:    buffer it until all previous results were returned
 
-Each process has a pipe of its own, and ends when the other end is gone, however the main process
-ended. A span waits in the pipe while another one is worked on, so that nobody is idle; larger jobs
-go only to a process that waits for one, since two that write to each other wait for ever.
+Each worker has its own pipe, and exits when the other end is closed, however the main process
+ended. A file range is sent while the worker is busy with another one, so that it is never idle.
+Larger jobs are sent only to an idle worker: if both sides wrote to full pipes, they would deadlock.
 
-Invariants: at most `_AHEAD` jobs a process are under way or waiting for their turn; a process that
-is lost ends the run, and says which one.
+Invariants: at most `_AHEAD` jobs for each worker are under way or buffered (the in-flight window);
+a worker that dies ends the run, with an error that names the signal or the status.
 
-What it does not do: know what a job is.
+It does not know what is in a job.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import multiprocessing
 import signal
 from collections import deque
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
 
-from pointgate.bulk.jobs import Job, Recipe, Result, Span
+from pointgate.bulk.jobs import FileRange, Job, Result, RunOptions
 from pointgate.bulk.judge import Judge
 from pointgate.errors import PointgateError
 
@@ -36,33 +37,37 @@ if TYPE_CHECKING:
 _AHEAD: Final = 4
 
 _END_SECONDS: Final = 2.0
-"""A job takes milliseconds; whoever takes longer to end is killed."""
+"""The timeout after which a worker is killed; a job takes milliseconds."""
 
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-class ProcessLostError(PointgateError):
-    """A process ended in the middle of its work: killed for want of memory, or by a bug."""
+class WorkerLostError(PointgateError):
+    """A worker process died with a job: killed by the OOM killer, or by a bug."""
 
 
 class Pool:
-    """So many processes that judge by the same recipe.
+    """Worker processes with the same options.
 
     Args:
-        recipe: How they judge. Load its catalog first, for them to share it.
-        processes: How many.
+        options: The options. Load the catalog before, so that the workers share its memory.
+        processes: The number of workers.
     """
 
-    def __init__(self, recipe: Recipe, *, processes: int) -> None:
-        context = multiprocessing.get_context(_start_method())
+    def __init__(self, options: RunOptions, *, processes: int) -> None:
+        method = _start_method()
+        context = multiprocessing.get_context(method)
+        if method == "spawn":
+            # Otherwise the first worker starts it, which unblocks the signals (Python 3.11).
+            resource_tracker.ensure_running()
         self._workers: list[_Worker] = []
         self._window = processes * _AHEAD
-        # They ignore SIGTERM, by which multiprocessing would end them before it waits for them. It
-        # registered that earlier, so this comes first.
+        # Workers ignore the SIGTERM with which multiprocessing ends them at exit, and it would wait
+        # for them. Handlers registered later run first, so they are killed before that.
         atexit.register(_kill, self._workers)
         for _ in range(processes):
-            self._workers.append(_Worker(context, recipe, self._workers))
+            self._workers.append(_Worker(context, options, self._workers))
 
     def __enter__(self) -> Self:
         return self
@@ -76,13 +81,13 @@ class Pool:
         atexit.unregister(_kill)
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Result]]:
-        """Have every job done.
+        """Run all jobs; yields each with its result, in order.
 
         Args:
-            jobs: What there is to do; it is taken as processes get free.
+            jobs: The jobs, which are consumed as workers become free.
 
         Raises:
-            ProcessLostError: A process has ended before its work was done.
+            WorkerLostError: A worker died.
         """
         begun: deque[tuple[int, Job]] = deque()
         results: dict[int, Result] = {}
@@ -105,30 +110,32 @@ class Pool:
                 yield job, results.pop(done)
 
     def _free(self, job: Job) -> _Worker | None:
-        """The process with the least to do, if it can take a job now."""
+        """The worker with the fewest jobs, if it can be sent this job now."""
         worker = min(self._workers, key=lambda worker: worker.jobs)
-        return worker if worker.jobs < (2 if isinstance(job, Span) else 1) else None
+        return worker if worker.jobs < (2 if isinstance(job, FileRange) else 1) else None
 
     def _ready(self) -> Sequence[_Worker]:
-        """Wait for those processes that have sent something, or have ended."""
+        """Wait for workers that have sent a result, or have died."""
         busy = {worker.connection: worker for worker in self._workers if worker.jobs}
         return [busy[cast("Connection", one)] for one in wait(list(busy))] if busy else []
 
 
 class _Worker:
-    """One process, as the main process sees it."""
+    """A worker process, as seen from the main process."""
 
-    def __init__(self, context: BaseContext, recipe: Recipe, others: Sequence[_Worker]) -> None:
+    def __init__(
+        self, context: BaseContext, options: RunOptions, others: Sequence[_Worker]
+    ) -> None:
         self.jobs = 0
         self.connection, theirs = context.Pipe()
-        # A forked process has copies of all that is open here: were it to keep them, no other one
-        # would see its pipe's end.
+        # A forked worker inherits the pipes of the others. It closes them: while they are open, the
+        # others would not see that the main process has closed its end.
         is_fork = context.get_start_method() == "fork"
         inherited = [self.connection, *(one.connection for one in others)] if is_fork else []
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(theirs, inherited, recipe), name="judge", daemon=True
+            target=_work, args=(theirs, inherited, options), name="judge", daemon=True
         )
-        with _signals_blocked():  # until the process can ignore them
+        with _signals_blocked():  # until the worker ignores them
             self.process.start()
         theirs.close()
 
@@ -151,7 +158,7 @@ class _Worker:
         self.process.join(_END_SECONDS)
         status = self.process.exitcode or 0
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        raise ProcessLostError(f"a judging process was ended {how}") from None
+        raise WorkerLostError(f"a worker process was ended {how}") from None
 
 
 def _kill(workers: Sequence[_Worker]) -> None:
@@ -159,15 +166,15 @@ def _kill(workers: Sequence[_Worker]) -> None:
         worker.process.kill()
 
 
-def _work(connection: Connection, inherited: Sequence[Connection], recipe: Recipe) -> None:
-    """Do jobs until the main process closes the pipe, or is no more."""
+def _work(connection: Connection, inherited: Sequence[Connection], options: RunOptions) -> None:
+    """Run jobs until the main process closes the pipe or ends."""
     for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # both may come to all; the main process decides
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the main process decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     for one in inherited:
         one.close()
     try:
-        judge = Judge(recipe)
+        judge = Judge(options)
         while True:
             number, job = connection.recv()
             connection.send((number, judge.run(job)))
@@ -177,7 +184,7 @@ def _work(connection: Connection, inherited: Sequence[Connection], recipe: Recip
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Let signals wait, here and in processes that are started meanwhile."""
+    """Block the signals, here and in processes that are started meanwhile."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -186,9 +193,9 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def _start_method() -> str:
-    """How to start processes: by a fork, which shares the catalog, wherever that is safe.
+    """The start method: fork, which shares the catalog's memory, if that is safe; else spawn.
 
-    A copy of a process with several threads may find locks that nobody will ever release.
+    After a fork of a process with several threads, a lock may be held that no thread releases.
     """
     tasks = Path("/proc/self/task")
     alone = tasks.is_dir() and len(list(tasks.iterdir())) == 1

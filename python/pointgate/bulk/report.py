@@ -1,4 +1,4 @@
-"""What became of everything: counts by code and reason, and the rejected requests."""
+"""The report of a run: totals by code and reason, and the file of rejected requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pointgate.bulk.jobs import Documents, Job, Result, Span
+from pointgate.bulk.jobs import DocumentFiles, FileRange, Job, Result
 
 if TYPE_CHECKING:
     from typing import IO
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Totals:
-    """The counts of a run.
+    """The totals of a run.
 
     Attributes:
-        accepted: How many requests were accepted.
-        points: How many points they have.
-        faults: How many requests were rejected, by code and reason.
-        size: How many bytes were judged, decompressed.
-        problems: Files that could not be read to their end, and why, once each.
+        accepted: The number of accepted requests.
+        points: The number of points in them.
+        faults: The number of rejected requests, by code and reason.
+        size: The number of bytes validated, after decompression.
+        problems: Files that could not be read completely, each with the reason.
     """
 
     accepted: int = 0
@@ -33,16 +33,16 @@ class Totals:
 
     @property
     def rejected(self) -> int:
-        """How many requests were rejected."""
+        """The number of rejected requests."""
         return sum(self.faults.values())
 
     @property
     def requests(self) -> int:
-        """How many requests there were."""
+        """The number of requests."""
         return self.accepted + self.rejected
 
     def add(self, result: Result) -> None:
-        """Count what became of one job."""
+        """Add the result of one job."""
         self.accepted += result.accepted
         self.points += result.points
         self.size += result.size
@@ -56,10 +56,10 @@ class Totals:
 
 
 class RejectsWriter:
-    """Writes rejected requests as lines of JSON, in the order of the inputs.
+    """Writes rejected requests as newline-delimited JSON, in the order of the inputs.
 
     Args:
-        file: Where to.
+        file: The output.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -67,15 +67,15 @@ class RejectsWriter:
         self._line = 1
 
     def write(self, job: Job, result: Result) -> None:
-        """Write what a job had. Jobs must come in their order: lines are counted by the way."""
-        if isinstance(job, Documents):
+        """Write the rejected requests of a job. Jobs must be in order, to count lines."""
+        if isinstance(job, DocumentFiles):
             for place, rest in result.rejects:
                 self._put(str(job.paths[place]), None, rest)
             return
         if job.first:
             self._line = 1
         for place, rest in result.rejects:
-            has_lines = isinstance(job, Span) or not job.whole
+            has_lines = isinstance(job, FileRange) or not job.whole
             self._put(job.file, self._line + place if has_lines else None, rest)
         self._line += result.lines
 

@@ -1,7 +1,7 @@
-"""Streams of which the beginning was looked at, and what happens at a place that is damaged.
+"""Streams with lookahead, and the error of a damaged stream.
 
-Invariants: a stream gives everything that stands before a damaged place, then raises
-`DamagedError`; no more is held than was asked to be looked at.
+Invariants: a stream returns all data before the damage, then raises `DamagedError`; only the data
+that was peeked at is buffered.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ READ_BYTES: Final = 65_536
 
 
 class DamagedError(PointgateError):
-    """A stream ends before its time, or is not what it should be; the text says where and how."""
+    """A stream is truncated or corrupt; the text has the offset and the reason."""
 
 
-def cut_off(place: int, what: str) -> str:
-    """What is wrong with a stream that ends too early."""
-    return f"cut off at byte {place}: expected more of {what}"
+def truncated(place: int, what: str) -> str:
+    """The error text for a stream that ends too early."""
+    return f"truncated at byte {place}: expected more of {what}"
 
 
 class Readable(Protocol):
-    """What can be read in order; an empty result is the end."""
+    """A sequential stream; an empty result is its end."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes."""
+        """Read up to `size` bytes."""
 
 
 class Source:
-    """A stream that can be looked at before it is read.
+    """A stream with lookahead.
 
     Args:
         stream: The stream.
 
     Attributes:
-        place: How many bytes were read.
+        place: The number of bytes read.
     """
 
     closed = False
@@ -50,13 +50,13 @@ class Source:
         self._damage: DamagedError | None = None
 
     def peek(self, size: int) -> bytes:
-        """The next bytes; fewer only where the stream ends or is damaged."""
+        """The next bytes, without reading them; fewer only if the stream ends or is damaged."""
         while len(self._ahead) < size and self._fill(size - len(self._ahead)):
             pass
         return bytes(self._ahead[:size])
 
     def peek_line(self, limit: int) -> bytes:
-        """The beginning up to the end of the first line that is not blank, or up to a limit."""
+        """The bytes up to the end of the first line that is not blank, or up to a limit."""
         looked = 0
         while True:
             end = self._ahead.find(b"\n", looked)
@@ -68,10 +68,10 @@ class Source:
                 return bytes(self._ahead[:limit])
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes.
+        """Read up to `size` bytes.
 
         Raises:
-            DamagedError: Everything before the damaged place was read.
+            DamagedError: All data before the damage was read.
         """
         if self._ahead or not size:
             data = bytes(self._ahead[:size])
@@ -88,15 +88,15 @@ class Source:
         return data
 
     def put_back(self, data: bytes) -> None:
-        """Let what was read be read again."""
+        """Push back data, which is read again."""
         self._ahead[:0] = data
         self.place -= len(data)
 
     def close(self) -> None:
-        """Leave the stream to whom it belongs."""
+        """Do nothing: the caller closes the stream."""
 
     def _fill(self, size: int) -> bool:
-        """Look further ahead; false at the end."""
+        """Read more into the lookahead buffer; false at the end."""
         if self._damage:
             return False
         try:
@@ -113,8 +113,8 @@ class Limited:
 
     Args:
         stream: The stream.
-        size: How many.
-        what: What they are, if the stream must not end before them.
+        size: Their number.
+        what: Their name in the error if the stream ends before; empty if that is no error.
     """
 
     def __init__(self, stream: Source, size: int, what: str = "") -> None:
@@ -123,15 +123,15 @@ class Limited:
         self._what = what
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes, none behind the limit."""
+        """Read up to `size` bytes, none after the limit."""
         data = self._stream.read(min(size, self._left)) if self._left else b""
         self._left -= len(data)
         if self._what and self._left and not data:
-            raise DamagedError(cut_off(self._stream.place, self._what))
+            raise DamagedError(truncated(self._stream.place, self._what))
         return data
 
     def skip(self) -> None:
-        """Pass over what was not read."""
+        """Skip the rest."""
         while self.read(READ_BYTES):
             pass
 
@@ -145,16 +145,16 @@ _ENCODINGS: Final = {
 
 
 def decoded(kind: Kind, stream: Source) -> Source:
-    """A text as UTF-8, of which its byte-order mark was read."""
+    """A text as UTF-8, after its byte-order mark was read."""
     encoding = _ENCODINGS.get(kind)
     return Source(_Decoded(stream, encoding)) if encoding else stream
 
 
 class _Decoded:
-    """A text in another encoding, as UTF-8.
+    """A text in another encoding, transcoded to UTF-8.
 
-    Half of a surrogate pair comes out as no UTF-8 has it: the request that has it is refused, and
-    the others are not.
+    An unpaired surrogate becomes an invalid UTF-8 sequence, so that only the request that contains
+    it is rejected.
     """
 
     def __init__(self, stream: Source, encoding: str) -> None:
@@ -171,7 +171,7 @@ class _Decoded:
                 text = self._decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
                 if not data:
-                    raise DamagedError(cut_off(place, self._name)) from None
+                    raise DamagedError(truncated(place, self._name)) from None
                 raise DamagedError(
                     f"damaged before byte {place}: {self._name}: {error.reason}"
                 ) from None

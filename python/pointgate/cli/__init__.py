@@ -1,16 +1,15 @@
-"""The command `pointgate`: one file a command, which `commands.py` lists.
+"""The command line: one file for each command, listed in `commands.py`.
 
-Results go to stdout, diagnostics to stderr. Exit status: 0 done, 1 findings, 2 wrong usage, 74 the
-output cannot be written, 75 something is in use now, 78 bad configuration, 130 and 143 stopped by
-a signal (`serve`: before it was ready).
+Results go to stdout, diagnostics to stderr. Exit status: 0 done, 1 findings, 2 wrong usage, 70 a
+worker process died, 74 the output cannot be written, 75 a resource is in use, 78 bad configuration,
+130 and 143 stopped by a signal (`serve`: before it was ready).
 
-A signal is no traceback in any phase:
+A signal never ends in a traceback:
 
-    imports, end of the interpreter   end at once: nothing is under way, and an exception raised
-                                      there would be lost or shown
-    a command                         unwind, so that files and processes are closed; a second
-                                      signal ends at once
-    a command with an event loop      the loop has a handler (`service.py`, `stopping.py`)
+    imports, interpreter exit     exit at once: an exception raised there would be lost, or printed
+    a command                     unwind the stack, so that files and processes are closed; a second
+                                  signal exits at once
+    a command with an event loop  a handler of the loop (`service/serve.py`, `interrupts.py`)
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def main() -> None:
     """Run the command line. The entry point of the script `pointgate`."""
-    # Before the imports, which take longest. As process 1 of a container, a signal without a
-    # handler would be ignored.
+    # Before the imports, which take most of the start. The kernel ignores a signal without a
+    # handler for process 1 of a container.
     _handle(_end_at_once)
     from pointgate.cli.commands import run  # noqa: PLC0415
 

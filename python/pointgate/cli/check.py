@@ -1,9 +1,8 @@
-"""`pointgate check`: every mistake in the configuration, the models and the device tables.
+"""`pointgate check`: finds all mistakes in the configuration, the models and the device tables.
 
-For an editor, a commit hook or a pipeline, or beside a running service: it builds what `serve`
-builds before it connects (`preparation.py`), so that what it passes `serve` does not refuse, and it
-creates, changes and connects to nothing. Findings are the data of this command, so they go to
-stdout.
+For an editor, a commit hook or a CI pipeline, or beside a running service. It runs the preflight of
+`serve` (`service/preflight.py`), so that `serve` accepts a configuration that passes. It creates
+and changes nothing and does not connect. The findings are its result, so they go to stdout.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def check(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> NoReturn:
-    """Find every mistake in configuration and catalog."""
+    """Find all mistakes in the configuration and the catalog."""
     found = _find(config)
     if as_json:
         print_json(_document(found))
@@ -42,13 +41,13 @@ def check(
 
 @dataclass(slots=True)
 class _Findings:
-    """What was found.
+    """The findings.
 
     Attributes:
-        problems: What keeps `serve` from starting.
-        warnings: What works, and most likely is not meant.
-        notes: What is in use now, as it is beside a running service.
-        catalog: The catalog, if it has no mistakes.
+        problems: Mistakes with which `serve` does not start.
+        warnings: Valid settings that are probably mistakes.
+        notes: Resources that are in use now, for example by a running service.
+        catalog: The catalog, if it is valid.
     """
 
     problems: list[Problem] = field(default_factory=list)

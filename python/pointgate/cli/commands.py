@@ -1,8 +1,7 @@
-"""The command line itself: its commands, and where their output ends.
+"""The list of commands, and the handling of output errors.
 
-Invariants: what a person asks for never ends in a traceback because of where it is written: text
-that a stream cannot encode is escaped, a closed pipe ends the command silently, a full disk with
-one line and status 74.
+Invariants: an output error never ends in a traceback: text that a stream cannot encode is escaped,
+a closed pipe ends the command silently, a full disk ends it with one line and status 74.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
 from pointgate.cli.validate import validate
 from pointgate.diagnostics import os_reason
-from pointgate.terminal import Status, give_up, say
+from pointgate.terminal import Status, discard, say
 
 _CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-"""No fault of ours. What else a system refuses is handled where it was asked, or is a bug."""
+"""Errors of the output. Other system errors are handled where they occur, or are bugs."""
 
-# Plain help: it is read in logs, pipes and narrow windows as often as on a wide terminal.
+# Plain help, because it is often read in logs, pipes and narrow windows.
 app = typer.Typer(
     name="pointgate",
     no_args_is_help=True,
@@ -60,13 +59,13 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """The gate that every IoT measurement point passes on its way into a platform."""
+    """Validates and stores measurement points that IoT devices post over MQTT."""
 
 
 def run() -> None:
-    """Run the command that the arguments ask for."""
+    """Run the command in the arguments."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None when it was closed from the start
+        if isinstance(stream, io.TextIOWrapper):  # None if it was closed at the start
             stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="pointgate")
@@ -74,5 +73,5 @@ def run() -> None:
         if error.errno not in _CANNOT_WRITE:
             raise
         say(f"cannot write: {os_reason(error)}")
-        give_up(sys.stdout)
+        discard(sys.stdout)
         sys.exit(Status.OUTPUT)

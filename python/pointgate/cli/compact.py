@@ -1,8 +1,8 @@
-"""`pointgate compact`: merge the files of a Parquet dataset, and keep each point once.
+"""`pointgate compact`: merges the files of a Parquet dataset, and removes duplicate points.
 
-The service does the same in the background with files of like size, so that a point which was
-posted again may stand in a large file and in a small one. After this command each product and day
-is one file, or several large ones, with one point for each key. It may run beside the service.
+The service merges files of similar size in the background, so that a point that was posted twice
+can be in a large file and in a small one. After this command each product and day has one file, or
+several large ones, with one point for each key. It may run beside the service.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pointgate.cli.options import local_path_option
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
@@ -23,16 +24,22 @@ if TYPE_CHECKING:
 
 
 def compact(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of a parquet sink.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="The folder of a parquet sink.", parser=local_path_option
+        ),
+    ],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> NoReturn:
-    """Merge the files of a Parquet dataset, and keep each point once."""
+    """Merge the files of a Parquet sink, and remove duplicate points."""
     from pointgate.sinks.parquet.compaction import compact_all  # noqa: PLC0415 - others need no pyarrow
     from pointgate.sinks.parquet.dataset import Dataset  # noqa: PLC0415 - as above
 
     if not path.is_dir():
-        say(f"{unicode_text(str(path))}: expected the folder of a parquet sink, got no folder")
+        found = "a file" if path.exists() else "nothing: no such folder"
+        say(f"{unicode_text(str(path))}: expected the folder of a parquet sink, got {found}")
         sys.exit(Status.USAGE)
     dataset = Dataset(path)
     try:
@@ -45,7 +52,7 @@ def compact(
             with dataset.locked("compaction", wait=False):
                 pass
         except BlockingIOError:
-            say("another process is merging files here: waiting until it is done")
+            say("waiting for another process that is merging files of this dataset")
         with dataset.locked("compaction", wait=True), _bar() as bar:
             task = bar.add_task("")
             summary = compact_all(

@@ -1,6 +1,6 @@
-"""`pointgate demo`: see it at work, without any preparation.
+"""`pointgate demo`: runs a broker, the service and simulated senders, without any setup.
 
-Everything that happens is in `pointgate.demo`; here are only the options.
+This file has the options; the demo is in `pointgate.demo`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ def demo(
     *,
     seconds: Annotated[
         float | None,
-        typer.Option(metavar="N", min=0.0, help="Stop by itself after this time."),
+        typer.Option(metavar="N", min=0.0, help="Stop after this time."),
     ] = None,
     rate: Annotated[
         float, typer.Option(metavar="R", min=0.1, max=5000, help="Requests a second.")
     ] = 100.0,
 ) -> NoReturn:
-    """See it at work, without any preparation."""
+    """Run a broker, the service and simulated senders; no setup."""
     from pointgate.demo.session import run  # noqa: PLC0415 - no other command needs it
 
     sys.exit(asyncio.run(run(seconds=seconds, rate=rate)))

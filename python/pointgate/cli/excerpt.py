@@ -1,11 +1,11 @@
-"""The line of a payload in which a fault stands, with the place of the caret under it.
+"""An excerpt of a payload: the line with a fault, and the column of the caret below it.
 
-A payload is anything: megabytes on one line, control bytes, broken UTF-8, wide characters. What
-comes out is one line of at most a given width, in which the character at the offset stands exactly
-at the caret, and which does nothing to the terminal it is written to.
+A payload can contain anything: megabytes on one line, control bytes, invalid UTF-8, wide
+characters. The excerpt is one line of limited width, without control characters, in which the
+character at the offset is exactly above the caret.
 
-    cells: one a character; escaped when it is invisible, not UTF-8, or would be obeyed
-    window: grown from the faulty cell to both sides until the width is used
+    cells: one for each character; escaped if it is invisible, not UTF-8, or a control character
+    window: grows from the faulty cell to both sides until the width is used
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _BYTES_A_CELL: Final = 4
-"""A character is at most four bytes of UTF-8, and what is shown of it at least one cell."""
+"""A character has at most four bytes of UTF-8 and takes at least one cell."""
 
 _LONGEST_TAIL: Final = 3
-"""A byte stands at most this far behind the first byte of its character."""
+"""The greatest distance of a byte from the first byte of its character."""
 
 _LEFT_SHARE: Final = 0.65
-"""How much of a long line is shown before the fault: the cause mostly stands before it."""
+"""The share of a long line that is shown before the fault, where its cause usually is."""
 
 _BYTE_AS_CHARACTER: Final = 0xDC00
-"""What `surrogateescape` adds to a byte that is not UTF-8."""
+"""The code point to which `surrogateescape` maps byte 0: 0xE9 becomes U+DCE9."""
 
 _CUT: Final = "…"
 
@@ -42,7 +42,7 @@ class Excerpt:
         line: The line's number, from 1.
         column: The character in that line, from 1. A byte that is not UTF-8 counts as one.
         text: The line, or the part of it around the fault.
-        caret: How many terminal cells stand before the fault in `text`.
+        caret: The number of terminal cells before the fault in `text`.
     """
 
     line: int
@@ -52,13 +52,13 @@ class Excerpt:
 
 
 def excerpt(payload: bytes, offset: int, *, width: int) -> Excerpt:
-    """Show where in a payload a byte stands.
+    """Make the excerpt around a byte of a payload.
 
     Args:
         payload: The whole payload.
-        offset: The byte; the payload's length for a sudden end, which is shown behind the last
-            character that is not white space.
-        width: How many terminal cells the text may have.
+        offset: The offset of the byte. The payload's length means an unexpected end, which is shown
+            after the last character that is not white space.
+        width: The limit on the text, in terminal cells.
     """
     if offset >= len(payload):
         offset = len(payload.rstrip())
@@ -70,8 +70,8 @@ def excerpt(payload: bytes, offset: int, *, width: int) -> Excerpt:
     offset = _character_start(payload, offset, start)
     first = _character_start(payload, max(start, offset - width * _BYTES_A_CELL), start)
     before = [_cell(character) for character in _characters(payload[first:offset])]
-    behind = _characters(payload[offset : min(end, offset + width * _BYTES_A_CELL)])
-    cells = before + [_cell(character) for character in behind]
+    after = _characters(payload[offset : min(end, offset + width * _BYTES_A_CELL)])
+    cells = before + [_cell(character) for character in after]
     left, right = _window([cell_len(cell) for cell in cells], len(before), width - 2)
     cut_left = left > 0 or first > start
     cut_right = right < len(cells) or offset + width * _BYTES_A_CELL < end
@@ -90,7 +90,7 @@ def _characters(data: bytes) -> str:
 
 
 def _character_start(payload: bytes, offset: int, start: int) -> int:
-    """The first byte of the character that a byte belongs to; itself when it belongs to none."""
+    """The offset of the first byte of a byte's character; the same offset if it is in none."""
     for first in range(max(start, offset - _LONGEST_TAIL), offset):
         character = _characters(payload[first : first + _BYTES_A_CELL])[0]
         if first + len(character.encode("utf-8", "surrogateescape")) > offset:
@@ -99,7 +99,7 @@ def _character_start(payload: bytes, offset: int, start: int) -> int:
 
 
 def _cell(character: str) -> str:
-    """What is shown of a character: itself, or an escape."""
+    """A character as it is shown: itself, or escaped."""
     code = ord(character)
     if unicodedata.category(character) == "Cs":  # a byte that is not UTF-8
         return f"\\x{code - _BYTE_AS_CHARACTER:02x}"
@@ -111,7 +111,7 @@ def _cell(character: str) -> str:
 
 
 def _window(widths: Sequence[int], target: int, budget: int) -> tuple[int, int]:
-    """The range of cells to show: around the target, as many as fit."""
+    """The range of cells to show: as many around the target as fit."""
     left = right = target
     used_left = used_right = 0
     if target < len(widths):

@@ -1,10 +1,10 @@
-"""`pointgate explain`: judge one payload and show why.
+"""`pointgate explain`: validates one payload and shows why it is accepted or rejected.
 
-The verdict is the service's own: the same call, the same catalog, the same reply. Around it stands
-what a person needs to mend the payload: the line with a caret under the offending byte, the JSON
-pointer, what was expected and what came.
+The verdict is that of the service: the same call, the same catalog, the same reply. The output also
+has the details that help to correct the payload: the line with a caret under the faulty byte, the
+JSON pointer, and what was expected and found.
 
-Exit status 0 when the payload is accepted, 1 when it is not.
+Exit status 0 if the payload is accepted, 1 if it is rejected.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rich.text import Text
 
 from pointgate import Validator
 from pointgate.cli.excerpt import Excerpt, excerpt
-from pointgate.cli.misnamed import misnamed_members
+from pointgate.cli.member_hints import member_hints
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
     catalog_or_exit,
-    settings_beside_catalog,
+    settings_for_catalog,
 )
 from pointgate.codes import Code
 from pointgate.diagnostics import did_you_mean, os_reason
@@ -38,10 +38,11 @@ if TYPE_CHECKING:
 
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 _GUTTER_CELLS = 12
-"""What stands left of the payload's line: its number and a bar, with room to spare."""
+"""The width left of the payload's line, for its number and a bar."""
 
 _MARGIN_BYTES: Final = 1_048_576
-"""How much over the limit a payload is read, so that by how much it is over is mostly told."""
+"""The bytes over the limit that are read of a payload, so that the fault can report its size up to
+that."""
 
 
 def explain(
@@ -61,13 +62,13 @@ def explain(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> NoReturn:
-    """Judge one payload and show why."""
+    """Validate one payload and show why it is accepted or rejected."""
     if (product is None) == (topic is None):
         raise typer.BadParameter("expected either --product or --topic")
     if topic is None:
         topic = request_topic(product or "")
     topic = unicode_text(topic)
-    settings = settings_beside_catalog(config, catalog)
+    settings = settings_for_catalog(config, catalog)
     loaded = catalog_or_exit(catalog or settings.catalog.path)
     payload = _read(file, settings.limits.payload_bytes + _MARGIN_BYTES)
     validator = Validator(
@@ -88,7 +89,7 @@ def explain(
     if report.null_points:
         say(f"note: points without a value, ignored: {report.null_points:,}")
     if report.fault is None or report.fault.reason not in _NOT_READ:
-        for line in misnamed_members(payload):
+        for line in member_hints(payload):
             say(f"note: {line}")
     if product is not None and product not in loaded.products:
         near = did_you_mean(product, loaded.products)
@@ -97,7 +98,7 @@ def explain(
 
 
 def _read(file: str, limit: int) -> bytes:
-    """The payload; of one that is longer, or that never ends, its beginning."""
+    """The payload, up to a limit."""
     if file == "-" and sys.stdin is None:
         raise typer.BadParameter("-: stdin is closed")
     try:
@@ -105,8 +106,8 @@ def _read(file: str, limit: int) -> bytes:
             payload = stream.read(limit)
     except OSError as error:
         raise typer.BadParameter(f"{printable(file)}: {os_reason(error)}") from error
-    if len(payload) == limit:  # not one byte more: a terminal would ask for it
-        say(f"note: no more than the first {limit} bytes were read")
+    if len(payload) == limit:  # reading one byte more would block on a terminal
+        say(f"note: only the first {limit} bytes were read")
     return payload
 
 
@@ -147,7 +148,7 @@ def _print_excerpt(stdout: Console, found: Excerpt, fault: Fault) -> None:
 
 
 def _excerpt(fault: Fault, payload: bytes, width: int) -> Excerpt | None:
-    """The faulty line; None where the fault is not in the payload's text."""
+    """The faulty line; None if the fault is not in the payload's text."""
     if not payload.strip() or fault.reason in {"too_large", "empty", "bad_topic"}:
         return None
     return excerpt(payload, fault.offset, width=max(width, 20))
@@ -167,7 +168,7 @@ def _details(fault: Fault) -> dict[str, str]:
 
 
 def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
-    """The verdict for programs; members of `fault` are named as in the reply (contract 2.5)."""
+    """The verdict as JSON; members of `fault` are named as in the reply (contract 2.5)."""
     document: dict[str, object] = {
         "code": report.code,
         "points": report.points,

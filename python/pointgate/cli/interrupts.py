@@ -1,9 +1,9 @@
-"""Event loops of commands that a signal stops: their work is cancelled, and closes its connection.
+"""Runs a coroutine that SIGINT and SIGTERM cancel, so that it closes its connections.
 
     sys.exit(run_or_exit(work()))
 
-A handler that raises, as other commands have, would raise in the midst of the loop, whose tasks
-would complain of it in the log.
+A signal handler that raises an exception, as other commands have, would raise it inside the event
+loop, and asyncio would log it for the tasks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def run_or_exit(work: Coroutine[Any, Any, T]) -> T:
     result = asyncio.run(_run(work, stopped))
     if stopped:
         sys.exit(128 + stopped[0])
-    assert result is not None  # noqa: S101 - only a task that was stopped has none
+    assert result is not None  # noqa: S101 - only a task that was cancelled has no result
     return result[0]
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the settings and the catalog that they name."""
+"""Options that several commands share, and loading the settings and the catalog."""
 
 from __future__ import annotations
 
@@ -13,51 +13,77 @@ from pointgate.catalog import Catalog
 from pointgate.config import Settings, load_settings
 from pointgate.errors import CatalogError, ConfigError
 from pointgate.terminal import Status, say_problems
+from pointgate.toml.values import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pointgate.errors import Problem
 
+
+def local_path_option(text: str) -> Path:
+    """A path of the command line; a url is no path, and would become a folder of that name.
+
+    Raises:
+        typer.BadParameter: It is empty or a url.
+    """
+    try:
+        local_path(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return Path(text)
+
+
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration.")
+    Path,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="The configuration.", parser=local_path_option
+    ),
 ]
 ConfigOrDefaultOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="The configuration; default pointgate.toml.",
+        parser=local_path_option,
     ),
 ]
 CatalogOption = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="A catalog, instead of the configuration's."),
+    typer.Option(
+        metavar="FOLDER",
+        help="The catalog; default: that of the configuration.",
+        parser=local_path_option,
+    ),
 ]
 
 
 def settings_or_exit(path: Path) -> Settings:
-    """The settings of a file and the environment; ends the command with 78 when there are none."""
+    """The settings from a file and the environment; exits with 78 if they are invalid."""
     try:
         return load_settings(path, os.environ)
     except ConfigError as error:
-        refuse_configuration(error.problems)
+        exit_with_problems(error.problems)
 
 
-def settings_beside_catalog(config: Path | None, catalog: Path | None) -> Settings:
-    """The settings of a command that can do with a catalog alone."""
+def settings_for_catalog(config: Path | None, catalog: Path | None) -> Settings:
+    """The settings of a command that also runs with `--catalog` alone, then with defaults."""
     if catalog and not config:
         return Settings()
     return settings_or_exit(config or Path("pointgate.toml"))
 
 
 def catalog_or_exit(path: Path, load: Callable[[Path], Catalog] = Catalog.load) -> Catalog:
-    """The catalog of a folder; ends the command with 78 when it cannot be used."""
+    """The catalog in a folder; exits with 78 if it is invalid."""
     try:
         return load(path)
     except CatalogError as error:
-        refuse_configuration(error.problems)
+        exit_with_problems(error.problems)
 
 
-def refuse_configuration(problems: Sequence[Problem]) -> NoReturn:
-    """End the command because of its configuration."""
+def exit_with_problems(problems: Sequence[Problem]) -> NoReturn:
+    """Print the problems of the configuration, and exit with 78."""
     say_problems(problems)
     sys.exit(Status.CONFIGURATION)

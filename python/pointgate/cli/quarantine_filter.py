@@ -1,7 +1,7 @@
-"""Which requests of the quarantine a command means: the options that `rejects` and `replay` share.
+"""The options of `rejects` and `replay` that select requests in the quarantine.
 
-`since` is a time, `2026-11-23` or `2026-11-23T08:00:00Z` (UTC where it says nothing else), or how
-long ago: `90s`, `10m`, `12h`, `30d`.
+`since` is a time, `2026-11-23` or `2026-11-23T08:00:00Z` (UTC without an offset), or an age: `90s`,
+`10m`, `12h`, `30d`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointgate._core import codes, reasons
-from pointgate.cli.options import refuse_configuration
+from pointgate.cli.options import exit_with_problems
 from pointgate.diagnostics import did_you_mean
 from pointgate.errors import Problem
 from pointgate.quantities import seconds_of
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from pointgate.config import Settings
 
-ProductOption = Annotated[str | None, typer.Option(metavar="PK", help="Only this product's.")]
+ProductOption = Annotated[str | None, typer.Option(metavar="PK", help="Only of this product.")]
 DeviceOption = Annotated[
-    str | None, typer.Option(metavar="KEY", help="Only with a fault of this device.")
+    str | None, typer.Option(metavar="KEY", help="Only with a fault in an entry of this device.")
 ]
 ReasonOption = Annotated[
     str | None, typer.Option(metavar="REASON", help="Only with this reason, such as type.")
@@ -39,7 +39,7 @@ ReasonOption = Annotated[
 CodeOption = Annotated[int | None, typer.Option(metavar="N", help="Only with this code.")]
 SinceOption = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Only what arrived since: 2h, 30d, 2026-11-23T08:00:00Z."),
+    typer.Option(metavar="TIME", help="Only received since: 2h, 30d, 2026-11-23T08:00:00Z."),
 ]
 LimitOption = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Only the last N of these.")
@@ -55,10 +55,10 @@ def selection(
     since: str | None,
     limit: int | None,
 ) -> Filter:
-    """What the options mean."""
+    """The filter for the options."""
     if reason is not None and reason not in reasons:
         near = did_you_mean(reason, reasons)
-        raise typer.BadParameter(f"--reason: there is no reason {printable(reason)}{near}")
+        raise typer.BadParameter(f"--reason: unknown reason {printable(reason)}{near}")
     if code is not None and code not in codes:
         raise typer.BadParameter(f"--code: expected one of {', '.join(map(str, codes[2:]))}")
     since_ms = None if since is None else _instant(since)
@@ -67,11 +67,11 @@ def selection(
 
 @contextmanager
 def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None]:
-    """The quarantine of the settings; None when nothing was ever kept."""
+    """The quarantine in the settings; None if no request was ever stored in it."""
     folder: Path | None = settings.quarantine.path
     if folder is None:
-        problem = Problem("", "quarantine.path", "expected a folder, got nothing: none is kept")
-        refuse_configuration([problem])
+        reason = "expected a folder, got nothing: the quarantine is off"
+        exit_with_problems([Problem("", "quarantine.path", reason)])
     if not (folder / NAME).exists():
         yield None
         return
@@ -87,7 +87,7 @@ def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None
 
 
 def utc_text(microseconds: int) -> str:
-    """A time as the log has it, with microseconds."""
+    """A UTC time in ISO 8601, with microseconds."""
     found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
     text = found.isoformat(timespec="microseconds")
     return text.replace("+00:00", "Z")

@@ -1,6 +1,6 @@
-"""`pointgate rejects`: what was rejected and why, from the quarantine.
+"""`pointgate rejects`: lists the rejected requests in the quarantine, with the reason.
 
-Requests come in the order of their arrival, a line each; with `--json` a JSON object each, whose
+Requests are listed in the order of arrival, one on each line; with `--json` as JSON objects, whose
 members are named as those of `validate --rejects`.
 """
 
@@ -41,8 +41,10 @@ def rejects(
     code: CodeOption = None,
     since: SinceOption = None,
     limit: LimitOption = None,
-    payload: Annotated[bool, typer.Option("--payload", help="Show what was posted, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    payload: Annotated[bool, typer.Option("--payload", help="Print the payloads, too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object on each line.")
+    ] = False,
 ) -> NoReturn:
     """List the rejected requests in the quarantine."""
     wanted = selection(
@@ -51,7 +53,7 @@ def rejects(
     with quarantine_or_exit(settings_or_exit(config)) as quarantine:
         for number in quarantine.numbers(wanted) if quarantine else ():
             request = quarantine.get(number, payload=payload) if quarantine else None
-            if request is None:  # removed meanwhile
+            if request is None:  # deleted since the list was read
                 continue
             if as_json:
                 typer.echo(orjson.dumps(_document(request, payload=payload)))

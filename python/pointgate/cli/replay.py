@@ -1,15 +1,15 @@
-"""`pointgate replay`: post again what was rejected, once the catalog is mended.
+"""`pointgate replay`: posts rejected requests again, after the catalog was corrected.
 
-    for each request in the quarantine that is meant, in the order of arrival:
-        judge it, as of its arrival and as of now, by the catalog as it is now
-        accepted: post it to its own topic; reply 200: it leaves the quarantine
-        rejected: it stays, or with --forget leaves it, too
+    for each selected request in the quarantine, in the order of arrival:
+        validate it with the current catalog, as of its arrival and as of now
+        accepted: post it to its own topic; after a reply of 200, delete it from the quarantine
+        rejected: keep it; with --forget, delete it
 
-It goes the way that every request goes, over the broker to the running service, whose 200 promises
-what it always does. A user property of MQTT 5 tells the service when the request first arrived,
-which is the time of those entries that have none, to the microsecond (contract 3.5).
+A request is posted through the broker to the running service, so its 200 has the usual guarantees.
+An MQTT 5 user property carries the instant of its first arrival, which is the time of entries
+without `time`, to the microsecond (contract 3.5). Replaying is idempotent.
 
-Invariants: nothing leaves the quarantine without a 200 of its own, but by `--forget`.
+Invariants: a request is deleted from the quarantine only after its own 200, or with `--forget`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pointgate.cli.interrupts import run_or_exit
 from pointgate.cli.options import (
     ConfigOption,
     catalog_or_exit,
-    refuse_configuration,
+    exit_with_problems,
     settings_or_exit,
 )
 from pointgate.cli.quarantine_filter import (
@@ -55,26 +55,26 @@ if TYPE_CHECKING:
     from pointgate.sources.mqtt.publisher import Publisher
 
 _BATCH: Final = 64
-"""Requests that are posted together, and leave the quarantine together."""
+"""Requests that are posted together, and deleted from the quarantine together."""
 _BATCH_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of payload that such requests have at most, unless it is a single one."""
+"""The limit on the payloads of a batch; a single request may exceed it."""
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of the requests.
+    """The outcome, in numbers of requests.
 
     Attributes:
-        requests: How many were looked at.
-        kept: How many of those that were meant were not, because the connection was lost first.
-        accepted: How many are accepted now.
-        answered: How many were posted and answered with 200.
-        unanswered: How many were posted and got no reply.
-        not_taken: How many the broker did not take, by its reason.
-        refused: How many the service rejected, by code: its catalog is another one.
-        rejected: How many are still rejected, by code and reason; they were not posted.
-        forgotten: How many of those were removed.
-        connected: Whether the connection to the broker held to the end.
+        requests: Validated.
+        kept: Selected, but not validated, because the connection was lost before.
+        accepted: Accepted now.
+        answered: Posted and answered 200.
+        unanswered: Posted without a reply.
+        not_taken: Rejected by the broker, by its reason.
+        refused: Rejected by the service, by code: it has another catalog.
+        rejected: Still rejected, by code and reason, and therefore not posted.
+        forgotten: Deleted because they are still rejected.
+        connected: Whether the connection to the broker lasted to the end.
     """
 
     requests: int = 0
@@ -99,21 +99,21 @@ def replay(
     since: SinceOption = None,
     limit: LimitOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Judge only: post and remove nothing.")
+        bool, typer.Option("--dry-run", help="Only validate: post and delete nothing.")
     ] = False,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Remove those that are still rejected.")
+        bool, typer.Option("--forget", help="Delete those that are still rejected.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> NoReturn:
-    """Post what was rejected once more, if it is accepted now."""
+    """Post rejected requests again, if they are accepted now."""
     wanted = selection(
         product=product, device=device, reason=reason, code=code, since=since, limit=limit
     )
     settings = settings_or_exit(config)
     if settings.mqtt.level != 5 and not dry_run:  # noqa: PLR2004 - MQTT 5
-        why = "expected 5, got 4: only by MQTT 5 a reply can be told from those to others"
-        refuse_configuration([Problem(str(config), "mqtt.protocol", why)])
+        why = "expected 5, got 4: replies are matched by correlation data, which MQTT 5 has"
+        exit_with_problems([Problem(str(config), "mqtt.protocol", why)])
     judge = _Judge(catalog_or_exit(settings.catalog.path), settings)
     outcome = _Outcome()
     with quarantine_or_exit(settings) as quarantine:
@@ -124,34 +124,38 @@ def replay(
             try:
                 run_or_exit(replaying.run(numbers, settings))
             except ConfigError as error:
-                refuse_configuration(error.problems)
+                exit_with_problems(error.problems)
             except ConnectionLost as error:
                 say(f"{settings.mqtt.url}: {error}")
                 outcome.connected = False
     if outcome.unanswered and outcome.connected:
         say(
             f"{outcome.unanswered:,} posted without a reply: is the service running? "
-            "Whatever the broker keeps is answered when it is; run replay again then"
+            "It answers requests that the broker has queued when it starts; run replay again then"
         )
     if as_json:
         print_json(_document(outcome))
     else:
         _print(outcome, dry_run=dry_run)
+    sys.exit(_status(outcome))
+
+
+def _status(outcome: _Outcome) -> Status:
     if not outcome.connected:
-        sys.exit(Status.OUTPUT)
+        return Status.OUTPUT
     not_posted = outcome.unanswered or outcome.not_taken
     remain = not_posted or outcome.refused or outcome.rejected.total() > outcome.forgotten
-    sys.exit(Status.FINDINGS if remain else Status.DONE)
+    return Status.FINDINGS if remain else Status.DONE
 
 
 class _Judge:
-    """Says what the service would say now."""
+    """Validates requests as the service would now."""
 
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._validator = Validator(catalog, payload_bytes=settings.limits.payload_bytes)
 
     def judge(self, request: Rejected) -> tuple[int, str]:
-        """Judge a request, as of its arrival and as of now; returns the code and the reason."""
+        """Validate a request, as of its arrival and as of now; returns the code and the reason."""
         if request.payload is None:
             return request.code, request.reason
         code, reason = self._verdict(request, request.payload, request.received_us // 1000)
@@ -184,13 +188,13 @@ class _Replay:
         self._lost: ConnectionLost | None = None
 
     async def run(self, numbers: Sequence[int], settings: Settings) -> None:
-        from pointgate.sources.mqtt.publisher import posting  # noqa: PLC0415 - a dry run needs no MQTT
+        from pointgate.sources.mqtt.publisher import connect_publisher  # noqa: PLC0415 - a dry run needs no MQTT
 
         if self._dry_run:
             for _ in self._batches(numbers):
                 pass
             return
-        async with posting(settings.mqtt) as poster:
+        async with connect_publisher(settings.mqtt) as poster:
             for batch in self._batches(numbers):
                 async with asyncio.TaskGroup() as tasks:
                     posts = [tasks.create_task(self._post(poster, request)) for request in batch]
@@ -203,14 +207,14 @@ class _Replay:
                     raise self._lost
 
     def _batches(self, numbers: Sequence[int]) -> Iterator[list[Rejected]]:
-        """Those that are accepted now; the others are counted and, if wanted, removed."""
+        """Batches of accepted requests; the others are counted and, with `forget`, deleted."""
         batch: list[Rejected] = []
-        hopeless: list[int] = []
+        rejected: list[int] = []
         size = 0
         for number in numbers:
             self._outcome.kept -= 1
             request = self._quarantine.get(number)
-            if request is None:  # removed meanwhile
+            if request is None:  # deleted since the list was read
                 continue
             self._outcome.requests += 1
             code, reason = self._judge.judge(request)
@@ -220,21 +224,21 @@ class _Replay:
                 size += len(request.payload or b"")
             else:
                 self._outcome.rejected[code, reason] += 1
-                hopeless.append(number)
-            if len(batch) + len(hopeless) >= _BATCH or size >= _BATCH_BYTES:
+                rejected.append(number)
+            if len(batch) + len(rejected) >= _BATCH or size >= _BATCH_BYTES:
                 yield batch
-                self._remove(hopeless)
-                batch, hopeless, size = [], [], 0
+                self._delete(rejected)
+                batch, rejected, size = [], [], 0
         yield batch
-        self._remove(hopeless)
+        self._delete(rejected)
 
-    def _remove(self, hopeless: Sequence[int]) -> None:
+    def _delete(self, rejected: Sequence[int]) -> None:
         if self._forget and not self._dry_run:
-            self._quarantine.delete(hopeless)
-            self._outcome.forgotten += len(hopeless)
+            self._quarantine.delete(rejected)
+            self._outcome.forgotten += len(rejected)
 
     async def _post(self, poster: Publisher, request: Rejected) -> bool:
-        """Whether a request was answered with 200."""
+        """Post a request; returns whether it was answered 200."""
         from pointgate.sources.mqtt.publisher import PublishRefusedError  # noqa: PLC0415 - a dry run needs no MQTT
 
         payload, received_us = request.payload or b"", request.received_us
@@ -263,12 +267,12 @@ def _print(outcome: _Outcome, *, dry_run: bool) -> None:
         lines += [(f"  answered {code}", count) for code, count in sorted(outcome.refused.items())]
     lines += [("still rejected", outcome.rejected.total())]
     if outcome.kept:
-        lines += [("not tried, kept", outcome.kept)]
+        lines += [("not posted, kept", outcome.kept)]
     lines += [
         (f"  {code} {reason}", count) for (code, reason), count in outcome.rejected.most_common()
     ]
     if outcome.forgotten:
-        lines += [("forgotten", outcome.forgotten)]
+        lines += [("deleted", outcome.forgotten)]
     for name, count in lines:
         typer.echo(f"{name:<22}{count:>12,}")
 

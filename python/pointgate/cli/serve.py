@@ -1,6 +1,6 @@
-"""`pointgate serve`: from the configuration to a running service.
+"""`pointgate serve`: runs the service.
 
-It reads the settings, sets up logging and hands over to `pointgate.service.serve`.
+It reads the settings, configures logging and calls `pointgate.service.serve`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pointgate import __version__
-from pointgate.cli.options import ConfigOption, refuse_configuration, settings_or_exit
+from pointgate.cli.options import ConfigOption, exit_with_problems, settings_or_exit
 from pointgate.config import stray_variables
 from pointgate.errors import CatalogError, ConfigError, TemporaryFailure
 from pointgate.terminal import Status, say
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class LogLevel(StrEnum):
-    """How much is logged."""
+    """The least level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -36,9 +36,9 @@ class LogLevel(StrEnum):
 
 def serve(
     config: ConfigOption = Path("pointgate.toml"),
-    log_level: Annotated[LogLevel, typer.Option(help="How much to log.")] = LogLevel.INFO,
+    log_level: Annotated[LogLevel, typer.Option(help="The least level to log.")] = LogLevel.INFO,
 ) -> NoReturn:
-    """Judge what the broker brings, until stopped."""
+    """Run the service, until stopped."""
     from pointgate.service import serve as service  # noqa: PLC0415 - no other command needs it
 
     settings = settings_or_exit(config)
@@ -47,16 +47,16 @@ def serve(
     for stray in stray_variables(os.environ):
         _log.warning("%s", stray)
     try:
-        sys.exit(asyncio.run(service.serve(settings, leave=os._exit)))
+        sys.exit(asyncio.run(service.serve(settings, exit_process=os._exit)))
     except (ConfigError, CatalogError) as error:
-        refuse_configuration(error.problems)
+        exit_with_problems(error.problems)
     except TemporaryFailure as error:
         say(str(error))
         sys.exit(Status.TEMPORARY)
 
 
 def _configure_logging(level: LogLevel) -> None:
-    """One line an event on stderr, in UTC as every time in this service."""
+    """Log to stderr, one line for each event, with UTC times."""
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     form.converter = time.gmtime
     form.default_time_format = "%Y-%m-%dT%H:%M:%S"

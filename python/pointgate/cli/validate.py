@@ -1,10 +1,10 @@
-"""`pointgate validate`: judge archived requests, as many as there are, on all cores.
+"""`pointgate validate`: bulk validation of archived requests, on all cores.
 
-Each verdict is the service's own. A summary goes to stdout, rejected requests and accepted points
-go where they are wanted; a progress bar shows on stderr when that is a terminal.
+Verdicts are those of the service. A summary goes to stdout, rejected requests and accepted points
+to the files of `--rejects` and `--out`; stderr shows a progress bar if it is a terminal.
 
-Exit status 0 when every request is accepted, 1 when some are not, 2 when an input cannot be read.
-What can be read of a damaged input is judged, and the others go on.
+Exit status 0 if all requests are accepted, 1 if some are rejected, 2 if an input cannot be read. A
+damaged input is validated up to the damage, and the other inputs completely.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from rich.progress import (
 )
 
 from pointgate.bulk.inputs import STDIN, Inputs, unusable
-from pointgate.bulk.jobs import Recipe
+from pointgate.bulk.jobs import RunOptions
 from pointgate.bulk.judge import MARGIN_BYTES, load_catalog
-from pointgate.bulk.pool import Pool, ProcessLostError
+from pointgate.bulk.pool import Pool, WorkerLostError
 from pointgate.bulk.report import RejectsWriter, Totals
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
     catalog_or_exit,
-    settings_beside_catalog,
+    local_path_option,
+    settings_for_catalog,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
@@ -54,60 +55,79 @@ _REDRAW_SECONDS: Final = 0.1
 _BUFFER_BYTES: Final = 1_048_576
 
 
+FilesArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="FILES...", help="Files, folders of files, or - for stdin."),
+]
+ProductOption = Annotated[
+    str | None, typer.Option(metavar="PK", help="The product key all were posted to.")
+]
+TopicsOption = Annotated[
+    bool,
+    typer.Option(
+        "--topics", help="Each line begins with its topic and a space (mosquitto_sub -v)."
+    ),
+]
+OnePerFileOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--one-per-file/--one-per-line",
+        help="Where requests end; default: detected by the content.",
+    ),
+]
+RejectsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write rejected requests to this file, as JSON lines.",
+        parser=local_path_option,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Write accepted points to this folder, as Parquet.",
+        parser=local_path_option,
+    ),
+]
+NowOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=253_402_300_799_999,
+        help="When the first request arrived, UTC milliseconds; default now.",
+    ),
+]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=1024, help="Worker processes; default: one per core."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
 def validate(
-    files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILES...", help="Files, folders of files, or - for stdin."),
-    ],
+    files: FilesArgument,
     *,
-    product: Annotated[
-        str | None, typer.Option(metavar="PK", help="The product key all were posted to.")
-    ] = None,
-    topics: Annotated[
-        bool,
-        typer.Option(
-            "--topics", help="Each line begins with its topic and a blank (mosquitto_sub -v)."
-        ),
-    ] = False,
+    product: ProductOption = None,
+    topics: TopicsOption = False,
     config: ConfigOrDefaultOption = None,
     catalog: CatalogOption = None,
-    one_per_file: Annotated[
-        bool | None,
-        typer.Option(
-            "--one-per-file/--one-per-line",
-            help="Where requests end; default: as the content says.",
-        ),
-    ] = None,
-    rejects: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write rejected requests there, a JSON line each."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Write accepted points there, as Parquet."),
-    ] = None,
-    now_ms: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=253_402_300_799_999,
-            help="When the first request arrived, UTC milliseconds; default now.",
-        ),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=1024, help="How many; default one a core."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    one_per_file: OnePerFileOption = None,
+    rejects: RejectsOption = None,
+    out: OutOption = None,
+    now_ms: NowOption = None,
+    processes: ProcessesOption = None,
+    as_json: JsonOption = False,
 ) -> NoReturn:
-    """Judge archived requests: a JSON document a line or a file, plain, compressed or packed."""
+    """Validate archived requests in files, folders and archives."""
     if (product is None) != topics:
         raise typer.BadParameter("expected either --product or --topics")
     if topics and one_per_file:
         raise typer.BadParameter("expected lines with --topics, got --one-per-file")
-    settings = settings_beside_catalog(config, catalog)
-    recipe = Recipe(
+    settings = settings_for_catalog(config, catalog)
+    options = RunOptions(
         catalog=catalog or settings.catalog.path,
         payload_bytes=settings.limits.payload_bytes,
         now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
@@ -115,12 +135,12 @@ def validate(
         describes=rejects is not None,
         collects=out is not None,
     )
-    _check_product(product, catalog_or_exit(recipe.catalog, load_catalog))
+    _check_product(product, catalog_or_exit(options.catalog, load_catalog))
     _check_paths(files, {"--rejects": rejects, "--out": out})
     whole = False if topics else one_per_file
-    inputs = Inputs(files, keep=recipe.payload_bytes + MARGIN_BYTES, whole=whole)
+    inputs = Inputs(files, keep=options.payload_bytes + MARGIN_BYTES, whole=whole)
     started = time.perf_counter()
-    totals = _run_or_exit(inputs, recipe, rejects=rejects, out=out, processes=processes)
+    totals = _run_or_exit(inputs, options, rejects=rejects, out=out, processes=processes)
     seconds = time.perf_counter() - started
     if as_json:
         print_json(_document(totals, inputs.files, seconds))
@@ -134,7 +154,7 @@ def validate(
 
 
 def _check_product(product: str | None, catalog: Catalog) -> None:
-    """Refuse a product whose every request would be refused."""
+    """Reject a product that is not in the catalog: all its requests would be rejected."""
     if product is not None and product not in catalog.products:
         near = did_you_mean(product, catalog.products)
         raise typer.BadParameter(
@@ -143,7 +163,7 @@ def _check_product(product: str | None, catalog: Catalog) -> None:
 
 
 def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
-    """Refuse inputs that cannot be opened, and outputs that would be read as one."""
+    """Reject inputs that cannot be opened, and outputs that are inside an input."""
     for name, reason in unusable(inputs):
         raise typer.BadParameter(f"{printable(name)}: {reason}")
     for option, path in outputs.items():
@@ -156,21 +176,21 @@ def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> N
 
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # those that we may use
+        return len(os.sched_getaffinity(0))  # those that this process may use
     return os.cpu_count() or 1
 
 
 def _run_or_exit(
     inputs: Inputs,
-    recipe: Recipe,
+    options: RunOptions,
     *,
     rejects: Path | None,
     out: Path | None,
     processes: int | None,
 ) -> Totals:
     try:
-        return _run(inputs, recipe, rejects=rejects, out=out, processes=processes or _cores())
-    except ProcessLostError as error:
+        return _run(inputs, options, rejects=rejects, out=out, processes=processes or _cores())
+    except WorkerLostError as error:
         say(str(error))
         sys.exit(Status.SOFTWARE)
     except (SinkUnavailableError, SinkRefusedError) as error:
@@ -179,17 +199,17 @@ def _run_or_exit(
 
 
 def _run(
-    inputs: Inputs, recipe: Recipe, *, rejects: Path | None, out: Path | None, processes: int
+    inputs: Inputs, options: RunOptions, *, rejects: Path | None, out: Path | None, processes: int
 ) -> Totals:
-    """Judge everything; show how far it is, write what is to be written."""
+    """Validate all inputs, with a progress bar; write rejected requests and accepted points."""
     totals = Totals()
     with ExitStack() as stack:
-        # First of all, while there is only one thread: processes are forked.
-        pool = stack.enter_context(Pool(recipe, processes=processes))
+        # The pool first, because it forks, which is safe only while there is one thread.
+        pool = stack.enter_context(Pool(options, processes=processes))
         writer = RejectsWriter(stack.enter_context(_opened(rejects))) if rejects else None
         points = stack.enter_context(_points_writer(out)) if out else None
         bar = stack.enter_context(_Bar(inputs))
-        arrived_us = recipe.now_ms * 1000
+        arrived_us = options.now_ms * 1000
         for job, result in pool.run(inputs.jobs()):
             totals.add(result)
             if writer:
@@ -218,7 +238,7 @@ def _points_writer(folder: Path) -> PointsWriter:
 
 
 class _Bar:
-    """How far it is, on a terminal."""
+    """The progress bar, if stderr is a terminal."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._progress = Progress(
@@ -247,7 +267,7 @@ class _Bar:
         self._progress.stop()
 
     def show(self, stored: int, totals: Totals) -> None:
-        """So many bytes more of the inputs are done."""
+        """Add so many bytes of the inputs."""
         self._done += stored
         now = time.monotonic()
         if not self._progress.disable and now - self._drawn >= _REDRAW_SECONDS:
@@ -262,7 +282,7 @@ class _Bar:
 
 
 def _print(totals: Totals, files: int, seconds: float) -> None:
-    """The summary for people, a line each."""
+    """Print the summary as text."""
     lines = [("requests", totals.requests, ""), ("accepted", totals.accepted, _share(totals))]
     lines += [("rejected", totals.rejected, "")]
     lines += [(f"  {code} {reason}", count, "") for (code, reason), count in totals.by_count()]
@@ -274,7 +294,7 @@ def _print(totals: Totals, files: int, seconds: float) -> None:
 
 
 def _share(totals: Totals) -> str:
-    # Rounded down: only all of them are 100 %.
+    # Rounded down, so that 100 % means all of them.
     return f"   {totals.accepted * 1000 // totals.requests / 10:.1f} %" if totals.requests else ""
 
 

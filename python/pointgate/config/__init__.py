@@ -1,24 +1,22 @@
-"""Settings: a TOML file, then the environment over it, checked as a whole.
+"""Settings from a TOML file and the environment, validated as a whole.
 
     settings = load_settings(Path("pointgate.toml"), os.environ)
 
-Every key of the file is also `POINTGATE_<SECTION>__<KEY>` in the environment, which wins; those of
-a sink are `POINTGATE_SINKS__<NAME>__<KEY>`. Nothing is guessed: an unknown key or section, in the
-file or in the environment, is a mistake that is named, and all mistakes are reported at once as
-`ConfigError.problems`. A variable without the double underscore is not ours. Relative paths are
-relative to the file's folder.
+Every key can also be set by the variable `POINTGATE_<SECTION>__<KEY>`, which overrides the file; a
+key of a sink by `POINTGATE_SINKS__<NAME>__<KEY>`. An unknown key, section or variable is an error,
+and all errors are reported at once, as `ConfigError.problems`. A variable without the double
+underscore is ignored. Relative paths are relative to the file's folder.
 
-    settings.py   the sections; mqtt.py and quarantine.py those that are longer
-    load.py       file and environment into `Settings`
+    settings.py   the sections; mqtt.py and quarantine.py the longer ones
+    load.py       reads file and environment into `Settings`
 
 The settings of a sink are in its folder (`sinks/registry.py` lists them), types of values in
 `toml/values.py`.
 
-Invariants: `Settings` is immutable and valid once it exists; a secret is never part of a `repr`,
-an error or a log line, and is refused in the file itself, because files are copied, committed
-and mailed.
+Invariants: a `Settings` is immutable and valid; a secret is in no `repr`, error or log line, and is
+rejected in the file itself, because such files are copied, committed and mailed.
 
-It does not read the catalog (`catalog.py`) and does not connect anywhere.
+It does not read the catalog (`catalog.py`), and does not connect.
 """
 
 from pointgate.config.load import load_settings, stray_variables

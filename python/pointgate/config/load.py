@@ -1,4 +1,4 @@
-"""From a file and the environment to `Settings`, or to every mistake in them."""
+"""Reads a file and the environment into `Settings`, or reports all mistakes in them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PREFIX: Final = "POINTGATE_"
 
 _SINKS: Final = "SINKS__"
 
-_AS_IT_IS: Final = {"client_id", "username", "share_group"}
-"""Names that the broker compares byte by byte: nothing is dropped from them, what nobody can mean
-is refused."""
+_VERBATIM: Final = {"client_id", "username", "share_group"}
+"""Names that the broker compares byte by byte: they are not trimmed, but rejected if they have
+control characters, or blanks at their ends."""
 
 _NEAR: Final = 0.9
-"""How much a variable that is no setting must look like one to be worth a warning."""
+"""The least similarity to a setting at which an unknown variable causes a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class _Table:
     """A table of the document.
 
     Attributes:
-        location: What problems call it: `mqtt`, `sinks[0]`.
-        variable: What its variables begin with: `MQTT`, `SINKS__PARQUET`.
-        model: What it must be.
-        content: What it is; the environment is written over it.
+        location: Its name in problems: `mqtt`, `sinks[0]`.
+        variable: The prefix of its variables: `MQTT`, `SINKS__PARQUET`.
+        model: Its model.
+        content: Its keys and values; the environment overwrites them.
     """
 
     location: str
@@ -53,10 +53,10 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 
     Args:
         path: The TOML file.
-        environ: The environment; only names such as `POINTGATE_MQTT__URL` are looked at.
+        environ: The environment; only names such as `POINTGATE_MQTT__URL` are read.
 
     Raises:
-        ConfigError: There are mistakes; `problems` has them all.
+        ConfigError: A setting is wrong; `problems` has all mistakes.
     """
     document, problems = read_toml(path)
     file = str(path)
@@ -90,7 +90,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def _sections(document: dict[str, Any]) -> list[_Table]:
-    """The sections; those that are missing are added, empty."""
+    """The sections; missing ones are added as empty tables."""
     tables = []
     for section in Settings.model_fields:
         model = _model(section)
@@ -107,7 +107,7 @@ def _model(section: str) -> type[Document] | None:
 
 
 def _sink_tables(value: object, file: str) -> tuple[list[_Table], list[Problem]]:
-    """The tables `[[sinks]]` whose types are known, and what is wrong with the others."""
+    """The tables `[[sinks]]` of known types, and the problems of the others."""
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         reason = f"expected tables, [[sinks]], got {shown(value)}"
         return [], [Problem(file, "sinks", reason)]
@@ -127,16 +127,16 @@ def _sink_tables(value: object, file: str) -> tuple[list[_Table], list[Problem]]
     for table in tables:
         if names[table.variable] > 1:
             name = shown(table.variable.partition("__")[2].lower())
-            reason = f"expected a name of its own, got {name}, which another sink has"
+            reason = f"expected a unique name, got {name}, which another sink has"
             problems.append(Problem(file, f"{table.location}.name", reason))
     return tables, problems
 
 
 def _refuse_secrets(tables: Sequence[_Table], file: str) -> list[Problem]:
-    """Take out of the file what may not stand in it, with a better reason than `unknown key`."""
+    """Remove secrets from the tables, with a better problem than `unknown key`."""
     problems = []
     for table in tables:
-        secret = _holds_secret(table.model)
+        secret = _has_secret(table.model)
         if secret and table.content.pop("password", None) is not None:
             reason = (
                 "expected no secret in this file, got one: "
@@ -146,7 +146,7 @@ def _refuse_secrets(tables: Sequence[_Table], file: str) -> list[Problem]:
     return problems
 
 
-def _holds_secret(model: type[Document]) -> bool:
+def _has_secret(model: type[Document]) -> bool:
     field = model.model_fields.get("password")
     return field is not None and "SecretStr" in repr(field.annotation)
 
@@ -154,10 +154,10 @@ def _holds_secret(model: type[Document]) -> bool:
 def _overlay(
     tables: Sequence[_Table], environ: Mapping[str, str]
 ) -> tuple[dict[str, str], list[Problem]]:
-    """Write the environment's settings over the file's.
+    """Overwrite the settings of the file with those of the environment.
 
     Returns:
-        Which key came from which variable, and the variables that are no settings.
+        The variable of each key that one has set, and the problems.
     """
     variables = {
         f"{_PREFIX}{table.variable}__{key}".upper(): (table, key)
@@ -175,14 +175,14 @@ def _overlay(
         location = f"{table.location}.{key}"
         sources[location] = name
         if _is_text(key, environ[name]):
-            table.content[key] = _typed(table.model, key, _meant(key, environ[name]))
+            table.content[key] = _typed(table.model, key, _trimmed(key, environ[name]))
         else:
             problems.append(Problem(name, location, "expected UTF-8, got other bytes"))
     return sources, problems
 
 
 def _unknown(name: str, tables: Sequence[_Table], variables: Iterable[str]) -> str:
-    """Why a variable is no setting. The key of a sink or a section is no other one's."""
+    """The problem of an unknown variable. Suggestions are from the same section or sink."""
     section = name.upper().removeprefix(_PREFIX).rpartition("__")[0]
     if section.startswith(_SINKS) and all(section != table.variable for table in tables):
         sinks = [table.variable for table in tables if table.variable.startswith(_SINKS)]
@@ -192,7 +192,7 @@ def _unknown(name: str, tables: Sequence[_Table], variables: Iterable[str]) -> s
     expected = f"unknown setting, expected {_PREFIX}<SECTION>__<KEY>"
     for table in tables:
         if section == table.variable:
-            # Without what all of them begin with, which would make any two look alike.
+            # Without their common prefix, which would make any two similar.
             keys = [key.upper() for key in _keys(table.model) if key not in {"type", "name"}]
             near = get_close_matches(name.upper().rpartition("__")[2], keys, n=1)
             return expected + "".join(f", did you mean {_PREFIX}{section}__{key}" for key in near)
@@ -201,10 +201,10 @@ def _unknown(name: str, tables: Sequence[_Table], variables: Iterable[str]) -> s
 
 
 def stray_variables(environ: Mapping[str, str]) -> list[Problem]:
-    """Variables that are no settings, and look as if they were meant to be one.
+    """Warnings for variables that are similar to a setting, and ignored.
 
-    Others that begin with `POINTGATE_` are none of our business: images set them, and Kubernetes
-    does for each service called `pointgate…`.
+    Other variables that begin with `POINTGATE_` are legitimate: container images set them, and
+    Kubernetes does for each service called `pointgate…`.
     """
     settings = {
         f"{_PREFIX}{section}_{key}".upper(): f"{_PREFIX}{section}__{key}".upper()
@@ -217,18 +217,18 @@ def stray_variables(environ: Mapping[str, str]) -> list[Problem]:
         if not name.startswith(_PREFIX) or _is_ours(name) or name == failpoint.VARIABLE:
             continue
         for near in get_close_matches(name, settings, n=1, cutoff=_NEAR):
-            reason = f"ignored, it is no setting; did you mean {settings[near]}"
+            reason = f"ignored, not a setting; did you mean {settings[near]}"
             problems.append(Problem(name, "", reason))
     return problems
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a variable can only be meant as a setting."""
+    """Whether a variable is treated as a setting."""
     return name.startswith(_PREFIX) and "__" in name
 
 
 def _is_text(key: str, value: str) -> bool:
-    """Whether a variable is UTF-8, as all must be but the names of files."""
+    """Whether a variable is valid: UTF-8, except for paths."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -240,9 +240,9 @@ def _is_path(key: str) -> bool:
     return key == "path" or key.endswith("_file")
 
 
-def _meant(key: str, text: str) -> str:
-    """A variable without what stands around its value and nobody means (see `kinds.py`)."""
-    if key in _AS_IT_IS:
+def _trimmed(key: str, text: str) -> str:
+    """The value of a variable without a byte-order mark and white space around it."""
+    if key in _VERBATIM:
         return text
     text = text.removeprefix("\ufeff").rstrip("\r\n")
     return text if key == "password" or _is_path(key) else text.strip()
@@ -254,7 +254,7 @@ def _keys(model: type[Document]) -> dict[str, Any]:
 
 
 def _typed(model: type[Document], key: str, text: str) -> bool | int | str:
-    """Read a variable as what the setting is; the check says when it is not."""
+    """Convert a variable to the type of its setting; the model rejects what does not convert."""
     annotation = _keys(model)[key]
     if annotation is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
@@ -265,11 +265,11 @@ def _typed(model: type[Document], key: str, text: str) -> bool | int | str:
 
 
 def _contradictions(settings: Settings, file: str, *, given: bool) -> list[Problem]:
-    """What is wrong only because of something else."""
+    """Settings that are valid, but not together."""
     if settings.store.ack == "verdict" and given:
-        reason = 'expected none beside store.ack = "verdict", which stores nothing'
+        reason = 'not allowed with store.ack = "verdict", which stores nothing'
         return [Problem(file, "sinks", reason)]
     if settings.store.ack == "sink" and not any(sink.required for sink in settings.sinks):
-        reason = 'expected a sink that is required beside "sink", got none'
+        reason = '"sink" needs at least one sink with required = true, got none'
         return [Problem(file, "store.ack", reason)]
     return []

@@ -1,6 +1,6 @@
-"""The section `[mqtt]`: how to reach the broker, and as whom.
+"""The section `[mqtt]`: the broker's address and transport, and the client's identity.
 
-A secret is never part of a `repr`, an error or a log line, and is refused in the file itself.
+A secret is in no `repr`, error or log line, and is rejected in the file itself.
 """
 
 from __future__ import annotations
@@ -40,20 +40,21 @@ _FORMS: Final = (
 )
 
 _SOCKET_PATH_BYTES: Final = 107
-"""Linux has 108 for the path of a Unix socket, with a zero at its end."""
+"""Linux limits the path of a Unix socket to 108 bytes, including a zero at its end."""
 
 DEFAULT_CLIENT_ID: Final = "pointgate-service"
-"""Not made of the host's name: a container gets a new one with each start, and what waits in the
-broker waits for the old id. A second service with it is told at once, by a take-over."""
+"""Not derived from the host name: a container has a new one at each start, but the messages in the
+broker are queued for the old client id. Two services with this id take over each other's session,
+which is logged at once."""
 
 _PLACEHOLDER: Final = re.compile(r"change[-_ ]?(me|this)\b", re.IGNORECASE)
-"""What the configuration in `deploy/` has for a client id, and how others write it."""
+"""The placeholder for a client id in the configuration in `deploy/`, and similar ones."""
 
 _MQTT_STRING_BYTES: Final = 65_535
 
 _MOST_16: Final = 65_535
 _MOST_32: Final = 4_294_967_295
-"""The greatest numbers that MQTT has for the keepalive and for the expiry of a session."""
+"""The greatest values of the keepalive and the session expiry in MQTT."""
 
 
 _T = TypeVar("_T")
@@ -62,7 +63,7 @@ _T = TypeVar("_T")
 def _only_with_tls(value: _T, info: ValidationInfo) -> _T:
     scheme = urlsplit(info.data.get("url", "mqtts:")).scheme
     if scheme not in _TLS:
-        raise ValueError(f"expected only beside an mqtts:// or wss:// url, got {_an(scheme)} one")
+        raise ValueError(f"only allowed with an mqtts:// or wss:// url, got {_an(scheme)} one")
     return value
 
 
@@ -71,7 +72,7 @@ def _an(scheme: str) -> str:
 
 
 def _alpn(value: str) -> str:
-    """The name of a protocol, as IANA registers them: mqtt, http/1.1, x-amzn-mqtt-ca."""
+    """An ALPN protocol id: mqtt, http/1.1, x-amzn-mqtt-ca."""
     if not re.fullmatch(r"[!-+\--~]{1,255}", value):
         raise ValueError(
             "expected the name of one protocol, 1 to 255 ASCII characters without blanks and "
@@ -83,14 +84,14 @@ def _alpn(value: str) -> str:
 def _beside(other: str) -> AfterValidator:
     def validate(value: Path | SecretStr, info: ValidationInfo) -> Path | SecretStr:
         if info.data.get(other, value) is None:
-            raise ValueError(f"expected only beside mqtt.{other}, which is missing")
+            raise ValueError(f"only allowed with mqtt.{other}, which is missing")
         return value
 
     return AfterValidator(validate)
 
 
 def _mqtt_string(value: str) -> str:
-    """What brokers take for a name. They close the connection because of others, without a word."""
+    """A string that all brokers accept; for others they close the connection without a reason."""
     expected = f"expected 1 to {_MQTT_STRING_BYTES} bytes of text without control characters"
     if found := control_character(value):
         raise ValueError(f"{expected}, got {shown(value)} with {found}")
@@ -106,21 +107,21 @@ def _share_group(value: str, info: ValidationInfo) -> str:
         raise ValueError(f"expected a name without '/', '+' and '#', got {shown(value)}")
     if info.data.get("client_id") == DEFAULT_CLIENT_ID:
         raise ValueError(
-            "expected only beside mqtt.client_id, which is missing: each replica needs an id of "
-            "its own, the same after each restart"
+            "only allowed with mqtt.client_id, which is missing: each replica needs a unique id, "
+            "the same after each restart"
         )
     return value
 
 
 def _broker_url(value: str) -> str:
     expected = f"expected {_FORMS}, got {shown(value)}"
-    if control_character(value):  # which `urlsplit` drops without a word
-        # The text is not shown where it may hold a password.
+    if control_character(value):  # `urlsplit` removes them silently
+        # The url is not shown if it may contain a password.
         raise ValueError(f"expected {_FORMS}" if "@" in value else expected)
     if value.lower().startswith(f"{_UNIX}:"):
         return _unix_url(value)
     if "@" in value:
-        # The text is not shown: it may hold a password.
+        # The url is not shown: it may contain a password.
         raise ValueError(
             "expected a url without user and password, got one with '@': "
             "use mqtt.username and POINTGATE_MQTT__PASSWORD or mqtt.password_file"
@@ -195,7 +196,7 @@ _MqttString = Annotated[str, AfterValidator(_mqtt_string)]
 
 
 class MqttSettings(Document):
-    """How to reach the broker, and as whom."""
+    """The connection to the broker."""
 
     url: Annotated[str, AfterValidator(_broker_url)] = Field(
         default="mqtt://127.0.0.1:1883",
@@ -203,7 +204,7 @@ class MqttSettings(Document):
     )
     client_id: _MqttString = Field(
         default=DEFAULT_CLIENT_ID,
-        description="a client id, the same after each restart and no other client's",
+        description="a unique client id, the same after each restart",
     )
     username: _MqttString | None = Field(default=None, description="a user name")
     password: Annotated[Secret, _beside("username")] | None = Field(
@@ -213,16 +214,16 @@ class MqttSettings(Document):
         Annotated[ReadableFile, AfterValidator(_password_file), _beside("username")] | None
     ) = Field(default=None, description="a file whose first line is the password")
     share_group: Annotated[_MqttString, AfterValidator(_share_group)] | None = Field(
-        default=None, description="a group of replicas that share the requests between them"
+        default=None, description="the name of a consumer group (shared subscription)"
     )
     protocol: Annotated[Literal[5, 4, "auto"], BeforeValidator(_integer)] = Field(
-        default=5, description='5 (MQTT 5), 4 (MQTT 3.1.1) or "auto" (5 if the broker takes it)'
+        default=5, description='5 (MQTT 5), 4 (MQTT 3.1.1) or "auto" (5 if the broker accepts it)'
     )
     reply_qos: Annotated[Literal[0, 1] | None, BeforeValidator(_integer)] = Field(
         default=None, description="0 or 1 (each request's own QoS when absent)"
     )
     canary: Annotated[str, AfterValidator(_product_key)] | None = Field(
-        default=None, description="a product key, which no sender uses, for requests of our own"
+        default=None, description="a product key that no sender uses, for the canary's requests"
     )
     keepalive: Seconds = Field(
         default=15, ge=1, le=_MOST_16, description=seconds_words(1, _MOST_16)
@@ -232,21 +233,21 @@ class MqttSettings(Document):
     )
     receive_maximum: int = Field(default=1000, ge=1, le=65_535, description="1 to 65535 requests")
     alpn: Annotated[str, AfterValidator(_alpn), AfterValidator(_only_with_tls)] | None = Field(
-        default=None, description="the name of a protocol for TLS to ask for (ALPN)"
+        default=None, description="an ALPN protocol id for TLS"
     )
     ca_file: Annotated[ReadableFile, AfterValidator(_only_with_tls)] | None = Field(
         default=None, description="a file of CA certificates, PEM (the system's own when absent)"
     )
     cert_file: Annotated[ReadableFile, AfterValidator(_only_with_tls)] | None = Field(
-        default=None, description="a file with our certificate, PEM"
+        default=None, description="a file with the client certificate, PEM"
     )
     key_file: (
         Annotated[ReadableFile, AfterValidator(_only_with_tls), _beside("cert_file")] | None
-    ) = Field(default=None, description="a file with our certificate's key, PEM")
+    ) = Field(default=None, description="a file with the client certificate's key, PEM")
 
     @property
     def level(self) -> Literal[5, 4]:
-        """The protocol level of a connection; of "auto" the one that is tried first."""
+        """The protocol level of a connection; for "auto" the one of the first attempt."""
         return 4 if self.protocol == 4 else 5  # noqa: PLR2004 - MQTT 3.1.1
 
     @property
@@ -262,31 +263,31 @@ class MqttSettings(Document):
 
     @property
     def port(self) -> int:
-        """The broker's port, the scheme's own when the url has none; with a Unix socket any."""
+        """The broker's port, by default that of the scheme; without meaning for a Unix socket."""
         return self._parts.port or _DEFAULT_PORTS.get(self._parts.scheme, 1883)
 
     @property
     def transport(self) -> Literal["tcp", "unix"]:
-        """What carries MQTT, or WebSockets."""
+        """The transport below MQTT, TLS and WebSockets."""
         return "unix" if self._parts.scheme == _UNIX else "tcp"
 
     @property
     def websocket_path(self) -> str | None:
-        """The path of the WebSocket that carries MQTT, None without one."""
+        """The path of the WebSocket; None without WebSockets."""
         if self._parts.scheme not in _WEBSOCKET:
             return None
         return self._parts.path or _WEBSOCKET_PATH
 
     @property
     def tls(self) -> bool:
-        """Whether the connection is encrypted and the broker's certificate is verified."""
+        """Whether the connection uses TLS and verifies the broker's certificate."""
         return self._parts.scheme in _TLS
 
     def warnings(self) -> list[Problem]:
-        """What works by itself, or with some brokers, and most likely is not meant."""
+        """Settings that are valid, but probably mistakes."""
         found = []
         if _PLACEHOLDER.search(self.client_id):
-            reason = f"{shown(self.client_id)} is a placeholder: expected an id that nobody guesses"
+            reason = f"{shown(self.client_id)} is a placeholder: expected a secret, unique id"
             found.append(Problem("", "mqtt.client_id", reason))
         password = self.password is not None or self.password_file is not None
         if self.username is not None and not password and self.cert_file is None:

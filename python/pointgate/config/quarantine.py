@@ -1,4 +1,4 @@
-"""The section `[quarantine]`: where rejected requests are kept, and for how long."""
+"""The section `[quarantine]`: where rejected requests are stored, and their retention."""
 
 from collections.abc import Iterable
 from typing import Annotated, Final
@@ -17,7 +17,7 @@ _LONGEST_AGE: Final = 36_500 * 86_400
 
 
 def _keys(value: object) -> object:
-    """Product keys: a list, or text with commas between them, as the environment has it."""
+    """Product keys: a list, or in the environment a comma-separated text."""
     keys = value.split(",") if isinstance(value, str) else value
     if not isinstance(keys, list) or not all(isinstance(one, str) and one for one in keys):
         raise ValueError(f"expected a list of product keys, got {shown(value)}")
@@ -30,7 +30,7 @@ def _products(value: object) -> object:
 
 
 class QuarantineSettings(Document):
-    """Where rejected requests are kept; nowhere unless `path` is set."""
+    """Where rejected requests are stored; they are not if `path` is not set."""
 
     path: AnyPath | None = Field(default=None, description="a folder")
     max_bytes: Bytes = Field(
@@ -50,14 +50,14 @@ class QuarantineSettings(Document):
     )
 
     def warnings(self, catalog: Iterable[str]) -> list[Problem]:
-        """The product keys that the catalog has not.
+        """Warnings for product keys that are not in the catalog.
 
         Args:
             catalog: The product keys of the catalog.
         """
         known = list(catalog)
         return [
-            Problem("", f"quarantine.{name}", f"no product is called {shown(key)}{near}")
+            Problem("", f"quarantine.{name}", f"unknown product {shown(key)}{near}")
             for name, keys in (("products", self.products or ()), ("without", self.without))
             for key in keys
             if key not in known
@@ -65,5 +65,5 @@ class QuarantineSettings(Document):
         ]
 
     def keeps(self, product: str) -> bool:
-        """Whether a product's rejected requests are kept."""
+        """Whether rejected requests of a product are stored."""
         return product not in self.without and (self.products is None or product in self.products)

@@ -1,4 +1,4 @@
-"""Every section that is not a page of its own, and all of them together: `Settings`."""
+"""`Settings`, and all its sections except the longer ones (`mqtt.py`, `quarantine.py`)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pointgate.toml.values import (
 )
 
 _MQTT_PAYLOAD_BYTES: Final = 268_435_455
-"""The longest packet that MQTT can carry."""
+"""The largest packet in MQTT."""
 
 _ALL_ADDRESSES: Final = ("", "*", "[::]")
-"""Hosts of `metrics.listen` that mean every address, IPv6 and IPv4; `0.0.0.0` is IPv4 alone."""
+"""Hosts in `metrics.listen` that mean all addresses, IPv6 and IPv4; `0.0.0.0` means only IPv4."""
 
 _SPOOL_BYTES: Final = 1024 * 1024 * 1024
 
@@ -53,7 +53,7 @@ def _at_least_one_payload(value: int, info: ValidationInfo) -> int:
 
 
 class CatalogSettings(Document):
-    """Where models and devices are."""
+    """The catalog of models and devices."""
 
     path: AnyPath = Field(
         default=Path("catalog"), description="a folder with a catalog.toml", validate_default=True
@@ -76,7 +76,7 @@ class MetricsSettings(Document):
 
     @property
     def shown_host(self) -> str:
-        """The host as a url has it."""
+        """The host in the form of a url."""
         return self.listen.rpartition(":")[0] if self.host else "[::]"
 
     @property
@@ -86,7 +86,7 @@ class MetricsSettings(Document):
 
 
 class StoreSettings(Document):
-    """What an answer of 200 promises (contract 7.1)."""
+    """What a reply of 200 guarantees (contract 7.1)."""
 
     ack: Literal["spool", "sink", "verdict"] = Field(
         default="spool", description='"spool", "sink" or "verdict"'
@@ -94,7 +94,7 @@ class StoreSettings(Document):
 
 
 class SpoolSettings(Document):
-    """Where accepted points are until the sinks have them."""
+    """The write-ahead log of accepted points between the reply and the sinks."""
 
     path: AnyPath = Field(default=Path("spool"), description="a folder", validate_default=True)
     max_bytes: Bytes = Field(
@@ -103,7 +103,7 @@ class SpoolSettings(Document):
 
 
 class LimitSettings(Document):
-    """Bounds on what is taken in at once."""
+    """Limits on requests and on the in-flight window."""
 
     payload_bytes: Bytes = Field(
         default=8_388_608,
@@ -120,13 +120,13 @@ class LimitSettings(Document):
 
 
 class ReplySettings(Document):
-    """How much a reply tells about a fault (contract 2.5)."""
+    """The detail of a fault in a reply (contract 2.5)."""
 
     detail: Literal["full", "none"] = Field(default="full", description='"full" or "none"')
 
 
 class Settings(Document):
-    """Everything that can be set. Each section has defaults that work on one machine."""
+    """All settings. The defaults work on one machine."""
 
     mqtt: MqttSettings = MqttSettings()
     catalog: CatalogSettings = CatalogSettings()

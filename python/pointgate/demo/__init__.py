@@ -1,12 +1,11 @@
-"""`pointgate demo`: a broker, plants that post, the service and a live table, on this machine.
+"""`pointgate demo`: a local broker, simulated senders, the service, and a live view.
 
-    session.py   starts everything, stops everything
-    broker.py    a Mosquitto, or the broker of the `iotcore` package, on loopback
-    plants.py    what plants measure, and how it goes wrong
-    fleet.py     posts it, and follows the replies
-    figures.py   reads the service's own /metrics
-    view.py      shows it, as a live table or as lines
-    catalog/     the sample catalog, copied to a folder that may be edited meanwhile
+    session.py   starts everything, shows it, stops everything
+    broker.py    a Mosquitto on loopback
+    plants.py    the requests of simulated plants, valid and faulty
+    fleet.py     posts them, and receives the replies
+    view.py      reads the service's /metrics, and shows them
+    catalog/     the sample catalog, copied to a folder where it can be edited
 
-The service is the real one, in a process of its own. Nothing here is used by it.
+The service is the real one, in its own process. It does not use this package.
 """

@@ -1,38 +1,31 @@
-"""A broker for the demo: on loopback, on a free port, gone when the demo ends.
-
-Mosquitto where it is installed, else the `iotcore` package, whose defaults would not do: it listens
-on every interface, speaks only MQTT 3.1.1 and cuts payloads at 20 KB, so it gets a whole
-configuration. Neither keeps anything on disk.
-"""
+"""Child processes of the demo: a Mosquitto on loopback, on a free port, without persistence."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import shutil
 import socket
-import sys
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import time
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from pointgate.errors import PointgateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
 HOST: Final = "127.0.0.1"
 
 _SEARCHED: Final = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
-"""Where Mosquitto is when it is not on the PATH of an ordinary user."""
+"""Folders of Mosquitto that are not on the PATH of an ordinary user."""
 
-_START_SECONDS: Final = 10.0
+_START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 10.0
-_LOOK_SECONDS: Final = 0.02
+_POLL_SECONDS: Final = 0.02
 _LOG_LINES: Final = 5
 
-_MOSQUITTO: Final = """\
+_CONFIGURATION: Final = """\
 listener {port} 127.0.0.1
 allow_anonymous true
 persistence false
@@ -43,100 +36,41 @@ log_dest stderr
 log_type error
 """
 
-_IOTCORE: Final = """\
-id = 0
-[router]
-id = 0
-max_connections = 100
-max_outgoing_packet_count = 200
-max_segment_size = 1048576
-max_segment_count = 10
-[v4.1]
-name = "v4"
-listen = "127.0.0.1:{port_4}"
-next_connection_delay_ms = 1
-[v4.1.connections]
-connection_timeout_ms = 5000
-max_payload_size = 16777216
-max_inflight_count = 200
-dynamic_filters = true
-[v5.1]
-name = "v5"
-listen = "127.0.0.1:{port}"
-next_connection_delay_ms = 1
-[v5.1.connections]
-connection_timeout_ms = 5000
-max_payload_size = 16777216
-max_inflight_count = 200
-dynamic_filters = true
-"""
-
 
 class DemoError(PointgateError):
-    """The demo cannot go on; the text says what to do about it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """A running broker.
-
-    Attributes:
-        name: What it is.
-        port: Where it speaks MQTT 5.
-        port_4: Where it speaks MQTT 3.1.1; the same port if it can tell the two apart.
-    """
-
-    name: str
-    port: int
-    port_4: int
+    """The demo cannot continue; the text says what to do about it."""
 
 
 @asynccontextmanager
-async def local_broker(folder: Path) -> AsyncIterator[Broker]:
-    """Run a broker for as long as the context lasts.
-
-    Args:
-        folder: Where its configuration and its log go.
-
-    Raises:
-        DemoError: There is none to run, or it does not start.
-    """
-    config = folder / "broker.toml"  # iotcore goes by the suffix
+async def local_broker(folder: Path) -> AsyncIterator[int]:
+    """Run a Mosquitto while the context lasts, with its files in a folder; yields its port."""
     mosquitto = _mosquitto()
-    if mosquitto:
-        port = free_port()
-        broker = Broker("mosquitto", port, port)
-        config.write_text(_MOSQUITTO.format(port=port))
-        command = [mosquitto, "-c", str(config)]
-    elif importlib.util.find_spec("iotcore"):
-        broker = Broker("iotcore", free_port(), free_port())
-        config.write_text(_IOTCORE.format(port=broker.port, port_4=broker.port_4))
-        # Its log calls every packet an error.
-        command = [sys.executable, "-P", "-m", "iotcore"]
-        command += ["--config", str(config), "--log-level", "CRITICAL"]
-    else:
+    if not mosquitto:
         raise DemoError(
             "the demo needs an MQTT broker: install Mosquitto (apt install mosquitto, "
-            "brew install mosquitto) or pip install 'pointgate[demo]'"
+            "brew install mosquitto)"
         )
-    log = folder / "broker.log"
-    async with process(command, log=log) as running:
-        if not await _listens(broker.port, running):
-            raise DemoError(f"{broker.name} does not start; its log ends with\n{end_of(log)}")
-        yield broker
+    port, config, log = free_port(), folder / "mosquitto.conf", folder / "broker.log"
+    config.write_text(_CONFIGURATION.format(port=port))
+    async with process([mosquitto, "-c", str(config)], log=log) as running:
+
+        async def listens() -> bool:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection(HOST, port)
+                writer.close()
+                return True
+            return False
+
+        if not await until(listens, running):
+            raise DemoError(f"mosquitto does not start; its log ends with\n{end_of(log)}")
+        yield port
 
 
 @asynccontextmanager
 async def process(
     command: Sequence[str], *, log: Path, environ: dict[str, str] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a program for as long as the context lasts; then ask it to end, and see that it does.
-
-    Args:
-        command: The program and its arguments.
-        log: Where its output goes.
-        environ: Its environment; ours when absent.
-    """
+    """Run a program while the context lasts; then terminate it, and kill it after a timeout."""
     with log.open("ab") as output:
         running = await asyncio.create_subprocess_exec(
             *command,
@@ -144,7 +78,7 @@ async def process(
             stdout=output,
             stderr=output,
             env=environ,
-            start_new_session=True,  # Ctrl-C is ours alone: we end it when its turn has come
+            start_new_session=True,  # Ctrl-C goes to this process only, which stops it in order
         )
     try:
         yield running
@@ -160,30 +94,25 @@ async def process(
 
 
 def end_of(log: Path) -> str:
-    """The last lines of a log, for the person who wants to know why."""
+    """The last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
 
-async def _listens(port: int, running: asyncio.subprocess.Process) -> bool:
-    """Wait until something listens on a port, or the program that should has ended."""
-    deadline = asyncio.get_running_loop().time() + _START_SECONDS
-    while running.returncode is None and asyncio.get_running_loop().time() < deadline:
-        try:
-            _, writer = await asyncio.open_connection(HOST, port)
-        except OSError:
-            await asyncio.sleep(_LOOK_SECONDS)
-        else:
-            writer.close()
-            return True
-    return False
-
-
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
+
+
+async def until(check: Callable[[], Awaitable[bool]], running: asyncio.subprocess.Process) -> bool:
+    """Poll until a check is true; false if the program has ended, or at the timeout."""
+    deadline = time.monotonic() + _START_SECONDS
+    while running.returncode is None and time.monotonic() < deadline:
+        if await check():
+            return True
+        await asyncio.sleep(_POLL_SECONDS)
+    return False
 
 
 def _mosquitto() -> str | None:

@@ -1,9 +1,9 @@
-"""What the demo's plants measure, and how it goes wrong.
+"""The requests of the demo's plants, and typical mistakes in them.
 
-A plant was offline for a while and posts what its devices measured meanwhile, some entries in one
-request. A few requests carry one mistake of the kind that real gateways make.
+A plant was offline, and posts the measurements of that time, several entries in a request. Some
+requests contain one mistake, of a kind that real gateways make.
 
-Invariants: without a mistake, a request is right by the sample catalog; with one, it is not.
+Invariants: a request is valid for the sample catalog without a mistake, and invalid with one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Values = dict[str, Any]
     Body = dict[str, Any]
+    Mistake = Callable[[Body, Random], bytes]
 
 METHOD: Final = "integration.measurepoint.post"
 
@@ -32,43 +33,22 @@ _MOST_STEPS_BACK: Final = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A site with a gateway that posts for its devices.
-
-    Attributes:
-        name: What it is called.
-        product: The product key of its devices.
-        devices: Their device keys.
-        entries: How many entries one request has.
-        measure: The values of one device at a time (UTC milliseconds).
-    """
+    """A site with a gateway that posts for its devices."""
 
     name: str
     product: str
     devices: tuple[str, ...]
-    entries: int
-    measure: Callable[[Random, int], Values]
+    entries: int  # in each request
+    measure: Callable[[Random, int], Values]  # of a device at a time in UTC milliseconds
 
     @property
     def topic(self) -> str:
-        """Where it posts."""
+        """The topic of its requests."""
         return request_topic(self.product)
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """One way in which a request goes wrong.
-
-    Attributes:
-        name: What went wrong, in words.
-        make: The payload of a right request, spoiled.
-    """
-
-    name: str
-    make: Callable[[Random, Body], bytes]
-
-
 def body(plant: Plant, random: Random, *, number: int, now_ms: int) -> Body:
-    """A right request: what some devices of a plant measured, one after another."""
+    """A valid request with measurements of some devices of a plant."""
     newest = now_ms - random.randrange(_MOST_STEPS_BACK) * _STEP_MS
     entries = []
     for index in range(plant.entries):
@@ -135,73 +115,51 @@ PLANTS: Final = (
 )
 
 
-def _some_entry(random: Random, request: Body) -> dict[str, Any]:
-    entry: dict[str, Any] = random.choice(request["params"])
-    return entry
+def _entry(member: str, value: object) -> Mistake:
+    """Replace a member of an entry."""
 
-
-def _with(member: str, value: object) -> Callable[[Random, Body], bytes]:
-    """Give a member of some entry another value."""
-
-    def make(random: Random, request: Body) -> bytes:
-        _some_entry(random, request)[member] = value
+    def make(request: Body, random: Random) -> bytes:
+        random.choice(request["params"])[member] = value
         return orjson.dumps(request)
 
     return make
 
 
-def _with_point(identifier: str, value: object) -> Callable[[Random, Body], bytes]:
-    """Give a point of some entry another value."""
+def _point(identifier: str, value: object) -> Mistake:
+    """Replace a point of an entry."""
 
-    def make(random: Random, request: Body) -> bytes:
-        _some_entry(random, request)["measurepoints"][identifier] = value
+    def make(request: Body, random: Random) -> bytes:
+        random.choice(request["params"])["measurepoints"][identifier] = value
         return orjson.dumps(request)
 
     return make
 
 
-def _misspell(random: Random, request: Body) -> bytes:
-    values = _some_entry(random, request)["measurepoints"]
-    values["activePowr"] = values.pop("activePower")
-    return orjson.dumps(request)
+def _text(old: bytes, new: bytes) -> Mistake:
+    """Replace the first occurrence of a text in the payload."""
+    return lambda request, _: orjson.dumps(request).replace(old, new, 1)
 
 
-def _repeat(_: Random, request: Body) -> bytes:
-    return orjson.dumps(request).replace(b'"activePower":', b'"activePower":1,"activePower":', 1)
-
-
-def _cut(random: Random, request: Body) -> bytes:
+def _truncate(request: Body, random: Random) -> bytes:
     payload = orjson.dumps(request)
     return payload[: random.randrange(len(payload) // 2, len(payload))]
 
 
-def _comma(_: Random, request: Body) -> bytes:
-    return orjson.dumps(request).replace(b"}}]", b"}},]", 1).replace(b"}],", b"},],", 1)
-
-
-def _method(_: Random, request: Body) -> bytes:
-    return orjson.dumps(request | {"method": "thing.measurepoint.post"})
-
-
-def _no_version(_: Random, request: Body) -> bytes:
-    del request["version"]
-    return orjson.dumps(request)
-
-
-MISTAKES: Final = (
-    Mistake("a device nobody knows", _with("deviceKey", "inverter-999")),
-    Mistake("a value out of range", _with_point("activePower", {"value": 99999.5, "quality": 0})),
-    Mistake("a typo in an identifier", _misspell),
-    Mistake("JSON cut short", _cut),
-    Mistake("a comma too many", _comma),
-    Mistake("another method", _method),
-    Mistake("a word for a number", _with_point("activePower", "n/a")),
-    Mistake("a state that does not exist", _with_point("state", 7)),
-    Mistake("a quality of 12", _with_point("activePower", {"value": 1, "quality": 12})),
-    Mistake("a time with a fraction", _with("time", 1_700_000_000.5)),
-    Mistake("no version", _no_version),
-    Mistake("a point twice", _repeat),
-    Mistake("an empty message", lambda *_: b""),
-    Mistake("a list of points", _with("measurepoints", [1, 2])),
-    Mistake("a null", _with_point("activePower", None)),
-)
+MISTAKES: Final[dict[str, Mistake]] = {
+    "an unknown device": _entry("deviceKey", "inverter-999"),
+    "a value out of range": _point("activePower", {"value": 99999.5, "quality": 0}),
+    "a typo in an identifier": _text(b'"activePower"', b'"activePowr"'),
+    "truncated JSON": _truncate,
+    "a trailing comma": _text(b"}}]", b"}},]"),
+    "a wrong method": _text(b'"integration.', b'"thing.'),
+    "a text instead of a number": _point("activePower", "n/a"),
+    "a state that does not exist": _point("state", 7),
+    "a quality of 12": _point("activePower", {"value": 1, "quality": 12}),
+    "a time with a fraction": _entry("time", 1_700_000_000.5),
+    "no version": _text(b'"version":"1.0",', b""),
+    "a duplicate point": _text(b'"activePower":', b'"activePower":1,"activePower":'),
+    "an empty message": lambda *_: b"",
+    "a list of points": _entry("measurepoints", [1, 2]),
+    "a null": _point("activePower", None),
+}
+"""By description: makes a faulty payload of a valid request."""

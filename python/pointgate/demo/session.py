@@ -1,9 +1,9 @@
-"""One run of the demo: everything started in order, shown, and stopped in the opposite order.
+"""A run of the demo: starts all parts in order, shows them, and stops them in reverse order.
 
-    folder ─► broker ─► service ─► plants ─► the view, once a second, until Ctrl-C or the time is up
+    folder ─► broker ─► service ─► plants ─► view, once a second, until Ctrl-C or the timeout
 
-Invariants: what was started is stopped, whatever goes wrong; nothing stays behind in the temporary
-folder; the user's own POINTGATE_ variables do not reach the demo's service.
+Invariants: all parts are stopped and the temporary folder is removed, after any error; variables
+`POINTGATE_…` of the user do not reach the demo's service.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -25,66 +24,55 @@ import aiomqtt
 from rich.live import Live
 
 from pointgate.demo import view
-from pointgate.demo.broker import (
-    HOST,
-    Broker,
-    DemoError,
-    end_of,
-    free_port,
-    local_broker,
-    process,
-)
-from pointgate.demo.figures import Figures, get, parse
-from pointgate.demo.fleet import Fleet, Tally
+from pointgate.demo.broker import HOST, DemoError, end_of, free_port, local_broker, process, until
+from pointgate.demo.fleet import Tally, run_fleet
 from pointgate.demo.plants import PLANTS
 from pointgate.terminal import Status, console, say
 from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from importlib.resources.abc import Traversable
 
-_READY_SECONDS: Final = 20.0
-_LOOK_SECONDS: Final = 0.05
+    from pointgate.demo.fleet import Note
+
 _VIEW_SECONDS: Final = 1.0
+
+_WATCHER: Final = "pointgate.service.catalog_watcher"
+"""The logger of the service that reports an invalid catalog."""
 
 _SETTINGS: Final = """\
 [mqtt]
 url = "mqtt://{host}:{port}"
 client_id = "demo-pointgate"
-
 [catalog]
 path = "catalog"
-
 [metrics]
 listen = "{host}:{metrics_port}"
-
 [store]
 ack = "verdict"
 """
 
-_NOTHING: Final = Figures(0, 0, 0, {}, {}, 0, 0, 0, 0, 0, 0)
+_GREETING: Final = """\
+{count} plants ({plants}) post what their devices measured while they were offline,
+to mosquitto on {host}:{port}. pointgate validates every request against the product's thing \
+model and
+device table, and replies. Some requests contain a mistake.
 
-
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """Where things are."""
-
-    folder: Path
-    broker: Broker
-    metrics_port: int
+Post the protocol page's example, from another terminal:
+  mosquitto_sub -h {host} -p {port} -t {topic}_reply &
+  mosquitto_pub -h {host} -p {port} -t {topic} -f {folder}/example.json
+Edit the example, and let pointgate explain what is wrong:
+  {command} explain {folder}/example.json --product example --catalog {folder}/catalog
+Edit a model or a device table, which is reloaded within two seconds:
+  {folder}/catalog
+Read the metrics as Prometheus does:
+  curl http://{host}:{metrics_port}/metrics
+Ctrl-C ends the demo.
+"""
 
 
 async def run(*, seconds: float | None, rate: float) -> int:
-    """Run the demo.
-
-    Args:
-        seconds: When to stop by itself; never when absent.
-        rate: Requests a second.
-
-    Returns:
-        The exit status.
-    """
+    """Run the demo for some seconds, or until Ctrl-C; returns the exit status."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -100,22 +88,20 @@ async def run(*, seconds: float | None, rate: float) -> int:
 
 
 async def _play(folder: Path, stop: asyncio.Event, *, seconds: float | None, rate: float) -> None:
-    _copy(resources.files("pointgate.demo") / "catalog", folder / "catalog")
-    _copy(resources.files("pointgate.demo") / "example.json", folder / "example.json")
+    package = Path(__file__).parent
+    shutil.copytree(package / "catalog", folder / "catalog")
+    shutil.copy(package / "example.json", folder)
     tally = Tally()
-    async with local_broker(folder) as broker, _service(folder, broker, stop) as stage:
+    async with local_broker(folder) as port, _service(folder, port, stop) as metrics_port:
         if stop.is_set():
             return
-        show = _Show(stage, tally)
-        show.begin()
+        show = _Show(folder, tally, port=port, metrics_port=metrics_port)
         failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(Fleet(broker, rate=rate, tally=tally).run(stop), name="fleet")
+                tasks.create_task(run_fleet(port, stop, rate=rate, tally=tally), name="fleet")
                 tasks.create_task(show.run(stop), name="view")
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(seconds):
-                        await stop.wait()
+                await _is_set_within(stop, seconds)
                 stop.set()
         except* aiomqtt.MqttError:
             failure = DemoError("the broker is gone")
@@ -127,125 +113,92 @@ async def _play(folder: Path, stop: asyncio.Event, *, seconds: float | None, rat
 
 
 @asynccontextmanager
-async def _service(folder: Path, broker: Broker, stop: asyncio.Event) -> AsyncIterator[_Stage]:
-    """The real service, in a process of its own, ready for requests."""
-    stage = _Stage(folder, broker, free_port())
-    config = folder / "pointgate.toml"
-    config.write_text(
-        _SETTINGS.format(host=HOST, port=broker.port, metrics_port=stage.metrics_port)
-    )
+async def _service(folder: Path, port: int, stop: asyncio.Event) -> AsyncIterator[int]:
+    """Run the service in its own process, until it is ready; yields the port of its metrics."""
+    metrics_port, config = free_port(), folder / "pointgate.toml"
+    config.write_text(_SETTINGS.format(host=HOST, port=port, metrics_port=metrics_port))
     environ = {key: value for key, value in os.environ.items() if not key.startswith("POINTGATE_")}
     command = [sys.executable, "-P", "-m", "pointgate", "serve", "--config", str(config)]
     log = folder / "service.log"
     async with process(command, log=log, environ=environ) as running:
-        deadline = time.monotonic() + _READY_SECONDS
-        while not stop.is_set() and await get(stage.metrics_port, "/readyz") is None:
-            if running.returncode is not None or time.monotonic() > deadline:
-                raise DemoError(f"the service is not ready; its log ends with\n{end_of(log)}")
-            await asyncio.sleep(_LOOK_SECONDS)
-        yield stage
+
+        async def ready() -> bool:
+            return stop.is_set() or await _get(metrics_port, "/readyz") is not None
+
+        if not await until(ready, running):
+            raise DemoError(f"the service is not ready; its log ends with\n{end_of(log)}")
+        yield metrics_port
 
 
 class _Show:
-    """What the person sees, from the first line to the last."""
+    """The output of the demo, from the greeting to the summary."""
 
-    def __init__(self, stage: _Stage, tally: Tally) -> None:
-        self._stage = stage
+    def __init__(self, folder: Path, tally: Tally, *, port: int, metrics_port: int) -> None:
+        self._log = folder / "service.log"
         self._tally = tally
+        self._metrics_port = metrics_port
         self._console = console()
         self._started = time.monotonic()
-        self._moment = view.Moment(0.0, _NOTHING, _NOTHING, 0.0)
-        self._told: object = None
+        self._moment = view.Moment(0.0, {}, {}, 0.0)
+        self._printed: Note | None = None
         self._notice = ""
-
-    def begin(self) -> None:
-        """Say what there is to see and to try."""
-        stage = self._stage
-        example = stage.folder / "example.json"
-        connect = f"-h {HOST} -p {stage.broker.port_4}"
-        topic = request_topic("example")
         plants = ", ".join(plant.name for plant in PLANTS)
-        self._console.print(f"""\
-{len(PLANTS)} plants ({plants}) post what their devices measured while they were offline,
-to {stage.broker.name} on {HOST}:{stage.broker.port}. pointgate judges every request against \
-the product's thing model and
-device table, and answers. Some requests have a mistake in them.
-
-Post the protocol page's own example, from another terminal:
-  mosquitto_sub {connect} -t {topic}_reply &
-  mosquitto_pub {connect} -t {topic} -f {example}
-Spoil it, and have it explained:
-  {_command()} explain {example} --product example --catalog {stage.folder / "catalog"}
-Change a model or a device table, in force within two seconds:
-  {stage.folder / "catalog"}
-See what Prometheus sees:
-  curl http://{HOST}:{stage.metrics_port}/metrics
-Ctrl-C ends the demo.
-""")
+        values = {"count": len(PLANTS), "plants": plants, "host": HOST, "port": port}
+        values |= {"metrics_port": metrics_port, "topic": request_topic("example")}
+        self._console.print(_GREETING.format(**values, command=_command(), folder=folder))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Show what happens, once a second, until asked to stop."""
+        """Update the view once a second, until `stop` is set."""
         live = Live(console=self._console, auto_refresh=False)
         if self._console.is_terminal:
             live.start()
         try:
-            while not stop.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_VIEW_SECONDS):
-                        await stop.wait()
-                if stop.is_set():
-                    break
-                await self._look()
-                if self._console.is_terminal:
+            while not await _is_set_within(stop, _VIEW_SECONDS):
+                await self._update()
+                if live.is_started:
                     shown = view.table(self._moment, self._tally, self._notice)
                     live.update(shown, refresh=True)
-                else:
-                    self._print_lines()
+                    continue
+                self._console.print(view.line(self._moment, self._tally))
+                if self._tally.notes and self._tally.notes[-1] is not self._printed:
+                    self._printed = self._tally.notes[-1]
+                    self._console.print(f"       {view.explanation(self._printed)}")
         finally:
             live.stop()
 
-    def _print_lines(self) -> None:
-        self._console.print(view.line(self._moment, self._tally))
-        if self._tally.notes and self._tally.notes[-1] is not self._told:
-            self._told = self._tally.notes[-1]
-            self._console.print(view.explanation(self._tally.notes[-1]))
-
-    async def _look(self) -> None:
-        page = await get(self._stage.metrics_port, "/metrics")
+    async def _update(self) -> None:
+        page = await _get(self._metrics_port, "/metrics")
         if page is None:
-            ends_with = end_of(self._stage.folder / "service.log")
-            raise DemoError(f"the service is gone; its log ends with\n{ends_with}")
-        elapsed = time.monotonic() - self._started
-        before = self._moment
-        now = parse(page)
-        self._moment = view.Moment(elapsed, now, before.now, elapsed - before.elapsed)
-        if now.reloads > before.now.reloads:
+            raise DemoError(f"the service is gone; its log ends with\n{end_of(self._log)}")
+        elapsed, before = time.monotonic() - self._started, self._moment
+        self._moment = view.Moment(elapsed, view.parse(page), before.now, elapsed - before.elapsed)
+        if self._moment.rose("catalog_reloads_total", "success"):
             self._notice = ""
-        if now.reloads_failed > before.now.reloads_failed:
-            log = self._stage.folder / "service.log"
-            problem = log.read_text(errors="replace").rpartition("pointgate.catalog: ")[2]
-            self._notice = f"catalog refused, the last good one stays: {problem.strip()}"
+        if self._moment.rose("catalog_reloads_total", "failure"):
+            problem = self._log.read_text(errors="replace").rpartition(f"{_WATCHER}: ")[2]
+            self._notice = f"catalog rejected, the last valid one stays active: {problem.strip()}"
 
     async def end(self) -> None:
-        """Say what came of it all."""
-        await asyncio.sleep(_VIEW_SECONDS)  # the page of metrics is rendered once a second
-        await self._look()
+        """Print the summary."""
+        await asyncio.sleep(_VIEW_SECONDS)  # the service renders metrics once a second
+        await self._update()
         self._console.print(view.summary(self._moment, self._tally))
 
 
+async def _is_set_within(event: asyncio.Event, seconds: float | None) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+async def _get(port: int, path: str) -> str | None:
+    return await asyncio.to_thread(view.get, port, path)
+
+
 def _command() -> str:
-    """How to call us from another terminal, where nothing of ours need be on the PATH."""
+    """A command line for pointgate that works in another terminal, without the PATH of this one."""
     called = Path(sys.argv[0])
     if called.name == "pointgate":
         return shlex.quote(str(called.absolute()))
     return f"{shlex.quote(sys.executable)} -m pointgate"
-
-
-def _copy(source: Traversable, target: Path) -> None:
-    """Copy package data, which need not be files, to a folder where it can be edited."""
-    if source.is_dir():
-        target.mkdir()
-        for child in source.iterdir():
-            _copy(child, target / child.name)
-    else:
-        target.write_bytes(source.read_bytes())

@@ -1,15 +1,16 @@
-"""The file of rejected requests: a table in SQLite, filtered by whoever looks into it.
+"""The file of rejected requests: an SQLite table that commands filter.
 
     quarantine/rejected.db     WAL, synchronous = NORMAL: a crash of the machine may lose the last
-                               requests, never the file; the service and a person's commands
-                               may use it at the same time
+                               requests, never the file; the service and commands can use it
+                               at the same time
 
-The time of arrival is in two columns, milliseconds and the microseconds beyond them: so a file of
-the first version, which has the former only, needs one more column and no row written anew, and a
-person's queries on `received_ms` go on working. Where a row has no microseconds, its number stands
-in for them, so that requests of one millisecond have instants of their own.
+The arrival time is in two columns, milliseconds and the remaining microseconds. So a file of the
+first version, which has only the former, is migrated by adding a column, without rewriting rows,
+and queries on `received_ms` still work. If a row has no microseconds, its number replaces them, so
+that requests of one millisecond have distinct instants.
 
-Invariants: requests are numbered in the order in which they were kept, and no number comes twice.
+Invariants: requests are numbered in the order in which they were inserted; numbers are never
+reused.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ if TYPE_CHECKING:
 
 NAME: Final = "rejected.db"
 
-_PATIENCE_SECONDS: Final = 10.0
-"""How long one process waits for another that writes."""
+_BUSY_TIMEOUT_SECONDS: Final = 10.0
+"""How long a process waits for another one's write lock."""
 
 _VERSION: Final = 2
 
-_AT_ONCE: Final = 200
-"""How many requests are forgotten by one statement."""
+_DELETED_AT_ONCE: Final = 200
+"""How many requests one statement deletes."""
 
 _ROW_BYTES: Final = 256
-"""About what a row takes besides its payload."""
+"""The approximate size of a row without its payload."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS rejected (
@@ -63,8 +64,8 @@ CREATE TABLE IF NOT EXISTS rejected (
 
 _RECEIVED_US: Final = "received_ms * 1000 + coalesce(received_rest_us, number % 1000)"
 
-_LOOKED_AT: Final = 10_000
-"""Requests in which the newest arrival is looked for: the last ones that were kept."""
+_NEWEST_ROWS: Final = 10_000
+"""The latest arrival is searched among this many requests: those inserted last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +74,21 @@ class Rejected:
 
     Attributes:
         number: Its number in the quarantine; 0 until it has one.
-        received_us: When it first arrived, UTC microseconds; no other request has the same.
+        received_us: When it first arrived, UTC microseconds; unique.
         product: The product key.
-        topic: The topic it came on.
+        topic: The topic of the request.
         code: The reply's code.
-        reason: The fault's reason, as all that follow (contract 2.5).
-        message: The sentence of the reply.
-        pointer: Where the fault is.
-        fault_offset: At which byte of the payload.
-        entry: In which entry.
-        device: Of which device.
-        identifier: In which point.
+        reason: The fault's reason; this and the following fields are the fault (contract 2.5).
+        message: The message of the reply.
+        pointer: The fault's JSON pointer.
+        fault_offset: The fault's byte offset in the payload.
+        entry: The index of the entry.
+        device: The device key of the entry.
+        identifier: The identifier of the point.
         expected: What was expected.
-        got: What came.
-        did_you_mean: What was most likely meant.
-        payload: What was posted; None when it was too large to be kept.
+        got: What was found.
+        did_you_mean: The most similar valid name.
+        payload: The payload; None if it was too large to be stored.
     """
 
     number: int
@@ -125,16 +126,16 @@ class Rejected:
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Rejected))
-_KEPT: Final = ("received_ms", "received_rest_us", *_COLUMNS[2:])
+_INSERTED: Final = ("received_ms", "received_rest_us", *_COLUMNS[2:])
 _INSERT: Final = (
-    f"INSERT INTO rejected ({', '.join(_KEPT)}) "  # noqa: S608 - our own names
-    f"VALUES ({', '.join('?' * len(_KEPT))})"
+    f"INSERT INTO rejected ({', '.join(_INSERTED)}) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join('?' * len(_INSERTED))})"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which requests are meant: those for which everything holds that is not None.
+    """Selects the requests that match every field that is not None.
 
     Attributes:
         product: The product key.
@@ -142,7 +143,7 @@ class Filter:
         reason: The fault's reason.
         code: The reply's code.
         since_ms: The earliest arrival.
-        limit: Only so many, the last ones.
+        limit: Select only the last `limit` requests.
     """
 
     product: str | None = None
@@ -157,10 +158,10 @@ class QuarantineDatabase:
     """The table in one folder. For one thread at a time.
 
     Args:
-        folder: The folder; it is made when it is missing.
+        folder: The folder; it is created if it does not exist.
 
     Raises:
-        sqlite3.Error: As every method: the file cannot be used.
+        sqlite3.Error: The file cannot be used. Every method can raise this.
         OSError: The folder cannot be made.
     """
 
@@ -170,9 +171,9 @@ class QuarantineDatabase:
             (folder / NAME).touch(PRIVATE.file, exist_ok=False)
         self._connection = sqlite3.connect(
             folder / NAME,
-            timeout=_PATIENCE_SECONDS,
+            timeout=_BUSY_TIMEOUT_SECONDS,
             isolation_level=None,
-            check_same_thread=False,  # opened where a mistake can be told, used by a thread
+            check_same_thread=False,  # opened where errors can be reported, then used by a thread
         )
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
@@ -196,7 +197,7 @@ class QuarantineDatabase:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do all or nothing."""
+        """Run the block as one transaction."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -206,7 +207,7 @@ class QuarantineDatabase:
         self._connection.execute("COMMIT")
 
     def insert(self, requests: Iterable[Rejected]) -> None:
-        """Keep requests; their numbers are given here."""
+        """Insert requests; this assigns their numbers."""
         rows = (
             [*divmod(one.received_us, 1000), *(getattr(one, name) for name in _COLUMNS[2:])]
             for one in requests
@@ -214,17 +215,17 @@ class QuarantineDatabase:
         self._connection.executemany(_INSERT, rows)
 
     def delete(self, numbers: Iterable[int]) -> None:
-        """Forget requests."""
+        """Delete requests."""
         self._connection.executemany(
             "DELETE FROM rejected WHERE number = ?", ((number,) for number in numbers)
         )
 
     def delete_oldest(self, size: int) -> int:
-        """Forget the oldest requests, of so many bytes; returns how many there were."""
+        """Delete the oldest requests until `size` bytes are free; returns how many were deleted."""
         numbers = []
         for number, length in self._connection.execute(
             "SELECT number, coalesce(length(payload), 0) FROM rejected ORDER BY number LIMIT ?",
-            (_AT_ONCE,),
+            (_DELETED_AT_ONCE,),
         ).fetchall():
             numbers.append(number)
             size -= length + _ROW_BYTES
@@ -234,16 +235,16 @@ class QuarantineDatabase:
         return len(numbers)
 
     def delete_before(self, received_ms: int) -> int:
-        """Forget some of the oldest if they arrived earlier; returns how many there were."""
+        """Delete some of the oldest if they arrived earlier; returns how many were deleted."""
         return self._connection.execute(
             "DELETE FROM rejected WHERE number IN "
             "(SELECT number FROM rejected ORDER BY number LIMIT ?) AND received_ms < ?",
-            (_AT_ONCE, received_ms),
+            (_DELETED_AT_ONCE, received_ms),
         ).rowcount
 
     @property
     def size(self) -> int:
-        """The bytes that requests take in the file, whole pages."""
+        """The size of the requests in the file, in bytes of whole pages."""
         pages, free, page_bytes = (
             int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
             for name in ("page_count", "freelist_count", "page_size")
@@ -257,16 +258,16 @@ class QuarantineDatabase:
 
     @property
     def newest(self) -> int:
-        """The latest arrival, UTC microseconds; 0 when there is none."""
+        """The latest arrival, UTC microseconds; 0 if there is none."""
         row = self._connection.execute(
             f"SELECT coalesce(max(received), 0) FROM (SELECT {_RECEIVED_US} AS received "  # noqa: S608
             "FROM rejected ORDER BY number DESC LIMIT ?)",
-            (_LOOKED_AT,),
+            (_NEWEST_ROWS,),
         ).fetchone()
         return int(row[0])
 
     def numbers(self, wanted: Filter) -> list[int]:
-        """The numbers of the requests that are meant, in order."""
+        """The numbers of the selected requests, in order."""
         conditions = {
             "product = ?": wanted.product,
             "device = ?": wanted.device,
@@ -284,7 +285,7 @@ class QuarantineDatabase:
         return [number for (number,) in reversed(found)]
 
     def get(self, number: int, *, payload: bool = True) -> Rejected | None:
-        """A request; None when it is there no more."""
+        """A request; None if it was deleted."""
         last = "payload" if payload else "NULL"
         names = ["number", _RECEIVED_US, *_COLUMNS[2:-1], last]
         row = self._connection.execute(

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class QuarantineStatistics:
-    """The figures of `writer.Quarantine`, where there is none.
+    """The statistics of `writer.Quarantine`, for a service without one.
 
     Attributes:
-        kept: Rejected requests kept.
-        not_kept: Those that were not, by reason.
-        removed: Those deleted to make room, by reason.
-        bytes: What the file holds.
+        kept: Rejected requests stored.
+        not_kept: Rejected requests that were not stored, by reason.
+        removed: Stored requests that were deleted, by reason.
+        bytes: The size of the stored requests.
     """
 
     kept: int = 0

@@ -1,21 +1,21 @@
-"""The quarantine: rejected requests, kept for a person to look at and to post again.
+"""The quarantine: rejected requests, stored for inspection and replay.
 
-    the gate:      add(topics, payloads, reports, received_us)     never waits
-    a thread:      what has come together ─► one transaction ─► the oldest go where it is too much
+    the gate:      add(topics, payloads, reports, received_us)     never blocks
+    a thread:      queued requests ─► one transaction ─► delete the oldest above the limits
 
-It is there to help, not to promise anything: it never slows or stops the gate. What comes faster
-than it can be written, or while the disk fails, is not kept, and counted. The thread works a share
-of the time only, so that a flood of rejected requests takes no core from those that judge them;
-after a slow write it pauses for `_LONGEST_PAUSE` at most, so that what waits is soon in the file
-once file and disk answer again. A commit is not synced: a crash of the machine may lose the last
-requests, a crash of the service those that wait.
+It is best effort: it never slows or stops the gate. Requests that arrive faster than they can be
+written, or while the disk fails, are counted but not stored. The thread has a limited duty cycle,
+so that a flood of rejected requests does not take a core from the judge. After a slow write it
+pauses for at most `_LONGEST_PAUSE`, so that the queue is written soon after file and disk respond
+again. A commit is not synced: a crash of the machine may lose the last requests, a crash of the
+service the queue.
 
-A file that cannot be opened at first, because it is locked or the disk is full, is opened by the
-thread later. A folder that cannot be right is refused before (`preparation.py`).
+If the file cannot be opened at first, because it is locked or the disk is full, the thread opens it
+later. A folder that can never be used is refused before (`preflight.py`).
 
-Invariants: what waits to be written is bounded in bytes; the file is bounded in bytes and in age,
-the oldest requests go first; every rejected request of a product that is kept is counted once, as
-kept or by the reason why not.
+Invariants: the queue is bounded in bytes; the file is bounded in bytes and in age, and the oldest
+requests are deleted first; every rejected request of a selected product is counted once, as stored
+or by the reason why not.
 """
 
 from __future__ import annotations
@@ -36,36 +36,37 @@ if TYPE_CHECKING:
     from pointgate._core import Report
     from pointgate.config.quarantine import QuarantineSettings
 
-_NOT_KEPT: Final = (0, 200)
-"""Codes of topics that are not served, and of what was accepted."""
+_NOT_REJECTED: Final = (0, 200)
+"""The codes of topics that are not served, and of accepted requests."""
 
 _TOO_LARGE: Final = 1008
 
 _WAITING_BYTES: Final = 16 * 1024 * 1024
 _REQUEST_BYTES: Final = 1024
-"""What a waiting request takes besides its payload."""
+"""The memory of a queued request without its payload."""
 
 _LINGER: Final = 0.25
-"""Seconds that the first request of a transaction waits for others."""
+"""Seconds that the first request of a transaction waits for more."""
 
-_TRANSACTION: Final = 250
-"""Requests. The interpreter lock is held for a part of them; with 1,000 the gate has waited 16 ms
-for it, with so many 4."""
+_BATCH: Final = 250
+"""Requests in a transaction. Inserting holds the interpreter lock part of the time: with 1,000
+requests the gate waited for it for up to 16 ms, with 250 for 4 ms."""
 
-_REMEMBERED_TOPICS: Final = 1000
-"""Topics of products that nobody knows are without number."""
+_CACHED_TOPICS: Final = 1000
+"""Bounded, because requests for unknown products can have any number of topics."""
 
-_SHARE: Final = 0.1
-"""Of the time; 5,000 to 8,000 small requests a second are written in it (2 cores, 2026-11)."""
+_DUTY_CYCLE: Final = 0.1
+"""The share of the time that the thread writes: enough for 5,000 to 8,000 small requests a second
+(2 cores, 2026-11)."""
 
 _LONGEST_PAUSE: Final = 2.0
-"""Seconds. A write that took longer than a ninth of it waited for a lock or a disk, not for us."""
+"""Seconds. A write longer than a ninth of this waited for a lock or the disk and took no core."""
 
 _REMOVALS: Final = 50
-"""Statements of one transaction that remove requests, so that it stays short: some 10,000 rows."""
+"""DELETE statements in one transaction, some 10,000 rows, so that it stays short."""
 
-_TIDY_SECONDS: Final = 10.0
-"""How often it is looked for those that are too old when nothing comes."""
+_CLEANUP_SECONDS: Final = 10.0
+"""How often expired requests are deleted while no requests arrive."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,19 +74,19 @@ _Waiting = tuple[str, bytes, "Report", int]
 
 
 class Quarantine:
-    """Keeps rejected requests.
+    """Stores rejected requests.
 
     Args:
-        settings: Where, how much, of whom; its `path` must be set.
+        settings: The folder, the limits and the products; its `path` must be set.
 
     Attributes:
-        kept: How many requests were written.
-        not_kept: How many were not: `overflow`, they came too fast; `failed`, the file could not be
-            written; `too_large`, it has no room for one.
-        removed: How many had to go: `bytes`, to make room; `age`, they were too old.
-        bytes: What the file's requests take.
-        newest: The latest arrival among the requests that were there at first, UTC microseconds; 0
-            where the file could not be opened at first.
+        kept: How many requests were stored.
+        not_kept: How many were not: `overflow`, the queue was full; `failed`, the file could not be
+            written; `too_large`, the request exceeds half of the file's limit.
+        removed: How many were deleted: `bytes`, to make room; `age`, they had expired.
+        bytes: The size of the stored requests.
+        newest: The latest arrival among the requests stored before the start, UTC microseconds; 0
+            if the file could not be opened at first.
     """
 
     def __init__(self, settings: QuarantineSettings, *, linger: float = _LINGER) -> None:
@@ -97,7 +98,7 @@ class Quarantine:
         self.bytes = 0
         self._settings = settings
         self._linger = linger
-        self._keeps: dict[str, bool] = {}
+        self._wanted_topics: dict[str, bool] = {}
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._changed = threading.Condition()
@@ -115,12 +116,12 @@ class Quarantine:
         reports: Sequence[Report | None],
         received_us: Sequence[int],
     ) -> None:
-        """Keep those of a burst's requests that were rejected. Never waits for the disk.
+        """Queue the rejected requests of a burst. Never waits for the disk.
 
         Args:
-            topics: The topics the requests came on.
+            topics: The topics of the requests.
             payloads: Their payloads.
-            reports: Their verdicts; None for what was not judged.
+            reports: Their verdicts; None for requests without one.
             received_us: When each of them arrived, UTC microseconds.
         """
         found = [
@@ -128,7 +129,7 @@ class Quarantine:
             for topic, payload, report, received in zip(
                 topics, payloads, reports, received_us, strict=True
             )
-            if report is not None and report.code not in _NOT_KEPT and self._is_wanted(topic)
+            if report is not None and report.code not in _NOT_REJECTED and self._is_wanted(topic)
         ]
         if not found:
             return
@@ -143,21 +144,21 @@ class Quarantine:
             self._changed.notify()
 
     def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Write the queue, and close the file."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join()
 
     def _is_wanted(self, topic: str) -> bool:
-        if topic not in self._keeps:
-            if len(self._keeps) >= _REMEMBERED_TOPICS:
-                self._keeps.clear()
-            self._keeps[topic] = self._settings.keeps(_product(topic))
-        return self._keeps[topic]
+        if topic not in self._wanted_topics:
+            if len(self._wanted_topics) >= _CACHED_TOPICS:
+                self._wanted_topics.clear()
+            self._wanted_topics[topic] = self._settings.keeps(_product(topic))
+        return self._wanted_topics[topic]
 
     def _open(self) -> int:
-        """Open the file, or leave that to the thread; returns the latest arrival in it."""
+        """Open the file; on failure the thread retries. Returns the latest arrival in it, or 0."""
         try:
             self._file = QuarantineDatabase(self._folder)
             self.bytes = self._file.size
@@ -171,13 +172,12 @@ class Quarantine:
         while True:
             with self._changed:
                 if not (self._waiting or self._closing):
-                    self._changed.wait(_TIDY_SECONDS)
+                    self._changed.wait(_CLEANUP_SECONDS)
                 self._changed.wait_for(
-                    lambda: self._closing or len(self._waiting) >= _TRANSACTION, self._linger
+                    lambda: self._closing or len(self._waiting) >= _BATCH,
+                    self._linger,
                 )
-                requests = [
-                    self._waiting.popleft() for _ in range(min(_TRANSACTION, len(self._waiting)))
-                ]
+                requests = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
                 self._waiting_bytes -= sum(_REQUEST_BYTES + len(one[1]) for one in requests)
                 ending = self._closing and not requests
             if ending:
@@ -186,12 +186,12 @@ class Quarantine:
                 return
             started = time.monotonic()
             self._write(requests)
-            pause = min((time.monotonic() - started) * (1 / _SHARE - 1), _LONGEST_PAUSE)
+            pause = min((time.monotonic() - started) * (1 / _DUTY_CYCLE - 1), _LONGEST_PAUSE)
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, pause)
 
     def _write(self, requests: Sequence[_Waiting]) -> None:
-        """One transaction; whatever fails fails here, and is counted."""
+        """Write one transaction; count its requests as `failed` if it fails."""
         try:
             rows = [_rejected(*one, self._settings.max_bytes) for one in requests]
             fitting = [row for row in rows if row is not None]
@@ -201,12 +201,10 @@ class Quarantine:
                 self._file.insert(fitting)
                 removed = self._make_room(self._file)
             self.bytes = self._file.size
-        except Exception as error:  # noqa: BLE001 - no request, however odd, ends the thread
+        except Exception as error:  # noqa: BLE001 - no request may end the thread
             self.not_kept["failed"] += len(requests)
             if events := self._failures.count():
-                _log.warning(
-                    "%d writes to the quarantine have failed, the last one: %s", events, error
-                )
+                _log.warning("quarantine writes failed: %d, last error: %s", events, error)
             return
         self.kept += len(fitting)
         self.not_kept["too_large"] += len(rows) - len(fitting)
@@ -214,7 +212,7 @@ class Quarantine:
             self.removed[why] += count
 
     def _make_room(self, file: QuarantineDatabase) -> dict[str, int]:
-        """Remove what is too old or too much; what is left of that goes with later writes."""
+        """Delete expired requests, and the oldest above the limit; later writes delete the rest."""
         removed = {"bytes": 0, "age": 0}
         oldest = time.time_ns() // 1_000_000 - self._settings.max_age * 1000
         for _ in range(_REMOVALS):

@@ -1,16 +1,16 @@
-"""Keeps a running service's catalog up to date, and refuses what would take its devices away.
+"""Hot reload of a running service's catalog, with protection against truncated device tables.
 
     every half second, in a thread:  stat catalog.toml and the files it names
-    they differ, and stood still since the last look:  load
-    nothing changed meanwhile, everything is right, no device table shrank too far:  swap
-    otherwise:  keep the last good snapshot, log once what is wrong, retry at the next change
+    they changed, but not since the last poll:  load
+    no change meanwhile, the catalog is valid, no device table shrank too far:  swap
+    otherwise:  the last valid snapshot stays active, log problems once, wait for the next change
 
-A device table that is emptied, cut or half copied is a device file like any other, so only its size
-beside that of the table in force tells. A shrunken table is refused until the file is mended, until
-`max_shrink` allows it, or until SIGHUP comes twice within `CONFIRM_SECONDS`.
+A truncated or half-copied device table is a valid file, so it is detected only by comparing its
+size with that of the active table. A shrunken table is refused until the file is corrected, until
+`max_shrink` allows it, or until SIGHUP is received twice within `CONFIRM_SECONDS`.
 
-Invariants: a snapshot is replaced on the event loop's thread; a mistake never costs the last good
-snapshot; the event loop never waits for a disk.
+Invariants: a snapshot is replaced on the event loop's thread; an invalid catalog never replaces the
+last valid snapshot; the event loop never waits for a disk.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 CONFIRM_SECONDS: Final = 30.0
-"""Two requests for a reload within so many seconds put a shrunken device table in force."""
+"""Two reload requests within this time activate a shrunken device table."""
 
-_ADVICE: Final = "if this is meant, send SIGHUP twice within 30 s, a second or more apart"
-"""The kernel makes one signal of two that are sent at once."""
+_ADVICE: Final = "if this is intended, send SIGHUP twice within 30 s, a second or more apart"
+"""A second or more, because the kernel merges pending signals."""
 
 DEFAULT_MAX_SHRINK: Final = 20
 """Percent."""
 
 _POLL_SECONDS: Final = 0.5
-"""Two looks and a load: a change is in force within 2 seconds."""
+"""Two polls and a load: a change takes effect within 2 seconds."""
 
-_PATIENCE_POLLS: Final = 10
-"""Files that are replaced without a pause are loaded all the same after this many looks; one that
-is written in place for so long is reported, and again after as many more."""
+_MAX_UNSTABLE_POLLS: Final = 10
+"""Files that are replaced continuously are loaded anyway after this many polls; a file that is
+written in place continuously is reported after as many polls, repeatedly."""
 
 _LOGGED_PROBLEMS: Final = 20
 
 
 def log_warnings(catalog: Catalog) -> None:
-    """Log what is suspicious about a catalog that is in force from now on."""
+    """Log the warnings of a catalog that becomes active."""
     for warning in catalog.warnings:
         _log.warning("catalog: %s", warning)
 
@@ -65,11 +65,11 @@ class CatalogWatcher:
 
     Args:
         path: The catalog folder.
-        on_change: Takes each new snapshot, on the event loop's thread.
-        metrics: Where reloads are counted and the snapshot's figures are kept.
-        catalog: The snapshot in force; without it, the first look loads one.
-        max_shrink: By how many percent a device table may shrink, where its product does not say.
-        poll_seconds: How often to look.
+        on_change: Called with each new snapshot, on the event loop's thread.
+        metrics: Counts reloads and records the snapshot's size.
+        catalog: The active snapshot; without one, the first poll loads it.
+        max_shrink: By how many percent a device table may shrink, unless its product sets this.
+        poll_seconds: The interval between two polls.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class CatalogWatcher:
         self._catalog = catalog
         self._loaded: Mapping[Path, Signature] = catalog.files if catalog else {}
         self._seen: Mapping[Path, Signature] = self._loaded
-        self._restless_polls = 0
+        self._unstable_polls = 0
         self._reported: Sequence[Problem] = []
         self._requested = asyncio.Event()
         self._requested_at = -math.inf
@@ -101,7 +101,7 @@ class CatalogWatcher:
     def request_reload(self) -> None:
         """Load at once, changed or not. For a signal handler of the event loop.
 
-        The second request within `CONFIRM_SECONDS` also confirms: what shrank is put in force.
+        A second request within `CONFIRM_SECONDS` also confirms shrunken device tables.
         """
         now = time.monotonic()
         self._confirmed = self._confirmed or now - self._requested_at < CONFIRM_SECONDS
@@ -122,51 +122,51 @@ class CatalogWatcher:
                 await self._reload(requested=requested)
 
     def _is_due(self, seen: Mapping[Path, Signature]) -> bool:
-        """Whether the files differ from what was loaded, and are not being written right now."""
+        """Whether the files differ from the loaded ones and are not being written at the moment."""
         before, self._seen = self._seen, seen
         if seen == self._loaded:
-            self._restless_polls = 0
+            self._unstable_polls = 0
             return False
-        self._restless_polls += 1
+        self._unstable_polls += 1
         if seen == before:
             return True
-        if self._restless_polls < _PATIENCE_POLLS:
+        if self._unstable_polls < _MAX_UNSTABLE_POLLS:
             return False
         writing = _written_in_place(before, seen)
-        if writing and self._restless_polls % _PATIENCE_POLLS == 0:
+        if writing and self._unstable_polls % _MAX_UNSTABLE_POLLS == 0:
             reason = "expected a file that is written and then left alone, it changes all the time"
             self._refuse([Problem(str(path), "", reason) for path in writing])
         return not writing
 
     async def _reload(self, *, requested: bool) -> None:
         if requested:
-            self._reported = []  # whoever sent a signal wants an answer
+            self._reported = []  # an explicit request always gets a log line
         loading = Loading(self._path)
         try:
             catalog = await asyncio.to_thread(loading.run, Catalog)
-        except Exception as error:  # noqa: BLE001 - no file, however odd, ends a running service
+        except Exception as error:  # noqa: BLE001 - no file may end a running service
             loading.problems.append(Problem(str(self._path), "", f"cannot be loaded: {error!r}"))
             catalog = None
         after = await asyncio.to_thread(_signatures, loading.files)
         self._loaded = loading.files
         self._seen = after
-        if after != loading.files and self._restless_polls < _PATIENCE_POLLS:
-            return  # what was read is neither the old nor the new: the next look finds it changed
-        self._restless_polls = 0
+        if after != loading.files and self._unstable_polls < _MAX_UNSTABLE_POLLS:
+            return  # the files changed during the load: the next poll detects that
+        self._unstable_polls = 0
         confirmed, self._confirmed = self._confirmed, False
         if catalog is None:
             self._refuse(loading.problems)
             return
-        lost = shrunken(self._catalog, catalog, self._max_shrink) if self._catalog else []
-        if lost and not confirmed:
-            self._metrics.shrink_refused = len(lost)
-            self._refuse(lost, _ADVICE)
+        shrunk = shrunken(self._catalog, catalog, self._max_shrink) if self._catalog else []
+        if shrunk and not confirmed:
+            self._metrics.shrink_refused = len(shrunk)
+            self._refuse(shrunk, _ADVICE)
             return
-        for problem in lost:
-            _log.warning("catalog: %s; in force all the same: SIGHUP came twice", problem)
-        self._take(catalog)
+        for problem in shrunk:
+            _log.warning("catalog: %s; accepted, because SIGHUP was received twice", problem)
+        self._activate(catalog)
 
-    def _take(self, catalog: Catalog) -> None:
+    def _activate(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._reported = []
         self._metrics.record_catalog(catalog)
@@ -181,12 +181,12 @@ class CatalogWatcher:
         log_warnings(catalog)
 
     def _refuse(self, problems: Sequence[Problem], advice: str = "") -> None:
-        """Count a catalog that does not come into force, and log why unless that was logged."""
+        """Count a refused catalog, and log the reasons unless they were logged before."""
         self._metrics.reloads_failed += 1
         if problems == self._reported:
             return
         self._reported = problems
-        _log.error("catalog not loaded, the last good one stays in force:")
+        _log.error("catalog not loaded, the last valid one stays active:")
         for problem in problems[:_LOGGED_PROBLEMS]:
             _log.error("  %s", problem)
         if len(problems) > _LOGGED_PROBLEMS:
@@ -196,12 +196,12 @@ class CatalogWatcher:
 
 
 def shrunken(old: Catalog, new: Catalog, max_shrink: int) -> list[Problem]:
-    """The device tables that lost more of their keys than they may, one problem each.
+    """The device tables that shrank by more than they may, one problem each.
 
     Args:
-        old: The catalog in force.
-        new: The one to replace it.
-        max_shrink: Percent, for products without a setting of their own.
+        old: The active catalog.
+        new: The catalog that is to replace it.
+        max_shrink: The limit in percent, for products without their own setting.
     """
     problems = []
     for key, product in old.products.items():
@@ -214,12 +214,12 @@ def shrunken(old: Catalog, new: Catalog, max_shrink: int) -> list[Problem]:
         allowed = f"by at most {share} % (max_shrink)"
         if source is None:
             path = old.sources[key].path if key in old.sources else Path()
-            reason = f"its {before} device keys in {path} go with it, expected to lose {allowed}"
+            reason = f"its {before} device keys in {path} are lost, expected to shrink {allowed}"
             location = dotted(("products", key))
-            problems.append(Problem(str(new.document), location, f"the product is gone: {reason}"))
+            problems.append(Problem(str(new.document), location, f"product removed: {reason}"))
         else:
             reason = f"expected the device table of {key} to shrink {allowed}"
-            got = f"got {after} keys where {before} are in force"
+            got = f"got {after} keys where {before} are active"
             problems.append(Problem(str(source.path), "", f"{reason}, {got}"))
     return problems
 
@@ -231,6 +231,6 @@ def _signatures(paths: Mapping[Path, Signature]) -> dict[Path, Signature]:
 def _written_in_place(
     before: Mapping[Path, Signature], after: Mapping[Path, Signature]
 ) -> list[Path]:
-    """Files that were changed between two looks and not replaced: their inodes are the same."""
+    """Files that changed between two polls without being replaced: their inodes are the same."""
     pairs = ((path, before.get(path), newer) for path, newer in after.items())
     return [path for path, old, new in pairs if old and new and old != new and old[0] == new[0]]

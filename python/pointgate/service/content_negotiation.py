@@ -1,10 +1,10 @@
-"""Which of several media types an HTTP Accept header prefers (RFC 9110, section 12.5.1).
+"""Content negotiation: the media type that an HTTP Accept header prefers (RFC 9110, 12.5.1).
 
     preferred("a/x;q=0.5, a/*;q=0.1, */*;q=0", ["b/y", "a/z"])  # "a/z": 0.1, by a/*
 
-The most specific range that matches a type decides its weight; 0 excludes it. Of types with the
-same weight the one that is named comes first, then the order of the header, then that of the offer.
-A range whose weight cannot be read is passed over. Parameters other than `q` are not compared.
+The most specific range that matches a type decides its weight; 0 excludes it. Types with the same
+weight are ordered by how exactly they are named, then by the header, then by the offer. A range
+with an invalid weight is ignored. Parameters other than `q` are not compared.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def preferred(accept: str, offered: Sequence[str]) -> str:
     """The type to answer with.
 
     Args:
-        accept: The header; empty when there was none.
-        offered: What there is, the first of which is sent to those who accept nothing of it.
+        accept: The header; empty if there was none.
+        offered: The available types; the first is the default if none is acceptable.
     """
     ranges = _ranges(accept)
     # `max` takes the first of equals.
@@ -41,7 +41,7 @@ def _rank(offer: str, ranges: Mapping[str, tuple[float, int]]) -> tuple[float, i
 
 
 def _ranges(accept: str) -> dict[str, tuple[float, int]]:
-    """The weight of each media range, the greatest of a name, and its place: greater is earlier."""
+    """The greatest weight of each media range, and its place in the header: greater is earlier."""
     ranges: dict[str, tuple[float, int]] = {}
     for position, text in enumerate(accept.lower().split(",")):
         name, *parameters = (part.strip() for part in text.split(";"))

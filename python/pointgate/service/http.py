@@ -2,13 +2,13 @@
 
     one connection = one request = one answer, then closed
 
-Because it shares the loop with the gate, a stranger must not be able to make it work: a request's
-head has 8 KiB and 5 seconds, a page of metrics is rendered at most once a second whoever asks, and
-at most 64 connections are open. When all are taken, the one that has kept us waiting longest for
-its request gives way to the new one, so that half-open connections cannot lock a scraper out; only
-when none is waiting is the new one closed unanswered, and counted.
+Because it shares the loop with the gate, its load is bounded: a request's head is limited to 8 KiB
+and 5 seconds, the metrics page is rendered at most once a second, and at most 64 connections are
+open. At that limit a new connection evicts the one that has waited longest for its request, so that
+half-open connections cannot lock out a scraper. If no connection is waiting, the new one is closed
+unanswered, and counted.
 
-It is not a web server: no bodies, no keep-alive, no TLS. Put one in front where that is needed.
+It is not a web server: no bodies, no keep-alive, no TLS. Put a proxy in front if those are needed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ANSWER_SECONDS: Final = 5.0
 _CONNECTIONS: Final = 64
 _BACKLOG: Final = 128
 _PAGE_SECONDS: Final = 1.0
-"""A scrape reads some forty figures in a millisecond or two: this bounds it to 0.2 % of a core."""
+"""A scrape reads some forty metrics in a millisecond or two: this limits it to 0.2 % of a core."""
 
 _REASONS: Final = {
     200: "OK",
@@ -66,13 +66,13 @@ _ALL_ADDRESSES: Final = ("", "::")
 
 
 class Health(Protocol):
-    """What the service knows of its own health."""
+    """The service's liveness and readiness."""
 
     def live(self) -> bool:
-        """Whether it works at all; if not, restart it."""
+        """Whether the process works; if not, it should be restarted."""
 
     def ready(self) -> tuple[bool, str]:
-        """Whether requests sent now are answered, and why not."""
+        """Whether requests are received and answered, and why not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +102,26 @@ async def serve_http(
     """Serve /metrics, /livez and /readyz until the context is left.
 
     Args:
-        host: The address to listen on; empty for all of them.
+        host: The address to listen on; empty for all addresses.
         port: The port; 0 for any free one.
-        metrics: What /metrics shows.
-        health: What /livez and /readyz ask.
+        metrics: The metrics of /metrics.
+        health: The source of /livez and /readyz.
 
     Yields:
         The port it listens on.
 
     Raises:
         ConfigError: The address cannot be listened on.
-        TemporaryFailure: Another program listens on it, or the system has no means for it now.
+        TemporaryFailure: Another program listens on it, or the system is out of resources.
     """
-    front = _Front(_Pages(metrics, health), metrics)
+    connections = _Connections(_Pages(metrics, health), metrics)
     sockets: list[socket.socket] = []
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(front.close)  # last: its tasks outlive the listener
+        stack.push_async_callback(connections.close)  # last: its tasks outlive the listener
         try:
             sockets = await asyncio.to_thread(bound, host, port)
             await stack.enter_async_context(
-                listen(sockets, front.accept, limit=_HEAD_BYTES, backlog=_BACKLOG)
+                listen(sockets, connections.accept, limit=_HEAD_BYTES, backlog=_BACKLOG)
             )
         except OSError as error:
             for one in sockets:
@@ -134,15 +134,15 @@ async def serve_http(
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
-    """Sockets that are bound, and do not listen yet.
+    """Bind sockets that do not listen yet.
 
     Args:
-        host: An address or a name, each of whose addresses gets a socket; empty or `::` for all
-            addresses, IPv6 and IPv4, by one socket where the machine has both.
+        host: An address, or a name: each of its addresses gets a socket. Empty or `::` for all
+            addresses, IPv6 and IPv4, with one dual-stack socket where possible.
         port: The port; 0 for any free one, the same for all.
 
     Raises:
-        OSError: It cannot be; `socket.gaierror` when the name has no address.
+        OSError: Binding failed; `socket.gaierror` if the name has no address.
     """
     if host in _ALL_ADDRESSES:
         both = socket.has_dualstack_ipv6() and _has_ipv6()
@@ -165,7 +165,7 @@ def bound(host: str, port: int) -> list[socket.socket]:
 
 
 def is_mistake(error: OSError) -> bool:
-    """Whether an address cannot be listened on until somebody changes the settings."""
+    """Whether an error in binding an address is permanent until the settings are changed."""
     if isinstance(error, socket.gaierror):
         return error.errno != socket.EAI_AGAIN
     return error.errno in _MISTAKES
@@ -174,7 +174,7 @@ def is_mistake(error: OSError) -> bool:
 def _bind(family: int, address: tuple[Any, ...], *, both: bool = False) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # As for every server: the port of one that has just ended is free.
+        # A restart must not fail because of connections in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
@@ -186,7 +186,7 @@ def _bind(family: int, address: tuple[Any, ...], *, both: bool = False) -> socke
 
 
 def _has_ipv6() -> bool:
-    """Whether an IPv6 address can be bound: the kernel may know the family and have no address."""
+    """Whether an IPv6 address can be bound: a kernel may support IPv6 but have no address."""
     try:
         _bind(socket.AF_INET6, ("::", 0)).close()
     except OSError:
@@ -195,7 +195,7 @@ def _has_ipv6() -> bool:
 
 
 class _Pages:
-    """What is answered to which path."""
+    """The response to each path."""
 
     def __init__(self, metrics: Metrics, health: Health) -> None:
         self._metrics = metrics
@@ -225,12 +225,12 @@ class _Pages:
 
 
 def _line(text: str) -> bytes:
-    """A line of text, in which there may be a file's name that is no UTF-8."""
+    """A line of text; it may contain a file name that is not UTF-8."""
     return f"{text}\n".encode(errors="backslashreplace")
 
 
-class _Front:
-    """The open connections: who is answered, who waits, who gives way."""
+class _Connections:
+    """The open connections, and those of them that may be evicted."""
 
     def __init__(self, pages: _Pages, metrics: Metrics) -> None:
         self._pages = pages
@@ -239,13 +239,13 @@ class _Front:
         self._waiting: dict[asyncio.StreamWriter, None] = {}  # for their heads, oldest first
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a new connection. Called by the server; must not wait."""
+        """Handle a new connection. Called by the listener; must not wait."""
         if len(self._open) >= _CONNECTIONS:
-            loser = next(iter(self._waiting), writer)
-            self._waiting.pop(loser, None)
+            evicted = next(iter(self._waiting), writer)
+            self._waiting.pop(evicted, None)
             self._metrics.http_connections_refused += 1
-            loser.transport.abort()
-            if loser is writer:
+            evicted.transport.abort()
+            if evicted is writer:
                 return
         self._waiting[writer] = None
         task = asyncio.create_task(self._serve(reader, writer), name="http")
@@ -253,9 +253,9 @@ class _Front:
         task.add_done_callback(self._open.discard)
 
     async def close(self) -> None:
-        """Drop every connection.
+        """Close every connection.
 
-        The tasks are kept here and not in a task group: a group would wrap every exception of the
+        The tasks are in a set and not in a task group: a group would wrap every exception of the
         service that runs inside `serve_http` in an exception group.
         """
         for task in self._open:
@@ -272,7 +272,7 @@ class _Front:
                 writer.close()
                 await writer.wait_closed()
         except (OSError, EOFError, TimeoutError):
-            pass  # who asked is gone, or reads too slowly: nobody is there to be told
+            pass  # the client is gone or reads too slowly: no response can be delivered
         finally:
             writer.transport.abort()
 
@@ -290,7 +290,7 @@ class _Front:
             self._waiting.pop(writer, None)
 
     def _answer(self, head: bytes) -> tuple[_Answer, bool]:
-        """The answer to a request's head, and whether it has a body."""
+        """The response to a request's head, and whether it has a body."""
         request_line, *lines = head.decode("latin-1").split("\r\n")
         match request_line.split(" "):
             case [method, path, "HTTP/1.1" | "HTTP/1.0"] if method.isalpha() and path[:1] == "/":
@@ -305,6 +305,6 @@ class _Front:
         accept = ",".join(value for name, _, value in fields if name.strip().lower() == "accept")
         try:
             return self._pages.answer(path, accept), method == "GET"
-        except Exception:  # noqa: BLE001 - a bug in a figure must not take the gate down with it
+        except Exception:  # noqa: BLE001 - a bug in a metric must not stop the gate
             _log.exception("cannot answer %s", path.partition("?")[0][:64])
             return _Answer(500, b"internal error, see the log\n"), True

@@ -1,14 +1,14 @@
-"""Listens on TCP and hands over connections as asyncio streams, also when descriptors run out.
+"""Listens on TCP and accepts connections as asyncio streams, even when file descriptors run out.
 
     async with listen(sockets, accept, limit=8192, backlog=128):
         ...                                # accept(reader, writer) for each connection
 
-`asyncio.start_server` answers a failed `accept` with a traceback, tries as often again as its
-backlog is long, and schedules a retry for each of those: without a free descriptor it writes 14 MB
-of log a second. Here a failed `accept` pauses the listener for a second, and is logged once a
-minute. What waits in the backlog is taken afterwards.
+`asyncio.start_server` logs a traceback for each failed `accept`, repeats it once per backlog entry,
+and schedules a retry for each of those: without a free descriptor it logs 14 MB a second. Here a
+failed `accept` pauses the listener for a second, and is logged once a minute. Connections in the
+backlog are accepted afterwards.
 
-It closes the listening sockets; the connections belong to who accepts them.
+It closes the listening sockets; the connections belong to the caller.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _PAUSE: Final = 1.0
 _TURN: Final = 16
-"""How many connections one turn of the loop takes."""
+"""How many connections are accepted in one iteration of the loop."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,16 +39,16 @@ _log = logging.getLogger(__name__)
 async def listen(
     sockets: Sequence[socket.socket], accept: Accept, *, limit: int, backlog: int
 ) -> AsyncIterator[None]:
-    """Take connections until the context is left, and close the sockets then.
+    """Accept connections until the context is left, then close the sockets.
 
     Args:
-        sockets: Bound ones.
+        sockets: Bound sockets.
         accept: Called for each connection; must not wait.
-        limit: How much a reader buffers, in bytes.
-        backlog: How many connections may wait to be taken.
+        limit: How many bytes a reader buffers.
+        backlog: How many connections may wait to be accepted.
 
     Raises:
-        OSError: One of them cannot be listened on.
+        OSError: A socket cannot listen.
     """
     listener = _Listener(accept, limit)
     try:
@@ -76,7 +76,7 @@ class _Listener:
         self._resume(sock)
 
     async def close(self) -> None:
-        """Take nothing more."""
+        """Stop accepting, and close the sockets."""
         for sock in self._sockets:
             if sock.fileno() >= 0:
                 self._loop.remove_reader(sock)
@@ -105,7 +105,7 @@ class _Listener:
 
     async def _open(self, connection: socket.socket) -> None:
         reader = asyncio.StreamReader(limit=self._limit)
-        with contextlib.suppress(OSError):  # gone again
+        with contextlib.suppress(OSError):  # the client has disconnected
             await self._loop.connect_accepted_socket(
                 lambda: asyncio.StreamReaderProtocol(reader, self._accept_stream), connection
             )

@@ -1,12 +1,12 @@
-"""Every metric the service has, by name: the one place where a name is written.
+"""Every metric of the service: metric names occur only here.
 
-`Metrics` holds the figures. The hot ones live in Rust (`counters`), touched once a burst; the rest
-are plain attributes that their owners assign. Nothing is rendered until someone asks: the collector
-reads all of it at scrape time.
+`Metrics` holds the values. Those of the hot path live in Rust (`counters`), updated once per burst;
+the others are plain attributes that their owners assign. The collector reads all of them at scrape
+time; nothing is rendered in between.
 
-Invariants: `received = accepted + rejected + ignored + in flight` at every scrape, because all the
-hot figures come from one consistent `Counters.read()`; every value of every label is there from the
-start, at 0; labels are closed and small, never a device key or a message.
+Invariants: `received = accepted + rejected + ignored + in flight` at every scrape, because these
+values come from one consistent `Counters.read()`; every value of every label exists from the start,
+at 0; label cardinality is small and fixed: no device keys, no messages.
 
 It does not serve anything: `http.py` does.
 """
@@ -51,28 +51,28 @@ _IGNORED: Final = ("bad_topic", "retained", "connection_lost", "judge_failed")
 
 
 class Metrics(Collector):
-    """The service's figures.
+    """The service's metrics.
 
     Args:
-        ack: What an answer of 200 promises (contract 7.1).
+        ack: What a 200 guarantees (contract 7.1).
 
     Attributes:
-        counters: The hot ones, in Rust.
-        registry: What `render` shows: these figures, and the process's own.
-        mqtt: Those of the session with the broker.
+        counters: The counters of the hot path, in Rust.
+        registry: What `render` exports: these metrics, and those of the process.
+        mqtt: The statistics of the MQTT session.
         reloads_succeeded: Catalogs loaded after the first one.
         reloads_failed: Catalogs refused after the first one.
         shrink_refused: Products whose smaller device table is refused now.
-        catalog_loaded_at: When the catalog in force was loaded, in seconds since 1970.
-        devices: Devices in the catalog in force.
+        catalog_loaded_at: When the active catalog was loaded, in seconds since 1970.
+        devices: Devices in the active catalog.
         models: Distinct models in it.
         products: Products in it.
-        products_without_devices: Those with an empty device table.
-        http_connections_refused: Connections to our own HTTP port that were closed unanswered.
-        spool: The spool's figures.
-        sinks: Those of each sink, by its name.
-        quarantine: Those of what keeps rejected requests.
-        refresh: Called before anything is shown, for figures that nobody keeps up to date.
+        products_without_devices: Products with an empty device table.
+        http_connections_refused: Connections to the metrics port that were closed unanswered.
+        spool: The statistics of the spool.
+        sinks: The statistics of each sink, by name.
+        quarantine: The statistics of the quarantine.
+        refresh: Called before each scrape, for values that are computed on demand.
     """
 
     def __init__(self, *, ack: str = "verdict") -> None:
@@ -99,7 +99,7 @@ class Metrics(Collector):
         GCCollector(registry=self.registry)
 
     def record_catalog(self, catalog: _core.Catalog) -> None:
-        """Take the figures of a catalog that is in force from now on."""
+        """Record the size of a catalog that becomes active."""
         self.catalog_loaded_at = time.time()
         self.devices = catalog.devices
         self.models = catalog.models
@@ -119,13 +119,15 @@ class Metrics(Collector):
         yield from self._spool()
         yield from self._sinks()
         yield from self._quarantine()
-        yield InfoMetricFamily("pointgate_store", "What is stored.", {"ack": self._ack})
+        yield InfoMetricFamily(
+            "pointgate_store", "The store.ack setting: what a 200 guarantees.", {"ack": self._ack}
+        )
         build = {
             "version": _core.__version__,
             "profile": _core.build_profile,
             "python": platform.python_version(),
         }
-        yield InfoMetricFamily("pointgate_build", "What is running.", build)
+        yield InfoMetricFamily("pointgate_build", "Versions and build profile.", build)
         yield CounterMetricFamily(
             "pointgate_http_connections_refused",
             "Connections to this HTTP port that were closed unanswered.",
@@ -135,110 +137,118 @@ class Metrics(Collector):
     def _requests(self, read: dict[str, Any]) -> Iterator[Metric]:
         yield CounterMetricFamily(
             "pointgate_requests_received",
-            "Requests that arrived: answered, ignored and in flight ones.",
+            "Requests received: answered, ignored and in flight.",
             read["received"],
         )
         yield CounterMetricFamily(
-            "pointgate_received_bytes", "Bytes of payload that arrived.", read["received_bytes"]
+            "pointgate_received_bytes", "Payload bytes received.", read["received_bytes"]
         )
         codes = {str(code): read["codes"].get(code, 0) for code in _core.codes if code}
         yield _counters("pointgate_requests", "Requests answered, by code.", "code", codes)
         ignored = {reason: read["ignored"].get(reason, 0) for reason in _IGNORED}
-        help_text = "Requests not answered: no served topic, a stored retained one, or cut off."
+        help_text = "Requests not answered, by reason."
         yield _counters("pointgate_requests_ignored", help_text, "reason", ignored)
         faults = {reason: read["reasons"].get(reason, 0) for reason in _core.reasons}
-        yield _counters("pointgate_faults", "Faults, by reason.", "reason", faults)
+        yield _counters(
+            "pointgate_faults", "Faults found in requests, by reason.", "reason", faults
+        )
         yield CounterMetricFamily(
             "pointgate_points_accepted", "Points in requests answered 200.", read["points"]
         )
         yield CounterMetricFamily(
             "pointgate_null_points_ignored",
-            "Points without a value, ignored in requests answered 200.",
+            "Points without a value in requests answered 200: not stored.",
             read["null_points"],
         )
         yield CounterMetricFamily(
             "pointgate_early_times",
-            "Times before 1971 in requests answered 200: most likely seconds, not milliseconds.",
+            "Times before 1971 in requests answered 200: probably seconds, not milliseconds.",
             read["early_times"],
         )
         yield GaugeMetricFamily(
             "pointgate_requests_in_flight",
-            "Requests that arrived and are not yet answered and acknowledged.",
+            "Requests received but not yet answered and acknowledged.",
             read["in_flight"],
         )
-        yield CounterMetricFamily(
-            "pointgate_bursts", "Bursts that requests arrived in.", read["bursts"]
+        yield CounterMetricFamily("pointgate_bursts", "Bursts of requests judged.", read["bursts"])
+        yield _histogram(
+            "pointgate_judge_seconds", "Time to judge a burst, in seconds.", read["judge_seconds"]
         )
-        yield _histogram("pointgate_judge_seconds", "Time to judge a burst.", read["judge_seconds"])
         yield _histogram(
             "pointgate_reply_seconds",
-            "Time from a request's arrival to its reply and acknowledgement.",
+            "Time from a request's arrival to its reply and acknowledgement, in seconds.",
             read["reply_seconds"],
         )
 
     def _connection(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
-            "pointgate_mqtt_connected", "Whether the broker is connected.", self.mqtt.connected
+            "pointgate_mqtt_connected", "1 if connected to the broker, else 0.", self.mqtt.connected
         )
         yield GaugeMetricFamily(
-            "pointgate_mqtt_subscribed", "Whether requests can arrive.", self.mqtt.subscribed
+            "pointgate_mqtt_subscribed",
+            "1 if subscribed to the request topics, else 0.",
+            self.mqtt.subscribed,
         )
         yield GaugeMetricFamily(
             "pointgate_mqtt_shortfalls",
-            "Things that the broker grants less than the settings ask for; /readyz names them.",
+            "Settings that the broker does not fully grant, and canary failures; see /readyz.",
             self.mqtt.shortfalls,
         )
         yield _counters(
             "pointgate_mqtt_canaries",
-            "Times that mqtt.canary posted, by whether every request got its reply.",
+            "Canary runs, by whether every request was answered.",
             "result",
             self.mqtt.canaries,
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_connections_lost",
-            "Connections to the broker that ended without our wish.",
+            "Connections to the broker that ended unexpectedly.",
             self.mqtt.connections_lost,
         )
         yield CounterMetricFamily(
-            "pointgate_mqtt_reconnects", "Connections after the first one.", self.mqtt.reconnects
+            "pointgate_mqtt_reconnects",
+            "Connections to the broker after the first one.",
+            self.mqtt.reconnects,
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_sessions_lost",
-            "Times the broker had forgotten our session, and what it kept for us.",
+            "Reconnects for which the broker had no session: its queued messages are lost.",
             self.mqtt.sessions_lost,
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_takeovers",
-            "Times another client took our client id.",
+            "Connections closed because another client connected with our client id.",
             self.mqtt.takeovers,
         )
         yield CounterMetricFamily(
             "pointgate_mqtt_replies_refused",
-            "Replies that the broker did not let us publish.",
+            "Replies that the broker rejected (MQTT 5).",
             self.mqtt.replies_refused,
         )
 
     def _catalog(self) -> Iterator[Metric]:
         reloads = {"success": self.reloads_succeeded, "failure": self.reloads_failed}
-        yield _counters("pointgate_catalog_reloads", "Catalog reloads.", "result", reloads)
+        yield _counters(
+            "pointgate_catalog_reloads", "Catalog reloads, by result.", "result", reloads
+        )
         yield GaugeMetricFamily(
             "pointgate_catalog_loaded_timestamp_seconds",
-            "When the catalog in force was loaded.",
+            "When the active catalog was loaded, in seconds since 1970.",
             self.catalog_loaded_at,
         )
         for name, value, text in (
-            ("devices", self.devices, "Devices in the catalog in force."),
-            ("models", self.models, "Models in the catalog in force."),
-            ("products", self.products, "Products in the catalog in force."),
+            ("devices", self.devices, "Devices in the active catalog."),
+            ("models", self.models, "Models in the active catalog."),
+            ("products", self.products, "Products in the active catalog."),
             (
                 "products_without_devices",
                 self.products_without_devices,
-                "Products in force whose device table is empty: their requests are answered 1257.",
+                "Active products with an empty device table: their requests are answered 1257.",
             ),
             (
                 "shrink_refused",
                 self.shrink_refused,
-                "Products whose device table shrank too far at the last reload; it was refused.",
+                "Products whose device table shrank by more than max_shrink: reload refused.",
             ),
         ):
             yield GaugeMetricFamily(f"pointgate_catalog_{name}", text, value)
@@ -246,43 +256,51 @@ class Metrics(Collector):
     def _spool(self) -> Iterator[Metric]:
         spool = self.spool
         yield GaugeMetricFamily(
-            "pointgate_spool_bytes", "What the spool holds for its sinks.", spool.bytes
+            "pointgate_spool_bytes", "Bytes in the spool not yet written by all sinks.", spool.bytes
         )
         yield GaugeMetricFamily(
-            "pointgate_spool_max_bytes", "With so much nothing more is taken.", spool.max_bytes
+            "pointgate_spool_max_bytes",
+            "Spool limit in bytes; intake pauses when it is reached.",
+            spool.max_bytes,
         )
         yield _histogram(
             "pointgate_spool_commit_seconds",
-            "Time to make a batch durable: write and fsync.",
+            "Time to commit a batch (write and fsync), in seconds.",
             spool.histogram(),
         )
-        yield CounterMetricFamily("pointgate_spool_points", "Points made durable.", spool.points)
         yield CounterMetricFamily(
-            "pointgate_spool_failures", "Times the spool could not be written.", spool.failures
+            "pointgate_spool_points", "Points committed to the spool.", spool.points
+        )
+        yield CounterMetricFamily(
+            "pointgate_spool_failures", "Failed writes to the spool.", spool.failures
         )
         yield CounterMetricFamily(
             "pointgate_spool_unreadable",
-            "Batches, and ends of files, that could not be read again: lost.",
+            "Corrupt batches and file tails in the spool: their points are lost.",
             spool.unreadable,
         )
 
     def _sinks(self) -> Iterator[Metric]:
         sinks = self.sinks
         for name, help_text, values in (
-            ("points_written", "Points written.", {k: v.points for k, v in sinks.items()}),
+            (
+                "points_written",
+                "Points written by the sink.",
+                {k: v.points for k, v in sinks.items()},
+            ),
             (
                 "points_refused",
-                "Points that the sink can never take, set aside.",
+                "Points permanently rejected by the sink (dead-lettered).",
                 {k: v.refused for k, v in sinks.items()},
             ),
             (
                 "points_dropped",
-                "Points deleted before this sink, which is not required, had them.",
+                "Points dropped before the sink wrote them (it is not required).",
                 {k: v.dropped for k, v in sinks.items()},
             ),
             (
                 "failures",
-                "Writes that failed and are tried again.",
+                "Writes that failed and are retried.",
                 {k: v.failures for k, v in sinks.items()},
             ),
         ):
@@ -292,11 +310,15 @@ class Metrics(Collector):
         for name, help_text, gauges in (
             (
                 "requests",
-                "Requests in the spool that the sink does not have yet.",
+                "Requests in the spool that the sink has not written.",
                 {k: v.lag_requests for k, v in sinks.items()},
             ),
-            ("points", "Their points.", {k: v.lag_points for k, v in sinks.items()}),
-            ("seconds", "The age of the oldest of them.", ages),
+            (
+                "points",
+                "Points in the spool that the sink has not written.",
+                {k: v.lag_points for k, v in sinks.items()},
+            ),
+            ("seconds", "Age of the oldest request that the sink has not written.", ages),
         ):
             family = GaugeMetricFamily(f"pointgate_sink_lag_{name}", help_text, labels=["sink"])
             for sink, value in gauges.items():
@@ -306,35 +328,37 @@ class Metrics(Collector):
     def _quarantine(self) -> Iterator[Metric]:
         quarantine = self.quarantine
         yield GaugeMetricFamily(
-            "pointgate_quarantine_bytes", "What rejected requests take.", quarantine.bytes
+            "pointgate_quarantine_bytes",
+            "Size of the stored rejected requests, in bytes.",
+            quarantine.bytes,
         )
         yield CounterMetricFamily(
-            "pointgate_quarantine_kept", "Rejected requests kept.", quarantine.kept
+            "pointgate_quarantine_kept", "Rejected requests stored.", quarantine.kept
         )
         for name, help_text, values in (
-            ("not_kept", "Rejected requests not kept, by reason.", quarantine.not_kept),
-            ("removed", "Rejected requests deleted to make room.", quarantine.removed),
+            ("not_kept", "Rejected requests not stored, by reason.", quarantine.not_kept),
+            ("removed", "Stored rejected requests deleted, by reason.", quarantine.removed),
         ):
             yield _counters(f"pointgate_quarantine_{name}", help_text, "reason", values)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Write every metric in the format that a scraper asks for.
+        """Write every metric in the format that a scraper accepts.
 
         Args:
             accept: Its Accept header.
 
         Returns:
-            The page and its content type: OpenMetrics when asked for, else the Prometheus text.
+            The page and its content type: OpenMetrics if preferred, else the Prometheus text.
         """
         encode, content_type = choose_encoder(page_format(accept))
         return encode(self.registry), content_type
 
 
 def page_format(accept: str) -> str:
-    """The one of the two page formats that an Accept header asks for, as an Accept header.
+    """The preferred one of the two page formats, as a normalized Accept header.
 
-    Not the header itself: what it may vary (versions, escaping) makes no difference to names like
-    ours, and would let a stranger have a page rendered anew with each request.
+    Not the header itself: its variations (versions, escaping) do not change our pages, and would
+    let a client bypass the cache of rendered pages.
     """
     chosen = preferred(accept, ("text/plain", _OPEN_METRICS))
     return f"{_OPEN_METRICS};version=1.0.0" if chosen == _OPEN_METRICS else chosen

@@ -1,8 +1,8 @@
-"""Folders and files that the service will write to, examined without touching them.
+"""Checks the folders and files that the service will write to, without side effects.
 
-`pointgate check` may run beside a service that uses the same places: nothing here creates, opens
-for writing or locks anything. What `os.access` and `stat` say is what the service will find when it
-runs as the same user; a full disk or a lock held by another process is found when it starts.
+`pointgate check` may run beside a service that uses the same paths: nothing here creates, opens for
+writing or locks anything. The results of `os.access` and `stat` hold for a service that runs as the
+same user; a full disk or a lock held by another process is detected when it starts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KINDS: Final = (
 )
 
 _VIRTUAL: Final = (Path("/proc"), Path("/sys"))
-"""File systems that let root write and still have no room for a folder."""
+"""File systems on which root has write access but cannot create a folder."""
 
 
 def folder_reason(path: Path) -> str:
@@ -100,7 +100,7 @@ def _access_reason(path: Path, mode: int) -> str:
     if os.access(path, mode, effective_ids=os.access in os.supports_effective_ids):
         return ""
     if _is_read_only(path):
-        return ""  # after an error of the disk, and may be writable again: no mistake of anybody
+        return ""  # after a disk error; it may become writable again: not a configuration error
     return f"user {os.geteuid()} may not read and write {path}"
 
 

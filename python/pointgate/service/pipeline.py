@@ -1,10 +1,10 @@
-"""Everything between an accepted request and its sinks, put together as `store.ack` demands.
+"""Builds the pipeline from accepted requests to the sinks, according to `store.ack`.
 
-    verdict:  a store that lets go
+    verdict:  a store that discards the points
     spool:    a store ─► spool ─► drain ─► sinks
-    sink:     the same, and the store waits for the drain
+    sink:     the same, and the store waits for the sinks' committed offsets
 
-Invariants: the spool is closed after the drain has ended, whatever happens.
+Invariants: the spool is always closed after the drain has ended.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """A store, and the drain behind it if there is one.
+    """A store, and its drain if there is one.
 
     Attributes:
-        store: What the gate keeps with.
-        arrivals: What gives requests the instants of their arrival; the store remembers the last.
+        store: The gate's store.
+        arrivals: Issues arrival instants; the store persists the last one.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Pipeline:
         self._drain = drain
 
     async def run(self) -> None:
-        """Feed the sinks until cancelled; return at once if there are none."""
+        """Write to the sinks until cancelled; return at once if there are none."""
         if self._drain is not None:
             await self._drain.run()
 
     async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - it is not an error to end
-        """Give the sinks what is there, as far as there is time."""
+        """Write the spool's points to the sinks, for at most `timeout` seconds."""
         if self._drain is not None:
             await self._drain.finish(timeout)
 
@@ -61,15 +61,15 @@ async def open_store(
     metrics: Metrics,
     sinks: Sequence[tuple[Sink, bool]],
     *,
-    troubled: Callable[[str], object] = lambda _: None,
+    on_retry: Callable[[str], object] = lambda _: None,
 ) -> AsyncIterator[Pipeline]:
     """Open the store that the settings ask for, and close it at the end.
 
     Args:
-        settings: All of them.
-        metrics: Where figures are kept.
-        sinks: Each sink, and whether it is required (see `preparation.py`).
-        troubled: Told why the store cannot be opened yet.
+        settings: The settings.
+        metrics: Receives the statistics.
+        sinks: Each sink, and whether it is required (see `preflight.py`).
+        on_retry: Called with the reason after each failed attempt to open the spool.
 
     Raises:
         ConfigError: The spool's folder cannot be used.
@@ -87,18 +87,18 @@ async def open_store(
         sinks={sink.name: required for sink, required in sinks},
         figures=metrics.spool,
         floor=lambda: max((sink.newest() for sink, _ in sinks), default=0),
-        troubled=troubled,
+        on_retry=on_retry,
     ) as spool:
         waited_for = settings.store.ack == "sink"
         drain = Drain(
             spool,
             sinks,
             figures=metrics.sinks,
-            quarantine=DeadLetters(
+            dead_letters=DeadLetters(
                 spool_settings.path / "refused", max_bytes=spool_settings.max_bytes
             ),
-            waited_for=waited_for,
+            replies_wait=waited_for,
         )
-        metrics.refresh = drain.look
+        metrics.refresh = drain.update_lag
         store = SinkStore(spool, drain) if waited_for else SpoolStore(spool)
         yield Pipeline(store, drain, spool.arrivals)

@@ -1,14 +1,15 @@
-"""What the service builds before it connects to anything; `pointgate check` builds the same.
+"""The checks before the service connects to anything; `pointgate check` runs the same ones.
 
     TLS context, metrics address, spool folder, sinks, quarantine folder ─► `Prepared`
 
-So `check` finds whatever would end `serve` with exit status 78: a mistake in the configuration is
-refused here or nowhere. What passes by itself (a port or a spool in use, a full disk, a broker or
-database that is away) is not a mistake: `check` mentions it at most, `serve` waits or ends with
-another status. The catalog is loaded by its own module, because a large one takes its time.
+So `check` finds every error that would end `serve` with exit status 78: configuration errors are
+reported only here. Temporary conditions (a port or a spool in use, a full disk, an unavailable
+broker or database) are not configuration errors: `check` reports them at most as notes, `serve`
+retries or ends with another status. The catalog is loaded by its own module, because a large one
+takes time.
 
 Invariants: nothing is created, changed, locked or connected to, so `check` can run beside a service
-that uses the same places; all mistakes are reported at once.
+that uses the same paths; all errors are reported at once.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ _SQLITE: Final = b"SQLite format 3\0"
 
 @dataclass(slots=True)
 class Prepared:
-    """What was built, and what is to be said about it.
+    """The result of the checks.
 
     Attributes:
-        sinks: Each sink, and whether it is required; none where nothing is stored.
-        warnings: What works now and most likely should be mended.
-        notes: What is in use now, as it is beside a running service.
+        sinks: Each sink, and whether it is required; empty if nothing is stored.
+        warnings: Settings that work now but are probably wrong.
+        notes: Resources that are in use, as they are beside a running service.
     """
 
     sinks: list[tuple[Sink, bool]] = field(default_factory=list)
@@ -50,10 +51,10 @@ class Prepared:
 
 
 def prepare(settings: Settings) -> Prepared:
-    """Build what the service needs before it connects.
+    """Run the checks and build the sinks.
 
     Raises:
-        ConfigError: There are mistakes; `problems` has them all.
+        ConfigError: There are errors; `problems` lists all of them.
     """
     preparing = _Preparing(settings)
     preparing.run()
@@ -95,7 +96,7 @@ class _Preparing:
             self._check_quarantine(self._settings.quarantine.path)
 
     def _check_address(self) -> None:
-        """Whether the metrics can be served; a socket that does not listen disturbs nobody."""
+        """Check the metrics address by binding it; without listening this has no side effects."""
         metrics = self._settings.metrics
         try:
             for listener in bound(metrics.host, metrics.port):
@@ -145,7 +146,7 @@ class _Preparing:
             self._refuse("quarantine.path", f"cannot use {file}: {reason}")
 
     def _claim(self, path: Path, key: str) -> None:
-        """Refuse a place that another setting has, also under another name."""
+        """Refuse a path that another setting uses, also through a symbolic link."""
         place = Path(os.path.realpath(path))
         if is_read_only(place):
             reason = f"{path} is on a read-only file system, where nothing can be stored"
@@ -155,7 +156,7 @@ class _Preparing:
             self._refuse(key, f"expected a place of its own, got {path}, which {owner} has")
 
     def _claim_tree(self, path: Path, key: str) -> None:
-        """Refuse a dataset within another one: who reads the outer one would read both."""
+        """Refuse a dataset inside another one: a reader of the outer one would read both."""
         place = Path(os.path.realpath(path))
         for other, owner in self._datasets.items():
             if other in place.parents or place in other.parents:
@@ -168,7 +169,7 @@ class _Preparing:
 
 
 def _not_sqlite(file: Path) -> str:
-    """What is wrong with the beginning of a database; an empty file is a new one."""
+    """Why a file is not an SQLite database; empty if it is one. An empty file is a new one."""
     try:
         with file.open("rb") as opened:
             head = opened.read(len(_SQLITE))

@@ -1,22 +1,22 @@
-"""`pointgate serve`: builds the parts from the settings, and sees to their beginning and end.
+"""`pointgate serve`: builds the components from the settings, starts them and shuts them down.
 
     prepare ─► HTTP (alive, not ready) ─► spool ─► catalog
-            ─► sinks, link, catalog watcher ─► signal ─► drain
+            ─► sinks, MQTT session, catalog watcher ─► signal ─► drain
 
-SIGTERM and SIGINT drain: nothing new is read, what has arrived is answered and acknowledged, the
-broker gets a DISCONNECT and keeps our session; the sinks get what is in the spool as far as there
-is time, the rest after the next start. A second signal ends the process at once; nothing answered
-is lost by that, nothing unanswered either, at QoS 1. What hangs, on a disk or a sink that does not
-answer, is left behind after `LONGEST_END` seconds: that, too, is no worse than a crash, which loses
-nothing. SIGHUP reloads the catalog; a second one soon after confirms device tables that shrank.
+SIGTERM and SIGINT start a graceful shutdown: reading stops, received requests are answered and
+acknowledged, and the broker gets a DISCONNECT and keeps our session. The sinks write the spool's
+points while there is time, and the rest after the next start. A second signal ends the process at
+once: no answered request is lost, and at QoS 1 no unanswered one. If a disk or a sink does not
+respond, the process exits after `SHUTDOWN_SECONDS` all the same: like a crash, that loses nothing.
+SIGHUP reloads the catalog; a second one soon after confirms device tables that shrank.
 
-The service manager is told what /readyz says (`supervisor.py`).
+The service manager gets the text of /readyz (`systemd.py`).
 
-Invariants: every task belongs to the TaskGroup, or to a part of the start; a catalog that cannot
-be used ends the start, later it is refused; a configuration is refused by `preparation.py`, which
-`pointgate check` calls, too.
+Invariants: every task belongs to the TaskGroup, or to a step of the start; an invalid catalog ends
+the start, and is refused while running; an invalid configuration is refused by `preflight.py`,
+which `pointgate check` calls, too.
 
-It decides nothing about requests (`gate.py`) or connections (`link.py`).
+It decides nothing about requests (`gate.py`) or connections (`sources/mqtt/session.py`).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from pointgate.service.gate import Gate
 from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_store
-from pointgate.service.preflight import prepare
-from pointgate.service.systemd import Supervisor
+from pointgate.service.preflight import Prepared, prepare
+from pointgate.service.systemd import Notifier
 from pointgate.sources.admission import Admission
 from pointgate.sources.mqtt.session import Session
 
@@ -50,17 +50,17 @@ if TYPE_CHECKING:
     from pointgate.service.pipeline import Pipeline
     from pointgate.store.base import Store
 
-LONGEST_END: Final = 9.0
-"""Seconds from a signal to the end, whatever hangs: under the usual ten of whoever waits for it."""
+SHUTDOWN_SECONDS: Final = 9.0
+"""Seconds from a signal to the exit, at most: service managers usually kill after ten."""
 
-_DRAIN: Final = 5.0
-"""Seconds to answer what has arrived."""
+_DRAIN_SECONDS: Final = 5.0
+"""Seconds to answer the received requests."""
 
 _THREADS: Final = 6
-"""For what blocks: files of the catalog, dead letters, names to be looked up."""
+"""Threads for blocking calls: catalog files, dead letters, name lookups."""
 
-_FINISH: Final = 2.0
-"""Seconds for the sinks to get what is in the spool, while the broker gets its farewell."""
+_SINK_SECONDS: Final = 2.0
+"""Seconds for the sinks to write the spool's points, while the session disconnects."""
 
 T = TypeVar("T")
 
@@ -68,70 +68,73 @@ _log = logging.getLogger(__name__)
 
 
 class Health:
-    """What /livez and /readyz ask."""
+    """The state behind /livez and /readyz."""
 
     def __init__(self) -> None:
-        self.link: Session | None = None
+        self.session: Session | None = None
         self.store: Store | None = None
         self.starting = "catalog not loaded"  # what the start waits for
         self.draining = False
 
     def wait_for(self, trouble: str) -> None:
-        """The start waits for something."""
+        """Set what the start waits for."""
         self.starting = trouble
 
     def live(self) -> bool:
-        """Always: whoever gets an answer from the event loop has reached a working one."""
+        """Always True: a response proves that the event loop works."""
         return True
 
     def ready(self) -> tuple[bool, str]:
-        """Whether requests sent now are answered, and why not, or with what shortfalls."""
+        """Whether requests are received and answered; and why not, or the broker's shortfalls."""
         if self.draining:
             return False, "draining"
-        if self.link is None:
+        if self.session is None:
             return False, self.starting
-        trouble = self.link.trouble or (self.store.trouble if self.store else "")
-        return not trouble, trouble or "\n".join(self.link.shortfalls)
+        trouble = self.session.trouble or (self.store.trouble if self.store else "")
+        return not trouble, trouble or "\n".join(self.session.shortfalls)
 
 
 class Stop:
-    """The wish to stop.
+    """A request to shut down.
 
     Attributes:
-        signal: The signal that brought it, None if something else did.
+        signal: The signal that requested it; None if a program did.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
 
-    def ask(self, number: signal.Signals | None = None) -> None:
-        """Let the service drain and end."""
+    def request(self, number: signal.Signals | None = None) -> None:
+        """Start a graceful shutdown."""
         self.signal = number
-        self._asked.set()
+        self._requested.set()
 
     async def wait(self) -> None:
-        """Return when asked."""
-        await self._asked.wait()
+        """Return when a shutdown was requested."""
+        await self._requested.wait()
 
 
 async def serve(
-    settings: Settings, *, stop: Stop | None = None, leave: Callable[[int], object] | None = None
+    settings: Settings,
+    *,
+    stop: Stop | None = None,
+    exit_process: Callable[[int], object] | None = None,
 ) -> int:
-    """Run the service until it is asked to stop.
+    """Run the service until a shutdown is requested.
 
     Args:
-        settings: All of them.
-        stop: How a program asks; then signals are the program's own affair.
-        leave: How to end the process with an exit status, at once. It is called on another thread,
-            also after this has returned, if the process is still there `LONGEST_END` seconds after
-            a signal: threads that hang keep an interpreter from ending.
+        settings: The settings.
+        stop: Requests the shutdown from within a program; then no signal handlers are installed.
+        exit_process: Ends the process at once with an exit status. It is called on another thread,
+            even after this has returned, if the process still runs `SHUTDOWN_SECONDS` after a
+            signal: blocked threads prevent the interpreter from exiting.
 
     Returns:
-        The exit status: 0, or 130 and 143 for a signal that came before the service was ever ready.
+        The exit status: 0, or 130 or 143 for a signal before the service was ever ready.
 
     Raises:
-        ConfigError: The address for metrics, the spool, a sink or a file for TLS cannot be used.
+        ConfigError: The metrics address, the spool, a sink or a TLS file cannot be used.
         CatalogError: The catalog cannot be used.
         TemporaryFailure: The address or the spool is in use.
     """
@@ -139,53 +142,57 @@ async def serve(
         _log.warning(warning)
     _start_threads(asyncio.get_running_loop())
     health = Health()
-    with _Signals(stop, health, leave) as signals:  # first, so that no signal finds nobody
+    with _Signals(stop, health, exit_process) as signals:  # first: no signal arrives unhandled
         prepared = await _unless_stopped(asyncio.to_thread(prepare, settings), signals.stop)
-        if prepared is None:
-            return signals.status
-        for problem in prepared.warnings:
-            _log.warning("%s", problem)
-        metrics = Metrics(ack=settings.store.ack)
-        address = settings.metrics
-        async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
-            _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)
-            async with AsyncExitStack() as stack:
-                supervisor = Supervisor()
-                supervisor.tell("READY=1")
-                telling = asyncio.create_task(
-                    supervisor.run(lambda: health.ready()[1]), name="service manager"
-                )
-                stack.callback(telling.cancel)
-                opening = stack.enter_async_context(
-                    open_store(settings, metrics, prepared.sinks, troubled=health.wait_for)
-                )
-                pipeline = await _unless_stopped(opening, signals.stop)
-                if pipeline is None:
-                    return signals.status
-                health.wait_for("catalog not loaded")
-                quarantine = await stack.enter_async_context(_open_quarantine(settings, metrics))
-                store = health.store = pipeline.store
-                if quarantine is not None:
-                    pipeline.arrivals.advance(quarantine.newest)
-                level = logging.WARNING if store.ack == "verdict" else logging.INFO
-                _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
-                loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
-                catalog = await _unless_stopped(loading, signals.stop)
-                if catalog is not None:
-                    metrics.record_catalog(catalog)
-                    log_warnings(catalog)
-                    for problem in settings.quarantine.warnings(catalog.products):
-                        _log.warning("%s", problem)
-                    await _run(
-                        settings,
-                        catalog,
-                        pipeline=pipeline,
-                        quarantine=quarantine,
-                        metrics=metrics,
-                        health=health,
-                        signals=signals,
-                    )
+        if prepared is not None:
+            for problem in prepared.warnings:
+                _log.warning("%s", problem)
+            await _start(settings, prepared, health, signals)
         return signals.status
+
+
+async def _start(settings: Settings, prepared: Prepared, health: Health, signals: _Signals) -> None:
+    """Start HTTP, open the store and the quarantine, load the catalog, then run."""
+    metrics = Metrics(ack=settings.store.ack)
+    address = settings.metrics
+    async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
+        _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)
+        async with AsyncExitStack() as stack:
+            notifier = Notifier()
+            notifier.notify("READY=1")
+            notifying = asyncio.create_task(
+                notifier.run(lambda: health.ready()[1]), name="service manager"
+            )
+            stack.callback(notifying.cancel)
+            opening = stack.enter_async_context(
+                open_store(settings, metrics, prepared.sinks, on_retry=health.wait_for)
+            )
+            pipeline = await _unless_stopped(opening, signals.stop)
+            if pipeline is None:
+                return
+            health.wait_for("catalog not loaded")
+            quarantine = await stack.enter_async_context(_open_quarantine(settings, metrics))
+            store = health.store = pipeline.store
+            if quarantine is not None:
+                pipeline.arrivals.advance(quarantine.newest)
+            level = logging.WARNING if store.ack == "verdict" else logging.INFO
+            _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
+            loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
+            catalog = await _unless_stopped(loading, signals.stop)
+            if catalog is not None:
+                metrics.record_catalog(catalog)
+                log_warnings(catalog)
+                for problem in settings.quarantine.warnings(catalog.products):
+                    _log.warning("%s", problem)
+                await _run(
+                    settings,
+                    catalog,
+                    pipeline=pipeline,
+                    quarantine=quarantine,
+                    metrics=metrics,
+                    health=health,
+                    signals=signals,
+                )
 
 
 def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
@@ -193,7 +200,7 @@ def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
     workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="worker")
     started = threading.Barrier(_THREADS + 1)
     for _ in range(_THREADS):
-        workers.submit(started.wait)  # each waits for all, so that each gets a thread
+        workers.submit(started.wait)  # a thread for each: every call waits for all the others
     started.wait()
     loop.set_default_executor(workers)
 
@@ -202,7 +209,7 @@ def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
 async def _open_quarantine(
     settings: Settings, metrics: Metrics
 ) -> AsyncIterator[Quarantine | None]:
-    """Open what keeps rejected requests, if the settings ask for it, and close it at the end."""
+    """Open the quarantine, if it is configured, and close it at the end."""
     if settings.quarantine.path is None:
         yield None
         return
@@ -216,7 +223,7 @@ async def _open_quarantine(
 
 
 async def _unless_stopped(call: Coroutine[Any, Any, T], stop: Stop) -> T | None:
-    """What a call returns; None if asked to stop meanwhile."""
+    """The result of a call; None if a shutdown is requested first."""
     calling = asyncio.create_task(call, name="start")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
@@ -237,13 +244,10 @@ async def _run(
     health: Health,
     signals: _Signals,
 ) -> None:
-    """Serve until asked to stop, then drain."""
-    validator = Validator(
-        catalog,
-        payload_bytes=settings.limits.payload_bytes,
-        reply_detail=settings.reply.detail,
-    )
-    admission = Admission(settings.limits)
+    """Serve until a shutdown is requested, then drain."""
+    limits, reply = settings.limits, settings.reply
+    validator = Validator(catalog, payload_bytes=limits.payload_bytes, reply_detail=reply.detail)
+    admission = Admission(limits)
     gate = Gate(
         admission=admission,
         validator=validator,
@@ -252,7 +256,8 @@ async def _run(
         quarantine=quarantine,
         arrivals=pipeline.arrivals,
     )
-    link = health.link = Session(settings, gate=gate, statistics=metrics.mqtt, admission=admission)
+    session = Session(settings, gate=gate, statistics=metrics.mqtt, admission=admission)
+    health.session = session
 
     def swap(newer: Catalog) -> None:
         validator.catalog = newer
@@ -267,45 +272,52 @@ async def _run(
     signals.reload = watcher.request_reload
     try:
         async with asyncio.TaskGroup() as tasks:
-            linking = tasks.create_task(link.run(), name="link")
+            running = tasks.create_task(session.run(), name="mqtt session")
             watching = tasks.create_task(watcher.run(), name="catalog watcher")
-            draining = tasks.create_task(pipeline.run(), name="drain")
+            writing = tasks.create_task(pipeline.run(), name="drain")
             await signals.stop.wait()
             health.draining = True
             watching.cancel()
-            link.drain()
-            # A connection that is only being made has nothing to drain.
-            await asyncio.wait({linking}, timeout=_DRAIN if link.connected else 0)
-            if link.connected:
-                _log.warning("not drained in %.0f s: what is unanswered comes again", _DRAIN)
-            linking.cancel()
-            await pipeline.finish(_FINISH)
-            draining.cancel()
+            await _drain(session, running)
+            await pipeline.finish(_SINK_SECONDS)
+            writing.cancel()
     finally:
         gate.close()
     _log.info("stopped")
 
 
+async def _drain(session: Session, running: asyncio.Task[None]) -> None:
+    """Answer the received requests, for at most `_DRAIN_SECONDS`, and end the session."""
+    session.drain()
+    # A connection that is still being opened has nothing to drain.
+    await asyncio.wait({running}, timeout=_DRAIN_SECONDS if session.connected else 0)
+    if session.connected:
+        _log.warning(
+            "drain timed out after %.0f s; unanswered requests will be redelivered", _DRAIN_SECONDS
+        )
+    running.cancel()
+
+
 class _Signals:
-    """SIGTERM and SIGINT ask to stop, the second time they end the process; SIGHUP reloads.
+    """SIGTERM and SIGINT request a shutdown, a second one ends the process; SIGHUP reloads.
 
     Args:
-        stop: What to set; if it is given, no signal is handled.
-        health: What knows whether the service was ever ready.
-        leave: See `serve`.
+        stop: The shutdown request of a program; if it is given, no signal is handled.
+        health: Knows whether the service was ever ready.
+        exit_process: See `serve`.
 
     Attributes:
-        stop: What is set.
-        reload: What SIGHUP calls; until it is set, SIGHUP does nothing.
+        stop: The shutdown request.
+        reload: Called on SIGHUP; until it is set, SIGHUP does nothing.
     """
 
     def __init__(
-        self, stop: Stop | None, health: Health, leave: Callable[[int], object] | None
+        self, stop: Stop | None, health: Health, exit_process: Callable[[int], object] | None
     ) -> None:
         self.stop = stop or Stop()
         self.reload: Callable[[], None] = lambda: None
         self._health = health
-        self._leave = leave
+        self._exit_process = exit_process
         self._handled = () if stop else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         self._before: dict[signal.Signals, Any] = {}
 
@@ -313,40 +325,42 @@ class _Signals:
         loop = asyncio.get_running_loop()
         for number in self._handled:
             self._before[number] = signal.getsignal(number)
-            loop.add_signal_handler(number, self._take, number)
+            loop.add_signal_handler(number, self._handle, number)
         return self
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
         for number, before in self._before.items():
-            # False where `_take` has done so: the next signal ends the process. asyncio would
-            # leave Python's own handler of SIGINT, and with it a traceback.
+            # False if `_handle` has removed it, so that the next signal ends the process. asyncio
+            # itself would restore Python's handler of SIGINT, which prints a traceback.
             if loop.remove_signal_handler(number):
                 signal.signal(number, before)
 
     @property
     def status(self) -> int:
         """The exit status, as `serve` returns it."""
-        number, link = self.stop.signal, self._health.link
-        was_ready = link is not None and link.was_ready
+        number, session = self.stop.signal, self._health.session
+        was_ready = session is not None and session.was_ready
         return 0 if was_ready or number is None else 128 + number
 
-    def _take(self, number: signal.Signals) -> None:
+    def _handle(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
-            _log.info("SIGHUP: loading the catalog again")
+            _log.info("SIGHUP received, reloading the catalog")
             self.reload()
             return
         loop = asyncio.get_running_loop()
         for other in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(other)
             signal.signal(other, signal.SIG_DFL)
-        _log.info("%s: draining; once more ends at once", number.name)
-        self.stop.ask(number)
-        if self._leave is not None:
-            last = threading.Timer(LONGEST_END, self._give_up, (self._leave,))
+        _log.info("%s received, draining. Send it again to stop immediately.", number.name)
+        self.stop.request(number)
+        if self._exit_process is not None:
+            last = threading.Timer(SHUTDOWN_SECONDS, self._force_exit, (self._exit_process,))
             last.daemon = True
             last.start()
 
-    def _give_up(self, leave: Callable[[int], object]) -> None:
-        _log.warning("not ended in %.0f s: leaving behind what does not answer", LONGEST_END)
-        leave(self.status)
+    def _force_exit(self, exit_process: Callable[[int], object]) -> None:
+        _log.warning(
+            "shutdown timed out after %.0f s; exiting despite blocked threads", SHUTDOWN_SECONDS
+        )
+        exit_process(self.status)

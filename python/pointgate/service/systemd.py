@@ -1,12 +1,11 @@
-"""What the service manager is told: sd_notify(3), over the datagram socket that it names.
+"""Notifies the service manager: sd_notify(3), over the datagram socket in `NOTIFY_SOCKET`.
 
-    READY=1       the process is up: /livez answers; what it still waits for is its readiness
-    STATUS=…      the same text as /readyz, whenever it changes
-    WATCHDOG=1    twice in each `WATCHDOG_USEC`: the event loop lives
+    READY=1       the process is live: /livez responds; readiness follows as STATUS
+    STATUS=…      the text of /readyz, whenever it changes
+    WATCHDOG=1    twice in each `WATCHDOG_USEC`: the event loop works
     STOPPING=1    draining
 
-Without `NOTIFY_SOCKET` in the environment nothing is sent. A service manager that does not take a
-message changes nothing.
+Without `NOTIFY_SOCKET` in the environment nothing is sent. Failed sends are ignored.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _LOOK: Final = 1.0
-"""Seconds between two looks at the status."""
+"""Seconds between two checks of the status."""
 
 
-class Supervisor:
-    """The way to the service manager, if there is one.
+class Notifier:
+    """Sends notifications to the service manager, if there is one.
 
     Args:
         environ: The environment of the process.
@@ -33,38 +32,38 @@ class Supervisor:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
-        # An abstract socket is written with @ in the place of its first byte, a NUL.
+        # An abstract socket is written with @ in place of its first byte, a NUL.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         watched = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         interval = environ.get("WATCHDOG_USEC", "")
         self._watchdog = int(interval) / 2e6 if watched and interval.isdigit() else 0.0
 
-    def tell(self, *states: str) -> None:
+    def notify(self, *states: str) -> None:
         """Send states, such as `READY=1`."""
         if not self._address:
             return
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
-            way.settimeout(0.0)  # never wait for it
-            way.sendto("\n".join(states).encode(), self._address)
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(0.0)  # never block
+            sender.sendto("\n".join(states).encode(), self._address)
 
     async def run(self, status: Callable[[], str]) -> None:
-        """Tell the status when it changes, and that the event loop lives, until cancelled.
+        """Send the status when it changes, and the watchdog's heartbeat, until cancelled.
 
         Args:
             status: What the service waits for; empty when it is ready.
         """
         if not self._address:
             return
-        told: str | None = None
+        sent: str | None = None
         pause = min(_LOOK, self._watchdog) if self._watchdog else _LOOK
         while True:
             states = ["WATCHDOG=1"] if self._watchdog else []
             now = status()
-            if now != told:
+            if now != sent:
                 states.append(f"STATUS={now or 'requests are being received'}")
-                told = now
+                sent = now
                 if now == "draining":
                     states.append("STOPPING=1")
             if states:
-                self.tell(*states)
+                self.notify(*states)
             await asyncio.sleep(pause)

@@ -1,1 +1,1 @@
-"""Where accepted points go from the spool: `base` says what a sink is, the others are one each."""
+"""Sinks, which store the points in the spool: `base` has the protocol, each folder a kind."""

@@ -1,12 +1,12 @@
-"""What a sink is: a place that takes points for good.
+"""The protocol of a sink: a destination that stores points durably.
 
-The drain (`drain.py`) gives each sink the spool's batches in their order, and goes on only when a
-write has returned. A sink therefore never holds a point back in memory: when `write` returns, what
-it was given survives a crash of this process and of the machine.
+The drain (`drain.py`) writes the spool's batches to each sink in order, and continues only when a
+write has returned. A sink therefore never buffers a point in memory: when `write` returns, its
+points survive a crash of this process and of the machine.
 
-After a crash the last write may come again, so a sink stores the same point (product, device,
-identifier, time) in a way that does no harm: the last one written wins, or the first one where it
-is set to ignore later ones.
+Delivery is at least once: after a crash the last write is repeated. Writes must therefore be
+idempotent by the key of a point (product, device, identifier, time): the last value written wins,
+or the first one if the sink is set to ignore later ones.
 """
 
 from __future__ import annotations
@@ -20,51 +20,51 @@ if TYPE_CHECKING:
 
 
 class SinkUnavailableError(PointgateError):
-    """The sink takes nothing now: the same call comes again, for as long as it takes."""
+    """A temporary failure: the drain retries the same call indefinitely."""
 
 
 class SinkRefusedError(PointgateError):
-    """The sink can never take something of this: the drain looks for the request that it is."""
+    """A permanent failure: the drain bisects the batch to isolate the request that causes it."""
 
 
 class Sink(Protocol):
-    """Takes points.
+    """Stores points durably.
 
     Attributes:
-        name: What its metrics and log lines call it: its type, or the name it was given.
+        name: Its name in metrics and log lines: its type, or the `name` from its settings.
     """
 
     name: str
 
     def newest(self) -> int:
-        """The greatest sequence that it has stored; 0 if it does not keep sequences.
+        """The greatest sequence that it has stored; 0 if it does not store sequences.
 
         May be called before `open`, in any thread.
 
         Raises:
-            OSError: Not now.
+            OSError: It cannot be read now.
         """
 
     async def open(self) -> None:
-        """Make ready: connect, create what is missing.
+        """Connect, and create tables or folders that are missing.
 
         Raises:
-            SinkUnavailableError: Not now; the drain tries again.
+            SinkUnavailableError: A temporary failure; the drain retries.
         """
 
     async def write(self, points: pa.Table, *, sequence: int) -> None:
-        """Store points for good; all of them or, if it raises, none that would be seen twice.
+        """Store points durably: all of them, or after an exception a part that a retry completes.
 
         Args:
             points: Rows of `store.points.SCHEMA` in the order of arrival, of one or more requests.
-            sequence: The number of the last request in it. It grows from write to write; after a
-                crash a write that never returned may come again, cut at other requests.
+            sequence: The number of the last request in it. It increases from write to write. After
+                a crash, a write that never returned is repeated, possibly with other batch limits.
 
         Raises:
-            SinkUnavailableError: Nothing is wrong with the points; the same call comes again.
-            MemoryError: The same, with fewer points where there is more than one request.
-            SinkRefusedError: Something in these points can never be stored.
+            SinkUnavailableError: A temporary failure; the drain retries the same call.
+            MemoryError: The same; the drain retries with fewer requests, if there are several.
+            SinkRefusedError: A permanent failure: a value in these points can never be stored.
         """
 
     async def close(self) -> None:
-        """Let go of everything; what was written stays."""
+        """Release all resources; points that were written stay."""

@@ -1,15 +1,14 @@
-"""Points that a sink can never take, kept for a person: one request a file.
+"""Dead letters: points that a sink permanently rejected, in files, one request each.
 
     spool/refused/postgres/1763870000001234.arrow    its points, an Arrow IPC file
-    spool/refused/postgres/1763870000001234.json     why, when, which product
+    spool/refused/postgres/1763870000001234.json     the reason, the time, the product
 
-They were answered 200, or not at all under `ack = "sink"`, so they must not vanish. What a sink
-refuses is rare and is never tried again by itself: mend the sink, then write the files where they
-belong (any Arrow reader opens them), and delete them.
+Their requests were answered 200 (or not at all under `ack = "sink"`), so they must not be lost.
+Dead letters are rare and are not retried automatically. An operator repairs the sink, loads the
+files into it (any Arrow reader opens them), and deletes them.
 
-Invariants: when `refused` returns, both files are durable; a file is there as a whole or not at
-all; the folder of a sink stays within its
-bound, beyond which the sink stands still, and says so.
+Invariants: when `add` returns, both files are durable; a file appears as a whole or not at all;
+when a sink's folder has reached its limit, `add` fails and that sink stops until there is room.
 """
 
 from __future__ import annotations
@@ -28,37 +27,37 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Quarantine(Protocol):
-    """Where points go that a sink can never take."""
+class DeadLetterStore(Protocol):
+    """Stores points that a sink permanently rejected."""
 
-    async def refused(self, sink: str, points: pa.Table, reason: str, *, sequence: int) -> None:
-        """Keep them for good.
+    async def add(self, sink: str, points: pa.Table, reason: str, *, sequence: int) -> None:
+        """Store the points of one request durably.
 
         Args:
             sink: The sink's name.
-            points: The points of one request.
-            reason: What the sink said.
+            points: The points of the request.
+            reason: The sink's error message.
             sequence: The request's number.
 
         Raises:
-            OSError: Not now; the same call comes again.
+            OSError: A temporary failure; the drain retries the same call.
         """
 
 
 class DeadLetters:
-    """Keeps them as files (see `Quarantine`).
+    """A `DeadLetterStore` of files.
 
     Args:
-        folder: Where each sink gets a folder of its own.
-        max_bytes: How much one of these may hold.
+        folder: The parent folder; each sink gets a subfolder.
+        max_bytes: The limit for each subfolder.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._held: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
 
-    async def refused(  # noqa: D102 - see Quarantine
+    async def add(  # noqa: D102 - see DeadLetterStore
         self, sink: str, points: pa.Table, reason: str, *, sequence: int
     ) -> None:
         await asyncio.to_thread(self._write, sink, points, reason, sequence)
@@ -66,10 +65,11 @@ class DeadLetters:
     def _write(self, sink: str, points: pa.Table, reason: str, sequence: int) -> None:
         folder = self._folder / sink
         make_folder(folder, PRIVATE)
-        if self._held.get(sink, self._max_bytes) >= self._max_bytes:  # a person may have tidied up
-            self._held[sink] = sum(path.stat().st_size for path in folder.iterdir())
-        if self._held[sink] >= self._max_bytes:
-            raise OSError(0, f"{folder} holds {self._max_bytes} bytes of refused points")
+        # Measured again when full: an operator may have deleted files.
+        if self._sizes.get(sink, self._max_bytes) >= self._max_bytes:
+            self._sizes[sink] = sum(path.stat().st_size for path in folder.iterdir())
+        if self._sizes[sink] >= self._max_bytes:
+            raise OSError(0, f"{folder} is full: {self._max_bytes} bytes of dead letters")
         about = {
             "sink": sink,
             "reason": reason,
@@ -82,7 +82,7 @@ class DeadLetters:
         with ipc.new_file(stream, points.schema) as writer:
             writer.write_table(points)
         name = f"{sequence:016}"
-        # The reason first: points never stand there without it.
+        # The reason is written first, so that there are never points without one.
         for suffix, content in ((".json", orjson.dumps(about)), (".arrow", stream.getvalue())):
-            self._held[sink] += write_file(folder / f"{name}{suffix}", content, PRIVATE)
+            self._sizes[sink] += write_file(folder / f"{name}{suffix}", content, PRIVATE)
             sync_folder(folder)

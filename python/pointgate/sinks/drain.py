@@ -1,20 +1,20 @@
-"""The drain: takes points from the spool to the sinks, each at its own pace.
+"""The drain: moves points from the spool to the sinks, each at its own pace.
 
     for each sink, a task of its own:
-        portion = await spool.read(after=place, points=PORTION_POINTS, size=PORTION_BYTES)
+        portion = await spool.read(after=offset, points=PORTION_POINTS, size=PORTION_BYTES)
         await sink.write(portion)            # retried until it returns
-        spool.passed(sink, portion.last)     # what all have is deleted
+        spool.commit_offset(sink, portion.last)
 
-A write to a sink that is away is retried indefinitely with exponential backoff and jitter; a sink
-that refuses something gets the halves, and so on down to the single request, which is then
-dead-lettered (`refused.py`) so that it never blocks the others. Where an allocation fails it gets
-the halves, too, but nothing is dead-lettered for that. Under `ack = "sink"` somebody waits, so what
-is there is written at once; else a sink gets at most one write in `LINGER` seconds while it keeps
-up, because few large writes cost less than many small ones.
+A write to an unavailable sink is retried indefinitely with exponential backoff and jitter. When a
+sink permanently rejects a write, the drain bisects it down to the single request, which is then
+dead-lettered (`dead_letters.py`), so that a poison message never blocks the others. A write for
+which an allocation fails is bisected, too, but nothing is dead-lettered for that. Under
+`ack = "sink"` replies wait for the sinks, so points are written at once; otherwise a sink without
+lag gets at most one write in `LINGER` seconds: few large writes cost less than many small ones.
 
 Invariants: a sink gets its points in the order of arrival, at most `PORTION_BYTES` of them or one
-request at a time; it is passed only what it has, or what was dead-lettered durably; no sink waits
-for another; nothing a sink raises ends a task.
+request at a time; its offset is committed only after the points are stored or dead-lettered
+durably; no sink waits for another; no exception of a sink ends a task.
 """
 
 from __future__ import annotations
@@ -39,74 +39,74 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from pointgate.sinks.base import Sink
-    from pointgate.sinks.dead_letters import Quarantine
+    from pointgate.sinks.dead_letters import DeadLetterStore
     from pointgate.sinks.statistics import SinkStatistics
-    from pointgate.store.spool.reader import Portion
+    from pointgate.store.spool.reader import Chunk
     from pointgate.store.spool.spool import Spool
 
 PORTION_POINTS: Final = 100_000
-"""What a sink gets at once: some 5 MB, and a file or a transaction worth its fixed cost."""
+"""The largest write: some 5 MB, which outweighs the fixed cost of a file or a transaction."""
 
 PORTION_BYTES: Final = 16 * 1024 * 1024
-"""What it may take in memory, decoded: a sink's work takes some five times as much. Points without
+"""The largest write in memory, decoded: writing it takes some five times as much. Points without
 texts stay below."""
 
 _POINT_BYTES: Final = 64
-"""What a point takes besides its texts."""
+"""The size of a point without its texts."""
 
 LINGER: Final = 0.5
 
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 30.0
 
-_SELDOM: Final = 60.0
-"""Seconds between two log lines that say the same."""
+_LOG_SECONDS: Final = 60.0
+"""The rate limiter's interval for log lines of one kind."""
 
-_SILENCE: Final = 5.0
-"""After so many seconds without an answer a sink is said to take nothing."""
+_STALLED_SECONDS: Final = 5.0
+"""A sink that has not returned from a call for so long is reported as not ready."""
 
-_CLOSING: Final = 2.0
-"""Seconds a sink has to let go of everything at the end."""
+_CLOSE_SECONDS: Final = 2.0
+"""The timeout of a sink's `close`."""
 
 _log = logging.getLogger(__name__)
 
 
 class _TooLargeError(PointgateError):
-    """Several requests are too many to be written at once."""
+    """An allocation failed for a write of several requests."""
 
 
 @dataclass(slots=True)
 class _Lane:
-    """One sink on its way through the spool."""
+    """One sink and its position in the spool."""
 
     sink: Sink
     required: bool
     figures: SinkStatistics
-    place: int  # the number of the last request that it has
-    total: int  # how many points had been in the spool with that one
-    asked: float = 0.0  # since when it has owed an answer; 0 when it does not
+    offset: int  # the number of the last request that it has
+    total: int  # how many points had ever been in the spool up to that request
+    called: float = 0.0  # when the pending call to it began; 0 without one
     failure: str = ""
-    failures: RateLimiter = field(default_factory=lambda: RateLimiter(_SELDOM))
-    refusals: RateLimiter = field(default_factory=lambda: RateLimiter(_SELDOM))
-    losses: RateLimiter = field(default_factory=lambda: RateLimiter(_SELDOM))
+    failures: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
+    rejections: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
+    losses: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
 
     @property
     def trouble(self) -> str:
-        """Why it takes nothing now; empty when it does."""
-        seconds = time.monotonic() - self.asked if self.asked else 0.0
-        silent = f"sink {self.sink.name}: no answer for {seconds:.0f} s"
-        return self.failure or (silent if seconds > _SILENCE else "")
+        """Why it is unavailable; empty when it is not."""
+        seconds = time.monotonic() - self.called if self.called else 0.0
+        stalled = f"sink {self.sink.name}: no answer for {seconds:.0f} s"
+        return self.failure or (stalled if seconds > _STALLED_SECONDS else "")
 
 
 class Drain:
-    """Feeds the sinks.
+    """Writes points from the spool to the sinks.
 
     Args:
-        spool: Where the points come from.
-        sinks: Where they go, each with whether it is required.
-        figures: The figures of each sink, by its name.
-        quarantine: Where points go that a sink can never take.
-        waited_for: Whether somebody waits until the required sinks have something.
+        spool: The source of the points.
+        sinks: The destinations, each with whether it is required.
+        figures: The statistics of each sink, by its name.
+        dead_letters: Stores the requests that a sink permanently rejects.
+        replies_wait: Whether requests are answered only after the required sinks have them.
     """
 
     def __init__(
@@ -115,40 +115,40 @@ class Drain:
         sinks: Sequence[tuple[Sink, bool]],
         *,
         figures: Mapping[str, SinkStatistics],
-        quarantine: Quarantine,
-        waited_for: bool = False,
+        dead_letters: DeadLetterStore,
+        replies_wait: bool = False,
     ) -> None:
         self._spool = spool
-        self._quarantine = quarantine
-        self._waited_for = waited_for
-        self._linger = 0.0 if waited_for else LINGER
-        self._hurry = asyncio.Event()
+        self._dead_letters = dead_letters
+        self._replies_wait = replies_wait
+        self._linger = 0.0 if replies_wait else LINGER
+        self._finishing = asyncio.Event()
         self._lanes = [
             _Lane(sink, required, figures[sink.name], spool.progress[sink.name], spool.total)
             for sink, required in sinks
         ]
         self._waiting: deque[tuple[int, Callable[[Collection[int]], None]]] = deque()
-        self._refused: set[int] = set()  # by required sinks, and not told yet
+        self._rejected: set[int] = set()  # by required sinks, and not reported yet
         self._caught_up = asyncio.Event()
 
     @property
     def trouble(self) -> str:
-        """Why the required sinks take nothing now; empty when they do."""
+        """Why a required sink is unavailable; empty when all are available."""
         return next((lane.trouble for lane in self._lanes if lane.required and lane.trouble), "")
 
-    def when_passed(self, sequence: int, call: Callable[[Collection[int]], None]) -> None:
+    def when_committed(self, sequence: int, call: Callable[[Collection[int]], None]) -> None:
         """Call when every required sink has passed this request (`store.durable.Arrivals`)."""
         self._waiting.append((sequence, call))
-        self._tell()
+        self._call_waiting()
 
-    def look(self) -> None:
-        """Bring the lag of every sink up to date, for whoever is about to show it."""
+    def update_lag(self) -> None:
+        """Bring the lag of every sink up to date, before metrics are rendered."""
         for lane in self._lanes:
-            lane.figures.lag_requests = self._spool.last - lane.place
+            lane.figures.lag_requests = self._spool.last - lane.offset
             lane.figures.lag_points = self._spool.total - lane.total
 
     async def run(self) -> None:
-        """Feed the sinks until cancelled."""
+        """Write to the sinks until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for lane in self._lanes:
@@ -157,73 +157,76 @@ class Drain:
             await asyncio.gather(*(_close(lane.sink) for lane in self._lanes))
 
     async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - it is not an error to end
-        """Write what is there without waiting for more; return when it is written or time is up."""
-        self._hurry.set()
+        """Write all points in the spool without lingering; return when done, or at the timeout."""
+        self._finishing.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while any(lane.place < self._spool.last for lane in self._lanes):
+                while any(lane.offset < self._spool.last for lane in self._lanes):
                     self._caught_up.clear()
                     await self._caught_up.wait()
                 return
-        behind = [lane.sink.name for lane in self._lanes if lane.place < self._spool.last]
-        _log.info("still in the spool for %s: written after the next start", ", ".join(behind))
+        behind = [lane.sink.name for lane in self._lanes if lane.offset < self._spool.last]
+        _log.info(
+            "sinks still behind: %s; remaining points are delivered after restart",
+            ", ".join(behind),
+        )
 
     async def _run(self, lane: _Lane) -> None:
-        if found := await self._spool.oldest(lane.place):
+        if found := await self._spool.oldest(lane.offset):
             lane.total = found.begins
         await self._note_oldest(lane)
-        await self._until_it_works(lane, lane.sink.open)
+        await self._retry(lane, lane.sink.open)
         loop = asyncio.get_running_loop()
         while True:
-            portion = await self._spool.read(lane.place, points=PORTION_POINTS, size=PORTION_BYTES)
+            portion = await self._spool.read(lane.offset, points=PORTION_POINTS, size=PORTION_BYTES)
             begun = loop.time()
             lane.figures.oldest = portion.since / 1000
             if portion.ends and (dropped := portion.begins - lane.total) > 0:
                 self._count_dropped(lane, dropped)
             if portion.points.num_rows:
                 await self._write(lane, portion, 0, len(portion.counts))
-            self._pass(lane, portion)
+            self._commit_offset(lane, portion)
             if not portion.more:
-                await self._rest(lane, begun + self._linger - loop.time())
+                await self._wait_for_more(lane, begun + self._linger - loop.time())
 
-    def _pass(self, lane: _Lane, portion: Portion) -> None:
-        lane.place = portion.last
+    def _commit_offset(self, lane: _Lane, portion: Chunk) -> None:
+        lane.offset = portion.last
         lane.total = portion.ends or lane.total
-        if lane.place >= self._spool.last:
+        if lane.offset >= self._spool.last:
             lane.figures.oldest = None
             self._caught_up.set()
-        self._spool.passed(lane.sink.name, lane.place)
-        self._tell()
+        self._spool.commit_offset(lane.sink.name, lane.offset)
+        self._call_waiting()
 
-    def _tell(self) -> None:
-        """Tell who waited for the required sinks."""
-        place = min((lane.place for lane in self._lanes if lane.required), default=0)
-        while self._waiting and self._waiting[0][0] <= place:
+    def _call_waiting(self) -> None:
+        """Make the calls whose requests all required sinks have passed."""
+        offset = min((lane.offset for lane in self._lanes if lane.required), default=0)
+        while self._waiting and self._waiting[0][0] <= offset:
             sequence, call = self._waiting.popleft()
-            refused = {number for number in self._refused if number <= sequence}
-            self._refused -= refused
-            call(refused)
+            rejected = {number for number in self._rejected if number <= sequence}
+            self._rejected -= rejected
+            call(rejected)
 
-    async def _rest(self, lane: _Lane, seconds: float) -> None:
-        """Let points come together, unless a whole portion of them waits or the end is near."""
+    async def _wait_for_more(self, lane: _Lane, seconds: float) -> None:
+        """Let points accumulate, unless a whole portion is ready or the drain is finishing."""
         if seconds <= 0 or self._spool.total - lane.total >= PORTION_POINTS:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._hurry.wait()
+                await self._finishing.wait()
 
-    async def _write(self, lane: _Lane, portion: Portion, begin: int, end: int) -> None:
-        """Write some requests of a portion, in halves if they are too many, or some refused."""
+    async def _write(self, lane: _Lane, portion: Chunk, begin: int, end: int) -> None:
+        """Write some requests of a portion; bisect if they are too large or one is rejected."""
         before, rows = sum(portion.counts[:begin]), sum(portion.counts[begin:end])
         points = portion.points.slice(before, rows)
         sequence = portion.sequences[end - 1]
         several = end - begin > 1
-        # A batch of an earlier version can be larger than a portion.
+        # A batch written by an earlier version can be larger than a portion.
         if several and text_bytes(points) + rows * _POINT_BYTES > 2 * PORTION_BYTES:
             await self._write_halves(lane, portion, begin, end)
             return
         try:
-            await self._until_it_works(
+            await self._retry(
                 lane, lambda: lane.sink.write(points, sequence=sequence), several=several
             )
         except (SinkRefusedError, _TooLargeError) as error:
@@ -231,39 +234,39 @@ class Drain:
                 await self._write_halves(lane, portion, begin, end)
                 return
             name, reason = lane.sink.name, str(error)
-            await self._until_it_works(
-                lane, lambda: self._quarantine.refused(name, points, reason, sequence=sequence)
+            await self._retry(
+                lane, lambda: self._dead_letters.add(name, points, reason, sequence=sequence)
             )
             lane.figures.refused += rows
-            if lane.required and self._waited_for:
-                self._refused.add(sequence)
-            if lane.refusals.count():
-                _log.warning("sink %s refused a request of %d points: %s", name, rows, reason)
+            if lane.required and self._replies_wait:
+                self._rejected.add(sequence)
+            if lane.rejections.count():
+                _log.warning("sink %s: request of %d points dead-lettered: %s", name, rows, reason)
         else:
             lane.figures.points += rows
 
-    async def _write_halves(self, lane: _Lane, portion: Portion, begin: int, end: int) -> None:
+    async def _write_halves(self, lane: _Lane, portion: Chunk, begin: int, end: int) -> None:
         middle = (begin + end) // 2
         await self._write(lane, portion, begin, middle)
         await self._write(lane, portion, middle, end)
 
-    async def _until_it_works(
+    async def _retry(
         self, lane: _Lane, call: Callable[[], Awaitable[Any]], *, several: bool = False
     ) -> None:
-        """Call until nothing is raised but SinkRefusedError.
+        """Retry a call until it returns, with exponential backoff and full jitter.
 
         Args:
             lane: The sink.
-            call: What to do.
-            several: Whether it can be done for fewer requests at a time.
+            call: The call.
+            several: Whether it is a write of several requests, which can be bisected.
 
         Raises:
-            SinkRefusedError: The sink refused.
+            SinkRefusedError: A permanent failure, which is not retried.
             _TooLargeError: An allocation failed, for several requests.
         """
         tries = 0
         while True:
-            lane.asked = time.monotonic()
+            lane.called = time.monotonic()
             try:
                 await call()
             except SinkRefusedError:
@@ -278,16 +281,16 @@ class Drain:
                 lane.failure = ""
                 return
             finally:
-                lane.asked = 0.0
+                lane.called = 0.0
             longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 16))
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - spreads a fleet in time
+            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
             tries += 1
 
     async def _note_oldest(self, lane: _Lane) -> None:
-        """Find out how long the oldest points have waited for a sink that could not begin."""
-        behind = lane.place < self._spool.last
+        """Set the age of the lag of a sink for which no portion was read yet."""
+        behind = lane.offset < self._spool.last
         if lane.figures.oldest is None and behind:
-            found = await self._spool.oldest(lane.place)
+            found = await self._spool.oldest(lane.offset)
             lane.figures.oldest = found.since / 1000 if found else None
 
     def _note_failure(self, lane: _Lane, error: Exception) -> None:
@@ -295,17 +298,17 @@ class Drain:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         lane.failure = f"sink {lane.sink.name}: {reason or type(error).__name__}"
         if events := lane.failures.count():
-            # A surprise is told whole: it may be our own mistake.
+            # An unexpected exception may be a bug: it is logged with its traceback.
             known = isinstance(error, (SinkUnavailableError, OSError, MemoryError))
-            surprise = None if known else error
-            _log.error("%s; %d failures, trying again", lane.failure, events, exc_info=surprise)
+            unexpected = None if known else error
+            _log.error("%s; %d failures, retrying", lane.failure, events, exc_info=unexpected)
 
     def _count_dropped(self, lane: _Lane, points: int) -> None:
         lane.figures.dropped += points
         if lane.losses.count():
             _log.error(
-                "sink %s, which is not required, has lost %d points so far: it was so far behind "
-                "that they were deleted from the spool",
+                "sink %s: %d points lost so far: it is not required, and they were deleted from "
+                "the full spool before it had them",
                 lane.sink.name,
                 lane.figures.dropped,
             )
@@ -313,9 +316,9 @@ class Drain:
 
 async def _close(sink: Sink) -> None:
     try:
-        async with asyncio.timeout(_CLOSING):
+        async with asyncio.timeout(_CLOSE_SECONDS):
             await sink.close()
     except TimeoutError:
-        _log.warning("sink %s does not close", sink.name)
+        _log.warning("sink %s: close timed out after %.0f s", sink.name, _CLOSE_SECONDS)
     except Exception:  # noqa: BLE001 - the others must be closed, too
-        _log.exception("sink %s did not close well", sink.name)
+        _log.exception("sink %s: close failed", sink.name)

@@ -1,7 +1,7 @@
 """Every kind of sink: `type` in `[[sinks]]`, its settings, and the module that makes it.
 
-A new kind is a folder with `settings.py` and `sink.py`, and a line in `SINKS`. The module is
-imported when a sink of it is made, so that nobody needs what only another one needs.
+A new kind is a folder with `settings.py` and `sink.py`, and a line in `SINKS`. Its module is
+imported only when such a sink is made, so that its dependencies are needed only then.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class SinkKind:
     """A kind of sink.
 
     Attributes:
-        settings: What its table in the configuration must be.
-        module: Where `build(settings)` makes a `Sink` of it.
+        settings: The model of its table in the configuration.
+        module: The module whose `build(settings)` makes a `Sink`.
     """
 
     settings: type[SinkSettings]
@@ -49,7 +49,7 @@ def build(settings: Sequence[SinkSettings]) -> list[tuple[Sink, bool]]:
         Each sink, and whether it is required.
 
     Raises:
-        ConfigError: One needs something that is not installed, or its password cannot be read.
+        ConfigError: A package for one is not installed, or its password cannot be read.
     """
     sinks: list[tuple[Sink, bool]] = []
     problems: list[Problem] = []
@@ -61,7 +61,7 @@ def build(settings: Sequence[SinkSettings]) -> list[tuple[Sink, bool]]:
         except ImportError as error:
             if (error.name or "").startswith("pointgate"):
                 raise
-            # psycopg without a libpq is found, and raises an ImportError of its own.
+            # psycopg that finds no libpq raises an ImportError of its own.
             module = isinstance(error, ModuleNotFoundError)
             needs = f"the package {error.name}" if module else str(error).partition("\n")[0]
             reason = f"needs {needs}: pip install 'pointgate[{one.kind}]'"

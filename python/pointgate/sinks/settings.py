@@ -1,7 +1,7 @@
-"""What the settings of every sink have in common; each sink's own are in its folder.
+"""The settings that all sinks have in common; the others are in the folder of each sink.
 
-Each table `[[sinks]]` has a name, its type if none is given, by which metrics, log lines and the
-environment call it.
+Each table `[[sinks]]` has a name, by default its type. Metrics, log lines and environment variables
+use that name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OnConflict = Literal["update", "ignore"]
-"""Which of several values of one point stays: the last or the first."""
+"""Which of several values of one point is kept: the last or the first."""
 
 ON_CONFLICT: Final = '"update" (the last value wins) or "ignore" (the first one stays)'
 
@@ -26,12 +26,12 @@ NAME: Final = r"[a-z][a-z0-9_]{0,31}"
 
 @dataclass(frozen=True, slots=True)
 class LocalOutput:
-    """Where on this machine a sink writes, for checks before it is opened.
+    """The local path that a sink writes to, for checks before it is opened.
 
     Attributes:
-        path: A file, a folder with everything below it, or the name of a stream.
-        kind: Which of these.
-        inner: Folders below it that it needs, too.
+        path: A file, a folder with all its contents, or the name of a stream.
+        kind: Which of these it is.
+        inner: Folders below it that the sink writes to, too.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class LocalOutput:
 
 
 class SinkSettings(Document):
-    """What every sink has; a subclass adds `type`, one literal, and what only it has."""
+    """The settings of every sink; a subclass adds `type`, one literal, and its own."""
 
     name: str = Field(
         default="",
@@ -53,12 +53,12 @@ class SinkSettings(Document):
 
     @property
     def kind(self) -> str:
-        """The `type` that the table says."""
+        """The `type` in the table."""
         return str(getattr(self, "type"))  # noqa: B009 - each subclass has a literal of its own
 
     @property
     def output(self) -> LocalOutput | None:
-        """Where on this machine it writes; None if it does not."""
+        """The local path that it writes to; None without one."""
         return None
 
     def model_post_init(self, _context: Any, /) -> None:  # noqa: D102 - pydantic's

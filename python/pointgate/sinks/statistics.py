@@ -1,4 +1,4 @@
-"""What the drain counts for each sink, for the metrics."""
+"""The counters of a sink, which the drain updates and the metrics show."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class SinkStatistics:
-    """The figures of one sink, which the drain assigns.
+    """The statistics of one sink.
 
     Attributes:
         points: Points written.
-        refused: Points that the sink can never take.
-        dropped: Points that were deleted before this sink, which is not required, had them.
-        failures: Writes that failed and came again.
+        refused: Points permanently rejected by the sink (dead-lettered).
+        dropped: Points deleted from the spool before this sink, which is not required, had them.
+        failures: Writes that failed and were retried.
         lag_requests: Requests in the spool that it does not have.
-        lag_points: Their points.
-        oldest: When the first of them was committed, in seconds since 1970; None if there is none.
+        lag_points: Points in those requests.
+        oldest: When the first of them was committed, in seconds since 1970; None without lag.
     """
 
     points: int = 0

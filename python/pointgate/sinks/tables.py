@@ -1,6 +1,6 @@
-"""Tables of points, cut and measured: what several sinks need before they write.
+"""Tables of points: measuring their size and splitting them, for several sinks.
 
-Invariants: a table is never cut silently: what does not fit in one record batch raises.
+Invariants: a table is never truncated: rows that do not fit in one record batch raise.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEXTS: Final = ["value_text", "value_json"]
-"""The columns whose values have no fixed size."""
+"""The columns whose values vary in size."""
 
 
 def one_batch(rows: pa.Table) -> pa.RecordBatch:
-    """The same rows in one record batch, with one dictionary a column; there must be some.
+    """The same rows in one record batch, with one dictionary a column; at least one row.
 
     Raises:
         pa.ArrowCapacityError: They do not fit: Arrow counts the bytes of a column with 31 bits, and
@@ -35,17 +35,17 @@ def one_batch(rows: pa.Table) -> pa.RecordBatch:
 
 
 def text_bytes(rows: pa.Table | pa.RecordBatch) -> int:
-    """How many bytes the texts of some rows take, decoded."""
+    """The size of the texts of some rows in bytes, decoded."""
     return int(pc.sum(_text_sizes(rows)).as_py() or 0)
 
 
 def pieces(rows: pa.Table, *, most_rows: int, most_bytes: int) -> Iterator[pa.Table]:
-    """Cut rows, in their order, into tables that are bounded.
+    """Split rows, in their order, into tables of limited size.
 
     Args:
         rows: Any number of rows.
-        most_rows: How many rows a piece has at most.
-        most_bytes: How many bytes of text it has at most, decoded, unless it is a single row.
+        most_rows: The limit on the rows of a piece.
+        most_bytes: The limit on the bytes of its texts, decoded; a single row may exceed it.
     """
     total = text_bytes(rows)
     if rows.num_rows <= most_rows and total <= most_bytes:
@@ -66,7 +66,7 @@ def pieces(rows: pa.Table, *, most_rows: int, most_bytes: int) -> Iterator[pa.Ta
 
 
 def _text_sizes(rows: pa.Table | pa.RecordBatch) -> Any:
-    """How many bytes the texts of each row take, decoded."""
+    """The size of the texts of each row in bytes, decoded."""
     return functools.reduce(pc.add, (_sizes(rows[name]) for name in TEXTS))
 
 

@@ -1,1 +1,1 @@
-"""Where requests come from: `base` says what a source is, the folders are one each."""
+"""Sources of requests: `base` defines the interface, each folder implements one source."""

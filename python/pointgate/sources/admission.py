@@ -1,17 +1,17 @@
-"""The admission budget: how many requests, bytes and points are in flight in this process.
+"""The admission budget: limits the requests, bytes and points in flight in this process.
 
-    admission.take(requests, size)       they arrived
+    admission.acquire(requests, size)    they arrived
     admission.release(requests, size)    they are settled, or their connection has ended
-    admission.is_beyond(1.0)             whether more is in flight than the limits allow
+    admission.exceeds(1.0)               whether more is in flight than the limits allow
 
-One budget for all sources, so that a second source does not double the memory of the first. A
-source that finds it used up stops reading and is told when there is room again: backpressure, never
-a dropped request.
+One budget for all sources, so that a second source does not double the memory. This is
+backpressure: a source stops reading while the budget is exceeded, and resumes below `RESUME` of it;
+no request is dropped.
 
-Points are counted apart, because a short payload can hold many: the gate stops judging while more
-than `POINTS` wait for the store.
+Points are counted separately, because a short payload can hold many: the gate stops judging while
+more than `POINTS` wait for the store.
 
-Invariants: everything taken is released exactly once. One thread only, the event loop's.
+Invariants: everything acquired is released exactly once. Only the event loop's thread uses it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from pointgate.config import LimitSettings
 
 POINTS: Final = 500_000
-"""Points that may wait for the store before judging waits, too: some 30 MB."""
+"""The most points that may wait for the store before judging pauses: some 30 MB."""
 
 RESUME: Final = 0.5
-"""The share of the limits below which a source that stopped reading reads again."""
+"""The low-water mark: the share of the limits below which a paused source resumes reading."""
 
 
 class Admission:
-    """What is in flight.
+    """Counts what is in flight.
 
     Args:
-        limits: How many requests and bytes may be.
+        limits: The limits of requests and bytes in flight.
 
     Attributes:
-        limits: These.
-        points: Points between the judge and the end of their requests.
+        limits: These limits.
+        points: Accepted points whose requests are not settled.
     """
 
     def __init__(self, limits: LimitSettings) -> None:
@@ -47,48 +47,48 @@ class Admission:
         self.limits = limits
         self._requests = 0
         self._bytes = 0
-        self._room: set[Callable[[], object]] = set()
+        self._resume_callbacks: set[Callable[[], object]] = set()
         self._fewer_points = asyncio.Event()
 
-    def take(self, requests: int, size: int) -> None:
-        """Count requests that arrived."""
+    def acquire(self, requests: int, size: int) -> None:
+        """Add requests that arrived."""
         self._requests += requests
         self._bytes += size
 
     def release(self, requests: int, size: int) -> None:
-        """Forget requests that were taken, and tell who waits for room."""
-        was_short = self.is_beyond(RESUME)
+        """Remove requests, and call the resume callbacks below the low-water mark."""
+        was_above = self.exceeds(RESUME)
         self._requests -= requests
         self._bytes -= size
-        if was_short and not self.is_beyond(RESUME):
-            for tell in list(self._room):
-                tell()
+        if was_above and not self.exceeds(RESUME):
+            for callback in list(self._resume_callbacks):
+                callback()
 
-    def is_beyond(self, share: float) -> bool:
+    def exceeds(self, share: float) -> bool:
         """Whether more than this share of the limits is in flight."""
         return (
             self._requests > share * self.limits.in_flight_requests
             or self._bytes > share * self.limits.in_flight_bytes
         )
 
-    def on_room(self, tell: Callable[[], object]) -> None:
-        """Have a function called whenever less than `RESUME` of the limits is in flight again."""
-        self._room.add(tell)
+    def add_resume_callback(self, callback: Callable[[], object]) -> None:
+        """Register a function to call whenever usage falls below `RESUME` of the limits."""
+        self._resume_callbacks.add(callback)
 
-    def forget(self, tell: Callable[[], object]) -> None:
-        """Undo `on_room`."""
-        self._room.discard(tell)
+    def remove_resume_callback(self, callback: Callable[[], object]) -> None:
+        """Undo `add_resume_callback`."""
+        self._resume_callbacks.discard(callback)
 
     def add_points(self, points: int) -> None:
-        """Count points that wait for the store."""
+        """Add points that wait for the store."""
         self.points += points
 
     def release_points(self, points: int) -> None:
-        """Forget points that were added."""
+        """Remove points that were added."""
         self.points -= points
         self._fewer_points.set()
 
-    async def points_fit(self) -> None:
+    async def wait_for_points(self) -> None:
         """Wait while more than `POINTS` wait for the store."""
         while self.points > POINTS:
             self._fewer_points.clear()

@@ -1,15 +1,15 @@
-"""What a source of requests is: where they arrive from, and where their replies go.
+"""The interface of a source: requests arrive from it, and their replies are sent through it.
 
-A source hands over requests in bursts (all that has arrived), takes the replies of a burst back,
-and drains when the service stops. What belongs to its protocol (packet ids, quality of service,
-offsets, windows) stays behind it. It knows nothing of models, codes or metrics.
+A source delivers requests in bursts (all that have arrived), sends the replies of a burst, and
+drains when the service stops. It encapsulates its protocol (packet ids, quality of service,
+offsets, in-flight windows), and does not know models, codes or metrics.
 
     service/gate.py            uses a `Connection`
     sources/mqtt/session.py    opens one after another
 
 Invariants: a request is acknowledged only in `settle`, after its reply was sent and in the order
-of arrival (contract 7.2); nothing is dropped for want of room: the source stops reading when the
-admission budget (`admission.py`) is used up (contract 7.3).
+of arrival (contract 7.2); requests are never dropped under load: the source stops reading when the
+admission budget (`admission.py`) is exhausted (contract 7.3).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _OBJECT_BYTES: Final = 256
-"""What a request takes besides its contents: its object, its number and time, their allocation."""
+"""The memory of a request without its contents: its object, number and time."""
 
 
 @dataclass(slots=True)
 class Request:
-    """One request as it arrived. A source may add what its acknowledgement needs.
+    """One request as it arrived. A source may add fields for its acknowledgement.
 
     Attributes:
-        topic: Whose topic it is: what says the product and where the reply goes.
-        payload: Its bytes.
+        topic: Its topic, which determines the product and the topic of the reply.
+        payload: Its payload.
         arrived: When its last byte arrived, on the monotonic clock, in seconds.
-        stale: Whether it is acknowledged without being judged: an old message that the source
-            delivers again to every new subscriber (contract 1.5).
-        observed: When it first arrived, in UTC microseconds, if it is posted again and says so
+        stale: Whether it is acknowledged without being judged: a stored message that the source
+            delivers to every new subscriber (contract 1.5).
+        observed: When it first arrived, in UTC microseconds, if it is a replay that states this
             (contract 3.5).
-        size: How much memory it takes, in bytes, for every bound in bytes.
+        size: Its memory in bytes, for every limit in bytes.
     """
 
     topic: str
@@ -48,7 +48,7 @@ class Request:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        # One rare character makes a topic take four bytes for each of its characters.
+        # A single character outside of Latin-1 makes a str take 2 or 4 bytes per character.
         self.size = len(self.payload) + sys.getsizeof(self.topic) + _OBJECT_BYTES
 
 
@@ -56,11 +56,11 @@ R = TypeVar("R", bound=Request)
 
 
 class Connection(Protocol[R]):
-    """One connection to where requests come from, from its beginning to its end.
+    """One connection of a source, from its beginning to its end.
 
     Attributes:
-        settled: How many requests have been settled, each in full: where `settle` has got to when
-            it ends early.
+        settled: How many requests have been settled completely; this shows the progress of a
+            `settle` that failed.
     """
 
     settled: int
@@ -69,22 +69,22 @@ class Connection(Protocol[R]):
         """Wait for requests and return all that have arrived, in order.
 
         Returns:
-            At least one request, bounded in count and in bytes; or none, which says that the
-            connection is draining and that nothing more will come.
+            At least one request, bounded in count and in bytes; or none if the connection has
+            drained: no more requests will follow.
 
         Raises:
             ConnectionLost: The connection has ended.
         """
 
     async def settle(self, requests: Sequence[R], replies: Sequence[bytes | None]) -> None:
-        """Send each request's reply, then acknowledge the request.
+        """Send each request's reply, then acknowledge the request, in order.
 
-        In order. Returns when everything was handed to the socket; waits while too much waits to
-        be sent.
+        Returns when all packets were handed to the socket; waits while too many bytes are
+        buffered.
 
         Args:
-            requests: What `receive` returned, whole or in parts, in its order.
-            replies: As many; None for a request that is only acknowledged.
+            requests: Requests from `receive`, whole bursts or parts of them, in order.
+            replies: One for each request; None for a request that is only acknowledged.
 
         Raises:
             ConnectionLost: The connection ended; requests without acknowledgement are redelivered.
@@ -92,10 +92,10 @@ class Connection(Protocol[R]):
 
 
 class Handler(Protocol):
-    """Who answers the requests of a source: the gate."""
+    """Handles the requests of a source: the gate."""
 
     async def run(self, connection: Connection[Any]) -> None:
-        """Receive and settle everything that arrives, until the connection has drained.
+        """Receive and settle requests until the connection has drained.
 
         Raises:
             ConnectionLost: The connection has ended.

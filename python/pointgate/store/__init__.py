@@ -1,1 +1,1 @@
-"""Where accepted points are kept before a request is answered: `base` says what a store is."""
+"""Stores accepted points before a request is answered; `base` defines what a store is."""

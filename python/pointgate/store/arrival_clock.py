@@ -1,18 +1,18 @@
-"""The arrival clock: an instant for each request that no other request has (contract 3.5).
+"""The arrival clock: a unique instant for each request (contract 3.5).
 
-    clock = ArrivalClock(last)      # the greatest instant that was given before
-    first = clock.take(60)          # 60 requests: first, first + 1, … first + 59, in microseconds
+    clock = ArrivalClock(last)      # the greatest instant issued before
+    first = clock.issue(60)          # 60 requests: first, first + 1, … first + 59, in microseconds
 
 Points without `time` are stored under the instant at which their request arrived, and a second
 point of the same device, identifier and time replaces the first one. So instants never repeat: not
-within a burst, not when the system clock is set back, not after a restart. The clock is ahead of
-the system's by as much as it must, and follows it again as soon as that has caught up.
+within a burst, not when the system clock is set back, not after a restart. Where the system clock
+is behind the last instant, this clock runs ahead of it until it has caught up.
 
-`last` survives a restart in the spool (`segment.py`), where each commit writes it with its points,
-and in the quarantine, whose requests have instants, too. What was in neither was never stored.
+`last` is persisted in the spool (`segment.py`), where each commit writes it with its points, and in
+the quarantine, whose requests have instants, too. An instant that is in neither was never stored.
 
-Invariants: instants grow strictly over the life of a spool. One thread takes; any thread may read
-`last`.
+Invariants: instants increase strictly over the life of a spool. One thread calls `issue`; any
+thread may read `last`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TOLERATED_US: Final = 10_000_000
-"""How far behind the last instant the system clock may be before that is worth a log line."""
+"""How far the system clock may be behind the last instant before that is logged."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,14 +38,14 @@ def system_us() -> int:
 
 
 class ArrivalClock:
-    """Gives instants.
+    """Issues instants.
 
     Args:
-        last: The greatest instant that was given before.
+        last: The greatest instant issued before.
         now: The system clock, in UTC microseconds.
 
     Attributes:
-        last: The greatest instant that was given.
+        last: The greatest instant issued.
     """
 
     def __init__(self, last: int = 0, *, now: Callable[[], int] = system_us) -> None:
@@ -54,17 +54,17 @@ class ArrivalClock:
         self._lines = RateLimiter(60.0)
 
     def advance(self, last: int) -> None:
-        """Learn of an instant that was given before: from now on only greater ones are given."""
+        """Register an instant issued earlier: from now on only greater ones are issued."""
         self.last = max(self.last, last)
 
-    def take(self, count: int) -> int:
-        """The first of so many instants, each one microsecond after the one before."""
+    def issue(self, count: int) -> int:
+        """Issue `count` consecutive instants, one microsecond apart; returns the first."""
         now = self._now()
         first = max(now, self.last + 1)
         if first - now > _TOLERATED_US and self._lines.count():
             _log.warning(
-                "the system clock is %.0f s behind the last arrival: "
-                "requests without time are stored as of the last arrival until it has caught up",
+                "system clock is %.0f s behind the last arrival: requests without time are stored "
+                "with the time of the last arrival until the clock has caught up",
                 (first - now) / 1e6,
             )
         self.last = first + count - 1

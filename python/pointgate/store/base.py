@@ -1,10 +1,10 @@
-"""What a store is: whatever makes true that a 200 promises something (contract 7.1).
+"""The interface of a store, which makes accepted points durable before the reply (contract 7.1).
 
-The gate calls `keep` between judging and answering, and answers only when what it returned has been
-awaited. A store that cannot keep now lets it wait; the gate then takes nothing more, and the
-connection stops reading (contract 7.3).
+The gate calls `append` after judging and awaits its result before it replies. A store that cannot
+write lets the gate wait. That is backpressure: the gate stops receiving, and the connection stops
+reading (contract 7.3).
 
-It does not decide what is accepted and never sees a request that is not.
+A store does not decide what is accepted and never sees a rejected request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Points(Protocol):
-    """Accepted points of some requests, a row each, in their order (`points.SCHEMA`)."""
+    """Accepted points of some requests, one row each, in order (`points.SCHEMA`)."""
 
     @property
     def nbytes(self) -> int:
@@ -32,12 +32,12 @@ class Points(Protocol):
 
 
 class Store(Protocol):
-    """Keeps what was accepted.
+    """Stores accepted points.
 
     Attributes:
-        ack: The name of what it promises, as in the settings: `verdict`, `spool` or `sink`.
-        promise: The same in words, for the log.
-        collects: Whether it wants the points; without them the judge is faster.
+        ack: The acknowledgement level, as in the settings: `verdict`, `spool` or `sink`.
+        promise: What a 200 guarantees at that level, for the log.
+        collects: Whether it needs the points; without them the judge is faster.
     """
 
     ack: str
@@ -46,12 +46,12 @@ class Store(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be kept now, for /readyz; empty when it can."""
+        """Why nothing can be stored now, for /readyz; empty if it can."""
 
-    def keep(
+    def append(
         self, reports: Sequence[Report], points: Sequence[Points]
     ) -> Awaitable[Collection[int]]:
-        """Begin to keep everything accepted in these reports; calls take effect in their order.
+        """Begin to store the accepted points of these reports; calls take effect in order.
 
         Args:
             reports: The verdicts of one burst, in the order of arrival.
@@ -59,6 +59,7 @@ class Store(Protocol):
                 empty for a store that does not collect.
 
         Returns:
-            What to await: it is done when everything is kept as `ack` promises. Its result is
-            which of the reports, by position, can never be kept, so that nobody is told they were.
+            An awaitable that completes when everything is stored as `ack` demands. Its result
+            lists the reports, by position, whose points were permanently rejected: they must not
+            be answered 200.
         """

@@ -1,11 +1,12 @@
-"""The stores that keep what they accept: `ack = "spool"` and `ack = "sink"`.
+"""The durable stores: `ack = "spool"` and `ack = "sink"`.
 
-With the first one a 200 says that the points are on this machine's disk, fsynced; with the second
-one that every required sink has them (contract 7.1). Both begin with the spool: a sink gets its
-points from there and nowhere else.
+With `spool`, a 200 means that the points are fsynced to this machine's disk; with `sink`, that
+every required sink has them (contract 7.1). Both write to the spool first: sinks get their points
+only from there.
 
-Invariants: a request whose points a required sink can never take is not answered 200 under
-`ack = "sink"`; under `ack = "spool"` it was, and its points are set aside (`sinks/refused.py`).
+Invariants: under `ack = "sink"`, a request whose points a required sink permanently rejects is not
+answered 200. Under `ack = "spool"` it was, and its points are dead-lettered
+(`sinks/dead_letters.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from array import array
 from typing import TYPE_CHECKING, Protocol
 
 from pointgate.rate_limiter import RateLimiter
-from pointgate.store.none import Kept
+from pointgate.store.none import Completed
 from pointgate.store.spool.batch import COUNTS
 
 if TYPE_CHECKING:
@@ -29,32 +30,32 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Arrivals(Protocol):
-    """Who knows when required sinks have something (`sinks/drain.py`)."""
+class SinkOffsets(Protocol):
+    """The committed offsets of the required sinks (`sinks/drain.py`)."""
 
     @property
     def trouble(self) -> str:
-        """Why the required sinks take nothing now; empty when they do."""
+        """Why the required sinks cannot write now; empty if they can."""
 
-    def when_passed(self, sequence: int, call: Callable[[Collection[int]], None]) -> None:
-        """Call when every required sink has passed this request.
+    def when_committed(self, sequence: int, call: Callable[[Collection[int]], None]) -> None:
+        """Register a call for when every required sink has committed this request.
 
         Args:
             sequence: The number of the request.
-            call: Called with the numbers of requests, up to this one, that a sink refused and that
-                were not told before.
+            call: Called with the numbers of requests, up to this one, that a sink permanently
+                rejected and that were not reported before.
         """
 
 
 class SpoolStore:
-    """Keeps points in the spool (see `base.Store`).
+    """Stores points in the spool (see `base.Store`).
 
     Args:
         spool: The spool.
     """
 
     ack = "spool"
-    promise = "a 200 says that the points are on this machine's disk"
+    promise = "a 200 means that the points are fsynced to this machine's disk"
     collects = True
 
     def __init__(self, spool: Spool) -> None:
@@ -66,57 +67,59 @@ class SpoolStore:
     def trouble(self) -> str:  # noqa: D102 - see base.Store
         return self._spool.trouble
 
-    def keep(  # noqa: D102 - see base.Store
+    def append(  # noqa: D102 - see base.Store
         self, reports: Sequence[Report], points: Sequence[Points]
     ) -> Awaitable[Collection[int]]:
         counts = array(COUNTS, [report.points for report in reports if report.points])
         if not counts:
-            return Kept()
+            return Completed()
         positions = [place for place, report in enumerate(reports) if report.points]
-        kept: asyncio.Future[Collection[int]] = self._loop.create_future()
-        self._spool.keep(counts, points).add_done_callback(
-            lambda done: None if done.cancelled() else self._stored(done.result(), positions, kept)
+        stored: asyncio.Future[Collection[int]] = self._loop.create_future()
+        self._spool.append(counts, points).add_done_callback(
+            lambda done: (
+                None if done.cancelled() else self._stored(done.result(), positions, stored)
+            )
         )
-        return kept
+        return stored
 
     def _stored(
-        self, last: int | None, positions: list[int], kept: asyncio.Future[Collection[int]]
+        self, last: int | None, positions: list[int], stored: asyncio.Future[Collection[int]]
     ) -> None:
-        """The spool has it, or, without a number, never will."""
-        if not kept.done():
-            kept.set_result(() if last is not None else positions)
+        """The spool has committed the points or, if `last` is None, permanently rejected them."""
+        if not stored.done():
+            stored.set_result(() if last is not None else positions)
 
 
 class SinkStore(SpoolStore):
-    """Keeps points in the spool and then in every required sink (see `base.Store`).
+    """Stores points in the spool and then in every required sink (see `base.Store`).
 
     Args:
         spool: The spool.
-        arrivals: Who tells when the sinks have something.
+        sink_offsets: Reports what the sinks have committed.
     """
 
     ack = "sink"
-    promise = "a 200 says that every required sink has the points"
+    promise = "a 200 means that every required sink has written the points"
 
-    def __init__(self, spool: Spool, arrivals: Arrivals) -> None:
+    def __init__(self, spool: Spool, sink_offsets: SinkOffsets) -> None:
         super().__init__(spool)
-        self._arrivals = arrivals
+        self._sink_offsets = sink_offsets
 
     @property
     def trouble(self) -> str:  # noqa: D102 - see base.Store
-        return self._spool.trouble or self._arrivals.trouble
+        return self._spool.trouble or self._sink_offsets.trouble
 
     def _stored(
-        self, last: int | None, positions: list[int], kept: asyncio.Future[Collection[int]]
+        self, last: int | None, positions: list[int], stored: asyncio.Future[Collection[int]]
     ) -> None:
         if last is None:
-            super()._stored(last, positions, kept)
+            super()._stored(last, positions, stored)
             return
         first = last - len(positions) + 1
 
-        def passed(refused: Collection[int]) -> None:
-            if not kept.done():
-                # Also told: requests of an earlier life, for which nobody waits any more.
-                kept.set_result([positions[one - first] for one in refused if one >= first])
+        def committed(refused: Collection[int]) -> None:
+            if not stored.done():
+                # `refused` can include requests from before a restart: no caller waits for those.
+                stored.set_result([positions[one - first] for one in refused if one >= first])
 
-        self._arrivals.when_passed(last, passed)
+        self._sink_offsets.when_committed(last, committed)

@@ -1,7 +1,7 @@
-"""The store that keeps nothing: `ack = "verdict"`.
+"""The store that discards all points: `ack = "verdict"`.
 
-A 200 then says that the request was judged and accepted, and nothing more (contract 7.1). It is for
-services that only answer, while the points go another way. It never waits.
+A 200 then means only that the request was judged and accepted (contract 7.1). It is for services
+that only validate, while the points are stored elsewhere. It never waits.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pointgate.store.base import Points
 
 
-class Kept:
-    """Has kept everything as soon as it exists. Any number of tasks may await it."""
+class Completed:
+    """An awaitable that is already complete. Any number of tasks may await it."""
 
     def __await__(self) -> Generator[None, None, Collection[int]]:
         yield from ()
@@ -24,17 +24,17 @@ class Kept:
 
 
 class NullStore:
-    """Lets every point go (see `base.Store`)."""
+    """Discards every point (see `base.Store`)."""
 
     ack = "verdict"
-    promise = "a 200 says that the request was judged; points are not stored"
+    promise = "a 200 means that the request was judged; points are not stored"
     collects = False
     trouble = ""
 
-    def keep(
+    def append(
         self,
         reports: Sequence[Report],  # noqa: ARG002 - see base.Store
         points: Sequence[Points],  # noqa: ARG002
     ) -> Awaitable[Collection[int]]:
-        """Return at once."""
-        return Kept()
+        """Complete at once."""
+        return Completed()

@@ -1,18 +1,18 @@
-"""The columns in which accepted points travel, from the judge to the spool and to the sinks.
+"""The columns of accepted points, from the judge to the spool and to the sinks.
 
-One row a point; exactly one of the `value_…` columns is set:
+One row per point; exactly one of the `value_…` columns is set:
 
-    value_double   FLOAT (widened) and DOUBLE
+    value_double   FLOAT and DOUBLE: the f64 nearest to what was sent
     value_long     INT, ENUM of whole numbers, TIMESTAMP (UTC milliseconds)
     value_bool     BOOL
     value_text     STRING, FILE, ENUM of strings, DATE
-    value_json     ARRAY and STRUCT, as the JSON text that came
+    value_json     ARRAY and STRUCT, as the JSON text of the request
 
-`time` is the point's own, or the instant of its request's arrival where it has none; `received` is
+`time` is the point's own, or the instant at which its request arrived if it has none; `received` is
 that instant. Both are UTC microseconds: requests give whole milliseconds, and no two requests have
-the same arrival (`arrivals.py`). Batches and files of former versions have milliseconds; `current`
-makes them these columns.
-`Validator.collect` gives these columns, in this order, through the Arrow PyCapsule interface.
+the same arrival (`arrival_clock.py`). Batches and files of earlier versions have milliseconds;
+`current` converts them to these columns.
+`Validator.collect` returns these columns, in this order, through the Arrow PyCapsule interface.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 import pyarrow as pa
 
 _NAME: Final = pa.dictionary(pa.int32(), pa.string())
-"""Names repeat from row to row, so each is held once a batch."""
+"""Names repeat from row to row: the dictionary stores each once per batch."""
 
 _INSTANT: Final = pa.timestamp("us", tz="UTC")
 
@@ -44,9 +44,9 @@ SCHEMA: Final = pa.schema(
 
 
 def current(points: pa.Table) -> pa.Table:
-    """Points of any version in the columns of this one.
+    """Convert points of any version to the columns of this one.
 
     Raises:
-        pa.ArrowException: They are no points.
+        pa.ArrowException: The columns are not those of points.
     """
     return points if points.schema == SCHEMA else points.cast(SCHEMA)

@@ -1,1 +1,1 @@
-"""TOML files that people write: reading, checking, and the types of their values."""
+"""TOML files that users write: reading, validation, and the types of their values."""

@@ -1,8 +1,8 @@
-"""TOML documents that people write, read so that every mistake is found and named.
+"""Reads and validates TOML documents that users write, and reports all mistakes in them.
 
-`read_toml` turns a file into a dict, `check` turns a dict into a pydantic model, and both say
-what is wrong as a list of `Problem`: the key, what was expected there and what came. What was
-expected is the field's own description, so a model reads as its documentation:
+`read_toml` reads a file into a dict, `check` validates a dict as a pydantic model. Both report
+mistakes as a list of `Problem`: the key, what was expected, and what was found. What was expected
+is the field's description, so a model is also its documentation:
 
     class Metrics(Document):
         listen: str = Field("127.0.0.1:9464", description="host:port")
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _DOCUMENT_BYTES: Final = 16 * 1024 * 1024
-"""More than any catalog of ten thousand products needs: a wrong path must not fill the memory."""
+"""More than a catalog of ten thousand products needs; it bounds memory if the path is wrong."""
 
 _READS: Final = 40
 _READ_PAUSE: Final = 0.05
-"""Seconds before a file that was written meanwhile is read again."""
+"""Seconds before the retry if a file was written while it was read."""
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -56,10 +56,10 @@ D = TypeVar("D", bound=Document)
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """Read a TOML file; it may begin with a byte-order mark, as some editors write it.
+    """Read a TOML file; it may begin with a byte-order mark, which some editors write.
 
     Returns:
-        The document, and the problems that kept it from being read: one of the two is empty.
+        The document, and the problems; one of the two is empty.
     """
     data, reason = read_file(path, limit=_DOCUMENT_BYTES)
     if reason:
@@ -71,7 +71,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
         return {}, [Problem(str(path), f"line {line}", "expected UTF-8, got other bytes")]
     except tomllib.TOMLDecodeError as error:
         return {}, [_toml_problem(path, str(error))]
-    except ValueError:  # a bound of the interpreter, of which tomllib does not know
+    except ValueError:  # the interpreter's limit on digits, which tomllib does not handle
         reason = f"expected integers of at most {sys.get_int_max_str_digits()} digits, got more"
         return {}, [Problem(str(path), "", reason)]
     except RecursionError:
@@ -79,19 +79,19 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def read_file(path: Path, *, limit: int | None = None) -> tuple[bytes, str]:
-    """Read a whole file that a person has named; one that is written meanwhile is read again.
+    """Read a whole file; retry if it was written meanwhile.
 
     Args:
-        path: The file. A device or a pipe, which may never end, is refused.
-        limit: How many bytes it may have.
+        path: The file. A device or a pipe, which may be endless, is rejected.
+        limit: The limit on its size in bytes.
 
     Returns:
-        Its bytes, and why it could not be read: one of the two is empty.
+        Its bytes, and the reason why it could not be read; one of the two is empty.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            got = "a folder" if stat.S_ISDIR(status.st_mode) else "something else"
+            got = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"
             return b"", f"expected a file, got {got}"
         if limit is not None and status.st_size > limit:
             return b"", f"expected at most {limit} bytes, got {status.st_size}"
@@ -104,33 +104,33 @@ def read_file(path: Path, *, limit: int | None = None) -> tuple[bytes, str]:
         return b"", "no such file"
     except (OSError, ValueError) as error:
         return b"", f"cannot be read: {os_reason(error)}"
-    return b"", f"expected a file that nobody writes to, it changed in each of {_READS} reads"
+    return b"", f"the file is being written: it changed during each of {_READS} reads"
 
 
 def _read_once(path: Path) -> tuple[bytes, bool]:
-    """The bytes of a file, and whether they are what it had at one moment."""
+    """The bytes of a file, and whether they are consistent: it was not written meanwhile."""
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
         data = file.read()
         after = os.fstat(file.fileno())
     is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-    # A file that was replaced while it was read is whole, and is changed only in that it is gone.
+    # A file that was replaced meanwhile is whole: only its link count changed, to zero.
     return data, is_same and (before.st_ctime_ns == after.st_ctime_ns or after.st_nlink == 0)
 
 
 def check(
     model: type[D], document: dict[str, Any], *, file: str, **context: Any
 ) -> D | list[Problem]:
-    """Check a document against its model.
+    """Validate a document.
 
     Args:
-        model: What the document must be.
-        document: What it is.
-        file: The name that problems carry.
-        **context: What the model's validators ask for.
+        model: The model of the document.
+        document: The document.
+        file: The file's name in problems.
+        **context: The validation context of the model's validators.
 
     Returns:
-        The model, or every mistake that was found.
+        The model, or all mistakes.
     """
     try:
         return model.model_validate(document, context=context)
@@ -140,13 +140,13 @@ def check(
 
 
 def dotted(location: Sequence[str | int]) -> str:
-    """A location as TOML writes a key: `products."a b".model`."""
+    """A location as a dotted TOML key: `products."a b".model`."""
     steps = (str(step) for step in location)
     return ".".join(step if _BARE_KEY.fullmatch(step) else shown(step) for step in steps)
 
 
 def _toml_problem(path: Path, text: str) -> Problem:
-    """Split `Expected … (at line 3, column 5)`, which is how tomllib says where."""
+    """Split tomllib's message: `Expected … (at line 3, column 5)`."""
     found = re.fullmatch(r"(?s)(.*) \(at (line \d+, column \d+|end of document)\)", text)
     reason, location = (found[1], found[2]) if found else (text, "")
     return Problem(str(path), location, f"not TOML: {reason[:1].lower()}{reason[1:]}")
@@ -176,7 +176,7 @@ def _walk(
     """Follow a location through nested models and tables of models.
 
     Returns:
-        The model it ends in, when it ends in one, and the field that led there.
+        The model at its end, if there is one, and the field that led there.
     """
     table: type[Document] | None = model
     field: FieldInfo | None = None
@@ -195,7 +195,7 @@ def _walk(
 
 
 def _field(table: type[Document], key: str) -> FieldInfo | None:
-    """The field of a key, which may have a name that Python has taken already."""
+    """The field of a key, by its name or its alias."""
     fields = table.model_fields
     return fields.get(key) or next((one for one in fields.values() if one.alias == key), None)
 

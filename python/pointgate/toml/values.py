@@ -1,10 +1,10 @@
-"""Kinds of values that several sections of the settings have: paths, secrets, times and sizes.
+"""Types of values that several sections of the settings use: paths, secrets, times and sizes.
 
-Relative paths are relative to the file's folder, which comes in the validation context as `base`.
+Relative paths are relative to the file's folder, which the validation context has as `base`.
 
 A value often comes from a file or a variable that another program wrote, with a byte-order mark
-before it or a line break behind. Where no one can mean them (around paths, urls, numbers, secrets)
-`load.py` and `first_line` drop them; everywhere else a control character is refused by name.
+before it or a line break after it. `load.py` and `first_line` remove them around values in which
+they cannot be intended (paths, urls, numbers, secrets); all other control characters are rejected.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from pointgate.quantities import DURATIONS, SIZES, bytes_of, seconds_of
 _LAST_PORT: Final = 65_535
 
 _SECRET_BYTES: Final = 65_536
-"""More than a password can have; whoever names the wrong file must not fill the memory."""
+"""More than a password has; it bounds memory if the path is wrong."""
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 _NAMES: Final = {"\n": "a line break", "\r": "a line break", "\ufeff": "a byte-order mark"}
 
 
 def control_character(text: str) -> str:
-    """The first control character of a text, in words; empty when there is none."""
+    """The name of the first control character in a text; empty without one."""
     found = _CONTROL.search(text)
     if found is None:
         return ""
@@ -41,7 +43,7 @@ def control_character(text: str) -> str:
 
 
 def plain_path(value: Path) -> Path:
-    """A path that somebody can mean."""
+    """A path without control characters."""
     text = str(value)
     if found := control_character(text):
         raise ValueError(f"expected a path without control characters, got one with {found}")
@@ -65,12 +67,12 @@ def readable(value: Path, info: ValidationInfo) -> Path:
         reason = "it is a folder" if stat.S_ISDIR(mode) else "it is no regular file"
     except OSError as error:
         reason = os_reason(error)
-    # Not the path itself: who puts a password where its file belongs must not read it in a log.
+    # Without the path: a password given by mistake instead of its file must not be logged.
     raise ValueError(f"cannot read this file: {reason}")
 
 
 def secret(value: SecretStr) -> SecretStr:
-    """A password that somebody can mean."""
+    """A password that is not empty and has no control characters."""
     if reason := _secret_reason(value.get_secret_value()):
         raise ValueError(reason)
     return value
@@ -83,31 +85,35 @@ def _secret_reason(text: str) -> str:
     return f"expected a password without control characters, got one with {found}" if found else ""
 
 
-def not_empty(value: object) -> object:
-    """Anything but an empty path."""
-    # Path("") would be the folder of the configuration.
-    if value == "":
+def local_path(value: object) -> object:
+    """Anything but an empty path, or a url: `Path` would make a local folder `s3:` of one."""
+    if value == "":  # the folder of the configuration, for Path
         raise ValueError('expected a path, got ""')
+    if found := _SCHEME.match(str(value)):
+        raise ValueError(
+            f"expected a path on this machine, got one that begins with {found[0]}: "
+            "urls and object stores are not supported"
+        )
     return value
 
 
 def is_host(text: str) -> bool:
-    """Whether it can be a host's name or address."""
+    """Whether a text is a valid host name or address."""
     return bool(re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?", text))
 
 
 def is_port(text: str) -> bool:
-    """Whether it can be a port."""
+    """Whether a text is a valid port."""
     return bool(re.fullmatch(r"[0-9]{1,5}", text)) and int(text) <= _LAST_PORT
 
 
 def secret_text(secret: SecretStr | None, file: Path | None, key: str) -> str | None:
-    """A secret, from the environment or read anew from its file; None without either.
+    """A secret from the environment, or read again from its file; None without either.
 
     Args:
-        secret: What the environment said.
-        file: The file whose first line it is.
-        key: The setting that names the file, for errors.
+        secret: The secret from the environment.
+        file: The file whose first line is the secret.
+        key: The setting with the file's path, for errors.
 
     Raises:
         ConfigError: The file cannot be read, or is not text.
@@ -116,11 +122,11 @@ def secret_text(secret: SecretStr | None, file: Path | None, key: str) -> str | 
 
 
 def first_line(file: Path, key: str) -> str:
-    """The password in a file, read anew each time: its first line, UTF-8 or marked UTF-16.
+    """The password in a file, read again at each call: its first line, UTF-8 or UTF-16 with a BOM.
 
     Args:
         file: The file.
-        key: The setting that named it.
+        key: The setting with its path, for errors.
 
     Raises:
         ConfigError: The file cannot be read, is not text, or has no password in its first line.
@@ -140,7 +146,7 @@ def first_line(file: Path, key: str) -> str:
 
 
 def _percent(value: object) -> object:
-    """The number of `"20%"`; anything else is left for the type to refuse."""
+    """The number in `"20%"`; other values are returned unchanged, for the type to reject."""
     found = re.fullmatch(r"([0-9]{1,3}) ?%", value) if isinstance(value, str) else None
     return int(found[1]) if found else value
 
@@ -152,20 +158,20 @@ def _decoded(data: bytes) -> str:
 
 
 def seconds_words(least: int, most: int) -> str:
-    """What is expected of a time."""
+    """The description of a time setting."""
     return f"{least} to {most} seconds or {DURATIONS}"
 
 
 def bytes_words(least: int, most: int) -> str:
-    """What is expected of a size."""
+    """The description of a size setting."""
     return f"{least} to {most} bytes or {SIZES}"
 
 
 AnyPath = Annotated[
-    Path, Field(strict=False), BeforeValidator(not_empty), AfterValidator(relative_path)
+    Path, Field(strict=False), BeforeValidator(local_path), AfterValidator(relative_path)
 ]
 ReadableFile = Annotated[
-    Path, Field(strict=False), BeforeValidator(not_empty), AfterValidator(readable)
+    Path, Field(strict=False), BeforeValidator(local_path), AfterValidator(readable)
 ]
 Secret = Annotated[SecretStr, AfterValidator(secret)]
 Seconds = Annotated[int, BeforeValidator(seconds_of)]

@@ -1,4 +1,4 @@
-//! The service's hot counters: touched once a burst from Python, read at scrape time.
+//! The service's hot counters: updated once a burst, read when Prometheus scrapes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,8 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::histogram::Histogram;
 use crate::report::Report;
 
-/// Seconds that one call of the judge takes: a burst of one small request up to one of many megabytes.
+/// Seconds that one call of the judge takes: a burst of one small request up to one of many
+/// megabytes.
 const JUDGE_BOUNDS: &[f64] =
     &[5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.0];
 
@@ -36,7 +37,7 @@ struct Figures {
 }
 
 impl Figures {
-    /// Every request that is no longer in flight.
+    /// The number of requests that are no longer in flight.
     fn disposed(&self) -> u64 {
         self.codes.iter().sum::<u64>()
             + self.bad_topic
@@ -61,12 +62,14 @@ impl Figures {
 }
 
 fn count<T: PartialEq>(counts: &mut [u64], labels: &[T], label: &T) {
-    if let Some(index) = labels.iter().position(|known| known == label) {
-        counts[index] += 1;
-    }
+    let index = labels.iter().position(|known| known == label);
+    let index = index.unwrap_or_else(|| unreachable!("`ALL` has every code and every reason"));
+    counts[index] += 1;
 }
 
-/// What the service has done so far.
+/// The service's hot counters: updated once a burst, read when Prometheus scrapes.
+///
+/// `received = accepted + rejected + ignored + in flight` holds at every moment.
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Counters(Mutex<Figures>);
 
@@ -98,6 +101,7 @@ impl Counters {
         }))
     }
 
+    /// A burst has arrived: its requests are in flight from here on.
     fn receive(&self, payloads: Vec<Bound<'_, PyBytes>>) {
         let bytes: usize = payloads.iter().map(|payload| payload.as_bytes().len()).sum();
         let mut figures = self.figures();
@@ -106,6 +110,12 @@ impl Counters {
         figures.bursts += 1;
     }
 
+    /// These requests were answered and acknowledged, `seconds` after they arrived.
+    ///
+    /// A report with code 0 counts as ignored (`bad_topic`) and has no reply latency.
+    ///
+    /// Returns:
+    ///     How many early times they had.
     fn settle(&self, reports: Vec<Bound<'_, Report>>, seconds: f64) -> u64 {
         let mut figures = self.figures();
         let mut replies = 0;
@@ -119,30 +129,45 @@ impl Counters {
         figures.early_times - early_times
     }
 
+    /// These requests were stored retained ones: acknowledged, not judged (contract 1.5).
     fn ignore_retained(&self, requests: u64) {
         self.figures().retained += requests;
     }
 
+    /// The connection ended before these were acknowledged: at QoS 1 they are redelivered.
     fn abandon(&self, requests: u64) {
         self.figures().connection_lost += requests;
     }
 
+    /// The judge itself failed on these requests: acknowledged, without a reply.
     fn fail(&self, requests: u64) {
         self.figures().judge_failed += requests;
     }
 
+    /// One call of the judge took `seconds`.
     fn judged(&self, seconds: f64) {
         self.figures().judge.observe(seconds, 1);
     }
 
+    /// The number of requests that arrived and are not settled yet.
     #[getter]
     fn in_flight(&self) -> u64 {
         let figures = self.figures();
         figures.received.saturating_sub(figures.disposed())
     }
 
+    /// Every figure, consistent with one another.
+    ///
+    /// Returns:
+    ///     `received`, `received_bytes`, `bursts`, `in_flight`, `points`, `null_points`,
+    ///     `early_times`: int;
+    ///     `codes`: dict of code to int, without 0; `reasons`: dict of reason to int;
+    ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`,
+    ///     `judge_failed`;
+    ///     `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
+    ///     (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        // A copy: making Python objects can run Python code, which must not find the lock held.
+        // A copy: creating Python objects can run Python code, which could deadlock on the lock.
         let figures = self.figures().clone();
         let codes = PyDict::new(py);
         for (code, count) in core::Code::ALL.iter().zip(figures.codes) {

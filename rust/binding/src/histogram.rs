@@ -1,4 +1,4 @@
-//! A histogram of seconds, as Prometheus wants it.
+//! A histogram of durations in seconds, in the form that Prometheus scrapes.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 #[derive(Clone)]
 pub(crate) struct Histogram {
     bounds: &'static [f64],
-    /// One more than bounds: the last one has no bound.
+    /// One more than bounds: the last bucket has no upper bound.
     counts: Vec<u64>,
     sum: f64,
 }
@@ -19,9 +19,7 @@ impl Histogram {
 
     pub(crate) fn observe(&mut self, seconds: f64, times: u64) {
         let bucket = self.bounds.partition_point(|&bound| bound < seconds);
-        if let Some(count) = self.counts.get_mut(bucket) {
-            *count += times;
-        }
+        self.counts[bucket] += times;
         self.sum += seconds * times as f64;
     }
 

@@ -1,26 +1,35 @@
-//! `pointgate._core`: the judge as a Python extension. Conversion only; no rule lives here.
+//! `pointgate._core`: the judge as a Python extension. It only converts; rules are in
+//! `pointgate-core`.
 //!
-//! Bytes and small frozen objects cross, one call a burst. The interpreter lock is given up only around work
-//! that takes long enough to be worth it (`validator::RELEASE_BYTES`). Nothing here calls back into Python code.
+//! Bytes and small immutable objects cross the boundary, one call for each burst. The interpreter
+//! lock is released only around work that takes longer than acquiring it again
+//! (`validator::RELEASE_BYTES`). Nothing here calls Python code.
+//!
+//! Doc comments of classes and methods are the docstrings that Python shows; `_core.pyi` has the
+//! same (`tests/catalog/test_api.py` compares them).
 
+#![allow(clippy::doc_markdown, reason = "doc comments of classes and methods are Python docstrings")]
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 hands extracted arguments over by value")]
 
+mod burst;
 mod catalog;
 mod counters;
 mod histogram;
+mod instants;
 mod points;
 mod report;
 mod validator;
 
 use pyo3::prelude::*;
 
+/// The judge, compiled: everything that looks at a payload's bytes (Rust crate `pointgate-core`).
 #[pymodule]
 mod _core {
     use pyo3::prelude::*;
     use pyo3::types::PyTuple;
 
     #[pymodule_export]
-    use crate::catalog::{Catalog, Devices, DocumentError, Model, Product};
+    use crate::catalog::{Catalog, Devices, Model, Product};
     #[pymodule_export]
     use crate::counters::Counters;
     #[pymodule_export]

@@ -1,4 +1,5 @@
-//! Accepted points as an Arrow stream, by Arrow's interface of Python capsules: the schema of `store/points.py`.
+//! Accepted points as an Arrow stream, by Arrow's interface of Python capsules: the schema of
+//! `store/points.py`.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -15,15 +16,19 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-/// From so many points on an export gives up the interpreter lock: about a millisecond's work.
+/// From this many points on an export releases the interpreter lock: about a millisecond of work.
 const RELEASE_POINTS: usize = 100_000;
 
-/// The points of one call's accepted requests, in the order of arrival.
+/// The points of accepted requests: rows of `pointgate.store.points.SCHEMA`, an Arrow stream.
+///
+/// In the order of the requests, of their entries and of the points in them; each request has as
+/// many rows as its report has points. It can be read any number of times, from any thread.
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Points {
     len: usize,
     size: usize,
-    /// Taken by the first export: rows become columns where somebody reads them, not where they are judged.
+    /// Taken by the first export, which turns rows into columns: in the reader's thread, not in the
+    /// judge's.
     rows: Mutex<Option<core::Points>>,
     batches: OnceLock<Result<Vec<RecordBatch>, String>>,
 }
@@ -40,7 +45,8 @@ impl Points {
 
     fn batches(&self) -> PyResult<Vec<RecordBatch>> {
         let batches = self.batches.get_or_init(|| {
-            let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+            let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(rows) = rows else { unreachable!("only the first export takes the rows") };
             let batches = rows.into_columns().map(record_batch).collect::<Result<_, _>>();
             batches.map_err(|error: ArrowError| error.to_string())
         });
@@ -54,18 +60,20 @@ impl Points {
         self.len
     }
 
+    /// Their size as columns in bytes, without names.
     #[getter]
     fn nbytes(&self) -> usize {
         self.size
     }
 
+    /// Arrow's PyCapsule interface: what `pyarrow.table(points)` and others call.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        // Consumers cast to what they wished for: there is one schema here.
+        // There is one schema; consumers that request another one cast to it themselves.
         drop(requested_schema);
         let batches = if self.len < RELEASE_POINTS { self.batches() } else { py.detach(|| self.batches()) }?;
         let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema());
@@ -97,7 +105,8 @@ fn schema() -> SchemaRef {
     SCHEMA.get_or_init(make).clone()
 }
 
-/// Wraps a batch's columns; only names and texts are looked at once more, for UTF-8.
+/// Turns columns into Arrow arrays without copying them; only the UTF-8 of names and texts is
+/// checked again.
 fn record_batch(columns: core::Columns) -> Result<RecordBatch, ArrowError> {
     let len = columns.product.len();
     let bits = |bits: Vec<u8>| BooleanBuffer::new(Buffer::from_vec(bits), 0, len);

@@ -1,12 +1,14 @@
-//! Judges a dumped stream of requests some times over, without Python: what `benches/instructions.py` counts.
+//! Judges a dumped stream of requests several times, without Python: the program that
+//! `benches/instructions.py` runs.
 //!
 //! ```text
 //! judge_stream MODEL DEVICES STREAM PASSES
 //! ```
 //!
-//! MODEL is a model document, DEVICES has a device key a line, STREAM has the payloads, each behind its length
-//! in bytes (32 bits, little-endian). Everything is read before the first pass, and all passes share one
-//! scratch: a pass is judging and nothing else, no reply is made. Prints how many requests were accepted.
+//! MODEL is a model document, DEVICES has one device key on each line, and STREAM has the payloads,
+//! each behind its length in bytes (32 bits, little-endian). All files are read before the first
+//! pass, and all passes share one scratch. A pass only judges; replies are not rendered. Prints the
+//! number of accepted requests.
 
 use std::error::Error;
 use std::io::Write;
@@ -25,8 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [model, devices, stream, passes] = arguments.as_slice() else {
         return Err("expected MODEL DEVICES STREAM PASSES".into());
     };
-    let model = ThingModel::compile(&fs::read(model)?).map_err(told)?;
-    let devices = DeviceTable::parse(&fs::read(devices)?, DeviceFormat::Lines).map_err(told)?;
+    let model = ThingModel::compile(&fs::read(model)?).map_err(joined)?;
+    let devices = DeviceTable::parse(&fs::read(devices)?, DeviceFormat::Lines).map_err(joined)?;
     let product = Product::new(Arc::new(model), Arc::new(devices), ProductSettings::default());
     let catalog: Catalog = [("product".to_owned(), product)].into_iter().collect();
     let stream = fs::read(stream)?;
@@ -56,7 +58,7 @@ fn split(mut stream: &[u8]) -> Option<Vec<&[u8]>> {
     Some(payloads)
 }
 
-fn told(problems: Vec<Problem>) -> String {
-    let told: Vec<String> = problems.into_iter().map(|problem| problem.to_string()).collect();
-    told.join("; ")
+fn joined(problems: Vec<Problem>) -> String {
+    let problems: Vec<String> = problems.into_iter().map(|problem| problem.to_string()).collect();
+    problems.join("; ")
 }

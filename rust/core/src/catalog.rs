@@ -1,7 +1,7 @@
 //! The catalog: an immutable snapshot of products, each with its model, devices and settings.
 //!
-//! A request is judged by one snapshot from beginning to end (contract 6.3); a reload makes a new one,
-//! which shares what has not changed.
+//! A request is judged by one snapshot from beginning to end (contract 6.3). A reload creates a new
+//! snapshot, which can share unchanged models and device tables.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,28 +9,31 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::devices::DeviceTable;
-use crate::model::ThingModel;
+use crate::model::{Section, ThingModel};
 use crate::rule::EARLY;
 
 /// What a product does with points that its model lacks (contract 5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnknownPoints {
-    /// 1204 `unknown_point`.
+    /// Refuse the request: 1204 `unknown_point`.
     Reject,
-    /// Checked as JSON, not stored.
+    /// Check the point as JSON and do not store it.
     Ignore,
 }
 
 /// A product's settings (contract 6.4).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a caller that misses a new setting must not compile")]
 pub struct ProductSettings {
     /// The device of entries without `deviceKey` (contract 3.4).
     pub default_device: Option<String>,
     /// Whether a string that is exactly a JSON number counts as that number (contract 5.4).
     pub numbers_as_strings: bool,
-    /// Whether a point whose value is null is passed over instead of refused (contract 5.3).
+    /// Whether a point whose value is null is ignored instead of refused (contract 5.3).
     pub ignore_null_points: bool,
-    /// `None` leaves it to the model's `allowAdditionalMeasurepoint`.
+    /// For points that the model lacks; `None` leaves it to the model's
+    /// `allowAdditionalMeasurepoint`.
     pub unknown_points: Option<UnknownPoints>,
     /// The earliest time, UTC milliseconds (contract 3.5).
     pub time_min: Option<i64>,
@@ -40,31 +43,46 @@ pub struct ProductSettings {
     pub time_max_future: Option<i64>,
 }
 
-/// A product: what its requests are judged by.
+impl ProductSettings {
+    /// The default: every field is off or absent.
+    pub(crate) const NONE: Self = Self {
+        default_device: None,
+        numbers_as_strings: false,
+        ignore_null_points: false,
+        unknown_points: None,
+        time_min: None,
+        time_max_past: None,
+        time_max_future: None,
+    };
+}
+
+/// A product: model, devices and settings.
 #[derive(Clone, Debug)]
 pub struct Product {
     pub(crate) model: Arc<ThingModel>,
     pub(crate) devices: Arc<DeviceTable>,
     pub(crate) settings: ProductSettings,
-    pub(crate) ignore_unknown_points: bool,
-    /// From this time on an entry's time needs no further look.
+    /// From this time on, an entry's time needs neither the window check nor the check for seconds.
     pub(crate) usual_times_from: i64,
 }
 
 impl Product {
-    /// Puts a product together; models and device tables may be shared.
+    /// Creates a product; models and device tables can be shared with others.
     pub fn new(model: Arc<ThingModel>, devices: Arc<DeviceTable>, settings: ProductSettings) -> Self {
-        let ignore_unknown_points = match settings.unknown_points {
-            Some(policy) => policy == UnknownPoints::Ignore,
-            None => model.allows_additional_points(),
-        };
         let usual_times_from = match &settings {
             ProductSettings { time_max_past: None, time_max_future: None, time_min, .. } => {
                 time_min.unwrap_or(0).max(EARLY)
             }
             _ => i64::MAX,
         };
-        Self { model, devices, settings, ignore_unknown_points, usual_times_from }
+        Self { model, devices, settings, usual_times_from }
+    }
+
+    /// Whether points that this section of the model lacks are ignored (contract 5.5).
+    pub(crate) fn ignores_unknown_points(&self, section: &Section) -> bool {
+        self.settings
+            .unknown_points
+            .map_or(section.allows_additional, |policy| policy == UnknownPoints::Ignore)
     }
 }
 
@@ -75,7 +93,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The product of this key.
+    /// The product with this key.
     pub fn product(&self, product_key: &str) -> Option<&Product> {
         self.products.get(product_key)
     }

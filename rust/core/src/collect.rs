@@ -1,15 +1,15 @@
-//! What becomes of the values that a pass has judged: nothing, or columns ([`crate::Points`]).
+//! What is done with the values that were checked: nothing, or columns ([`crate::Points`]).
 //!
-//! The pass is compiled once for each: judging alone pays nothing for the other.
+//! The judge is compiled once for each, so judging alone pays nothing for collecting.
 
 use std::borrow::Cow;
 
 use crate::json::Text;
 
-/// Takes the values of a request while they are judged.
+/// Receives the values of a request while they are checked.
 ///
-/// A value is given as soon as it alone is right; a fault behind it makes the whole request void, which is told by
-/// [`crate::Points`]' own means.
+/// A value is passed on as soon as it is valid by itself. If a fault follows, the request is
+/// rejected as a whole, and the caller withdraws its values ([`crate::Points`]'s `abandon`).
 pub(crate) trait Collect {
     fn double(&mut self, value: f64);
     fn long(&mut self, value: i64);
@@ -18,15 +18,16 @@ pub(crate) trait Collect {
     /// The text of an ARRAY or a STRUCT.
     fn json<'t>(&mut self, text: impl FnOnce() -> Cow<'t, [u8]>);
     fn quality(&mut self, value: u8);
-    /// What was given since the last point is of none.
+    /// Drops the value and the quality that came since the last point.
     fn discard(&mut self);
-    /// The value and quality given last are of this point of the model.
+    /// The value and the quality that came last belong to this point of the model.
     fn point<'m>(&mut self, index: usize, identifier: impl FnOnce() -> &'m str);
-    /// The points given since the last entry are this device's, at this time in milliseconds; `None` is the time of arrival.
+    /// The points since the last entry belong to this device, at this time in UTC milliseconds;
+    /// `None` is the time of arrival.
     fn entry<'m>(&mut self, device_key: impl FnOnce() -> Cow<'m, str>, time: Option<i64>);
 }
 
-/// Judging alone.
+/// For judging alone.
 impl Collect for () {
     #[inline(always)]
     fn double(&mut self, _: f64) {}

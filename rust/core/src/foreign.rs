@@ -1,14 +1,14 @@
-//! What a payload that is not JSON most likely is (contract 4): compressed, in another encoding, quoted for another language,
-//! with a comma too many.
+//! Recognises what a payload that is not JSON probably is (contract 4): compressed, in another
+//! encoding, or JSON with a frequent mistake, such as a trailing comma.
 //!
-//! Looked at on the way to a refusal only, when the reader has found the first byte that cannot stand where it stands;
-//! no more than a few bytes are looked at, but for the zeros of a buffer.
+//! It runs only for refused payloads and looks at a few bytes around the syntax error (and at all
+//! NUL bytes behind a document).
 
 use std::borrow::Cow;
 
 use crate::json::{Syntax, SyntaxKind};
 
-/// What was expected and what came instead.
+/// `expected` and `got` of the fault.
 pub(crate) struct Foreign {
     pub(crate) expected: &'static str,
     pub(crate) got: Cow<'static, str>,
@@ -16,7 +16,7 @@ pub(crate) struct Foreign {
 
 const TEXT: &str = "a JSON document as UTF-8 text";
 
-/// What a payload begins with that is no text of JSON.
+/// Magic numbers of other formats, and what they are called in messages.
 const BEGINNINGS: [(&[u8], &str); 15] = [
     (b"\x1f\x8b", "gzip-compressed data, such as the Java SDK's GZIP mode sends"),
     (b"LZ4Block", "LZ4-compressed data, such as the Java SDK's LZ4 mode sends"),
@@ -35,10 +35,10 @@ const BEGINNINGS: [(&[u8], &str); 15] = [
     (b"eyJ", "JSON in base64"),
 ];
 
-/// The second byte of zlib's header, for each of its levels; the first is `x`.
+/// Second byte of a zlib header, by compression level; the first is `x`.
 const ZLIB_LEVELS: [u8; 4] = [0x01, 0x5e, 0x9c, 0xda];
 
-/// How other languages spell what JSON lacks or spells otherwise.
+/// Literals of other languages.
 const WORDS: [(&str, &str); 7] = [
     ("NaN", "NaN, which JSON lacks: leave the point out"),
     ("Infinity", "Infinity, which JSON lacks: leave the point out"),
@@ -49,10 +49,10 @@ const WORDS: [(&str, &str); 7] = [
     ("//", "a comment, which JSON lacks"),
 ];
 
-/// Recognises what makes this payload no JSON document, where it is one of the usual things.
+/// Recognises why this payload is no JSON document; `None` if it is none of the frequent mistakes.
 #[cold]
 pub(crate) fn recognise(payload: &[u8], syntax: Syntax) -> Option<Foreign> {
-    // The document itself broke, but for UTF-16 without a mark, which breaks behind its first byte.
+    // Another format fails at its first byte, UTF-16 without a byte-order mark at its second.
     let got = if syntax.offset() <= 1 { beginning(payload) } else { None };
     if let Some(got) = got {
         return Some(Foreign { expected: TEXT, got: got.into() });
@@ -85,7 +85,7 @@ fn beginning(payload: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// What stands behind a whole document.
+/// What follows a complete document.
 fn trailing(rest: &[u8]) -> Option<Cow<'static, str>> {
     if rest.iter().all(|&byte| byte == 0) {
         return Some(match rest.len() {
@@ -100,11 +100,11 @@ fn trailing(rest: &[u8]) -> Option<Cow<'static, str>> {
     }
 }
 
-/// A comma where JSON has none: before a closing bracket, or inside a number.
+/// A misplaced comma: before a closing bracket, or inside a number.
 fn comma(payload: &[u8], syntax: Syntax) -> Option<&'static str> {
     let (read, rest) = payload.split_at_checked(syntax.offset())?;
     match (syntax.kind(), read, rest) {
-        // In an array `1,5` is two numbers, and no fault.
+        // Only in an object: in an array, `1,5` is two valid numbers.
         (SyntaxKind::ExpectedName, [.., b'0'..=b'9', b','], [b'0'..=b'9', ..]) => {
             Some("a digit behind a comma: a number has a decimal point, and no comma")
         }
@@ -116,14 +116,14 @@ fn comma(payload: &[u8], syntax: Syntax) -> Option<&'static str> {
     }
 }
 
-/// What stands where a value, a name or a comma should.
+/// What stands in place of a value, a name or a comma.
 fn in_place(rest: &[u8]) -> Option<&'static str> {
     match rest {
         [b'\'', ..] => return Some("a single quote: JSON has double ones"),
         [b'\\', b'"', ..] => {
             return Some("an escaped quote: the JSON was encoded twice, or quoted for a shell");
         }
-        // The typographic ones, single and double.
+        // U+2018 to U+201F: typographic quotes, single and double.
         [0xE2, 0x80, 0x98..=0x9F, ..] => return Some("a typographic quote: JSON has straight ones"),
         [0, ..] => return Some("a NUL byte"),
         _ => {}

@@ -1,33 +1,37 @@
-//! Judges batches of `IoT` measurepoints: the contract in code.
+//! Judges batches of `IoT` measurepoints: the contract (`docs/contract.md`) in code.
 //!
-//! A request is read once, from its first byte to its last. There is no tree: the reader knows the
-//! product's thing model and asks the text for what the model wants next, so a point costs a
-//! comparison of its name, a look at its value and two comparisons with its bounds. What the model
-//! does not ask for is passed over, but checked as strictly.
+//! A request is read once, from its first byte to its last, without building a tree. The judge
+//! knows the product's thing model, so it expects the names and types that come next. A point costs
+//! a comparison of its name, the conversion of its value and two comparisons with its bounds. What
+//! the model does not ask for is skipped, but checked as strictly.
 //!
-//! # The way of a request
+//! # Data flow
 //!
-//! [`judge`] takes a [`Request`] (topic, payload, time of arrival), a [`Catalog`] (an immutable snapshot of
-//! products: [`ThingModel`], [`DeviceTable`], settings) and a [`Scratch`] to work in. It returns a
-//! [`Verdict`]: accepted, or the first [`Fault`] by the order of contract 3. [`render`] turns that into reply bytes.
-//! [`collect`] does the same and adds what was accepted to [`Points`], as columns; it is the same pass, compiled
-//! for something else to be done with each value.
+//! [`judge`] takes a [`Request`] (topic, payload, time of arrival), a [`Catalog`] (an immutable
+//! snapshot of products: [`ThingModel`], [`DeviceTable`], settings) and a [`Scratch`] (buffers). It
+//! returns a [`Verdict`]: accepted, or the first [`Fault`] in the order of contract 3. [`render`]
+//! turns a verdict into reply bytes. [`collect()`] judges in the same pass, compiled a second time,
+//! and appends the accepted values to [`Points`].
 //!
-//! | file | what it holds |
+//! | file | content |
 //! | --- | --- |
-//! | `topic`, `limits` | what is decided before a payload is read |
-//! | `json/` | the reader: cursor, strings, numbers, skipping; strict RFC 8259 with byte offsets |
-//! | `request`, `entry` | envelope and entries: the single pass, and which fault comes first |
-//! | `rule/` | one family of types a file: how a value is judged and what is said when it is refused |
-//! | `model/`, `devices/`, `catalog` | what is judged by: documents compiled into rules and tables |
-//! | `collect`, `points` | what becomes of values that were judged: nothing, or columns |
-//! | `verdict`, `reply` | codes, reasons, faults; sentences and bytes |
+//! | `topic`, `kind` | which topics are served; kinds of message, and what differs between them |
+//! | `request`, `envelope` | [`judge`] and [`collect()`]; the members around the entries |
+//! | `entry/` | entries and the loop over their points |
+//! | `reader`, `json/` | position and buffers; strict RFC 8259 with byte offsets |
+//! | `rule/` | how a value is checked, one family of types in each file |
+//! | `model/`, `devices/`, `catalog` | documents compiled into rules and tables |
+//! | `collect`, `points` | what is done with checked values: nothing, or columns |
+//! | `fault/`, `verdict`, `reply` | codes, reasons and faults; sentences and reply bytes |
+//! | `misnamed`, `foreign` | after a refusal: what was probably meant |
+//! | `interner`, `generation_set`, `predictor` | data structures of the loops |
 //!
 //! # Invariants
 //!
-//! * A verdict is a function of catalog, limits and request. Scratch, threads and order change nothing.
-//! * No panic, no recursion and no allocation that a payload could steer: one pass, constant room, and
-//!   time linear in the payload's bytes. Only a refusal allocates, once a request.
+//! * A verdict is a function of catalog, limits and request. Scratch, threads and order change
+//!   nothing.
+//! * No panic, recursion or allocation that a payload controls: one pass, constant memory, time
+//!   linear in the payload's bytes. Only a fault allocates, once for each request.
 //! * No I/O, no clock, no logging, no Python.
 //!
 //! ```
@@ -59,30 +63,37 @@ mod collect;
 mod devices;
 mod display;
 mod entry;
+mod envelope;
+mod fault;
 mod foreign;
+mod generation_set;
+mod interner;
 pub mod json;
+mod kind;
 mod limits;
 mod misnamed;
 mod model;
-mod names;
 mod points;
+mod predictor;
 mod problem;
+mod reader;
 mod reply;
 mod request;
 mod rule;
 mod scratch;
-mod stamps;
 mod topic;
 mod verdict;
 
 pub use catalog::{Catalog, Product, ProductSettings, UnknownPoints};
 pub use devices::{DeviceFile, DeviceFormat, DeviceTable};
+pub use fault::{Code, Fault, Reason, Segment};
+pub use kind::MessageKind;
 pub use limits::{DEFAULT_PAYLOAD_BYTES, Limits, MAX_PAYLOAD_BYTES};
 pub use model::ThingModel;
 pub use points::{Columns, Dictionary, Points};
 pub use problem::Problem;
 pub use reply::{Detail, message, render};
-pub use request::{Request, Verdict, collect, judge};
+pub use request::{Request, collect, judge};
 pub use scratch::Scratch;
-pub use topic::{is_product_key, product_key};
-pub use verdict::{Code, Fault, Reason, Segment};
+pub use topic::{Topic, is_product_key};
+pub use verdict::Verdict;

@@ -1,40 +1,42 @@
-//! The member of an entry that most likely was meant to be the one that the entry lacks (contract 2.4).
+//! Finds the member that was probably meant to be the one that a refused entry lacks (contract
+//! 2.4).
 //!
-//! An entry does not keep what it ignores, so a refused request is read once more, up to that entry.
+//! Unknown members are not recorded while an entry is judged, so a refused request is read again,
+//! up to that entry.
 
 use crate::display::quoted;
-use crate::json::{Cursor, Kind, Syntax};
+use crate::fault::{Fault, Reason};
+use crate::json::{Cursor, JsonType, Syntax};
 use crate::model::nearest;
-use crate::verdict::{Fault, Reason};
 
-/// Adds the member to what the message says came, where an entry was refused for a missing one.
+/// Adds the misnamed member to the fault's message, if the fault is a missing member of an entry.
 #[cold]
-pub(crate) fn with_misnamed(fault: Box<Fault>, payload: &[u8]) -> Box<Fault> {
+pub(crate) fn with_misnamed(fault: Box<Fault>, payload: &[u8], points: &'static str) -> Box<Fault> {
     let missing = match (fault.reason, fault.got.as_deref()) {
         (Reason::Device, Some("no deviceKey")) => "deviceKey",
-        (Reason::Format, Some("no such member")) => "measurepoints",
+        (Reason::Format, Some("no such member")) => points,
         _ => return fault,
     };
-    // A device may be called that, too; it is in quotes then.
-    let Some(index) = fault.index.filter(|_| fault.said.is_none()) else { return fault };
+    // The text can also be a device key, which is shown in quotes.
+    let Some(index) = fault.index.filter(|_| fault.got_in_message.is_none()) else { return fault };
     match misnamed(&mut Cursor::new(payload), index, missing) {
-        Ok(Some(name)) => fault.said(Some(format!("no {missing}, but {}", quoted(&name)))),
+        Ok(Some(name)) => fault.got_in_message(Some(format!("no {missing}, but {}", quoted(&name)))),
         _ => fault,
     }
 }
 
-/// Reads from the beginning of a request to the name in this entry.
+/// Reads the request up to the misnamed member of this entry.
 fn misnamed(cursor: &mut Cursor<'_>, index: usize, missing: &str) -> Result<Option<String>, Syntax> {
     cursor.begin()?;
     cursor.open()?;
     let mut first = true;
-    while let Some((_, member)) = cursor.next_of(&mut first, &["\"params\":"])? {
+    while let Some((_, member)) = cursor.next_known_member(&mut first, &["\"params\":"])? {
         if member.is_some() {
             break;
         }
         cursor.skip_value()?;
     }
-    if cursor.kind()? == Kind::Array {
+    if cursor.json_type()? == JsonType::Array {
         cursor.open()?;
         let (mut first, mut passed) = (true, 0);
         while cursor.next_element(&mut first)? && passed < index {
@@ -46,7 +48,7 @@ fn misnamed(cursor: &mut Cursor<'_>, index: usize, missing: &str) -> Result<Opti
     let mut first = true;
     while cursor.next_member(&mut first)? {
         let name = cursor.string()?.decode();
-        // What EnOS calls a device elsewhere is no slip of the pen.
+        // Other interfaces of EnOS call the device `assetId`.
         let is_other_name = missing == "deviceKey" && name == "assetId";
         if is_other_name || nearest(&name, [missing].into_iter()).is_some() {
             return Ok(Some(name.into_owned()));

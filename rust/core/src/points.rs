@@ -1,30 +1,30 @@
-//! Accepted points as columns, filled by the pass that judges them.
+//! Accepted points as columns, filled in the pass that judges them.
 //!
 //! ```text
-//! a point          value, and one word of flags, quality and the number of its identifier: 12 bytes in two columns
-//! an entry         device, time, product, arrival: once for all its rows
-//! a request        rejected: everything since its beginning is cut off again
-//! into_columns()   entries are spread over their rows, flags over bits, once for all requests
+//! point            value, and one word of flags, quality and identifier: 12 bytes in two columns
+//! entry            device, time, product, arrival: once for all its rows
+//! request          if it is rejected, the columns are truncated to where it began
+//! into_columns()   entries are expanded to rows and flags to bitmaps, once for all requests
 //! ```
 //!
-//! All in all, columns and a reader's table included, that is at most 56 bytes a point, 48 an entry, and twice the
-//! texts and device keys.
-//! Names are held once: rows have numbers into lists of products, devices and identifiers.
+//! In total, with the columns and a reader's table, that takes at most 56 bytes for each point, 48
+//! for each entry, and twice the texts and device keys. Names are stored once (dictionary
+//! encoding): rows have numbers of products, devices and identifiers.
 
 use std::borrow::Cow;
 
 use crate::collect::Collect;
+use crate::interner::Interner;
 use crate::json::Text;
-use crate::names::Names;
 
-/// From so many bytes of text on, requests go into the next batch: Arrow counts a column's bytes with 31 bits,
-/// and one more request fits in any case.
+/// A batch with more bytes of text is complete: Arrow's offsets have 31 bits, and one more request
+/// always fits.
 const BATCH_BYTES: usize = 1 << 30;
 
-/// An identifier that has no number yet.
+/// Marks an identifier without a number.
 const UNNUMBERED: u32 = u32::MAX;
 
-/// A row's word: what it has, a bit each; its quality; the number of its identifier.
+/// The bits of a row's word: which values it has, its quality, the number of its identifier.
 mod word {
     pub(super) const DOUBLE: u32 = 1;
     pub(super) const LONG: u32 = 1 << 1;
@@ -37,10 +37,11 @@ mod word {
     pub(super) const IDENTIFIER_AT: u32 = 12;
 }
 
-/// So many identifiers have a number; a batch is full before it has more.
+/// Maximum number of identifiers of a batch: what the bits above [`word::IDENTIFIER_AT`] can
+/// number.
 const MAX_IDENTIFIERS: usize = 1 << (32 - word::IDENTIFIER_AT);
 
-/// What the rows of an entry have in common; its rows end where the next one's begin.
+/// What the rows of an entry have in common; they end before the row `end`.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     end: usize,
@@ -55,17 +56,17 @@ struct Entry {
 pub struct Points {
     full: Vec<Batch>,
     batch: Batch,
-    /// Of the point that is being read.
+    /// Value and word of the point that is being read.
     value: u64,
     word: u32,
     product: u32,
     received: i64,
-    /// The time of entries that have none.
+    /// The time of entries without one.
     observed: i64,
     before: Mark,
 }
 
-/// How far a batch was filled when the request began.
+/// The lengths of a batch's columns when the current request began.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     rows: usize,
@@ -76,24 +77,25 @@ struct Mark {
 
 #[derive(Debug, Default)]
 struct Batch {
-    /// A double's bits, a whole number, or where a text ends among all texts of its kind.
+    /// The bits of a double, an integer, or the end of a text in `text` or `json`.
     values: Vec<u64>,
     words: Vec<u32>,
     entries: Vec<Entry>,
     text: Vec<u8>,
     json: Vec<u8>,
-    products: Names,
-    devices: Names,
-    identifiers: Names,
-    /// For each product the number of each of its model's points among the identifiers.
+    products: Interner,
+    devices: Interner,
+    identifiers: Interner,
+    /// By product and by the point's number in its model: the number of its identifier.
     numbers: Vec<Vec<u32>>,
 }
 
-/// A batch of points, a vector a column; all of the same length, in the order of the fields.
+/// A batch of points: one vector for each column, all with the same number of rows.
 ///
-/// Validity is a bit a row, the lowest bit of a byte first. `scalars` serves two columns: where a row is no double,
-/// its bits are no double either, and validity says so.
+/// A bitmap has one bit for each row, the lowest bit of a byte first. `scalars` is the buffer of
+/// two columns, doubles and integers; their bitmaps say which rows belong to which.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Columns {
     /// Numbers into `products`.
     pub product: Vec<i32>,
@@ -107,45 +109,46 @@ pub struct Columns {
     pub identifier: Vec<i32>,
     /// Identifiers of points.
     pub identifiers: Dictionary,
-    /// UTC microseconds: the entry's own time, or that of arrival where it has none.
+    /// The entry's time, or that of arrival if it has none: UTC microseconds.
     pub time: Vec<i64>,
     /// The values of FLOAT and DOUBLE (bits of an f64), INT, ENUM and TIMESTAMP (i64).
     pub scalars: Vec<u64>,
     /// Which rows have a double.
     pub is_double: Vec<u8>,
-    /// Which rows have a whole number.
+    /// Which rows have an integer.
     pub is_long: Vec<u8>,
     /// The values of BOOL.
     pub booleans: Vec<u8>,
-    /// Which rows have a truth.
+    /// Which rows have a boolean.
     pub is_boolean: Vec<u8>,
     /// The values of STRING, FILE, DATE and ENUM.
     pub texts: Dictionary,
     /// Which rows have a text.
     pub is_text: Vec<u8>,
-    /// The values of ARRAY and STRUCT, as they came.
+    /// The values of ARRAY and STRUCT, as JSON.
     pub jsons: Dictionary,
     /// Which rows have one.
     pub is_json: Vec<u8>,
-    /// Qualities; where there is none, any number.
+    /// Qualities; any number in rows without one.
     pub quality: Vec<i8>,
     /// Which rows have one.
     pub has_quality: Vec<u8>,
-    /// UTC microseconds of arrival.
+    /// The instants of arrival, UTC microseconds.
     pub received: Vec<i64>,
 }
 
-/// Texts behind each other, and where each of them begins and the last one ends.
+/// Texts without separators, and their offsets.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Dictionary {
-    /// One more than there are texts.
+    /// The begin of each text, and the end of the last one.
     pub offsets: Vec<i32>,
     /// UTF-8.
     pub bytes: Vec<u8>,
 }
 
 impl Points {
-    /// With room for the points of payloads of so many bytes in all, as they usually are.
+    /// With capacity for the points of typical payloads of this total size in bytes.
     pub fn for_payloads(bytes: usize) -> Self {
         const BYTES_A_POINT: usize = 32;
         const BYTES_AN_ENTRY: usize = 192;
@@ -154,37 +157,38 @@ impl Points {
             values: Vec::with_capacity(rows),
             words: Vec::with_capacity(rows),
             entries: Vec::with_capacity(entries),
-            devices: Names::with_capacity(entries, 16 * entries),
+            devices: Interner::with_capacity(entries, 16 * entries),
             ..Batch::default()
         };
         Self { batch, ..Self::default() }
     }
 
-    /// How many points there are.
+    /// Number of points.
     pub fn len(&self) -> usize {
         self.full.iter().chain([&self.batch]).map(|batch| batch.words.len()).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no points.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes they take as columns, names left out: they are shared.
+    /// Size as columns in bytes, without names, which rows share.
     pub fn size(&self) -> usize {
-        /// Three numbers of names, two instants, two views of a value, two offsets of texts, a quality, and bits.
+        /// Three dictionary numbers, two instants, a value in two columns, two text offsets, a
+        /// quality, and bitmaps.
         const ROW_BYTES: usize = 3 * 4 + 2 * 8 + 2 * 8 + 2 * 4 + 1 + 1;
         let batches = self.full.iter().chain([&self.batch]);
         batches.map(|batch| ROW_BYTES * batch.words.len() + batch.text.len() + batch.json.len()).sum()
     }
 
-    /// The points as columns; more than one batch only beyond a gibibyte of text.
+    /// The points as columns; usually one batch, more if there is more than a gibibyte of text.
     pub fn into_columns(self) -> impl Iterator<Item = Columns> {
         let batches = self.full.into_iter().chain([self.batch]);
         batches.filter(|batch| !batch.words.is_empty()).map(Batch::into_columns)
     }
 
-    /// A request begins, of a product whose model has so many points.
+    /// Begins a request of a product whose model has `points` points.
     pub(crate) fn begin(
         &mut self,
         product_key: &str,
@@ -200,14 +204,14 @@ impl Points {
         self.before = Mark { rows: words.len(), entries: entries.len(), text: text.len(), json: json.len() };
         self.received = arrived_us;
         self.observed = observed_us.unwrap_or(arrived_us);
-        // Mostly the same product as before.
+        // In most cases the product is that of the last request.
         if products.get(self.product as usize) != Some(product_key) {
             self.product = products.intern(product_key);
             numbers.resize_with(products.len(), Vec::new);
         }
     }
 
-    /// The request is not accepted: none of its points stays.
+    /// Removes the points of the current request, which is not accepted.
     #[cold]
     pub(crate) fn abandon(&mut self) {
         let Batch { values, words, entries, text, json, .. } = &mut self.batch;
@@ -264,8 +268,8 @@ impl Collect for &mut Points {
 
     #[inline(always)]
     fn point<'m>(&mut self, index: usize, identifier: impl FnOnce() -> &'m str) {
-        let numbers = self.batch.numbers.get(self.product as usize);
-        let number = numbers.and_then(|numbers| numbers.get(index)).copied().unwrap_or(UNNUMBERED);
+        let numbers = &self.batch.numbers[self.product as usize];
+        let number = numbers.get(index).copied().unwrap_or(UNNUMBERED);
         let number = if number == UNNUMBERED { self.number(index, identifier()) } else { number };
         self.batch.values.push(self.value);
         self.batch.words.push(std::mem::take(&mut self.word) | number << word::IDENTIFIER_AT);
@@ -275,25 +279,22 @@ impl Collect for &mut Points {
         let Batch { words, entries, devices, .. } = &mut self.batch;
         let device = devices.intern(&device_key());
         let (product, received) = (self.product, self.received);
-        // A time of the contract has at most 48 bits.
+        // Does not overflow: a valid time has at most 48 bits.
         let time = time.map_or(self.observed, |milliseconds| milliseconds * 1000);
         entries.push(Entry { end: words.len(), product, device, time, received });
     }
 }
 
 impl Points {
-    /// Gives a point of the current product its number.
+    /// The number of the identifier of a point of the current product, which has none yet.
     #[cold]
     fn number(&mut self, index: usize, identifier: &str) -> u32 {
         let number = self.batch.identifiers.intern(identifier);
-        if let Some(numbers) = self.batch.numbers.get_mut(self.product as usize) {
-            if numbers.len() <= index {
-                numbers.resize(index + 1, UNNUMBERED);
-            }
-            if let Some(slot) = numbers.get_mut(index) {
-                *slot = number;
-            }
+        let numbers = &mut self.batch.numbers[self.product as usize];
+        if numbers.len() <= index {
+            numbers.resize(index + 1, UNNUMBERED);
         }
+        numbers[index] = number;
         number
     }
 }
@@ -335,9 +336,17 @@ impl Batch {
     }
 }
 
-/// One bit of each row's flags.
+/// The bitmap of one flag.
+///
+/// ```text
+/// flags of eight rows, bit 0   0x0001_0000_0101_0001   rows 0, 2, 3, 6; row 0 in the lowest byte
+/// * 0x0102_0408_1020_4080      0x4D…                   bit n of the highest byte: row n
+/// >> 56                        0b0100_1101
+/// ```
+///
+/// The multiplication adds shifted copies: the factor's bit 7 * (8 - n) moves bit 8 * n to bit 56 +
+/// n. No two copies have a bit in common, so nothing carries.
 fn bits(flags: &[u8], flag: u32) -> Vec<u8> {
-    // Eight flags are one word; the multiplication moves the lowest bit of each byte into the highest byte, in order.
     let (eights, rest) = flags.as_chunks::<8>();
     let place = flag.trailing_zeros();
     let gather = |eight: [u8; 8]| {
@@ -349,7 +358,7 @@ fn bits(flags: &[u8], flag: u32) -> Vec<u8> {
     eights.iter().copied().chain((!rest.is_empty()).then_some(last)).map(gather).collect()
 }
 
-/// Where each row's text begins; rows of another kind have an empty one.
+/// The offsets of a text column; rows of another type have an empty text.
 fn offsets(values: &[u64], words: &[u32], flag: u32) -> Vec<i32> {
     let mut offsets = Vec::with_capacity(values.len() + 1);
     let mut end = 0;
@@ -361,8 +370,8 @@ fn offsets(values: &[u64], words: &[u32], flag: u32) -> Vec<i32> {
     offsets
 }
 
-impl From<Names> for Dictionary {
-    fn from(names: Names) -> Self {
+impl From<Interner> for Dictionary {
+    fn from(names: Interner) -> Self {
         let (bytes, ends) = names.into_parts();
         let offsets = std::iter::once(0).chain(ends.into_iter().map(|end| end as i32)).collect();
         Self { offsets, bytes: bytes.into_bytes() }

@@ -1,13 +1,14 @@
-//! What is wrong with a model document or a device file: every mistake, not the first alone.
+//! Mistakes in model documents and device files.
 
 use std::fmt;
 
 /// One mistake in a catalog file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// A JSON pointer, `line N`, or empty for the whole file.
     pub location: String,
-    /// What was expected and what came.
+    /// What was expected and what was found.
     pub reason: String,
 }
 

@@ -3,30 +3,34 @@
 use std::fmt::Write as _;
 
 use crate::display::{cut, shown};
-use crate::request::Verdict;
-use crate::verdict::{Code, Fault, Segment};
+use crate::fault::{Code, Fault, Segment};
+use crate::json::{push_string, push_string_within};
+use crate::verdict::Verdict;
 
-/// How much a failure's reply tells (`reply.detail`).
+/// How detailed the reply to a refused request is (`reply.detail`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Detail {
-    /// The fault, for people and for programs.
+    /// With the fault: a sentence for people and fields for programs.
     #[default]
     Full,
-    /// The code and its documented text.
+    /// Only the code and its documented text.
     None,
 }
 
-/// The longest reply without its id (contract 2.6), and the shares in it that make sure of that: whatever
-/// the payload held, message, `deviceKey` and `expected` fit when everything else is left out.
+/// Maximum size of a reply without its id (contract 2.6). The limits of message and `expected`
+/// guarantee it: whatever the payload contains, they and `deviceKey` fit if everything else is left
+/// out.
 const MAX_REPLY: usize = 1024;
 const AROUND_ID: usize = r#"{"id":,"#.len();
 const MAX_MESSAGE: usize = 300;
 const MAX_EXPECTED: usize = 200;
 
-/// The four members of `data` that a reply can do without, in the order of contract 2.6.
+/// Number of members of `data` that can be left out: `didYouMean`, `got`, `identifier`, `pointer`
+/// (contract 2.6).
 const DISPENSABLE: usize = 4;
 
-/// Appends the reply to a request with this verdict; nothing for a bad topic.
+/// Appends the reply to a request with this verdict; appends nothing for a bad topic.
 pub fn render(verdict: &Verdict, payload: &[u8], detail: Detail, reply: &mut Vec<u8>) {
     if verdict.code() == Code::BadTopic {
         return;
@@ -41,15 +45,15 @@ pub fn render(verdict: &Verdict, payload: &[u8], detail: Detail, reply: &mut Vec
         reply.extend_from_slice(b"\"code\":200,\"data\":{}}");
         return;
     };
-    // A pointer that never fits makes everything before it dispensable at once.
+    // A pointer that cannot fit is not rendered; then the members before it are left out, too.
     let least = if fault.pointer_is_longer_than(MAX_REPLY) { DISPENSABLE } else { 0 };
     let mut bodies = (least..=DISPENSABLE).map(|left_out| body(fault, detail, left_out));
     let fitting = bodies.find(|body| AROUND_ID + body.len() <= MAX_REPLY);
-    debug_assert!(fitting.is_some(), "a reply without its dispensable members always fits");
-    reply.extend_from_slice(fitting.unwrap_or_default().as_bytes());
+    let Some(fitting) = fitting else { unreachable!("a reply without its dispensable members always fits") };
+    reply.extend_from_slice(fitting.as_bytes());
 }
 
-/// Everything behind the id, with the first `left_out` dispensable members left out.
+/// The reply behind the id, without the first `left_out` members that can be left out.
 #[cold]
 fn body(fault: &Fault, detail: Detail, left_out: usize) -> String {
     let code = fault.code();
@@ -87,7 +91,8 @@ fn body(fault: &Fault, detail: Detail, left_out: usize) -> String {
     body
 }
 
-/// The sentence of a failure (contract 2.4): the code's documented text, where, expected and got.
+/// The sentence of a refused request (contract 2.4): the code's documented text, path, expected and
+/// got.
 pub fn message(fault: &Fault) -> String {
     let mut message = fault.code().text().to_owned();
     if fault.reason == crate::Reason::Syntax {
@@ -100,7 +105,7 @@ pub fn message(fault: &Fault) -> String {
     if let Some(expected) = &fault.expected {
         let _ = write!(message, ": expected {expected}");
     }
-    if let Some(got) = fault.said.as_deref().or(fault.got.as_deref()) {
+    if let Some(got) = fault.got_in_message.as_deref().or(fault.got.as_deref()) {
         let _ = write!(message, ", got {got}");
     }
     if let Some(meant) = &fault.did_you_mean {
@@ -109,7 +114,7 @@ pub fn message(fault: &Fault) -> String {
     message
 }
 
-/// `params[1].measurepoints.temp`
+/// The path as `params[1].measurepoints.temp`.
 fn path(fault: &Fault) -> String {
     let mut path = String::new();
     for segment in fault.segments() {
@@ -127,45 +132,4 @@ fn path(fault: &Fault) -> String {
 fn is_plain(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-}
-
-/// Appends `text` as a JSON string.
-pub(crate) fn push_string(json: &mut String, text: &str) {
-    push_string_within(json, text, usize::MAX);
-}
-
-/// Appends `text` as a JSON string of at most `limit` bytes, cut between characters with a mark.
-fn push_string_within(json: &mut String, text: &str, limit: usize) {
-    const MARK: &str = "…";
-    let room = limit.saturating_sub(2);
-    json.push('"');
-    let start = json.len();
-    // Where the string can still be cut so that the mark fits.
-    let mut cut_at = start;
-    for character in text.chars() {
-        if json.len() - start + MARK.len() <= room {
-            cut_at = json.len();
-        }
-        match character {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            ' '..='~' => json.push(character),
-            _ if character.escape_debug().len() == 1 => json.push(character),
-            // Nothing invisible goes out raw: replies end up in logs and on terminals.
-            _ => {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(json, "\\u{unit:04x}");
-                }
-            }
-        }
-        if json.len() - start > room {
-            json.truncate(cut_at);
-            json.push_str(MARK);
-            break;
-        }
-    }
-    json.push('"');
 }

@@ -1,46 +1,48 @@
 //! A request from its first byte to its verdict (contract 3).
 //!
 //! ```text
-//! topic?  size?  empty?                                      before the payload is read
+//! topic, size, empty                             checked before the payload is read
 //! read the document once, to its end:
-//!     envelope members in any order, the first fault in the text is kept
-//!     params: entries are judged as they are read (entry.rs) until the first faulty one,
-//!             from there on everything is only checked as JSON
-//! syntax > envelope > method > product > entry               decided after the last byte
+//!     envelope members in any order: the first fault in the text is kept
+//!     params: entries are judged while they are read (`entry/`), up to the first faulty one;
+//!             everything behind that is only checked as JSON
+//! syntax > envelope > method > product > entry   decided after the last byte
 //! ```
 //!
-//! So a code never depends on the order of members, and a syntax fault at the end beats a bad value at the
-//! beginning. Nothing is kept of the payload but a few offsets.
+//! So the code never depends on the order of members, and a syntax error at the end takes
+//! precedence over a bad value at the beginning. Only a few offsets of the payload are kept.
 
 use std::ops::Range;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Product, ProductSettings};
 use crate::collect::Collect;
 use crate::entry::Entries;
+use crate::envelope::Envelope;
+use crate::fault::{Fault, Reason};
 use crate::foreign::{Foreign, recognise};
-use crate::json::{Cursor, Kind, Syntax, SyntaxKind};
-use crate::limits::{ID_PREFIX, Limits, MAX_ID};
+use crate::json::{Cursor, Syntax, SyntaxKind};
+use crate::kind::{Kind, Measurepoint, MessageKind};
+use crate::limits::{ID_PREFIX, Limits};
 use crate::misnamed::with_misnamed;
 use crate::points::Points;
-use crate::rule::mismatch;
+use crate::reader::Reader;
 use crate::scratch::Scratch;
-use crate::topic::product_key;
-use crate::verdict::{Code, Fault, Reason, Stop};
-
-const METHOD: &str = "integration.measurepoint.post";
+use crate::topic::{Topic, served_topics};
+use crate::verdict::Verdict;
 
 /// One MQTT message and the time at which it arrived.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a caller that misses a new member must not compile")]
 pub struct Request<'a> {
-    /// The topic it came on.
+    /// Its topic.
     pub topic: &'a str,
     /// Its payload.
     pub payload: &'a [u8],
-    /// UTC milliseconds: the clock of the products' time windows.
+    /// The present, for the products' time windows: UTC milliseconds.
     pub now_ms: i64,
-    /// UTC microseconds: when it arrived. Unique, if the caller takes care of that.
+    /// The instant of its arrival, UTC microseconds. Unique only if the caller makes it so.
     pub arrived_us: i64,
-    /// UTC microseconds: the `time` of its entries that have none; `None` is `arrived_us`.
+    /// The `time` of its entries that have none, UTC microseconds; `None` is `arrived_us`.
     pub observed_us: Option<i64>,
 }
 
@@ -52,40 +54,16 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What a request gets.
-#[derive(Clone, Debug)]
-pub struct Verdict {
-    /// Why it was not accepted.
-    pub fault: Option<Box<Fault>>,
-    /// How many points were accepted; 0 unless the code is 200.
-    pub points: u64,
-    /// How many points without a value were passed over in an accepted request (contract 5.3).
-    pub null_points: u64,
-    /// How many of an accepted request's times are early (contract 3.5).
-    pub early_times: u64,
-    /// Where the id token stands that the reply echoes (contract 2.3).
-    pub id: Option<Range<usize>>,
-}
-
-impl Verdict {
-    fn refused(fault: Box<Fault>, id: Option<Range<usize>>) -> Self {
-        Self { fault: Some(fault), points: 0, null_points: 0, early_times: 0, id }
-    }
-
-    /// The code of the reply.
-    pub fn code(&self) -> Code {
-        self.fault.as_ref().map_or(Code::Ok, |fault| fault.code())
-    }
-}
-
 /// Judges one request by one snapshot.
 ///
 /// The same input gives the same verdict, whatever `scratch` was used for before.
 pub fn judge(catalog: &Catalog, limits: &Limits, request: &Request<'_>, scratch: &mut Scratch) -> Verdict {
-    read(catalog, *limits, request, scratch, ())
+    let Some(topic) = Topic::parse(request.topic) else { return bad_topic(request) };
+    let judge = Judge { request, limits, topic, product: catalog.product(topic.product_key) };
+    judge.judge(scratch, ())
 }
 
-/// Judges one request as [`judge`] does, and adds its points to `points` when it is accepted.
+/// Judges one request as [`judge`] does, and adds its points to `points` if it is accepted.
 pub fn collect(
     catalog: &Catalog,
     limits: &Limits,
@@ -93,70 +71,100 @@ pub fn collect(
     scratch: &mut Scratch,
     points: &mut Points,
 ) -> Verdict {
-    let product_key = product_key(request.topic).unwrap_or_default();
-    let model_points = catalog.product(product_key).map_or(0, |product| product.model.len());
-    points.begin(product_key, model_points, request.arrived_us, request.observed_us);
-    let verdict = read(catalog, *limits, request, scratch, &mut *points);
+    let Some(topic) = Topic::parse(request.topic) else { return bad_topic(request) };
+    let product = catalog.product(topic.product_key);
+    let identifiers = product.map_or(0, |product| topic.kind.section(&product.model).len());
+    points.begin(topic.product_key, identifiers, request.arrived_us, request.observed_us);
+    let verdict = Judge { request, limits, topic, product }.judge(scratch, &mut *points);
     if verdict.fault.is_some() {
         points.abandon();
     }
     verdict
 }
 
-fn read<C: Collect>(
-    catalog: &Catalog,
-    limits: Limits,
-    request: &Request<'_>,
-    scratch: &mut Scratch,
-    collect: C,
-) -> Verdict {
-    let payload = request.payload;
-    let Some(product_key) = product_key(request.topic) else {
-        let fault = Fault::without_place(Reason::BadTopic, 0)
-            .expected("[/]sys/{productKey}/integration/measurepoint/post")
-            .got_text(request.topic);
-        return Verdict::refused(fault, None);
-    };
-    if payload.len() > limits.payload_bytes {
-        let fault = Fault::without_place(Reason::TooLarge, limits.payload_bytes)
-            .expected(format!("at most {} bytes", limits.payload_bytes))
-            .got(format!("{} bytes", payload.len()));
-        return Verdict::refused(fault, id_of_prefix(payload, scratch));
-    }
-    if payload.is_empty() {
-        let fault = Fault::without_place(Reason::Empty, 0).expected("a JSON document").got("0 bytes");
-        return Verdict::refused(fault, None);
+#[cold]
+fn bad_topic(request: &Request<'_>) -> Verdict {
+    let fault = Fault::without_place(Reason::BadTopic, 0).expected(served_topics()).got_text(request.topic);
+    Verdict::refused(fault, None)
+}
+
+/// One request, and what it is judged by.
+#[derive(Clone, Copy)]
+struct Judge<'r> {
+    request: &'r Request<'r>,
+    limits: &'r Limits,
+    topic: Topic<'r>,
+    product: Option<&'r Product>,
+}
+
+impl Judge<'_> {
+    fn judge(self, scratch: &mut Scratch, collect: impl Collect) -> Verdict {
+        match self.topic.kind {
+            MessageKind::Measurepoint => self.judge_as::<Measurepoint, _>(scratch, collect),
+        }
     }
 
-    let product = catalog.product(product_key);
-    let mut entries = Entries::new(product, request.now_ms, request.observed_us, scratch, collect);
-    let mut envelope = Envelope::default();
-    if let Err(syntax) = envelope.read(&mut Cursor::new(payload), &mut entries) {
-        return Verdict::refused(syntax_fault(payload, syntax), envelope.id);
-    }
-    let Entries { points, null_points, early_times, .. } = entries;
-    let unknown_product = || {
-        let fault = Fault::without_place(Reason::Device, 0).expected("a product of the catalog");
-        fault.got_text(product_key)
-    };
-    let fault = envelope
-        .fault
-        .or(envelope.method_fault)
-        .or_else(|| product.is_none().then(unknown_product))
-        .or(entries.fault);
-    match fault {
-        Some(fault) => Verdict::refused(with_misnamed(fault, payload), envelope.id),
-        None => Verdict { fault: None, points, null_points, early_times, id: envelope.id },
+    fn judge_as<K: Kind, C: Collect>(self, scratch: &mut Scratch, collect: C) -> Verdict {
+        let payload = self.request.payload;
+        let most = self.limits.payload_bytes;
+        if payload.len() > most {
+            let fault = Fault::without_place(Reason::TooLarge, most)
+                .expected(format!("at most {most} bytes"))
+                .got(format!("{} bytes", payload.len()));
+            return Verdict::refused(fault, id_of_prefix::<K>(payload, scratch));
+        }
+        if payload.is_empty() {
+            let fault = Fault::without_place(Reason::Empty, 0).expected("a JSON document").got("0 bytes");
+            return Verdict::refused(fault, None);
+        }
+
+        let times = (self.request.now_ms, self.request.observed_us);
+        let (mut reader, mut entries) = parts::<K, _>(payload, self.product, times, scratch, collect);
+        let mut envelope = Envelope::default();
+        if let Err(syntax) = envelope.read(&mut reader, &mut entries) {
+            return Verdict::refused(syntax_fault(payload, syntax), envelope.id);
+        }
+        let unknown_product = || {
+            let fault = Fault::without_place(Reason::Device, 0).expected("a product of the catalog");
+            fault.got_text(self.topic.product_key)
+        };
+        let fault = envelope
+            .fault
+            .or(envelope.method_fault)
+            .or_else(|| self.product.is_none().then(unknown_product))
+            .or(entries.fault);
+        if let Some(fault) = fault {
+            return Verdict::refused(with_misnamed(fault, payload, K::TABLE.points), envelope.id);
+        }
+        let Entries { points, null_points, .. } = entries;
+        Verdict { fault: None, points, null_points, early_times: reader.early_times, id: envelope.id }
     }
 }
 
-/// The id of a payload that is too large to be read, when it stands near the beginning.
+/// The reader of a payload and the state of its entries.
+fn parts<'r, K: Kind, C: Collect>(
+    payload: &'r [u8],
+    product: Option<&'r Product>,
+    times: (i64, Option<i64>),
+    scratch: &'r mut Scratch,
+    collect: C,
+) -> (Reader<'r>, Entries<'r, K, C>) {
+    // Entries of an unknown product are only checked as JSON, which no setting influences.
+    static NO_SETTINGS: ProductSettings = ProductSettings::NONE;
+    let settings = product.map_or(&NO_SETTINGS, |product| &product.settings);
+    let Scratch { points, members, buffer, predictor } = scratch;
+    let reader = Reader { cursor: Cursor::new(payload), settings, early_times: 0, buffer, members };
+    (reader, Entries::new(product, times, points, predictor, collect))
+}
+
+/// The id of a payload that is too large to be read, if it stands near the beginning.
 #[cold]
-fn id_of_prefix(payload: &[u8], scratch: &mut Scratch) -> Option<Range<usize>> {
-    let mut cursor = Cursor::new(payload.get(..ID_PREFIX).unwrap_or(payload));
+fn id_of_prefix<K: Kind>(payload: &[u8], scratch: &mut Scratch) -> Option<Range<usize>> {
+    let prefix = payload.get(..ID_PREFIX).unwrap_or(payload);
+    let (mut reader, mut entries) = parts::<K, _>(prefix, None, (0, None), scratch, ());
     let mut envelope = Envelope::default();
-    // Broken off in the middle, it is hardly ever JSON; the id before the break is all that counts.
-    let _ = envelope.read(&mut cursor, &mut Entries::new(None, 0, None, scratch, ()));
+    // A truncated document is hardly ever JSON; only the id before the truncation counts.
+    let _ = envelope.read(&mut reader, &mut entries);
     envelope.id
 }
 
@@ -173,145 +181,4 @@ fn syntax_fault(payload: &[u8], syntax: Syntax) -> Box<Fault> {
         Some(byte) => format!("byte 0x{byte:02X}"),
     };
     Fault::without_place(Reason::Syntax, offset).expected(syntax.kind().expected()).got(got)
-}
-
-/// The members of a request around its entries (contract 3.1).
-#[derive(Default)]
-struct Envelope {
-    id: Option<Range<usize>>,
-    /// Which of [`MEMBERS`] have come.
-    seen: [bool; MEMBERS.len()],
-    /// The first envelope fault in the text.
-    fault: Option<Box<Fault>>,
-    method_fault: Option<Box<Fault>>,
-}
-
-const MEMBERS: [&str; 4] = ["id", "version", "method", "params"];
-const SPELLED: [&str; 4] = ["\"id\":", "\"version\":", "\"method\":", "\"params\":"];
-const REQUIRED: [usize; 3] = [1, 2, 3];
-
-impl Envelope {
-    fn read<C: Collect>(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        entries: &mut Entries<'_, '_, C>,
-    ) -> Result<(), Syntax> {
-        cursor.begin()?;
-        if cursor.kind()? != Kind::Object {
-            self.refuse(mismatch(cursor, Reason::Envelope, "object"), None)?;
-            cursor.skip_value()?;
-            return cursor.finish();
-        }
-        cursor.open()?;
-        let mut first = true;
-        while let Some((start, member)) = cursor.next_of(&mut first, &SPELLED)? {
-            match member {
-                Some(member) => self.member(start, member, cursor, entries)?,
-                None => cursor.skip_value()?,
-            }
-        }
-        let end = cursor.offset() - 1;
-        for member in REQUIRED {
-            if !self.seen[member] && self.fault.is_none() {
-                let name = MEMBERS[member];
-                let fault = Fault::here(Reason::Envelope, end).expected(format!("a member \"{name}\""));
-                self.fault = Some(fault.got("no such member").inside(name));
-            }
-        }
-        cursor.finish()
-    }
-
-    fn member<C: Collect>(
-        &mut self,
-        start: usize,
-        member: usize,
-        cursor: &mut Cursor<'_>,
-        entries: &mut Entries<'_, '_, C>,
-    ) -> Result<(), Syntax> {
-        let name = MEMBERS[member];
-        if std::mem::replace(&mut self.seen[member], true) {
-            // Only the first fault is kept, so only one is built, however often members are repeated.
-            if self.fault.is_none() {
-                let fault = Fault::here(Reason::Envelope, start).expected("the member once");
-                self.fault = Some(fault.got("the member again").inside(name));
-            }
-            return cursor.skip_value();
-        }
-        let start = cursor.clone();
-        let judged = match name {
-            "id" => self.id(cursor),
-            "method" => self.method(cursor),
-            "params" => entries.read(cursor),
-            _ => version(cursor),
-        };
-        if let Err(stop) = judged {
-            self.refuse(stop, Some(name))?;
-            *cursor = start;
-            cursor.skip_value()?;
-        }
-        Ok(())
-    }
-
-    /// Keeps the fault if it is the first one.
-    #[cold]
-    fn refuse(&mut self, stop: Stop, member: Option<&str>) -> Result<(), Syntax> {
-        match stop {
-            Stop::Syntax(syntax) => Err(syntax),
-            Stop::NullPoint { .. } => Ok(()),
-            Stop::Fault(fault) => {
-                self.fault.get_or_insert(match member {
-                    Some(name) => fault.inside(name),
-                    None => fault,
-                });
-                Ok(())
-            }
-        }
-    }
-
-    fn id(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
-        let start = cursor.offset();
-        match cursor.kind()? {
-            Kind::Null => return Ok(cursor.literal("null")?),
-            Kind::String => drop(cursor.string()?),
-            Kind::Number => {
-                cursor.number()?;
-                // Without its delimiter the number may not have come whole; it is broken JSON anyway.
-                if !matches!(cursor.peek(), b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t') {
-                    return Ok(());
-                }
-            }
-            _ => return Err(mismatch(cursor, Reason::Envelope, "string, number or null")),
-        }
-        let token = start..cursor.offset();
-        if token.len() > MAX_ID {
-            return Err(Fault::here(Reason::Envelope, start)
-                .expected(format!("an id of at most {MAX_ID} bytes"))
-                .got(format!("{} bytes", token.len()))
-                .into());
-        }
-        self.id = Some(token);
-        Ok(())
-    }
-
-    fn method(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
-        let start = cursor.offset();
-        if cursor.kind()? != Kind::String {
-            return Err(mismatch(cursor, Reason::Envelope, "string"));
-        }
-        let method = cursor.string()?;
-        if !method.is(METHOD) {
-            let fault = Fault::here(Reason::Method, start).expected(METHOD).got_text(&method.decode());
-            self.method_fault = Some(fault.inside("method"));
-        }
-        Ok(())
-    }
-}
-
-/// Any string will do: clients send "1.0" and "1.1".
-fn version(cursor: &mut Cursor<'_>) -> Result<(), Stop> {
-    if cursor.kind()? != Kind::String {
-        return Err(mismatch(cursor, Reason::Envelope, "string"));
-    }
-    cursor.string()?;
-    Ok(())
 }

@@ -1,4 +1,5 @@
-//! The contract's cases (`tests/data/cases/*.toml`), each naming its section; Python runs the same files.
+//! The contract's cases (`tests/data/cases/*.toml`), each naming its section; Python runs the same
+//! files.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
@@ -58,7 +59,7 @@ impl Case {
         self.payload.clone().expect("a payload").into_bytes()
     }
 
-    /// What differs from the case, a line each.
+    /// The differences from the case, one on each line.
     fn differences(&self, catalog: &pointgate_core::Catalog, scratch: &mut Scratch) -> Vec<String> {
         let payload = self.payload();
         let topic = self.topic.clone();
@@ -112,11 +113,11 @@ impl Case {
     }
 }
 
-/// What holds for every reply (contract 2).
+/// Checks what every reply must satisfy (contract 2).
 fn check_reply(reply: &str, id: &str, same: &mut impl FnMut(&str, String, String)) {
     let fits = reply.len() <= 1024 + id.len();
     same("reply of at most 1 KiB and the id", true.to_string(), fits.to_string());
-    // The id is the sender's and can be a number that serde_json cannot hold: looked at as text, then cut off.
+    // The id can be a number that serde_json cannot represent: it is compared as text and removed.
     let id = if id.is_empty() { String::new() } else { format!(r#""id":{id},"#) };
     same("the reply's beginning", format!("{{{id}"), reply.get(..=id.len()).unwrap_or(reply).to_owned());
     let rest = format!("{{{}", reply.get(id.len() + 1..).unwrap_or_default());

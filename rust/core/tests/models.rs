@@ -1,4 +1,5 @@
-//! Model documents that are refused, with the place and the reason (contract 6.1, 6.2), and those at the limits.
+//! Model documents that are refused, with the place and the reason (contract 6.1, 6.2), and those
+//! at the limits.
 
 #![allow(clippy::expect_used, reason = "tests")]
 
@@ -159,7 +160,7 @@ fn a_saved_reply_of_several_models_or_none_says_what_to_do() {
     let refused = problems(r#"{"code":99404,"msg":"no such model","data":null}"#);
     let hint = "; this is a reply of the model service without a model: code 99404, \"no such model\"";
     assert_eq!(refused, [format!("expected measurepoints or thingMeasurepointMap, got neither{hint}")]);
-    // The mistakes of a wrapped model are named where they stand.
+    // The pointers of a wrapped model are those of the whole document.
     let wrapped = problems(r#"{"data":[{"measurepoints":{"p":{"dataType":"LONG"}}}]}"#);
     assert!(
         wrapped.iter().all(|p| p.starts_with("/data/0/measurepoints/p/dataType: expected one of")),
@@ -205,7 +206,7 @@ fn a_constraint_that_means_nothing_for_its_type_is_refused_by_name() {
         let expected = format!("/thingMeasurepointMap/p/{place}: expected no ");
         assert!(found.len() == 1 && found.iter().all(|p| p.starts_with(&expected)), "{members}: {found:?}");
     }
-    // What says nothing is no constraint.
+    // null and false constrain nothing.
     let silent = r#""dataType":"BOOL","minimum":null,"maxLength":null,"exclusiveMaximum":false"#;
     assert_eq!(problems(&point(silent)), Vec::<String>::new());
 }

@@ -1,8 +1,8 @@
 //! Properties over generated requests.
 //!
-//! The oracle is the generator: it plants faults where it likes, knows by the contract's order which of them
-//! comes first, and the judge must find exactly that one, whatever the order of members, the white space and
-//! the escapes. JSON itself is compared with `serde_json`.
+//! The oracle is the generator: it plants faults and knows by the contract's order which of them is
+//! the first. The judge must find exactly that one, whatever the order of members, the white space
+//! and the escapes. JSON is compared with `serde_json`.
 
 #![allow(clippy::expect_used, reason = "tests")]
 
@@ -100,7 +100,7 @@ fn points_fault(points: &[Point]) -> Option<(&'static str, String)> {
     None
 }
 
-/// Ways to write a member, the fault first where there is one.
+/// A way to write a member: its fault, if any, and its text; `None` for an absent member.
 type Member = (Option<&'static str>, Option<&'static str>);
 
 const DEVICES: [Member; 5] = [
@@ -141,7 +141,7 @@ fn entry() -> impl Strategy<Value = Entry> {
             if repeat.is_some() {
                 members.push("\"measurepoints\":{}".to_owned());
             }
-            // Any order of members: where each goes is drawn.
+            // Shuffles the members.
             for (at, draw) in order.iter().enumerate() {
                 let count = members.len();
                 members.swap(at % count, usize::from(*draw) % count);
@@ -273,7 +273,7 @@ proptest! {
 fn compare_with_serde_json(document: &str) -> Result<(), TestCaseError> {
     let ours = json::check(document.as_bytes());
     match serde_json::from_str::<serde_json::Value>(document) {
-        // Only a type knows its range (contract 4).
+        // Numbers out of range are valid JSON here: the type decides (contract 4).
         Err(error) if error.to_string().contains("out of range") => {}
         theirs => {
             prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?}: {:?} and {:?}", document, ours, theirs);

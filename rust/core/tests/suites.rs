@@ -1,6 +1,7 @@
-//! Public suites: `JSONTestSuite`, UTF-8 cases, naughty strings, and every number of the parse-number data.
+//! Public suites: `JSONTestSuite`, UTF-8 cases, naughty strings, and every number of the
+//! parse-number data.
 //!
-//! The data lies beside the repository; without it these tests say so and pass.
+//! The data is in `tests/data/public`; `SOURCES.md` there says where it is from.
 
 #![allow(clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
@@ -16,7 +17,7 @@ use pointgate_core::json::{self, Number};
 use pointgate_core::{ProductSettings, Reason, Scratch};
 use support::{judge_pk, one_product, public_data, repository, with_points};
 
-/// Which documents `JSONTestSuite` leaves to us, and what became of them: decided once.
+/// The verdicts on documents for which `JSONTestSuite` allows both.
 const FROZEN: &str = "tests/data/json-test-suite-verdicts.txt";
 
 #[test]
@@ -55,7 +56,7 @@ fn a_suite_document_judges_as_itself_and_as_a_member() {
     for entry in fs::read_dir(folder).expect("the suite") {
         let document = fs::read(entry.expect("a file").path()).expect("a document");
         let well_formed = json::check(&document).is_ok();
-        // As an unknown member whose value nobody reads, the document is checked as strictly.
+        // The value of an unknown member is skipped, and must be checked as strictly.
         let mut request =
             br#"{"version":"1","method":"integration.measurepoint.post","params":[],"x":"#.to_vec();
         request.extend_from_slice(&document);
@@ -127,7 +128,7 @@ fn every_number_is_bit_exact_through_a_double_point() {
             assert_eq!(fault.map(|fault| fault.reason), Some(Reason::Range), "{}", line.text);
             continue;
         }
-        // Only this one value lies within the bounds: its neighbours would be refused.
+        // Only this value is within the bounds: adjacent values would be refused.
         let model = format!(
             r#"{{"measurepoints":{{"d":{{"dataType":"DOUBLE","minimum":{value:?},"maximum":{value:?}}}}}}}"#
         );
@@ -142,7 +143,8 @@ fn utf8_cases_are_judged_as_the_standard_library_judges_them() {
     let data = fs::read(folder.join("utf8tests.bin")).expect("the cases");
     let mut count = 0;
     for line in data.split(|&byte| byte == b'\n') {
-        // `number:bytes`; control characters would be a fault of their own.
+        // `number:bytes`; control characters are removed, because they are a syntax error in
+        // themselves.
         let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
         let bytes: Vec<u8> = line[colon + 1..].iter().copied().filter(|&byte| byte >= 0x20).collect();
         let bytes: Vec<u8> = bytes.into_iter().filter(|byte| !b"\"\\".contains(byte)).collect();

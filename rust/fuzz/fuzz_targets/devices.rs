@@ -1,6 +1,7 @@
-//! Any bytes as a device file in each format: read or refused, and what is read is what the lines say.
+//! Any bytes as a device file in each format: what is accepted has exactly the keys of its lines.
 //!
-//! The naive way knows plain files alone: keys of letters, digits and `- _ . :`, nothing to take off or to doubt.
+//! The naive reader only knows plain files: keys of letters, digits and `- _ . :`, which need no
+//! cleaning.
 
 #![no_main]
 
@@ -23,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
 /// Reads a file; `expected` are its keys where it is plain.
 fn check(name: &str, format: DeviceFormat, data: &[u8], expected: Option<&BTreeSet<String>>) {
     match linear(data.len(), || DeviceFile::parse(data, format)) {
-        Ok(DeviceFile { table, warnings }) => {
+        Ok(DeviceFile { table, warnings, .. }) => {
             let lines = data.split(|byte| LINE_ENDS.contains(byte)).count();
             assert!(table.len() <= lines && warnings.len() <= MAX_WARNINGS, "{name}: {warnings:?}");
             check_texts(name, &warnings);
@@ -108,7 +109,8 @@ fn json_key(line: &str) -> Option<String> {
     }
 }
 
-/// The key that a field is; none when there is anything about it to be changed, or it may be a heading.
+/// The key that a field is; none when there is anything about it to be changed, or it may be a
+/// heading.
 fn plain_key(field: &[u8]) -> Option<String> {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
     let key = std::str::from_utf8(field).ok()?;

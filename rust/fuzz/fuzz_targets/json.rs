@@ -1,5 +1,5 @@
-//! Any bytes as a JSON document: accepted exactly where `serde_json` and our limits accept it, and numbers are worth
-//! exactly what the standard library and the digits themselves say.
+//! Any bytes as a JSON document: accepted exactly if `serde_json` accepts it within the limits of
+//! contract 4; numbers have exactly the value that the standard library and their digits give.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
         let offset = syntax.offset();
         assert!(offset <= data.len(), "{syntax} beyond the end");
         assert!(syntax.kind() != SyntaxKind::UnexpectedEnd || offset == data.len(), "{syntax} is no end");
-        // It is the first byte that cannot stand where it stands: everything before it can.
+        // Everything before the reported byte is valid at its place.
         if let Err(before) = json::check(&data[..offset]) {
             assert_eq!(
                 (before.kind(), before.offset()),

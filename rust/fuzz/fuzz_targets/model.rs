@@ -1,4 +1,5 @@
-//! Any bytes as a thing model: understood or refused in time that grows with the bytes, and what is understood judges.
+//! Any bytes as a thing model: compiled or refused in linear time; a compiled model must judge
+//! correctly.
 
 #![no_main]
 
@@ -17,7 +18,7 @@ const MAX_POINTS: usize = 5000;
 const MAX_WRAPPERS: usize = 4;
 const WRAPPERS: [&str; 6] = ["data", "items", "list", "models", "records", "result"];
 const MAX_IDENTIFIER: usize = 128;
-/// The first points tell: the others are compiled by the same code.
+/// Only the first points are checked: the others are compiled by the same code.
 const JUDGED_POINTS: usize = 8;
 const VALUES: [&str; 12] = [
     "0",
@@ -59,7 +60,8 @@ fn check_problems(problems: &[Problem], document: Option<&Document<'_>>) {
         assert!(locations.insert(location), "{location} twice");
         match document {
             None => assert!(location.starts_with("line "), "{problem:?}"),
-            // A definition can be text; what a pointer names inside it is no place of this document.
+            // A definition can be text; what a pointer names inside it is no place of this
+            // document.
             Some(document) => {
                 let parent = location.rsplit_once('/').map_or("", |(parent, _)| parent);
                 let there = document.resolve(location).or_else(|| document.resolve(parent));
@@ -132,7 +134,8 @@ fn check_judging(model: &Arc<ThingModel>) {
     }
 }
 
-/// A bound of a number is within the bounds unless it is exclusive, and so is the whole number next to it.
+/// A bound of a number is within the bounds unless it is exclusive, and so is the whole number next
+/// to it.
 fn check_bounds(model: &Arc<ThingModel>, points: &[(String, Node<'_>)], type_name: &str) {
     let devices = Arc::new(["device1"].into_iter().collect());
     let product = Product::new(Arc::clone(model), devices, ProductSettings::default());
@@ -142,7 +145,7 @@ fn check_bounds(model: &Arc<ThingModel>, points: &[(String, Node<'_>)], type_nam
         let Some(Node { shape: Shape::Text(data_type), .. }) = point.member(type_name) else {
             continue;
         };
-        // What constrains may stand there, too.
+        // Constraints can be there, too.
         if point.member("dataDefinition").is_some() {
             continue;
         }
@@ -174,7 +177,8 @@ fn check_bounds(model: &Arc<ThingModel>, points: &[(String, Node<'_>)], type_nam
             assert_eq!(reason(bound), expected, "{identifier}: {name} {bound}");
             if let (true, Some(Reason::Type), Some(above)) = (is("INT"), expected, Decimal::new(bound).ceil())
             {
-                // A fraction: the whole numbers on both sides of it fall on both sides of the bound.
+                // A fraction: the whole numbers on both sides of it fall on both sides of the
+                // bound.
                 let Some(below) = above.checked_sub(1) else { continue };
                 let (inside, outside) = if name == "minimum" { (above, below) } else { (below, above) };
                 assert_eq!(reason(&inside.to_string()), None, "{identifier}: {name} {bound}");

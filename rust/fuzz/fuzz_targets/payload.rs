@@ -1,7 +1,7 @@
 //! Any bytes as a payload of the product that the first byte selects.
 //!
-//! What holds for every verdict and every reply (contract 2 and 3), and what a second reader of the document finds where
-//! the fault points to. Whether the verdict itself is the right one is for `tests/oracle`.
+//! Checks what holds for every verdict and reply (contract 2 and 3), and what a second JSON reader
+//! finds at the fault's pointer. Whether the verdict is the right one is checked by `tests/oracle`.
 
 #![no_main]
 
@@ -23,7 +23,7 @@ const MAX_REPLY: usize = 1024;
 const BEFORE: &[u8] = br#"{"version":"1","method":"integration.measurepoint.post","params":[
     {"deviceKey":"device1","measurepoints":{"temp":1.5,"Power":{"quality":1,"value":2}},"time":7}]}"#;
 
-/// A scratch that every product has left its traces in.
+/// A scratch that was used for every product.
 static USED: LazyLock<Scratch> = LazyLock::new(|| {
     let mut scratch = Scratch::default();
     let payload = br#"{"version":"1","method":"integration.measurepoint.post","params":[
@@ -108,7 +108,7 @@ fn check_reply(verdict: &Verdict, payload: &[u8]) {
     }
 }
 
-/// Contract 3: syntax wins over everything, and the plain reader of JSON finds the same first fault.
+/// Contract 3: a syntax error has precedence, and the plain JSON reader finds the same one.
 fn check_syntax(verdict: &Verdict, payload: &[u8]) {
     let fault = verdict.fault.as_deref();
     assert!(verdict.points == 0 || fault.is_none());
@@ -134,8 +134,8 @@ fn check_syntax(verdict: &Verdict, payload: &[u8]) {
     assert_eq!((fault.reason == Reason::Syntax).then_some(fault.offset), syntax, "{fault:?}");
 }
 
-/// Collecting gives the same verdict; an accepted request's points are the document's, and a rejected one leaves the
-/// points of the one before it as they were.
+/// Collecting gives the same verdict; an accepted request's points are the document's, and a
+/// rejected one leaves the points of the one before it as they were.
 fn check_collected(verdict: &Verdict, product_key: &str, payload: &[u8]) {
     let topic = format!("sys/{product_key}/integration/measurepoint/post");
     let mut points = Points::default();
@@ -160,7 +160,7 @@ fn check_collected(verdict: &Verdict, product_key: &str, payload: &[u8]) {
     }
 }
 
-/// Contract 2.3: the id survives a break behind it and a payload that is too large to be read.
+/// Contract 2.3: the id is echoed if the payload breaks behind it or is too large to be read.
 fn check_id(verdict: &Verdict, product_key: &str, payload: &[u8]) {
     let cut = |payload: &[u8], payload_bytes| {
         let verdict = run(product_key, payload, Limits { payload_bytes }, &mut Scratch::default());
@@ -182,7 +182,8 @@ fn check_id(verdict: &Verdict, product_key: &str, payload: &[u8]) {
     }
 }
 
-/// Contract 2.7: the pointer leads to the value that stands at the offset, or to where a missing one would be.
+/// Contract 2.7: the pointer leads to the value that stands at the offset, or to where a missing
+/// one would be.
 fn check_place(verdict: &Verdict, document: &Document<'_>, payload: &[u8]) {
     let first = document.root.member("id").filter(|id| matches!(id.shape, Shape::Number | Shape::Text(_)));
     let first = first.filter(|id| id.raw.len() <= MAX_ID);

@@ -1,8 +1,9 @@
-//! What a number's token says, by moving its point by hand: slow, exact, and nothing like the judge's way.
+//! The exact value of a number by moving its decimal point: slow, and independent of the judge's
+//! algorithm.
 
 use pointgate_core::json::Integer;
 
-/// A number as the digits on both sides of its point.
+/// A number as the digits on both sides of its decimal point.
 pub struct Decimal {
     negative: bool,
     /// Without leading zeros.
@@ -13,7 +14,7 @@ pub struct Decimal {
 impl Decimal {
     /// Takes a token apart; it must be a JSON number.
     pub fn new(token: &str) -> Self {
-        // A point that is moved further than there are digits, and 64 bits more, makes no difference.
+        // Moving the point further than all digits and 64 bits makes no difference.
         let most = token.len() as i64 + 20;
         let (mantissa, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
         let far = if exponent.starts_with('-') { -most } else { most };
@@ -31,7 +32,7 @@ impl Decimal {
         }
     }
 
-    /// The number as the judge must see it where a whole one is asked for.
+    /// The number as the judge must read it for a type of whole numbers.
     pub fn to_integer(&self) -> Integer {
         if self.fraction {
             return Integer::Fraction;

@@ -1,7 +1,9 @@
-//! A JSON document as `serde_json` reads it: repeats, order, number tokens and places kept.
+//! A JSON document as `serde_json` reads it, with repeated members, order, number tokens and
+//! offsets.
 //!
-//! `serde_json::Value` forgets repeated members and refuses numbers that no f64 holds. So the document is read level by
-//! level as raw values, each of which is a slice of the text and knows where it stands.
+//! `serde_json::Value` drops repeated members and refuses numbers beyond f64. So the document is
+//! read level by level as raw values, each of which is a slice of the text and therefore has an
+//! offset.
 
 use std::fmt;
 
@@ -9,7 +11,7 @@ use pointgate_core::json::{MAX_DEPTH, MAX_NUMBER};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A document within the limits that we set ourselves (contract 4).
+/// A document within the limits of contract 4.
 pub struct Document<'a> {
     text: &'a str,
     /// Its value.
@@ -18,7 +20,7 @@ pub struct Document<'a> {
 
 /// A value and the text it was read from.
 pub struct Node<'a> {
-    /// As it stands in the document.
+    /// Its text in the document.
     pub raw: &'a str,
     /// What it is.
     pub shape: Shape<'a>,
@@ -26,7 +28,7 @@ pub struct Node<'a> {
 
 /// What a value is.
 pub enum Shape<'a> {
-    /// Members in their order, repeats too, names decoded.
+    /// Members in their order, with repeated ones; names are decoded.
     Object(Vec<(String, Node<'a>)>),
     /// Elements.
     Array(Vec<Node<'a>>),
@@ -39,7 +41,7 @@ pub enum Shape<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Reads a document; `None` when it is not JSON, or deeper or with longer numbers than we take.
+    /// Reads a document; `None` if it is not JSON, or exceeds the limits.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let root = read(serde_json::from_str(text).ok()?, 1)?;

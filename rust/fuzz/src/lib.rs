@@ -1,7 +1,7 @@
-//! What the fuzz targets share: the test catalog, a second opinion on JSON, and a watch.
+//! Shared by the fuzz targets: the test catalog, a second JSON reader, and a check for linear time.
 //!
-//! Every check here is a panic, which libFuzzer reports with the input that caused it. The judge is compared
-//! with `serde_json`'s reader ([`Document`]), never with its own.
+//! A failed check panics, which libFuzzer reports with the input. The judge is compared with
+//! `serde_json` ([`Document`]), never with its own reader.
 
 mod decimal;
 mod document;
@@ -25,7 +25,8 @@ pub const NOW_MS: i64 = support::NOW_MS;
 /// The products of `tests/data/catalog`, by their keys.
 pub static CATALOG: LazyLock<Catalog> = LazyLock::new(support::catalog);
 
-/// The keys of [`CATALOG`] in the order of their bytes, and one that it does not have. `seed.py` counts the same way.
+/// The keys of [`CATALOG`] in the order of their bytes, and one that it does not have. `seed.py`
+/// counts the same way.
 pub static PRODUCT_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let path = support::repository().join("tests/data/catalog/catalog.toml");
     let text = std::fs::read_to_string(path).expect("the test catalog");

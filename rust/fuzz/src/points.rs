@@ -1,4 +1,4 @@
-//! Accepted points as a second reader finds them in the document, compared with the columns.
+//! Compares collected columns with the points that a second JSON reader finds in the document.
 
 use pointgate_core::json::Integer;
 use pointgate_core::{Columns, Dictionary};
@@ -26,7 +26,8 @@ pub fn check_rows(columns: &Columns, first: usize, rows: usize, document: &Docum
             if row == first + rows || name(&columns.identifiers, &columns.identifier, row) != identifier {
                 continue;
             }
-            // A point without a value, which the product ignores; of a structure, "value" is a member like any other.
+            // A point without a value, which the product ignores; of a structure, "value" is a
+            // member like any other.
             if point.raw == "null" || point.member("value").is_some_and(|value| value.raw == "null") {
                 continue;
             }
@@ -62,8 +63,7 @@ fn check_value(columns: &Columns, row: usize, point: &Node<'_>) {
         let bits = columns.scalars[row];
         let token = value.text().unwrap_or(value.raw);
         let double: f64 = token.parse().expect("a number");
-        let float: f32 = token.parse().expect("a number");
-        assert!(bits == double.to_bits() || bits == f64::from(float).to_bits(), "{token}");
+        assert_eq!(bits, double.to_bits(), "{token}");
     } else if has(&columns.is_long) {
         assert_eq!(whole(value), Some(columns.scalars[row] as i64), "{}", value.raw);
     } else if has(&columns.is_boolean) {

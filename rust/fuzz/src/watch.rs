@@ -1,22 +1,24 @@
-//! Whether work is linear in its input: by processor time, which other processes do not change.
+//! Checks that work is linear in its input, by processor time, which other processes influence
+//! little.
 //!
-//! Fuzzed builds are slow, so the budget is wide: it finds what multiplies, not what is a little slower.
+//! Fuzzing builds are slow, so the budget is large: it detects quadratic work, not small
+//! regressions.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Shorter inputs tell nothing: the clock costs more than they do.
+/// Shorter inputs are not measured: the clock's overhead exceeds their time.
 const LEAST_BYTES: usize = 2048;
 const BUDGET: Duration = Duration::from_millis(2);
 const BUDGET_PER_BYTE: Duration = Duration::from_micros(1);
-/// A page fault or an interrupt can hit one run, not all.
+/// A page fault or an interrupt disturbs one run, not all.
 const ATTEMPTS: usize = 4;
 
 /// Does `work` on `bytes` of input.
 ///
 /// # Panics
-/// When it takes more than its share every time.
+/// If every attempt exceeds the budget.
 pub fn linear<T>(bytes: usize, mut work: impl FnMut() -> T) -> T {
     if bytes < LEAST_BYTES {
         return work();

@@ -31,7 +31,7 @@ def append(file: LineFile, *texts: bytes) -> None:
 def begun(path: Path, *texts: bytes) -> None:
     """What a service has synced before its last write."""
     file = LineFile(path)
-    file.mend()
+    file.recover()
     append(file, *texts)
 
 
@@ -62,11 +62,11 @@ def test_what_a_power_cut_damaged_is_cut_off(
     path = tmp_path / "points.ndjson"
     begun(path, synced)
     path.write_bytes(synced + left)
-    LineFile(path).mend()
+    LineFile(path).recover()
     lines = left.split(b"\n")
     wanted = synced + b"".join(one + b"\n" for one in lines[:kept])
     assert path.read_bytes() == wanted
-    LineFile(path).mend()
+    LineFile(path).recover()
     assert path.read_bytes() == wanted
 
 
@@ -77,7 +77,7 @@ def test_any_pages_of_the_last_write_may_be_missing(tmp_path: Path, seed: int) -
     file = LineFile(path)
     synced = b""
     with patch.object(ndjson_file, "_STEP", 20_000):
-        file.mend()
+        file.recover()
         for number in range(draw.randrange(12)):
             more = b"".join(line(number, draw.randint(60, 9000)) for _ in range(3))
             append(file, more)
@@ -89,7 +89,7 @@ def test_any_pages_of_the_last_write_may_be_missing(tmp_path: Path, seed: int) -
         start, end = max(sector * 512, len(synced)), min(sector * 512 + 512, len(whole))
         whole[start:end] = bytes(end - start)
     path.write_bytes(whole[: draw.randint(len(synced), len(whole))])
-    LineFile(path).mend()
+    LineFile(path).recover()
     data = path.read_bytes()
     assert data.startswith(synced)
     assert (synced + last).startswith(data)
@@ -100,7 +100,7 @@ def test_any_pages_of_the_last_write_may_be_missing(tmp_path: Path, seed: int) -
 def test_what_is_in_a_file_without_a_mark_stays(tmp_path: Path, foreign: bytes) -> None:
     path = tmp_path / "points.ndjson"
     path.write_bytes(foreign + line(2) + b"torn")
-    LineFile(path).mend()
+    LineFile(path).recover()
     assert path.read_bytes() == foreign + line(2)
 
 
@@ -110,7 +110,7 @@ def test_the_mark_of_another_file_does_not_count(tmp_path: Path) -> None:
     other = tmp_path / "restored"
     other.write_bytes(line(1) + b"\0\n" + line(2))
     other.rename(path)
-    LineFile(path).mend()
+    LineFile(path).recover()
     assert path.read_bytes() == line(1) + b"\0\n" + line(2)
 
 
@@ -120,7 +120,7 @@ def test_a_mark_that_is_not_whole_does_not_count(tmp_path: Path, mark: bytes) ->
     begun(path, line(1))
     (tmp_path / ".points.ndjson.synced").write_bytes(mark)
     path.write_bytes(line(1) + line(2) + line(3)[:20])
-    LineFile(path).mend()
+    LineFile(path).recover()
     assert path.read_bytes() == line(1) + line(2)
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_somebody_changed_is_marked_before_the_next_write(
 ) -> None:
     path = tmp_path / "points.ndjson"
     file = LineFile(path)
-    file.mend()
+    file.recover()
     append(file, line(1) * 50)
     if how == "moved":
         path.rename(tmp_path / "old")
@@ -144,14 +144,14 @@ def test_a_file_that_somebody_changed_is_marked_before_the_next_write(
     append(file, line(2) * 10)
     assert path.read_bytes() == before + line(2) * 10
     path.write_bytes(before + line(2) * 3 + b"\0" * 100 + line(2) * 6)
-    LineFile(path).mend()
+    LineFile(path).recover()
     assert path.read_bytes() == before + line(2) * 3
 
 
 def test_a_write_that_cannot_be_cut_off_is_cut_off_before_the_next(tmp_path: Path) -> None:
     path = tmp_path / "points.ndjson"
     file = LineFile(path)
-    file.mend()
+    file.recover()
     append(file, line(1))
     real = os.fsync
     with patch("os.fsync", side_effect=OSError("no")), pytest.raises(OSError, match="no"):
@@ -166,7 +166,7 @@ def test_marks_are_seldom_written(tmp_path: Path) -> None:
     path = tmp_path / "points.ndjson"
     file = LineFile(path)
     with patch.object(ndjson_file, "_STEP", 10_000), patch("os.pwrite", wraps=os.pwrite) as mark:
-        file.mend()
+        file.recover()
         for number in range(1000):
             append(file, line(number))
     assert 5 <= mark.call_count <= 12

@@ -284,7 +284,7 @@ def test_a_pipe_that_nobody_reads_any_more_makes_it_unavailable() -> None:
     with run_writer("-", 3, stdout=write_end, stderr=subprocess.PIPE) as writer:
         os.close(write_end)
         _, errors = writer.communicate()
-    assert errors == "SinkUnavailableError('nobody reads standard output any more')\n"
+    assert errors == "SinkUnavailableError('broken pipe: no process reads standard output')\n"
     assert writer.returncode == 0
 
 

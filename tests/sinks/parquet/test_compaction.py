@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.parquet import compaction
-from pointgate.sinks.parquet.compaction import FAN_IN, FILE_BYTES, is_compact, merge, run_due
+from pointgate.sinks.parquet import compaction, merge_sources
+from pointgate.sinks.parquet.compaction import FAN_IN, FILE_BYTES, due_for_merge, is_compact, merge
 from pointgate.sinks.parquet.dataset import Dataset, Stored, stored_files
 from tests.support.parquet_dataset import (
     compacted,
@@ -130,7 +130,7 @@ def stored(*sizes: int) -> list[Stored]:
     ],
 )
 def test_files_of_like_size_are_merged_when_there_are_many(sizes: list[int], due: range) -> None:
-    assert [file.first for file in run_due(stored(*sizes))] == list(due)
+    assert [file.first for file in due_for_merge(stored(*sizes))] == list(due)
 
 
 def test_each_point_is_written_again_a_few_times_only() -> None:
@@ -139,7 +139,7 @@ def test_each_point_is_written_again_a_few_times_only() -> None:
     total = 20_000
     for at in range(total):
         present.append(Stored(Path(str(at)), at, at, "", 50_000))
-        while run := run_due(present):
+        while run := due_for_merge(present):
             start = present.index(run[0])
             size = sum(file.size for file in run)
             written += size
@@ -153,8 +153,9 @@ def test_each_point_is_written_again_a_few_times_only() -> None:
 @pytest.fixture
 def tiny() -> Iterator[None]:
     """Bounds so low that a few points meet them all."""
-    with patch.multiple(
-        compaction, _ROWS_READ=2, _IN_MEMORY=1, _OPEN_FILES=3, ROW_GROUP=4, FILE_BYTES=3000
+    with (
+        patch.multiple(merge_sources, _ROWS_READ=2, _IN_MEMORY=1, _OPEN_FILES=3),
+        patch.multiple(compaction, ROW_GROUP=4, FILE_BYTES=3000),
     ):
         yield
 
@@ -369,7 +370,7 @@ def test_a_merge_can_be_stopped_between_steps(tmp_path: Path) -> None:
     three_writes(tmp_path)
     before = files(tmp_path)
     (folder,) = Dataset(tmp_path).partitions()
-    with pytest.raises(compaction.Stopped):
+    with pytest.raises(compaction.MergeCancelled):
         merge(
             Dataset(tmp_path),
             stored_files(folder, "update"),

@@ -305,7 +305,7 @@ async def test_a_cancelled_write_ends_before_the_dataset_is_let_go(
 async def test_one_process_writes_to_a_dataset_at_a_time(tmp_path: Path) -> None:
     async with opened(tmp_path):
         second = ParquetSink(name="second", path=tmp_path, on_conflict="update")
-        with pytest.raises(SinkUnavailableError, match="written by another process"):
+        with pytest.raises(SinkUnavailableError, match="another process writes to "):
             await second.open()
         await second.close()
     async with opened(tmp_path) as sink:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.postgres import PostgresSink
+from pointgate.sinks.postgres import tables
+from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.store.points import SCHEMA
 from tests.support.postgres_points import Point, ask, count, grid, sink, stored, table
 from tests.support.postgres_server import PASSWORD, USER, PostgresServer, free_port
@@ -295,9 +296,9 @@ async def test_tables_of_a_newer_version_are_left_alone(
         await postgres.open()
     ask(server, "UPDATE {schema}.pointgate_version SET version = 7", schema)
     async with sink(server, schema) as postgres:
-        with pytest.raises(SinkUnavailableError, match="are of version 7, expected 1 or older"):
+        with pytest.raises(SinkUnavailableError, match="have version 7, expected 2 or older"):
             await postgres.open()
-        with pytest.raises(SinkUnavailableError, match="a newer pointgate has made them"):
+        with pytest.raises(SinkUnavailableError, match="created by a newer pointgate"):
             await postgres.write(table([Point()]), sequence=1)
     assert count(server, schema) == 0
 
@@ -375,3 +376,93 @@ async def test_a_hypertable_is_made_where_timescaledb_is(
     with psycopg.connect(url, password=PASSWORD) as connection:
         calls = connection.execute("SELECT what FROM ts.calls").fetchall()
     assert calls == [(f"{schema}.point,time,7 days,f",)]
+
+
+async def test_writes_of_stored_points_are_as_right_as_those_of_new_ones(
+    server: PostgresServer, schema: str
+) -> None:
+    """Whether a write is copied or staged, the result is that of a dictionary."""
+    chance = random.Random(11)  # noqa: S311 - a repeatable choice
+    expected: dict[int, float] = {}
+    async with sink(server, schema) as postgres:
+        for sequence in range(40):
+            fresh = sequence * 10
+            seconds = [*range(fresh, fresh + 5)]
+            if chance.random() < 0.4:
+                seconds += chance.sample(range(fresh + 5), 3)
+            points = [Point(second=second, value=chance.random()) for second in seconds]
+            expected |= {point.second: point.value for point in points}
+            await postgres.write(table(points), sequence=sequence)
+    found = {point.second: point.value for point in stored(server, schema)}
+    assert found == expected
+
+
+async def test_new_points_are_copied_and_stored_ones_are_not_tried_each_time(
+    server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[bool] = []
+    copy = PostgresSink._copy
+
+    def counted(self: PostgresSink, connection: Any, statement: Any, rows: pa.Table) -> None:
+        statements.append(statement is self._copy_into)
+        copy(self, connection, statement, rows)
+
+    monkeypatch.setattr(PostgresSink, "_copy", counted)
+    async with sink(server, schema) as postgres:
+        await postgres.write(table([Point(second=1)]), sequence=1)
+        assert statements == [True]
+        for sequence in range(2, 12):
+            await postgres.write(table([Point(second=1, value=sequence)]), sequence=sequence)
+    tried = statements[1:].count(True)
+    assert statements[1:].count(False) == 10
+    assert tried == 3  # with pauses of 1, 2 and 4 writes between
+
+
+async def test_views_for_readers(server: PostgresServer, schema: str) -> None:
+    points = [
+        Point("d1", "temp", 1, 1.5),
+        Point("d1", "temp", 2, 2.5),
+        Point("d1", "count", 2, 7, column="value_long"),
+        Point("d1", "on", 2, True, column="value_bool"),  # noqa: FBT003
+        Point("d1", "name", 2, "x", column="value_text"),
+        Point("d1", "list", 2, "[1,2]", column="value_json"),
+        Point("d2", "temp", 1, 4.0),
+    ]
+    async with sink(server, schema) as postgres:
+        await postgres.write(table(points), sequence=1)
+    (average,) = ask(server, "SELECT avg(value) FROM {schema}.points", schema)
+    assert average == ((1.5 + 2.5 + 7 + 1 + 4.0) / 5,)
+    latest = ask(
+        server,
+        "SELECT device, identifier, value FROM {schema}.latest ORDER BY device, identifier",
+        schema,
+    )
+    assert latest == [
+        *(("d1", "count", 7.0), ("d1", "list", None), ("d1", "name", None)),
+        *(("d1", "on", 1.0), ("d1", "temp", 2.5), ("d2", "temp", 4.0)),
+    ]
+    wide = ask(
+        server,
+        "SELECT device, points FROM {schema}.points_wide('PK') ORDER BY device, time",
+        schema,
+    )
+    assert wide == [
+        ("d1", {"temp": 1.5}),
+        ("d1", {"temp": 2.5, "count": 7, "on": True, "name": "x", "list": "[1,2]"}),
+        ("d2", {"temp": 4.0}),
+    ]
+    comments = ask(server, "SELECT obj_description('{schema}.latest'::regclass)", schema)
+    assert "greatest time" in comments[0][0]
+
+
+async def test_tables_of_the_first_version_get_the_views_and_keep_their_points(
+    server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as first:
+        first.setattr(tables, "_MIGRATIONS", tables._MIGRATIONS[:1])
+        async with sink(server, schema) as postgres:
+            await postgres.write(table([Point(second=1, value=1.5)]), sequence=1)
+    async with sink(server, schema) as postgres:
+        await postgres.write(table([Point(second=2, value=2.5)]), sequence=2)
+    assert [point.value for point in stored(server, schema)] == [1.5, 2.5]
+    assert ask(server, "SELECT value FROM {schema}.latest", schema) == [(2.5,)]

@@ -135,7 +135,7 @@ async def test_subscriptions_are_not_removed_where_there_can_be_none_or_they_are
 @pytest.mark.parametrize(
     ("reason", "properties", "words"),
     [
-        (0x87, _REASON, r"does not let this client in: Not authorized \(\"ask the operator\"\)"),
+        (0x87, _REASON, r"refuses this client: Not authorized \(\"ask the operator\"\)"),
         (0x9C, _SERVER, 'Use another server; use the server "other"'),
         (0x9D, _REASON + _SERVER, r"Server moved \(\"ask the operator\"\); use the server"),
         (0x84, b"", "mqtt.protocol = 4"),
@@ -170,7 +170,7 @@ async def test_an_end_is_told_in_the_brokers_words(reason: int, *, refused: bool
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "wants a client certificate: see mqtt.cert_file"),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "requires a client certificate: see mqtt.cert_file"),
         ("TLSV1_ALERT_UNKNOWN_CA", "does not know the authority of our certificate"),
         ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "our certificate has expired"),
         ("WRONG_VERSION_NUMBER", "does not speak TLS"),

@@ -367,7 +367,7 @@ async def test_requests_prove_the_broker_alive_while_a_ping_is_unanswered() -> N
 async def test_the_answer_to_subscribe_may_stand_behind_a_backlog(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pointgate.sources.mqtt.connection._SILENCE", 1.0)
+    monkeypatch.setattr("pointgate.sources.mqtt.channel._SUBACK_SECONDS", 1.0)
     async with _connected(limits={"in_flight_requests": 1}) as ends:
         ends.broker.answers_subscriptions = False
         subscribing = asyncio.create_task(ends.connection.subscribe())
@@ -389,7 +389,7 @@ async def test_the_answer_to_subscribe_may_stand_behind_a_backlog(
 async def test_a_broker_that_does_not_answer_subscribe_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pointgate.sources.mqtt.connection._SILENCE", 1.0)
+    monkeypatch.setattr("pointgate.sources.mqtt.channel._SUBACK_SECONDS", 1.0)
     async with _connected() as ends:
         ends.broker.answers_subscriptions = False
         with pytest.raises(ConnectionLost, match="does not answer SUBSCRIBE"):

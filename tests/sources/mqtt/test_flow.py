@@ -54,11 +54,11 @@ def test_what_is_handed_over_stays_in_flight_until_it_is_released() -> None:
     intake = Intake(admission)
     intake.add([_request()] * 11)
     burst = intake.burst()
-    assert admission.is_beyond(1.0)
+    assert admission.exceeds(1.0)
     intake.release(burst[:1])
-    assert not admission.is_beyond(1.0)
+    assert not admission.exceeds(1.0)
     intake.release(burst[1:])
-    assert not admission.is_beyond(0.0)
+    assert not admission.exceeds(0.0)
 
 
 def test_a_connection_that_has_ended_gives_its_share_of_the_budget_back() -> None:
@@ -67,9 +67,9 @@ def test_a_connection_that_has_ended_gives_its_share_of_the_budget_back() -> Non
     ended.add([_request()] * 8)
     ended.release(ended.burst()[:3])
     other.add([_request()] * 6)
-    assert admission.is_beyond(1.0)
+    assert admission.exceeds(1.0)
     ended.close()
-    assert not admission.is_beyond(0.6)
+    assert not admission.exceeds(0.6)
     other.release(other.burst())
-    assert not admission.is_beyond(0.0)
+    assert not admission.exceeds(0.0)
     assert not ended.burst()

@@ -1,4 +1,4 @@
-"""How long the link waits before it connects again, and what it says meanwhile."""
+"""How long the session waits before it connects again, and what it says meanwhile."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_connections_that_work_for_seconds_only_are_no_hot_loop_and_are_never_le
 def test_attempts_that_reach_the_broker_and_no_further_are_failures() -> None:
     backoff = Backoff()
     assert min([backoff.wait(ClosedByBroker(), None) for _ in range(100)][10:]) >= 2.5
-    assert not backoff.suspicious
+    assert not backoff.suspects_takeover
 
 
 _CLOSED = (ClosedByBroker(), 1.0)
 
 
 @pytest.mark.parametrize(
-    ("ends", "suspicious"),
+    ("ends", "suspects_takeover"),
     [
         pytest.param([_CLOSED] * 3, True, id="closed, taken, closed, taken, closed"),
         pytest.param([_CLOSED] * 2, False, id="twice is a restart"),
@@ -86,12 +86,12 @@ _CLOSED = (ClosedByBroker(), 1.0)
     ],
 )
 def test_a_fight_over_the_client_id_is_suspected_by_its_own_signs_only(
-    ends: list[tuple[ConnectionLost, float | None]], *, suspicious: bool
+    ends: list[tuple[ConnectionLost, float | None]], *, suspects_takeover: bool
 ) -> None:
     backoff = Backoff()
     for error, lasted in ends:
         backoff.wait(error, lasted)
-    assert backoff.suspicious is suspicious
+    assert backoff.suspects_takeover is suspects_takeover
 
 
 def test_a_client_id_that_was_taken_is_left_to_the_other_for_longer_each_time() -> None:
@@ -105,7 +105,7 @@ def test_a_broker_that_refuses_is_not_asked_in_haste() -> None:
     assert Backoff().wait(BrokerRefused(), None) == 5.0
 
 
-def _link(
+def _session(
     port: int, protocol: Literal[5, 4, "auto"] = 5, **mqtt_settings: Any
 ) -> tuple[Session, MqttStatistics]:
     url = f"mqtt://127.0.0.1:{port}"
@@ -119,47 +119,47 @@ def _link(
 
 
 @asynccontextmanager
-async def _linked(
+async def _running_session(
     broker: ScriptedBroker, protocol: Literal[5, 4, "auto"] = 5, **mqtt: Any
 ) -> AsyncIterator[tuple[Session, MqttStatistics]]:
-    link, statistics = _link(broker.port, protocol, **mqtt)
-    running = asyncio.create_task(link.run())
+    session, statistics = _session(broker.port, protocol, **mqtt)
+    running = asyncio.create_task(session.run())
     try:
         async with asyncio.timeout(10):
-            yield link, statistics
+            yield session, statistics
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _until_subscribed(link: Session) -> None:
-    await until(lambda: not link.trouble)
+async def _until_subscribed(session: Session) -> None:
+    await until(lambda: not session.trouble)
 
 
 async def test_a_client_id_that_was_taken_is_said_and_not_fought_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with ScriptedBroker() as broker, _linked(broker) as (link, statistics):
+    async with ScriptedBroker() as broker, _running_session(broker) as (session, statistics):
         await broker.accept()
-        await _until_subscribed(link)
+        await _until_subscribed(session)
         assert (statistics.connected, statistics.subscribed) == (True, True)
         broker.send(frame(DISCONNECT, b"\x8e\0"))
         await until(lambda: statistics.takeovers)
-        assert link.trouble == "another client has taken the client id"
+        assert session.trouble == "session taken over: another client uses the same client id"
         assert (statistics.connected, statistics.subscribed) == (False, False)
-        assert "standing aside for 60 s" in caplog.text
+        assert "; reconnecting in 60 s" in caplog.text
 
 
 async def test_a_session_that_the_broker_forgot_is_counted_and_one_it_kept_is_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with ScriptedBroker() as broker, _linked(broker) as (link, statistics):
-        for session in (False, True, False):
-            await broker.accept(session=session)
-            await _until_subscribed(link)
+    async with ScriptedBroker() as broker, _running_session(broker) as (session, statistics):
+        for present in (False, True, False):
+            await broker.accept(session=present)
+            await _until_subscribed(session)
             broker.hang_up()
-            await until(lambda: link.trouble)
+            await until(lambda: session.trouble)
         assert (statistics.reconnects, statistics.sessions_lost) == (2, 1)
         assert caplog.text.count("new session") == 2
         assert caplog.text.count("session resumed") == 1
@@ -170,12 +170,12 @@ async def test_connections_that_come_and_go_in_a_loop_fill_no_log(
 ) -> None:
     monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
     caplog.set_level(logging.INFO)
-    async with ScriptedBroker() as broker, _linked(broker) as (link, statistics):
+    async with ScriptedBroker() as broker, _running_session(broker) as (session, statistics):
         for _ in range(100):
             await broker.accept()
-            await _until_subscribed(link)
+            await _until_subscribed(session)
             broker.hang_up()
-            await until(lambda: link.trouble)
+            await until(lambda: session.trouble)
         assert statistics.connections_lost == 100
         assert 10 <= len(caplog.records) <= 50
 
@@ -192,9 +192,9 @@ async def test_attempts_that_fail_in_turns_fill_no_log(
         raise ConnectionLost(reasons[failed % len(reasons)])
 
     monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
-    monkeypatch.setattr(Session, "_hold", fail)
-    link, _ = _link(1)
-    running = asyncio.create_task(link.run())
+    monkeypatch.setattr(Session, "_run_connection", fail)
+    session, _ = _session(1)
+    running = asyncio.create_task(session.run())
     await until(lambda: failed > 500)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -202,10 +202,10 @@ async def test_attempts_that_fail_in_turns_fill_no_log(
 
 
 async def test_a_link_that_drains_ends_and_says_goodbye() -> None:
-    async with ScriptedBroker() as broker, _linked(broker) as (link, _):
+    async with ScriptedBroker() as broker, _running_session(broker) as (session, _):
         await broker.accept()
-        await _until_subscribed(link)
-        link.drain()
+        await _until_subscribed(session)
+        session.drain()
         assert await broker.packet() == (DISCONNECT, b"")
 
 
@@ -216,12 +216,12 @@ async def test_a_link_that_is_cancelled_while_it_waits_ends_as_cancelled(
     async def absent(_self: Session) -> None:
         raise ConnectionLost
 
-    monkeypatch.setattr(Session, "_hold", absent)
-    link, _ = _link(1)
-    running = asyncio.create_task(link.run())
+    monkeypatch.setattr(Session, "_run_connection", absent)
+    session, _ = _session(1)
+    running = asyncio.create_task(session.run())
     for _ in range(5):
         await asyncio.sleep(0)
-    link.drain()
+    session.drain()
     for _ in range(turns):
         await asyncio.sleep(0)
     cancelled = running.cancel()  # false when it has ended already
@@ -238,8 +238,8 @@ async def test_a_link_that_is_cancelled_while_it_loses_its_connection_ends(
 
     monkeypatch.setattr(AiomqttConnection, "subscribe", cancelled_and_lost)
     async with ScriptedBroker() as broker, asyncio.timeout(10):
-        link, _ = _link(broker.port)
-        running = asyncio.create_task(link.run())
+        session, _ = _session(broker.port)
+        running = asyncio.create_task(session.run())
         await broker.accept()
         await asyncio.wait({running}, timeout=2)
         assert running.cancelled()
@@ -253,12 +253,12 @@ async def test_auto_falls_back_to_mqtt_3_when_5_is_refused(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, five: bool
 ) -> None:
     monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
-    async with ScriptedBroker() as broker, _linked(broker, "auto") as (link, _):
+    async with ScriptedBroker() as broker, _running_session(broker, "auto") as (session, _):
         await broker.accept(reason=0x84 if five else 1, five=five)
         assert broker.connect[_LEVEL] == 5
         await broker.accept(five=False)
         assert broker.connect[_LEVEL] == 4
-        await _until_subscribed(link)
+        await _until_subscribed(session)
         assert 'mqtt.protocol = "auto": trying MQTT 3.1.1' in caplog.text
         broker.hang_up()
         await broker.accept(five=False)  # and stays there
@@ -269,13 +269,13 @@ async def test_auto_tries_the_other_version_when_one_is_not_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
-    async with ScriptedBroker() as broker, _linked(broker, "auto") as (link, _):
+    async with ScriptedBroker() as broker, _running_session(broker, "auto") as (session, _):
         for _ in range(2):
             await broker.take()
             broker.hang_up()
         await broker.accept(five=False)
         assert broker.connect[_LEVEL] == 4
-        await _until_subscribed(link)
+        await _until_subscribed(session)
 
 
 @pytest.mark.parametrize("protocol", [5, 4])
@@ -283,13 +283,13 @@ async def test_a_version_that_is_set_is_kept_and_the_other_one_hinted_at(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, protocol: Literal[5, 4]
 ) -> None:
     monkeypatch.setattr(Backoff, "wait", lambda *_: 0.0)
-    async with ScriptedBroker() as broker, _linked(broker, protocol) as (link, _):
+    async with ScriptedBroker() as broker, _running_session(broker, protocol) as (session, _):
         for _ in range(3):
             await broker.take()
             broker.hang_up()
         await broker.accept(five=protocol == 5)
         assert broker.connect[_LEVEL] == protocol
-        await _until_subscribed(link)
+        await _until_subscribed(session)
         assert "no answer to CONNECT" in caplog.text
         assert ("MQTT 3.1.1 only?" in caplog.text) == (protocol == 5)
 
@@ -306,32 +306,32 @@ async def test_a_share_group_that_mqtt_3_cannot_prove_is_named_until_a_request_a
 ) -> None:
     async with (
         ScriptedBroker() as broker,
-        _linked(broker, protocol, share_group=group) as (link, statistics),
+        _running_session(broker, protocol, share_group=group) as (session, statistics),
     ):
         await broker.accept(five=protocol == 5)
-        await _until_subscribed(link)
+        await _until_subscribed(session)
         await asyncio.sleep(0)
-        assert ("no request has arrived" in "".join(link.shortfalls)) is unproven
+        assert ("no request has arrived" in "".join(session.shortfalls)) is unproven
         assert ("no request has arrived" in caplog.text) is unproven
         broker.send(request(b"{}", packet_id=1, five=protocol == 5))
         await broker.packet()
-        await until(lambda: not link.shortfalls)
+        await until(lambda: not session.shortfalls)
         assert statistics.shortfalls == 0
 
 
 async def test_what_is_granted_less_is_logged_once_counted_and_gone_when_it_is_granted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with ScriptedBroker() as broker, _linked(broker) as (link, statistics):
+    async with ScriptedBroker() as broker, _running_session(broker) as (session, statistics):
         broker.grants = 0
         for _ in range(3):
             await broker.accept()
-            await _until_subscribed(link)
-            assert len(link.shortfalls) == statistics.shortfalls == 2
+            await _until_subscribed(session)
+            assert len(session.shortfalls) == statistics.shortfalls == 2
             broker.hang_up()
-            await until(lambda: link.trouble)
-        assert caplog.text.count("grants less than asked for") == 2
+            await until(lambda: session.trouble)
+        assert caplog.text.count("grants less than requested") == 2
         broker.grants = 1
         await broker.accept()
-        await _until_subscribed(link)
-        assert (link.shortfalls, statistics.shortfalls) == ([], 0)
+        await _until_subscribed(session)
+        assert (session.shortfalls, statistics.shortfalls) == ([], 0)

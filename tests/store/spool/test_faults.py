@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
     from pointgate.store.spool.spool import Spool
 
+_PATH = os.pathsep.join((str(ROOT), str(ROOT / "python")))
+"""For other processes: the package of this tree, wherever another one is installed."""
+
 
 async def _fill(spool: Spool, *numbers: float) -> int:
     """Keep until nothing is kept any more; returns how often. What was given up may come later."""
     kept = 0
     while True:
-        waiting = spool.keep(counts(len(numbers)), [points(*numbers)])
+        waiting = spool.append(counts(len(numbers)), [points(*numbers)])
         await asyncio.wait({waiting}, timeout=0.5)
         if not waiting.done():
             return kept
@@ -56,7 +59,7 @@ async def test_a_full_disk_stops_intake_until_there_is_room(
             await until(lambda: not opened.trouble)
             assert await read_all(opened) == [1.0] + [2.0] * kept + [3.0]  # the last one came later
     events = [one.message.partition(":")[0] for one in caplog.records if "spool" in one.message]
-    assert events == ["the spool cannot be written", "the spool is written again"]
+    assert events == ["the spool cannot be written", "the spool can be written again"]
 
 
 async def test_a_disk_that_only_the_spool_fills_gets_room_from_the_sinks(tmp_path: Path) -> None:
@@ -67,7 +70,7 @@ async def test_a_disk_that_only_the_spool_fills_gets_room_from_the_sinks(tmp_pat
             place = opened.progress["main"]
             while place < opened.last:
                 place = (await read(opened, place)).last
-                opened.passed("main", place)
+                opened.commit_offset("main", place)
             await keep(opened, *big)
             await until(lambda: not opened.trouble)
 
@@ -87,7 +90,8 @@ async def main():
     ) as spool:
         number = 0
         while True:
-            kept = [spool.keep(counts(2), [points(n, n + 0.5)]) for n in range(number, number + 5)]
+            numbers = range(number, number + 5)
+            kept = [spool.append(counts(2), [points(n, n + 0.5)]) for n in numbers]
             await asyncio.gather(*kept)
             number += 5
             print(number, flush=True)
@@ -101,7 +105,7 @@ def _write_in_another_process(folder: Path, **environ: str) -> subprocess.Popen[
         [sys.executable, "-c", _WRITES, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
+        env=os.environ | {"PYTHONPATH": _PATH} | environ,
     )
 
 
@@ -193,12 +197,12 @@ async def test_a_file_that_is_no_database_is_set_aside(
     shutil.copytree(crashed, tmp_path, dirs_exist_ok=True)
     (path,) = files(tmp_path)
     path.write_bytes(b"garbage" * 1000)
-    segment.log_of(path).unlink()
+    segment.wal_path(path).unlink()
     async with spool(tmp_path) as opened:
         await keep(opened, 1.0)
         assert await read_all(opened) == [1.0]
     assert path.with_name(path.name + ".damaged").exists()
-    assert "for a person to look into" in caplog.text
+    assert "for inspection" in caplog.text
 
 
 @pytest.mark.parametrize("share", [n / 20 for n in range(1, 20)])
@@ -224,7 +228,7 @@ async def test_a_file_with_a_spoiled_page_gives_what_can_be_read_and_is_kept(
         # Without a loss the page was one that holds nothing.
         kept_aside = path.with_name(path.name + ".damaged")
         assert len(requests) == 60 or figures.unreadable or kept_aside.exists()
-        opened.passed("main", last)
+        opened.commit_offset("main", last)
         await until(lambda: not path.exists())
 
 
@@ -253,7 +257,7 @@ def _traced(folder: Path, *options: str) -> tuple[str, str]:
             *("strace", "-f", "-qq", "-o", str(log), "-e", "trace=fsync,fdatasync,pwrite64"),
             *(*options, sys.executable, "-c", _KEEPS_SIXTY, str(folder / "spool")),
         ],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": _PATH},
         stdout=subprocess.PIPE,
         text=True,
         check=False,

@@ -45,7 +45,7 @@ def slow_commit(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 async def test_what_is_kept_is_read_in_the_order_of_arrival(tmp_path: Path) -> None:
     async with spool(tmp_path) as opened:
         first = await keep(opened, 1.0, 2.0)
-        last = await opened.keep(counts(1, 2), [points(3.0), points(4.0, 5.0, device="other")])
+        last = await opened.append(counts(1, 2), [points(3.0), points(4.0, 5.0, device="other")])
         assert last == first + 2
         assert await read_all(opened) == [1.0, 2.0, 3.0, 4.0, 5.0]
         portion = await read(opened, first)
@@ -79,9 +79,9 @@ async def test_what_arrives_during_a_commit_shares_the_next_one(
     with slow_commit(monkeypatch) as go:
         async with spool(tmp_path, figures=figures) as opened:
             start = opened.last
-            keeping = [opened.keep(counts(1), [points(0.0)])]
+            keeping = [opened.append(counts(1), [points(0.0)])]
             await until(lambda: not opened._writer._waiting)  # the first commit has begun
-            keeping += [opened.keep(counts(1), [points(float(n))]) for n in range(1, 50)]
+            keeping += [opened.append(counts(1), [points(float(n))]) for n in range(1, 50)]
             assert len(opened._writer._waiting) == 49
             go.set()
             async with asyncio.timeout(PATIENCE):
@@ -94,16 +94,16 @@ async def test_progress_survives_and_what_all_sinks_have_is_deleted(tmp_path: Pa
     lanes = {"main": True, "other": True}
     async with spool(tmp_path, sinks=lanes) as opened:
         numbers = [await keep(opened, float(n)) for n in range(4)]
-        opened.passed("main", numbers[2])
-        opened.passed("other", numbers[1])
+        opened.commit_offset("main", numbers[2])
+        opened.commit_offset("other", numbers[1])
     async with spool(tmp_path, sinks=lanes) as opened:
         assert opened.progress == {"main": numbers[2], "other": numbers[1]}
         assert await read_all(opened) == [3.0]
         assert values((await read(opened, numbers[1])).points) == [2.0, 3.0]
         assert opened.last == numbers[3]
         assert await keep(opened, 4.0) == numbers[3] + 1
-        opened.passed("main", numbers[3] + 1)
-        opened.passed("other", numbers[3] + 1)
+        opened.commit_offset("main", numbers[3] + 1)
+        opened.commit_offset("other", numbers[3] + 1)
     async with spool(tmp_path, sinks=lanes) as opened:
         await until(lambda: not opened.trouble)
         assert len(files(tmp_path)) == 1
@@ -113,7 +113,7 @@ async def test_progress_survives_and_what_all_sinks_have_is_deleted(tmp_path: Pa
 async def test_a_sink_that_is_new_gets_what_is_still_there(tmp_path: Path) -> None:
     async with spool(tmp_path) as opened:
         numbers = [await keep(opened, float(n)) for n in range(3)]
-        opened.passed("main", numbers[0])
+        opened.commit_offset("main", numbers[0])
     async with spool(tmp_path, sinks={"main": True, "new": True}) as opened:
         assert opened.progress == {"main": numbers[0], "new": numbers[0]}
     shutil.rmtree(tmp_path)
@@ -130,17 +130,17 @@ async def test_a_full_spool_keeps_nothing_more_until_sinks_have_gone_on(
         await keep(opened, 2.0)
         last = await keep(opened, 3.0)
         await until(lambda: opened.trouble)
-        assert opened.trouble == "the spool is full: sink main has not written what is in it"
+        assert opened.trouble == "the spool is full: sink main lags behind"
         waiting = asyncio.create_task(keep(opened, 4.0))
         await asyncio.sleep(0.05)
         assert not waiting.done()
-        opened.passed("main", first)
+        opened.commit_offset("main", first)
         assert await waiting == last + 1
         assert figures.bytes == 3 * 4096
-        opened.passed("main", last + 1)
+        opened.commit_offset("main", last + 1)
         await until(lambda: not opened.trouble)
         await until(lambda: figures.bytes == 0)
-    assert "nothing is taken until it does" in caplog.text
+    assert "the spool is full: sink main lags behind; intake is paused" in caplog.text
 
 
 async def test_a_sink_that_is_not_required_loses_the_oldest_and_stops_nobody(
@@ -151,7 +151,7 @@ async def test_a_sink_that_is_not_required_loses_the_oldest_and_stops_nobody(
     async with spool(tmp_path, max_bytes=8 * 4096, sinks=lanes, figures=figures) as opened:
         place = opened.last
         for number in range(20):
-            opened.passed("main", await keep(opened, float(number)))
+            opened.commit_offset("main", await keep(opened, float(number)))
         await until(lambda: figures.bytes <= 4 * 4096)
         portion = await read(opened, place)
         assert values(portion.points) == [16.0, 17.0, 18.0, 19.0]
@@ -159,7 +159,7 @@ async def test_a_sink_that_is_not_required_loses_the_oldest_and_stops_nobody(
 
 
 class _Broken:
-    """Points whose stream fails, as only our own mistake can make it."""
+    """Points whose stream fails, as only a bug can make it."""
 
     nbytes = 1
 
@@ -175,15 +175,18 @@ async def test_points_that_cannot_be_written_at_all_hold_up_nobody(
 ) -> None:
     with slow_commit(monkeypatch) as go:
         async with spool(tmp_path) as opened:
-            keeping = [opened.keep(counts(1), [points(0.0)])]
+            keeping = [opened.append(counts(1), [points(0.0)])]
             await until(lambda: not opened._writer._waiting)
-            broken = [opened.keep(counts(1), [_Broken()]), opened.keep(counts(2), [points(1.0)])]
-            keeping.append(opened.keep(counts(1), [points(2.0)]))
+            broken = [
+                opened.append(counts(1), [_Broken()]),
+                opened.append(counts(2), [points(1.0)]),
+            ]
+            keeping.append(opened.append(counts(1), [points(2.0)]))
             go.set()
             assert await asyncio.gather(*broken) == [None, None]
             await asyncio.gather(*keeping)
             assert await read_all(opened) == [0.0, 2.0]
-    assert "our own mistake" in caplog.text
+    assert "internal error: " in caplog.text
 
 
 def _fail_once(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
@@ -222,7 +225,7 @@ async def test_after_a_failed_commit_the_file_is_not_written_again(
         await until(lambda: not opened.trouble)
     async with spool(tmp_path) as opened:
         assert await read_all(opened) == [1.0, 2.0, 3.0]
-        opened.passed("main", third)
+        opened.commit_offset("main", third)
         await until(lambda: not old.exists())
 
 
@@ -250,9 +253,9 @@ async def test_the_log_of_a_file_stays_small(tmp_path: Path) -> None:
     big = [float(n) * 1.000001 for n in range(50_000)]
     async with spool(tmp_path) as opened:
         for _ in range(40):
-            opened.passed("main", await keep(opened, *big))
+            opened.commit_offset("main", await keep(opened, *big))
         (path,) = files(tmp_path)
-        log = segment.log_of(path).stat().st_size
+        log = segment.wal_path(path).stat().st_size
         assert log < 2 * segment.CHECKPOINT_BYTES
         assert path.stat().st_size < 3 * segment.CHECKPOINT_BYTES
 

@@ -1,1 +1,1 @@
-"""The sink that writes a JSON object a line: `sink` makes lines, `file` appends them."""
+"""The sink that writes newline-delimited JSON: `sink` makes the lines, `file` appends them."""

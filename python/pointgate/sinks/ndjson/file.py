@@ -1,28 +1,28 @@
-r"""A file of lines that is appended to, and made whole again after a power cut.
+r"""An append-only file of lines, with recovery after a power cut.
 
     points.ndjson             the lines
-    .points.ndjson.synced     <inode> <bytes>: so much of that file has been synced, at least
+    .points.ndjson.synced     <inode> <bytes>: at least so many bytes of that file are synced
 
-A power cut may leave anything of a write that was not synced yet: some of its pages and zeros in
-the place of others, in any order, up to a length that may be any. Whole lines may follow damaged
-ones. What was synced before is intact. So the mark beside the file says from where on damage is
-possible; at the start the first line there with a zero is cut off, with all that follows: it
-belongs to a write that was not synced, and is delivered again. No line that we write has a zero:
-neither JSON nor orjson allows one.
+After a power cut, a write that was not yet synced can be damaged in any way: some of its pages are
+on the disk, others read as zeros, in any order, and the file can have any length. Whole lines may
+follow damaged ones. Bytes that were synced before are intact. The mark beside the file is a
+checkpoint: damage is possible only behind it. Recovery finds the first line behind the mark that
+contains a zero byte, and truncates the file there. That line belongs to a write that was not
+synced, which the drain delivers again. Lines of this sink contain no zero byte, because JSON
+requires it to be escaped.
 
     synced                    {…}\n{…}\n
     after a power cut         {…}\n{…}\n{…}\n{"product":"so\0\0\0\0 … \0\0"}\n{…}\n
-                                        ^    ^ cut here: the first line with a zero begins
+                                        ^    ^ truncated here: the first line with a zero byte
                                         | the mark
 
-The mark is synced before a write, and only when the file is another one, somebody has changed it,
-or `_STEP` bytes have been added since: one more fsync for some 100,000 lines. A file without a mark
-of its own, from an older version or from elsewhere, was not written by us since its last start:
-only a line without an end is cut off.
+The mark is written and synced before an append, but only if the file was replaced or changed, or
+if `_STEP` bytes were appended since the last mark: one more fsync for some 100,000 lines. A file
+without a valid mark (from an older version, or copied) has not been written by this version, so
+recovery removes only an incomplete last line.
 
-Invariants: no whole line is cut off that was synced; after `mend` only whole lines follow the mark;
-when `append` returns its lines are durable, and so is the file's name. One thread at a time, one
-process.
+Invariants: recovery never removes a whole line that was synced; after it, only whole lines follow
+the mark; when `append` returns, its lines and the file's name are durable. One thread, one process.
 """
 
 from __future__ import annotations
@@ -41,35 +41,35 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _STEP: Final = 16 * 1024 * 1024
-"""Bytes after which the mark is moved; so much is read at a start, some 10 ms."""
+"""Bytes between two marks, and the most that recovery reads, in some 10 ms."""
 
 _PIECE: Final = 1024 * 1024
 """Bytes read at a time."""
 
 _MARK: Final = re.compile(rb"(\d{20}) (\d{20})\n")
-"""Always as long, so that writing over it never changes the length of its file."""
+"""Of fixed length, so that overwriting it never changes the size of its file."""
 
 
 class LineFile:
     """A file of lines.
 
     Args:
-        path: Where it is; it may be moved away at any time.
+        path: The file; another program may rotate it away at any time.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._mark = path.with_name(f".{path.name}.synced")
         self._inode = 0
-        self._synced = 0  # what the mark says of it
-        self._end = 0  # how long we left it
-        self._torn = False  # whether part of a failed write may be behind that
+        self._synced = 0  # the size in the mark
+        self._end = 0  # the size after the last append
+        self._torn = False  # whether part of a failed append may follow
 
-    def mend(self) -> None:
-        """Make the file if it is missing, and cut off what is damaged.
+    def recover(self) -> None:
+        """Create the file if it is missing, and truncate it where it is damaged.
 
         Raises:
-            OSError: It cannot be made or read.
+            OSError: It cannot be created or read.
         """
         with _open(self._path) as file:
             end = file.seek(0, os.SEEK_END)
@@ -79,14 +79,14 @@ class LineFile:
                 keep = _end_of_lines(file, _find_zero(file, synced, keep))
             if keep < end:
                 file.truncate(keep)
-            self._note(file, keep)
+            self._write_mark(file, keep)
         sync_folder(self._path.parent)
 
     def append(self, lines: Iterable[pa.Buffer]) -> None:
         """Append lines.
 
         Raises:
-            OSError: Nothing was appended, as after any other exception.
+            OSError: Nothing was appended; the same holds for any other exception.
         """
         with _open(self._path) as file:
             new = os.fstat(file.fileno()).st_ino != self._inode
@@ -95,7 +95,7 @@ class LineFile:
             self._torn = False
             size = file.seek(0, os.SEEK_END)
             if new or size != self._end or size - self._synced >= _STEP:
-                self._note(file, size)
+                self._write_mark(file, size)
             self._torn = True
             try:
                 for data in lines:
@@ -104,7 +104,7 @@ class LineFile:
                         rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
             except BaseException:
-                # After a failed sync nobody knows what is on the disk: all is written anew.
+                # After a failed fsync the state of the pages is unknown: the retry writes them all.
                 with suppress(OSError):
                     file.truncate(size)
                 raise
@@ -112,8 +112,8 @@ class LineFile:
         if new:
             sync_folder(self._path.parent)
 
-    def _note(self, file: IO[bytes], size: int) -> None:
-        """Write the mark of a file with so many bytes, which are synced before."""
+    def _write_mark(self, file: IO[bytes], size: int) -> None:
+        """Sync the file, then write its mark."""
         os.fsync(file.fileno())
         inode = os.fstat(file.fileno()).st_ino
         new = not self._mark.exists()
@@ -128,7 +128,7 @@ class LineFile:
         self._inode, self._synced, self._end = inode, size, size
 
     def _read_mark(self, inode: int) -> int | None:
-        """How much of a file is synced at least; None if the mark is not of this file."""
+        """The number of bytes that are synced at least; None if the mark is of another file."""
         try:
             found = _MARK.fullmatch(self._mark.read_bytes())
         except FileNotFoundError:
@@ -141,7 +141,7 @@ def _open(path: Path) -> IO[Any]:
 
 
 def _end_of_lines(file: IO[bytes], end: int) -> int:
-    """Where the last line break ends."""
+    """The offset behind the last line break."""
     while end:
         start = max(0, end - _PIECE)
         file.seek(start)
@@ -153,7 +153,7 @@ def _end_of_lines(file: IO[bytes], end: int) -> int:
 
 
 def _find_zero(file: IO[bytes], start: int, end: int) -> int:
-    """Where the first zero is, or the end."""
+    """The offset of the first zero byte, or `end`."""
     file.seek(start)
     while start < end:
         piece = file.read(min(_PIECE, end - start))

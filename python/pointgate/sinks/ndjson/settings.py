@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from pointgate.sinks.settings import LocalOutput, SinkSettings
-from pointgate.toml.values import not_empty, relative_path
+from pointgate.toml.values import local_path, relative_path
 
 _STDOUT: Final = "-"
 
@@ -22,7 +22,7 @@ class NdjsonSettings(SinkSettings):
 
     type: Literal["ndjson"]
     path: Annotated[
-        Path, Field(strict=False), BeforeValidator(not_empty), AfterValidator(_output)
+        Path, Field(strict=False), BeforeValidator(local_path), AfterValidator(_output)
     ] = Field(description='a file, or "-" for standard output')
 
     @property

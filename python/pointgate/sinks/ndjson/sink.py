@@ -1,27 +1,28 @@
-"""The sink that writes a JSON object a line, to a file or to standard output.
+"""The sink that writes newline-delimited JSON, to a file or to standard output.
 
     {"product":"solar","device":"inv1","identifier":"temp","time":1714521600000,"value":21.5,
      "quality":0,"received":1714521600123.456}                                   (on one line)
 
-Times are UTC milliseconds, as on the wire: whole numbers where a request gave the time, and with
-three decimals where it is the instant of an arrival, which is a microsecond. So there is one unit
-in a file that a former version began, and a reader of IEEE doubles has every microsecond. `quality`
-is there for points that have one. A value is a number, a boolean, a string, or the ARRAY or STRUCT
-as it came, with line breaks in it turned into spaces; a whole number in a DOUBLE is written without
-a fraction. Lines are made by Arrow, column by column, and only names and texts by orjson, each
-once: 1 to 4 M points/s on a shared core, where orjson on a dictionary for each point makes some 0.3
-M/s.
+Times are UTC milliseconds, as in requests: whole numbers if the request gave the time, and with
+three decimals if it is the instant of arrival, which has microseconds. So the unit is the same as
+in files of former versions, and an IEEE double is exact to the microsecond. `quality` is present
+for points that have one. A value is a number, a boolean, a string, or the ARRAY or STRUCT as it was
+posted, with its line breaks replaced by spaces; a whole number in a DOUBLE has no fraction. Arrow
+makes the lines column by column; orjson encodes only the names and texts, each distinct name once.
+That makes 1 to 4 M points/s on a shared core, compared with some 0.3 M/s for orjson on a dictionary
+for each point.
 
-A file is appended to and synced. It may be moved away at any time; the next write begins a new
-one. A write that fails is cut off again, and so is, at the next start, what a crash or a power cut
-has left of one, from its first damaged line on (`ndjson_file.py`). Whole lines before that stay,
-and are written again with the rest of their write. Points that were posted again stand there again:
-`on_conflict` has no meaning here.
+The file is append-only, and each write is synced. It may be rotated away at any time; the next
+write creates a new one. A write that fails is truncated away. After a crash or a power cut,
+recovery truncates the file at the first damaged line (`file.py`). Whole lines of an interrupted
+write that come before it stay, and appear again when the drain repeats the write. There is no
+upsert and no deduplication: a point that is posted twice appears twice, and there is no
+`on_conflict`.
 
-Standard output is as safe as what reads it. A pipe that nobody reads any more makes the sink
-unavailable for good: points stay in the spool, and the service must be started again with a reader.
+Standard output is as durable as the program that reads it. After a broken pipe the sink stays
+unavailable: points remain in the spool until the service is restarted with a new reader.
 
-Invariants: when `write` returns all lines are in the file and on the disk; lines are never mixed.
+Invariants: when `write` returns, all its lines are durable in the file; lines never interleave.
 """
 
 from __future__ import annotations
@@ -53,16 +54,16 @@ _ROWS: Final = 50_000
 """Lines made at a time: some 10 MB where values are short."""
 
 _TEXT_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of texts in the lines made at a time; they take a multiple while they are made."""
+"""Bytes of texts in the lines made at a time; making them takes several times as much memory."""
 
 _STDOUT: Final = 1
 
-_PATIENCE: Final = 0.2
-"""Seconds of waiting for a reader, until we look whether we have to stop."""
+_POLL_SECONDS: Final = 0.2
+"""The interval at which a blocked write to standard output checks whether the sink is closing."""
 
 
 def build(settings: NdjsonSettings) -> NdjsonSink:
-    """The sink that a table of the configuration asks for."""
+    """Make the sink from its settings."""
     return NdjsonSink(name=settings.name, path=settings.file)
 
 
@@ -70,11 +71,11 @@ class NdjsonSink:
     """Writes points as lines of JSON.
 
     Attributes:
-        name: What its metrics and log lines call it.
+        name: Its name in metrics and log lines.
     """
 
     def __init__(self, *, name: str, path: Path | None) -> None:
-        """Say where to.
+        """Store the settings; `open` creates the file.
 
         Args:
             name: The sink's name.
@@ -84,7 +85,7 @@ class NdjsonSink:
         self._path = path
         self._file = LineFile(path) if path else None
         self._closing = threading.Event()
-        # One thread: a write whose task was cancelled ends before anything else begins.
+        # One thread, so that a write whose task was cancelled ends before the next call begins.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {name}")
 
     def newest(self) -> int:
@@ -92,25 +93,25 @@ class NdjsonSink:
         return 0
 
     async def open(self) -> None:
-        """Make the file, and cut off what a crash has left of a write.
+        """Create the file, or recover it after a crash.
 
         Raises:
-            SinkUnavailableError: It cannot be made or read.
+            SinkUnavailableError: It cannot be created or read.
         """
         if self._file is not None:
-            await self._run(self._file.mend)
+            await self._run(self._file.recover)
 
     async def write(self, points: pa.Table, *, sequence: int) -> None:  # noqa: ARG002 - see `Sink`
         """Append points.
 
         Args:
             points: Rows of `store.points.SCHEMA`.
-            sequence: Of no use here.
+            sequence: Ignored.
 
         Raises:
-            SinkUnavailableError: The disk is full or failing, and nothing was written; or nobody
-                reads standard output any more.
-            SinkRefusedError: Arrow has no place for something in them.
+            SinkUnavailableError: The disk is full or failing, and nothing was written; or standard
+                output is a broken pipe.
+            SinkRefusedError: Arrow cannot convert a value.
         """
         if self._file is None:
             await self._run(_print, points, self._closing.is_set)
@@ -118,9 +119,9 @@ class NdjsonSink:
             await self._run(self._file.append, lines(points))
 
     async def close(self) -> None:
-        """Let go; a reader of standard output that does not read is not waited for."""
+        """Release the thread; a write that is blocked on standard output is cancelled."""
         self._closing.set()
-        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+        await asyncio.get_running_loop().run_in_executor(self._thread, _barrier)
         self._thread.shutdown(wait=False)
 
     async def _run(self, call: Callable[..., Any], *arguments: Any) -> None:
@@ -128,17 +129,17 @@ class NdjsonSink:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
         except BrokenPipeError as error:
-            raise SinkUnavailableError(f"nobody reads {target} any more") from error
+            raise SinkUnavailableError(f"broken pipe: no process reads {target}") from error
         except OSError as error:
             raise SinkUnavailableError(f"cannot write to {target}: {os_reason(error)}") from error
-        except MemoryError:  # which Arrow's own is, beside an ArrowException
+        except MemoryError:  # Arrow's own is also an ArrowException
             raise
         except pa.ArrowException as error:
             raise SinkRefusedError(f"cannot be written as JSON: {error}") from error
 
 
 def lines(points: pa.Table) -> Iterator[pa.Buffer]:
-    """The points as JSON, a line each, some at a time."""
+    """The points as lines of JSON, in blocks."""
     for piece in pieces(points, most_rows=_ROWS, most_bytes=_TEXT_BYTES):
         batch = one_batch(piece)
         text = pc.binary_join_element_wise(
@@ -167,7 +168,7 @@ def _names(column: pa.DictionaryArray) -> pa.Array:
 
 
 def _milliseconds(instants: pa.Array) -> pa.Array:
-    """Instants as numbers: `1714521600123`, or `1714521600123.050` for one that is not whole."""
+    """Instants as numbers: `1714521600123`, or `1714521600123.050` with microseconds."""
     microseconds = instants.view(pa.int64())
     whole = pc.divide(microseconds, 1000)
     text = whole.cast(pa.string())
@@ -198,7 +199,7 @@ def _quality(column: pa.Array) -> pa.Array:
 
 
 def _bytes(text: pa.Array) -> pa.Buffer:
-    """What an array of strings holds, one behind the other."""
+    """The contiguous bytes of an array of strings."""
     _, offsets, data = text.buffers()
     ends = pa.Array.from_buffers(pa.int32(), len(text) + 1, [None, offsets], offset=text.offset)
     return data.slice(ends[0].as_py(), ends[-1].as_py() - ends[0].as_py())
@@ -209,8 +210,8 @@ def _print(points: pa.Table, closing: Callable[[], bool]) -> None:
     for data in lines(points):
         rest = memoryview(data)
         while rest:
-            # A pipe that is ready takes so much without making us wait, so that we can be stopped.
-            if pipe and not select.select([], [_STDOUT], [], _PATIENCE)[1]:
+            # A writable pipe takes PIPE_BUF bytes without blocking, so `closing` is seen in time.
+            if pipe and not select.select([], [_STDOUT], [], _POLL_SECONDS)[1]:
                 if closing():
                     raise BrokenPipeError
                 continue
@@ -219,5 +220,5 @@ def _print(points: pa.Table, closing: Callable[[], bool]) -> None:
         os.fsync(_STDOUT)
 
 
-def _nothing() -> None:
-    """What the thread comes to when all before is done."""
+def _barrier() -> None:
+    """Do nothing: when this call returns, the thread's queue is empty."""

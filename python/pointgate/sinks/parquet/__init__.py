@@ -1,1 +1,1 @@
-"""The sink that writes a Parquet dataset, and what keeps the dataset at few files."""
+"""The sink that writes a Parquet dataset, and the compaction that keeps its files few."""

@@ -1,45 +1,40 @@
-"""Merging files of one product and day into fewer, with one point for each key.
+"""Compaction: merging the files of one product and day, with one point for each key.
 
-    sources = the files of a run, each sorted, in the order of their writes
-    until all are read:
-        read on wherever little is left
-        edge = the lowest of the sources' last keys in memory
-        take what is below it from each source, put it in order, keep one of each key, write it
+    sources = the files, each sorted, in the order of their writes
+    until all rows are read:
+        read on in each source that is below its low-water mark
+        edge = the least of the sources' greatest keys in memory
+        take the rows below it from each source, sort them, deduplicate by key, write them
 
-A run is a stretch without gaps in the order of `dataset.stored_files`, so that its result has a
-place in that order: with `update` the later file wins wherever two have the same key. That holds
-for a write that comes again after a crash, too. Whoever wrote a file had written all before it, or
-was writing it again, so a merged file has all that any later comer with a sequence of its range can
-bring, and wins over it: an older value never comes back.
+The merged files must be consecutive in the order of `dataset.stored_files`, so that the result has
+a position in that order: with `update`, the later file wins for a key that is in both. This also
+holds for a write that is repeated after a crash. The process that wrote a file had written, or was
+repeating, everything before it. So a merged file has all points that a repeated write with a
+sequence in its range can bring, and takes precedence over it: an older value never returns.
 
-Merged files are written beside the data, synced, renamed into the folder; only then the files they
-were made of are deleted. A reader sees each point at least once at any moment, and may see it twice
-for the moment between, or from a crash there until the next merge. One who lists a folder meanwhile
-misses no file as long as the system lists it in one piece, as it does with some hundred files;
-`run_due` keeps their number below.
+A merged file is written as a temporary file, synced, and renamed into the folder; only then its
+sources are deleted. A reader sees each point at least once at any moment. It may see a point twice
+for a moment, or after a crash in that moment until the next merge. A reader that lists the folder
+meanwhile misses no file if the system lists the folder atomically, as it does for some hundred
+files; `due_for_merge` keeps their number below that.
 
-Invariants: a file is deleted only when those made of it are on the disk under their names, and when
-as many points were read and written as the footers of both say. One process merges at a time (the
-caller holds the lock `compaction`). Memory does not grow with the files: `_IN_MEMORY` bytes of
-rows, as much again some times while they are sorted, a row group that is written, and what is read
-ahead of each open file, whose sum is below `_READ_BYTES`. Texts are read as dictionaries and
-decoded only for a row group, because a value that repeats takes no room in a file: 144 KB can hold
-4 GB. What cannot be merged within that is not merged, and named. 24 files of half a million points
-took 210 MB, and 4 seconds (3 M points/s).
+Invariants: sources are deleted only after the merged files are durable under their names, and only
+if the numbers of rows read and written agree with the footers of both. One process merges at a time
+(the caller holds the lock `compaction`). Memory is bounded, see `merge_sources.py`; texts are
+decoded for one row group at a time. Merging 24 files of half a million points took 210 MB and 4
+seconds (3 M points/s).
 
-Files of former versions, whose instants are milliseconds, become files of this one when they are
-merged; `compact_all` merges them even where there is one alone.
+A merge rewrites files of former versions, whose times are milliseconds, with the current schema;
+`compact_all` rewrites them even if there is only one file.
 
-It does not decide when: `upkeep.py` does, and `pointgate compact`.
+It does not decide when to merge: `maintenance.py` and `pointgate compact` do.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import math
 import os
-from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, groupby, pairwise
@@ -52,94 +47,66 @@ from pointgate import failpoint
 from pointgate.durable_files import SHARED, sync_folder
 from pointgate.errors import PointgateError
 from pointgate.sinks.parquet.dataset import Stored, merged_name, stored_files
+from pointgate.sinks.parquet.merge_sources import (
+    Source,
+    grouped,
+    has_former_schema,
+    metadata_of,
+    open_cursors,
+    passes,
+    sources_of,
+)
 from pointgate.sinks.parquet.rows import (
-    NAMES,
     ROW_GROUP,
     ROW_GROUP_BYTES,
-    ROWS,
     decoded,
     key_order,
     parquet_writer,
     row_group,
     take,
-    with_own_texts,
 )
-from pointgate.sinks.tables import TEXTS, one_batch, pieces, text_bytes
+from pointgate.sinks.tables import one_batch, pieces, text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pointgate.sinks.parquet.dataset import Dataset
+    from pointgate.sinks.parquet.merge_sources import Cursor
     from pointgate.sinks.settings import OnConflict
 
 FAN_IN: Final = 16
-"""Files of like size that are left as they are. Fewer: each point is written more often."""
+"""Files of similar size at which they are merged. With fewer, each point is written more often."""
 
 FILE_BYTES: Final = 128 * 1024 * 1024
-"""A file of this size is left alone, and a merged one ends: readers work well with such."""
+"""The size at which a merged file ends, and above which a file is not merged again in the
+background: readers are efficient with files of this size."""
 
 _SIZES: Final = (0, FILE_BYTES // FAN_IN**2, FILE_BYTES // FAN_IN, FILE_BYTES)
-"""Between two of these files are of like size: when there are enough of them, they are merged, with
-smaller ones that stand between. So a point is written again three times, not with every merge."""
-
-_IN_MEMORY: Final = 16 * 1024 * 1024
-"""Bytes of rows of all sources together."""
-
-_OPEN_FILES: Final = 64
-"""Sources at a time; a longer run is merged in several rounds."""
-
-_ROWS_READ: Final = 8192
-"""Rows decoded at a time; fewer where texts are long."""
-
-_LEAST_ROWS_READ: Final = 64
-"""However long they are: a row group, which bounds them, has no more of the longest texts."""
-
-_READ_AHEAD: Final = 64 * 1024
-"""Bytes of each column of each file."""
-
-_OPEN_FILE_BYTES: Final = 2 * 1024 * 1024
-"""What an open file takes besides its texts: `_READ_AHEAD` and a page of each column."""
-
-_READ_BYTES: Final = 128 * 1024 * 1024
-"""What all open files may take: their number is lower where row groups hold long texts."""
-
-_COPIES: Final = 4
-"""How often the texts of a row group are in memory while it is read: page, dictionary, rows."""
-
-_DICTIONARIES: Final = [*NAMES, *TEXTS]
-
-_READ: Final = pa.schema(
-    [
-        field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in TEXTS else field
-        for field in ROWS
-    ]
-)
-"""`ROWS` as they are in memory: a text that repeats is there once."""
+"""The limits of the size tiers. When a tier has enough files, they are merged, with smaller files
+between them. So a point is rewritten three times (size-tiered compaction), not with every merge."""
 
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What would be wrong with the next folder, too."""
-
-_Key = tuple[str, str, int]
+"""Errors that the next folder would have, too."""
 
 
-class Stopped(PointgateError):  # noqa: N818 - asked for, not a mistake
-    """A merge was given up because it was asked to."""
+class MergeCancelled(PointgateError):  # noqa: N818 - requested, not an error
+    """A merge was cancelled on request."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What became of a dataset.
+    """The result of compacting a dataset.
 
     Attributes:
-        folders: How many days of products there are.
-        merged: How many of them were merged; what follows is about those.
-        files_before: How many files there were.
-        files_after: How many there are now.
-        bytes_before: How large they were.
-        bytes_after: How large they are now.
-        points_before: How many points were in them.
-        duplicates: How many of those had the key of another one.
+        folders: The number of folders, one for each product and day.
+        merged: How many of them were merged; the other figures are about those.
+        files_before: The number of files before.
+        files_after: The number of files after.
+        bytes_before: Their size before.
+        bytes_after: Their size after.
+        points_before: The number of rows before.
+        duplicates: The number of rows removed, because another row had the same key.
         problems: What could not be merged, and why.
     """
 
@@ -154,8 +121,8 @@ class Summary:
     problems: list[str] = field(default_factory=list)
 
 
-def run_due(files: Sequence[Stored]) -> list[Stored]:
-    """The files that should be merged by now; none where there are few, or large ones."""
+def due_for_merge(files: Sequence[Stored]) -> list[Stored]:
+    """The files of a folder that are due for a merge; none if there are few, or only large ones."""
     for low, high in pairwise(_SIZES):
         for below, run in groupby(files, lambda file: file.size < high):  # noqa: B023 - used at once
             due = list(run)
@@ -165,7 +132,7 @@ def run_due(files: Sequence[Stored]) -> list[Stored]:
 
 
 def is_compact(files: Sequence[Stored]) -> bool:
-    """Whether each key is in them once: they are one file, or the parts of one merge."""
+    """Whether each key occurs once: there is one file, or all are parts of one merge."""
     return all(one.merge and one.merge == other.merge for one, other in pairwise(files))
 
 
@@ -177,32 +144,32 @@ def merge(
     stopping: Callable[[], bool] = lambda: False,
     progress: Callable[[float], object] = lambda _: None,
 ) -> list[Stored]:
-    """Put files together.
+    """Merge files.
 
     Args:
-        dataset: Where temporary files go.
-        files: Of one folder, in the order of `stored_files`, with nothing left out between.
-        on_conflict: Which one stays of points with the same key.
-        stopping: Asked between steps: whether to give up.
-        progress: Told how many more bytes of the files it has got through.
+        dataset: The dataset, for its temporary files.
+        files: Consecutive files of one folder, in the order of `stored_files`.
+        on_conflict: Which of the points with the same key is kept.
+        stopping: Called between steps; true cancels the merge.
+        progress: Called with the number of bytes of the files that were merged since the last call.
 
     Returns:
-        The files that took their place.
+        The files that replace them.
 
     Raises:
-        Stopped: It was to give up; what was not ready is as before.
-        OSError: A file cannot be read or written; the same.
-        MemoryError: An allocation failed; the same.
-        pa.ArrowException: A file is damaged, or two of them need more memory than a merge may take;
-            the same.
+        MergeCancelled: `stopping` returned true; passes that were not complete changed nothing.
+        OSError: A file cannot be read or written; the same holds.
+        MemoryError: An allocation failed; the same holds.
+        pa.ArrowException: A file is corrupt, or two of them need more memory than the limit; the
+            same holds.
     """
-    sources = _sources(files)
-    rounds = 0
+    sources = sources_of(files)
+    number_of_passes = 0
     try:
         while True:
-            groups = _groups(sources)
-            rounds = rounds or _rounds(len(sources), len(groups))
-            share = partial(_share, progress, rounds)
+            groups = grouped(sources)
+            number_of_passes = number_of_passes or passes(len(sources), len(groups))
+            share = partial(_share, progress, number_of_passes)
             made: list[Stored] = []
             for group in groups:
                 made += _merge(
@@ -210,26 +177,41 @@ def merge(
                 )
             if len(groups) == 1:
                 return made
-            sources = _sources(made)
+            sources = sources_of(made)
     finally:
         dataset.clear("merge-")
 
 
+def _share(progress: Callable[[float], object], number_of_passes: int, size: float) -> None:
+    progress(size / number_of_passes)
+
+
+@dataclass(slots=True)
+class _Count:
+    """Counts of a merge.
+
+    Attributes:
+        read: The number of rows read.
+        keys: The number of different keys in them.
+    """
+
+    read: int = 0
+    keys: int = 0
+
+
 def _merge(
     dataset: Dataset,
-    group: Sequence[_Parts],
+    group: Sequence[Source],
     *,
     on_conflict: OnConflict,
     stopping: Callable[[], bool],
     progress: Callable[[float], object],
 ) -> list[Stored]:
     """Merge sources in one pass (see `merge`)."""
-    opened = [
-        _Source(_read(source, _IN_MEMORY // len(group), progress), len(group)) for source in group
-    ]
+    cursors = open_cursors(group, progress)
     count = _Count()
     old = list(chain.from_iterable(source.files for source in group))
-    written = _write(dataset, old, _row_groups(_blocks(opened, on_conflict, stopping, count)))
+    written = _write(dataset, old, _row_groups(_blocks(cursors, on_conflict, stopping, count)))
     expected = sum(source.rows for source in group)
     stored = sum(pq.read_metadata(temporary).num_rows for temporary, _ in written)
     if count.read != expected or count.keys != stored:
@@ -237,19 +219,21 @@ def _merge(
             f"the merge read {count.read} of {expected} points "
             f"and wrote {stored} of {count.keys}: the files stay as they are"
         )
-    return _place(old, written)
+    return _replace(old, written)
 
 
 def compact_all(dataset: Dataset, *, progress: Callable[[float, float], object]) -> Summary:
-    """Merge all files of each product and day, where that is not so already in today's columns.
+    """Merge all files of each product and day, except those that are compact and up to date.
 
     Args:
-        dataset: Of which the caller holds the lock `compaction`.
-        progress: Told how many more bytes it has got through, and how many there are in all.
+        dataset: The dataset, whose lock `compaction` the caller holds.
+        progress: Called with the number of bytes merged since the last call, and with the total.
     """
     on_conflict = dataset.on_conflict
     folders = [stored_files(folder, on_conflict) for folder in dataset.partitions()]
-    due = [files for files in folders if not is_compact(files) or any(map(_is_former, files))]
+    due = [
+        files for files in folders if not is_compact(files) or any(map(has_former_schema, files))
+    ]
     total = sum(file.size for files in due for file in files)
     summary = Summary(folders=sum(map(bool, folders)))
     for files in due:
@@ -274,185 +258,23 @@ def compact_all(dataset: Dataset, *, progress: Callable[[float, float], object])
     return summary
 
 
-class _Source:
-    """Rows in the order of their keys, of which some are in memory."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch], sources: int) -> None:
-        self._batches = batches
-        self._little = _IN_MEMORY // sources // 2
-        self._rows = _READ.empty_table()
-        self.ended = False
-
-    def fill(self) -> None:
-        """Read on if little is left; then there are two keys at least, or no more to come."""
-        while not self.ended and (self._rows.nbytes < self._little or not self._two_keys()):
-            batch = next(self._batches, None)
-            if batch is None:
-                self.ended = True
-            else:
-                more = pa.Table.from_batches([batch]).select(_READ.names).cast(_READ)
-                self._rows = pa.concat_tables([self._rows, more])
-
-    def last_key(self) -> _Key:
-        """The key up to which everything is in memory."""
-        return self._key(self._rows.num_rows - 1)
-
-    def take_below(self, edge: _Key | None) -> pa.Table:
-        """Give away the rows with lower keys than this; all if there is none."""
-        rows = range(self._rows.num_rows)
-        end = len(rows) if edge is None else bisect_left(rows, edge, key=self._key)
-        taken, self._rows = self._rows.slice(0, end), self._rows.slice(end)
-        return with_own_texts(taken)
-
-    def _two_keys(self) -> bool:
-        return bool(self._rows.num_rows) and self._key(0) != self.last_key()
-
-    def _key(self, row: int) -> _Key:
-        # Python compares strings as Arrow does: code points and their UTF-8 have the same order.
-        device, identifier, time = (self._rows[column][row] for column in range(3))
-        return device.as_py(), identifier.as_py(), time.value
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """A source: a file, or the parts of one merge, whose keys follow each other.
-
-    Attributes:
-        files: They.
-        rows: How many rows they have.
-        bytes: What reading them takes: one is open at a time.
-        text_bytes: The texts of a row, on average in that row group which has the longest ones.
-    """
-
-    files: tuple[Stored, ...]
-    rows: int
-    bytes: int
-    text_bytes: int
-
-
-@dataclass(slots=True)
-class _Count:
-    """Counts of a merge.
-
-    Attributes:
-        read: How many rows were read.
-        keys: How many different keys they have.
-    """
-
-    read: int = 0
-    keys: int = 0
-
-
-def _sources(files: Sequence[Stored]) -> list[_Parts]:
-    """Files that follow each other."""
-    return [
-        _parts(tuple(parts)) for _, parts in groupby(files, lambda file: file.merge or file.path)
-    ]
-
-
-def _parts(files: tuple[Stored, ...]) -> _Parts:
-    rows = largest = longest = 0
-    for file in files:
-        metadata = _metadata(file)
-        rows += metadata.num_rows
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
-            columns = [group.column(place) for place in range(group.num_columns)]
-            texts = sum(
-                column.total_uncompressed_size
-                for column in columns
-                if column.path_in_schema in TEXTS
-            )
-            largest = max(largest, texts)
-            longest = max(longest, texts // max(1, group.num_rows))
-    return _Parts(files, rows, _OPEN_FILE_BYTES + _COPIES * largest, longest)
-
-
-def _groups(sources: Sequence[_Parts]) -> list[list[_Parts]]:
-    """Sources that are read together, at least two of them.
-
-    Raises:
-        pa.ArrowCapacityError: Two of them would take too much memory.
-    """
-    groups: list[list[_Parts]] = [[]]
-    for source in sources:
-        size = sum(one.bytes for one in groups[-1]) + source.bytes
-        if len(groups[-1]) >= _OPEN_FILES or (len(groups[-1]) > 1 and size > _READ_BYTES):
-            groups.append([source])
-            continue
-        groups[-1].append(source)
-        if size > 2 * _READ_BYTES:
-            raise pa.ArrowCapacityError(
-                f"cannot merge {source.files[0].path.name}: its row groups are too large, merging "
-                f"would take {size} bytes of memory"
-            )
-    return groups
-
-
-def _share(progress: Callable[[float], object], rounds: int, size: float) -> None:
-    progress(size / rounds)
-
-
-def _rounds(sources: int, groups: int) -> int:
-    """How often each row will be written, when so many sources make so many groups."""
-    return math.ceil(math.log(max(sources, 2), max(2, sources / groups)) - 1e-9)
-
-
-def _read(
-    source: _Parts, most_bytes: int, progress: Callable[[float], object]
-) -> Iterator[pa.RecordBatch]:
-    rows = min(_ROWS_READ, max(_LEAST_ROWS_READ, most_bytes // (source.text_bytes + 1)))
-    for part in source.files:
-        try:
-            with pq.ParquetFile(
-                part.path, read_dictionary=_DICTIONARIES, pre_buffer=False, buffer_size=_READ_AHEAD
-            ) as file:
-                for batch in file.iter_batches(rows, use_threads=False):
-                    yield batch
-                    progress(part.size * len(batch) / file.metadata.num_rows)
-        except MemoryError:  # which Arrow's own is, beside an ArrowException
-            raise
-        except (OSError, pa.ArrowException) as error:
-            raise pa.ArrowInvalid(f"cannot read {part.path.name}: {error}") from error
-
-
-def _is_former(file: Stored) -> bool:
-    """Whether a former version wrote a file; one that cannot be read is no such file."""
-    try:
-        schema = pq.read_schema(file.path)
-        return bool(schema.field("time").type != ROWS.field("time").type)
-    except MemoryError:
-        raise
-    except (OSError, KeyError, pa.ArrowException):
-        return False
-
-
-def _metadata(file: Stored) -> pq.FileMetaData:
-    try:
-        return pq.read_metadata(file.path)
-    except MemoryError:
-        raise
-    except (OSError, pa.ArrowException) as error:
-        raise pa.ArrowInvalid(f"cannot read {file.path.name}: {error}") from error
-
-
 def _points(files: Iterable[Stored]) -> int:
-    return sum(_metadata(file).num_rows for file in files)
+    return sum(metadata_of(file).num_rows for file in files)
 
 
 def _blocks(
-    sources: Sequence[_Source],
+    cursors: Sequence[Cursor],
     on_conflict: OnConflict,
     stopping: Callable[[], bool],
     count: _Count,
 ) -> Iterator[pa.Table]:
-    """Rows of all sources in the order of their keys, each key once."""
+    """The deduplicated rows of all cursors, sorted by key."""
     while not stopping():
-        for source in sources:
-            source.fill()
-        # All rows below the edge are in memory; there are some, as its source has two keys.
-        edge = min((source.last_key() for source in sources if not source.ended), default=None)
-        rows = pa.concat_tables(source.take_below(edge) for source in sources)
+        for cursor in cursors:
+            cursor.fill()
+        # All rows below the edge are in memory, at least one: each cursor has two different keys.
+        edge = min((cursor.last_key() for cursor in cursors if not cursor.ended), default=None)
+        rows = pa.concat_tables(cursor.take_below(edge) for cursor in cursors)
         if rows.num_rows:
             batch = one_batch(rows)
             order = key_order(batch, on_conflict=on_conflict)
@@ -461,7 +283,7 @@ def _blocks(
             yield pa.Table.from_batches([take(batch, order)])
         if edge is None:
             return
-    raise Stopped
+    raise MergeCancelled
 
 
 def _row_groups(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -483,7 +305,7 @@ def _row_groups(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def _write(
     dataset: Dataset, old: Sequence[Stored], row_groups: Iterator[pa.Table]
 ) -> list[tuple[Path, Stored]]:
-    """Write the files that take the place of old ones: where they are, and what they will be."""
+    """Write the files that replace old ones; returns their temporary and final paths."""
     names = "\n".join(file.path.name for file in old)
     digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
     first, last = min(file.first for file in old), max(file.last for file in old)
@@ -504,8 +326,8 @@ def _write(
     return written
 
 
-def _place(old: Sequence[Stored], written: Sequence[tuple[Path, Stored]]) -> list[Stored]:
-    """Show the new files, then remove the old ones."""
+def _replace(old: Sequence[Stored], written: Sequence[tuple[Path, Stored]]) -> list[Stored]:
+    """Rename the new files into the folder, then delete the old ones."""
     folder = old[0].path.parent
     failpoint.hit("merge-before-rename")
     for temporary, new in written:

@@ -1,18 +1,19 @@
-"""The folder of a Parquet dataset: its names, its locks, and files that appear whole or not at all.
+"""The folder of a Parquet dataset: file names, locks, and atomic creation of files.
 
     points/product=<key, percent-encoded>/date=<UTC day>/<sequence>-<digest>.parquet
                                                          <last>-<first>-<merge>-<part>.parquet
-    points/.pointgate/        locks, and files that are being written: readers never see one
+    points/.pointgate/        locks, and temporary files, which readers never see
 
-A file of one write is named after the write's sequence and its own content: the same write makes
-the same file again, and no other file ever takes its place. A merged file is named after the
-sequences it covers and the files it was made of. In the order of their names, files stand in the
-order of what they hold: of two, the one with the greater last sequence has the newer points.
+The name of a file of one write consists of the write's sequence and a digest of the content, so
+that a repeated write makes the same file again, and never overwrites another one. The name of a
+merged file consists of the range of sequences in it and a digest of its sources. Files sorted by
+name are sorted by age: of two, the one with the greater last sequence has the newer points.
 
-Invariants: a file gets its name when its content is on the disk; `durable.sync_folder` makes the
-name last. Of a crash only files in `.pointgate` are left, which the next to hold the lock removes.
+Invariants: a file gets its name only when its content is synced; `durable_files.sync_folder` makes
+the name durable. A crash leaves only temporary files in `.pointgate`, which the next process that
+holds the lock removes.
 
-It knows nothing of points: `parquet.py` writes them, `compaction.py` merges them.
+It does not read or write points: `sink.py` writes them, `compaction.py` merges them.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     from pointgate.sinks.settings import OnConflict
 
 _REMEMBERED: Final = 20_000
-"""Folders that are known to be there."""
+"""Folders that are known to exist and to be durable."""
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 _NO_KEY: Final = "__HIVE_DEFAULT_PARTITION__"
-"""What stands for NULL where readers expect a key. Encoded, at least DuckDB tells it from NULL."""
+"""Hive's placeholder for NULL in a folder's name. A product of that name is percent-encoded; DuckDB
+at least then distinguishes it from NULL."""
 
 _NAME: Final = re.compile(
     r"(?P<last>\d{19})-(?:(?P<first>\d{19})-)?(?P<made_of>[0-9a-f]{16})(?:-\d{4})?\.parquet"
@@ -54,11 +56,11 @@ class Stored:
     """A file with points.
 
     Attributes:
-        path: Where it is.
+        path: The file.
         first: The lowest sequence of the writes in it.
         last: The highest one.
-        merge: What the parts of one merge have in common; empty for a file of one write.
-        size: Bytes.
+        merge: The digest that the parts of one merge share; empty for a file of one write.
+        size: Its size in bytes.
     """
 
     path: Path
@@ -69,12 +71,12 @@ class Stored:
 
 
 class Dataset:
-    """A folder with points, of which this process may be one of several users."""
+    """A folder of Parquet files, which several processes may use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._own = path / OWN_FOLDER
-        self._lasting: set[Path] = set()
+        self._durable: set[Path] = set()
 
     @property
     def exists(self) -> bool:
@@ -82,15 +84,15 @@ class Dataset:
         return any(one.is_dir() for one in [self._own, *_folders(self.path, "product=")])
 
     def create(self) -> None:
-        """Make the folder, and make it last."""
+        """Create the folder durably."""
         self._make(self._own)
 
     def folder(self, product: str, day: int) -> Path:
-        """The folder of a product's points of a day, which is there and lasts.
+        """The folder of a product and day, created durably if it is missing.
 
         Args:
-            product: Its key; any text.
-            day: Days since 1970.
+            product: The product key; any text.
+            day: The day, counted from 1970.
         """
         key = "%5F" + _NO_KEY[1:] if product == _NO_KEY else quote(product, safe="")
         utc_day = date.fromordinal(_EPOCH + day).isoformat()
@@ -99,26 +101,26 @@ class Dataset:
         return path
 
     def forget(self) -> None:
-        """Something went wrong: maybe someone removed folders."""
-        self._lasting.clear()
+        """Forget which folders exist: after an error, someone may have removed them."""
+        self._durable.clear()
 
     def temporary(self, name: str) -> Path:
-        """Where a file is written before it gets its name."""
+        """The path of a temporary file."""
         return self._own / f"{name}.tmp"
 
     def clear(self, prefix: str) -> None:
-        """Remove what a crash left of the temporary files that begin with this."""
+        """Remove the temporary files with this prefix that a crash has left."""
         for path in self._own.glob(f"{prefix}*.tmp"):
             path.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self, name: str, *, wait: bool) -> Iterator[None]:
-        """Hold a lock that ends with the process.
+        """Hold a file lock, which the system releases when the process ends.
 
         Raises:
-            BlockingIOError: Another process holds it, and we were not to wait.
+            BlockingIOError: Another process holds it, and `wait` is false.
         """
-        # The locks are empty files: polars' scan of a whole folder overlooks those.
+        # Lock files are empty: polars skips empty files when it scans a whole folder.
         descriptor = os.open(self._own / f"{name}.lock", os.O_RDWR | os.O_CREAT, SHARED.file)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -128,7 +130,7 @@ class Dataset:
 
     @property
     def on_conflict(self) -> OnConflict:
-        """What was last set for this dataset."""
+        """The setting of the sink that last wrote to this dataset."""
         return "ignore" if self._ignores.exists() else "update"
 
     @on_conflict.setter
@@ -143,13 +145,13 @@ class Dataset:
         return self._own / "on_conflict=ignore"
 
     def partitions(self) -> list[Path]:
-        """Every product's every day, in order."""
+        """The folders of all products and days, in order."""
         return [
             day for product in _folders(self.path, "product=") for day in _folders(product, "date=")
         ]
 
     def newest(self) -> int:
-        """The greatest sequence in the names of its files; 0 if there are none.
+        """The greatest sequence in the names of its files; 0 without files.
 
         Raises:
             OSError: A folder cannot be listed.
@@ -158,14 +160,14 @@ class Dataset:
         return max((file.last for files in partitions for file in files), default=0)
 
     def _make(self, path: Path) -> None:
-        if path in self._lasting:
+        if path in self._durable:
             return
         if self.path in path.parents:
             self._make(path.parent)
         make_folder(path, SHARED)
-        if len(self._lasting) >= _REMEMBERED:
-            self._lasting.clear()
-        self._lasting.add(path)
+        if len(self._durable) >= _REMEMBERED:
+            self._durable.clear()
+        self._durable.add(path)
 
 
 def written_name(sequence: int, digest: str) -> str:
@@ -174,17 +176,18 @@ def written_name(sequence: int, digest: str) -> str:
 
 
 def merged_name(first: int, last: int, merge: str, part: int) -> str:
-    """The name of a file made of others."""
+    """The name of a merged file."""
     return f"{last:019}-{first:019}-{merge}-{part:04}.parquet"
 
 
 def stored_files(partition: Path, on_conflict: OnConflict) -> list[Stored]:
-    """The files of a folder, those first whose points yield to (`update`) or win over the others'.
+    """The files of a folder in order of precedence.
 
-    Where several writes hold the same batches because one of them was cut short by a crash, they
-    hold the same points, so that their order among each other makes no difference. A merged file
-    has the points of all writes it covers: when one of those comes again, the merged file must
-    stand behind it for the last point to win, and before it for the first one.
+    With `update`, points in later files replace those in earlier ones; with `ignore`, points in
+    earlier files win. Several writes may contain the same batches, because a crash interrupted one
+    of them. They then contain the same points, so their relative order does not matter. A merged
+    file has the points of all writes in its range. When one of those writes is repeated, the merged
+    file must follow it with `update`, and precede it with `ignore`.
     """
     files: list[Stored] = []
     with os.scandir(partition) as entries:
@@ -194,7 +197,7 @@ def stored_files(partition: Path, on_conflict: OnConflict) -> list[Stored]:
                 continue
             last = int(match["last"])
             merge = match["made_of"] if match["first"] else ""
-            with suppress(FileNotFoundError):  # another process merged it away
+            with suppress(FileNotFoundError):  # another process has just merged it
                 size = entry.stat().st_size
                 path = partition / entry.name
                 files.append(Stored(path, int(match["first"] or last), last, merge, size))

@@ -1,19 +1,19 @@
-"""The rows of a Parquet file: its columns, in the order of their keys, one a key.
+"""The rows of a Parquet file: columns, sorted by key and deduplicated.
 
-The key of a point is its device, its identifier and its time, within a product. Files hold points
-in that order, so that they can be merged without reading them into memory, and so that a reader
-who wants one device skips the rest.
+The key of a point within a product is its device, identifier and time. Files are sorted by key.
+Therefore a streaming merge needs little memory, and a reader that wants one device skips the other
+row groups.
 
     order = key_order(rows, on_conflict="update")
-    take(rows, order)     # sorted; of points with the same key the last one
+    take(rows, order)     # sorted; of points with the same key, the last one
 
-Names are compared as numbers, their ranks among the batch's names: the order of 1 M points of 1,000
+Names are sorted by their ranks among the batch's names, as numbers: sorting 1 M points of 1,000
 devices takes 40 to 90 ms, compressing them 70 to 140 ms (2 shared cores).
 
-Invariants: the sort is stable, as `pyarrow.compute.sort_indices` is: of equal keys the one that
-came later stands behind. A table is never cut: what does not fit in one record batch raises. A row
-group holds at most `ROW_GROUP_BYTES` of texts or one row, so that whoever reads one row group at a
-time stays within that, however often a value repeats in the file.
+Invariants: the sort is stable, as `pyarrow.compute.sort_indices` is, so that points with equal keys
+stay in the order of arrival. A table is never truncated: rows that do not fit in one record batch
+raise. A row group has at most `ROW_GROUP_BYTES` of texts, or one row. This bounds the memory of a
+reader that reads one row group at a time, however often a value repeats in the file.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ if TYPE_CHECKING:
     from pointgate.sinks.settings import OnConflict
 
 ROWS: Final = pa.schema([field for field in SCHEMA if field.name != "product"])
-"""The product stands in the name of a folder: readers refuse a column that is there twice."""
+"""Without the product, which is in the folder's name: readers reject a column that is in both."""
 
 NAMES: Final = ["device", "identifier"]
 
 ROW_GROUP: Final = 1 << 18
-"""Rows. A reader of one device reads some row groups of a large file, and none of the others."""
+"""The limit on rows in a row group, the unit in which a reader of one device skips others."""
 
 ROW_GROUP_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of `TEXTS`, decoded: a row group ends there before it has `ROW_GROUP` rows."""
+"""The limit on the bytes of `TEXTS` in a row group, decoded."""
 
 
-def with_own_texts(rows: pa.Table) -> pa.Table:
-    """The same rows, without the texts in their dictionaries that only other rows have."""
+def compact_dictionaries(rows: pa.Table) -> pa.Table:
+    """The same rows, whose dictionaries of texts have only values that they use."""
     for name in TEXTS:
         place = rows.schema.get_field_index(name)
-        chunks = [_own(chunk) for chunk in rows.column(place).chunks]
+        chunks = [_compact(chunk) for chunk in rows.column(place).chunks]
         column = pa.chunked_array(chunks, rows.schema.field(place).type)
         rows = rows.set_column(place, rows.schema.field(place), column)
     return rows
 
 
-def _own(texts: pa.DictionaryArray) -> pa.DictionaryArray:
+def _compact(texts: pa.DictionaryArray) -> pa.DictionaryArray:
     used = texts.indices.unique().drop_null()
     if len(used) == len(texts.dictionary):
         return texts
@@ -62,7 +62,7 @@ def _own(texts: pa.DictionaryArray) -> pa.DictionaryArray:
 
 
 def decoded(rows: pa.Table) -> pa.Table:
-    """The same rows with plain texts."""
+    """The same rows with their texts as plain strings."""
     for name in TEXTS:
         place = rows.schema.get_field_index(name)
         column = rows.column(place).cast(pa.string())
@@ -71,22 +71,22 @@ def decoded(rows: pa.Table) -> pa.Table:
 
 
 def parquet_writer(file: Any) -> pq.ParquetWriter:
-    """What writes `row_group`s to a file."""
+    """A writer of `row_group`s to a file."""
     return pq.ParquetWriter(
         file,
         ROWS,
         compression="zstd",
-        # Readers get strings, not dictionaries that differ from file to file.
+        # Readers see strings, not dictionaries that differ from file to file.
         store_schema=False,
         sorting_columns=[pq.SortingColumn(column) for column in range(3)],
     )
 
 
 def row_group(rows: pa.RecordBatch) -> pa.Table:
-    """The same rows for writing: ten rows do not name a hundred thousand devices."""
+    """The rows as they are written: without names that only other rows of the batch have."""
     columns = {name: rows[name] for name in ROWS.names}
     for name in NAMES:
-        # Arrow writes a dictionary as it is, in a third of the time that plain strings take.
+        # Arrow writes an existing dictionary in a third of the time of plain strings.
         if len(columns[name].dictionary) > len(rows):
             columns[name] = columns[name].cast(pa.string()).dictionary_encode()
     for name in TEXTS:
@@ -97,12 +97,12 @@ def row_group(rows: pa.RecordBatch) -> pa.Table:
 def key_order(
     rows: pa.RecordBatch, *, on_conflict: OnConflict, groups: pa.Array | None = None
 ) -> pa.Array:
-    """The indices of the rows that stay, in the order of their keys.
+    """The indices of the deduplicated rows, sorted by key.
 
     Args:
-        rows: Points, later ones behind earlier ones.
-        on_conflict: Whether the last or the first one of a key stays.
-        groups: A number for each row that comes before its key in the order, and is part of it.
+        rows: Points in the order of arrival.
+        on_conflict: Whether the last (`update`) or the first point of a key is kept.
+        groups: A number for each row that becomes the first part of its key.
     """
     devices, identifiers = rows["device"], rows["identifier"]
     series = pc.add(
@@ -117,13 +117,13 @@ def key_order(
     if not pc.any(repeats).as_py():
         return order
     edge = pa.array([False])
-    # A row goes when its key comes again behind it, or has come before.
+    # With `update` a row is removed if the next one has its key, else if the previous one has it.
     sides = [repeats, edge] if on_conflict == "update" else [edge, repeats]
     return order.filter(pc.invert(pa.concat_arrays(sides)))
 
 
 def take(rows: pa.RecordBatch, order: pa.Array) -> pa.RecordBatch:
-    """Rows in an order; in less than half the time of `RecordBatch.take`."""
+    """The rows in this order; takes less than half the time of `RecordBatch.take`."""
     columns = [column.take(order) for column in rows.columns]
     return pa.record_batch(columns, schema=rows.schema)
 
@@ -134,5 +134,5 @@ def _ranks(names: pa.DictionaryArray) -> pa.Array:
 
 
 def _repeats(keys: list[pa.Array]) -> pa.Array:
-    """For each row but the first one, whether its key is that of the row before."""
+    """For each row but the first one, whether it has the key of the previous row."""
     return functools.reduce(pc.and_, (pc.equal(column[1:], column[:-1]) for column in keys))

@@ -11,7 +11,7 @@ from pointgate.sinks.settings import ON_CONFLICT, LocalOutput, OnConflict, SinkS
 from pointgate.toml.values import AnyPath
 
 OWN_FOLDER: Final = ".pointgate"
-"""Inside the dataset: locks and unfinished files. Readers skip names with a leading dot."""
+"""Inside the dataset: locks and temporary files. Readers skip names with a leading dot."""
 
 
 class ParquetSettings(SinkSettings):

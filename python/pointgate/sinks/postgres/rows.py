@@ -1,15 +1,15 @@
-"""Points as the bytes that PostgreSQL's `COPY … FORMAT binary` takes.
+"""Points in the encoding of PostgreSQL's `COPY … FORMAT binary`.
 
-    rows = in_order(points, keep="last")       # one row a series and time, sorted by them
+    rows = in_order(points, keep="last")       # one row for each series and time, sorted by them
     for piece in copy_bytes(rows): copy.write(piece)
 
-All work is done on whole columns by Arrow, which lets go of the interpreter meanwhile: no Python
-object is made for a point. (Rows of Python objects through `copy.write_row` cost 0.15 µs more of
-the 3 µs that a point takes to its place, and would hold up the event loop all that time.)
+Arrow encodes whole columns and releases the GIL meanwhile: no Python object is made for a point.
+(Rows of Python objects through `copy.write_row` cost 0.15 µs more of the 3 µs that a point takes,
+and would block the event loop all that time.)
 
-Every value arrives to the bit: floats travel as their eight bytes, texts and JSON as theirs.
+Every value is transferred exactly: floats as their eight bytes, texts and JSON as theirs.
 
-It does not look at values: what the server cannot take, the server refuses.
+It does not check values: the server rejects those that it cannot store.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ if TYPE_CHECKING:
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 
-# As Arrow values, made once: to make one costs 0.1 ms, more than to use it on a small write.
+# Arrow scalars, created once: creating one takes 0.1 ms, more than using it for a small write.
 _EIGHT: Final = pa.scalar((8).to_bytes(4, "big"))
 _TWO: Final = pa.scalar((2).to_bytes(4, "big"))
 _NULL: Final = pa.scalar(b"\xff\xff\xff\xff")
 _TRUE: Final = pa.scalar(b"\0\0\0\1\1")
 _FALSE: Final = pa.scalar(b"\0\0\0\1\0")
 _FIELDS: Final = pa.scalar((9).to_bytes(2, "big") + (8).to_bytes(4, "big"))
-"""How many fields a row has, and the length of the first."""
+"""The number of fields in a row, and the length of the first."""
 _NOTHING: Final = pa.scalar(b"")
 _ZERO: Final = pa.scalar(0)
 
-_PIECE_ROWS: Final = 65_536
-"""How many rows are in memory as bytes at once: some 5 MB of numbers."""
+_PIECE_ROWS: Final = 16_384
+"""The limit on rows encoded at once. While one piece is encoded, the server stores another."""
 
 _PIECE_BYTES: Final = 8 * 1024 * 1024
-"""How many bytes of texts."""
+"""The limit on their bytes of texts."""
 
 _2000: Final = pa.scalar(946_684_800_000_000)
-"""PostgreSQL counts microseconds from the first of January 2000; we from 1970."""
+"""PostgreSQL counts microseconds from 2000-01-01; `store.points.SCHEMA` counts from 1970-01-01."""
 
 _CODES: Final = {2: "h", 4: "i", 8: "q"}
 
 
 def in_order(points: pa.Table, *, keep: Literal["first", "last"]) -> pa.Table:
-    """Sort by series and time, and keep one of the points that have both the same.
+    """Sort by series and time, and deduplicate by them.
 
-    An upsert cannot touch a row twice, and rows in the order of the key's index are twice as fast.
+    An upsert cannot update a row twice, and rows in the order of the index are twice as fast.
 
     Args:
-        points: With a column `series_id`, in the order of arrival.
-        keep: Which of the same series and time stays, by arrival.
+        points: Rows with a column `series_id`, in the order of arrival.
+        keep: Which of the points with the same key is kept, by arrival.
     """
     # The sort is stable: points with the same key stay in the order of arrival.
     order = pc.sort_indices(points, [("series_id", "ascending"), ("time", "ascending")])
@@ -74,7 +74,7 @@ def in_order(points: pa.Table, *, keep: Literal["first", "last"]) -> pa.Table:
 
 
 def copy_bytes(points: pa.Table) -> Iterator[memoryview | bytes]:
-    """The whole stream of a COPY: key, then `tables.VALUES`, a row a point."""
+    """The whole stream of a COPY: for each point its key, then `tables.VALUES`."""
     yield _HEADER
     for piece in pieces(points, most_rows=_PIECE_ROWS, most_bytes=_PIECE_BYTES):
         for batch in piece.to_batches():
@@ -120,7 +120,7 @@ def _text(column: Any) -> Any:
 
 
 def _big_endian(column: Any) -> Any:
-    """The bytes of numbers without nulls, in network order, as Arrow binary."""
+    """The bytes of numbers without nulls, in network byte order, as Arrow binary."""
     width = column.type.bit_width // 8
     swapped = array(_CODES[width])
     start = column.offset * width

@@ -1,18 +1,23 @@
-"""The numbers of series: (product, device, identifier) to `series_id`, looked up and remembered.
+"""A cache of series ids: (product, device, identifier) to `series_id`.
 
-Names come as Arrow dictionaries, so Python sees a name once a write, not once a point: a name gets
-a code, three codes make a key of 63 bits, and Arrow makes the keys of all rows at once. Only the
-different keys of a write are looked up here, and only the unknown ones of those in the database.
+Names are Arrow dictionaries, so Python handles a name once for each write, not for each point. Each
+name gets a code of 21 bits, the three codes of a series make a key of 63 bits, and Arrow computes
+the keys of all rows at once:
 
-What is remembered is right as long as no series goes away. A trigger counts whenever some do
-(`tables.py`), and a schema that was dropped and made again has another table: `check` compares both
-at the start of each transaction, and keeps `series` from being dropped or truncated until its end.
-A number is never given twice, so a series that someone else deletes at that very moment takes the
-points of this write with it, as if they had come before.
+    product "solar" -> 0, device "inv1" -> 1, identifier "temp" -> 2
+    key = 0 << 42 | 1 << 21 | 2 = 0x200002
 
-Unknown series are inserted in the order of their names, so two sinks that meet the same new series
-never wait for each other in a circle. It is bounded: when it holds too much, it starts anew. One
-thread uses it.
+Only the distinct keys of a write are looked up in the cache, and only the missing ones in the
+database.
+
+The cache is valid until a series is deleted. A trigger counts deletions (`tables.py`), and a schema
+that was dropped and created again has another table id. `check` compares both at the start of each
+transaction; its read lock prevents `series` from being dropped or truncated before the end. An id
+is never reused, so if another session deletes a series at that moment, the points of this write are
+deleted with it, as if they had been written earlier.
+
+Unknown series are inserted in the order of their names, so two sinks that insert the same new
+series cannot deadlock. The cache is bounded: it is cleared when it is full. One thread uses it.
 """
 
 from __future__ import annotations
@@ -35,13 +40,13 @@ _Series: TypeAlias = tuple[str, ...]
 _NAMES: Final = ("product", "device", "identifier")
 
 _CODE_BITS: Final = 21
-"""Three codes fit a signed 64-bit key: two million different names at a time."""
+"""Three codes fit a signed 64-bit key; the cache can hold two million different names."""
 
 _REMEMBERED: Final = 500_000
-"""Series; some 60 MB. It is 10,000 devices with 50 points each."""
+"""The limit on cached series, some 60 MB: 10,000 devices with 50 points each."""
 
 _LOOKED_UP: Final = 20_000
-"""Series a query: the parameters of a statement are built as Python objects."""
+"""The limit on series in a query, whose parameters are Python objects."""
 
 _CHECK: Final = """
 SELECT series_removals, {table}::regclass::oid::bigint, EXISTS (SELECT FROM {schema}.series),
@@ -67,10 +72,10 @@ ON CONFLICT DO NOTHING
 
 
 class SeriesIds:
-    """What is known of the table `series` in one session."""
+    """The cache of one session."""
 
     def __init__(self, *, schema: str) -> None:
-        # Beside parameters psycopg takes each % for one, even in a quoted name.
+        # In a statement with parameters, psycopg interprets each %, even in a quoted name.
         escaped = schema.replace("%", "%%")
         name, table = sql.Identifier(escaped), sql.Identifier(escaped, "series").as_string()
         self._check = sql.SQL(_CHECK).format(schema=name, table=table)
@@ -81,20 +86,20 @@ class SeriesIds:
         self._ids: dict[int, int] = {}
 
     def forget(self) -> None:
-        """Know nothing: after a transaction that was not committed, or in another session."""
+        """Clear the cache, after a transaction that was not committed, or for another session."""
         self._state = ()
         self._clear()
 
     def check(self, connection: Connection[Any], *, seconds: float) -> None:
-        """Begin a transaction: forget what is no longer so, and keep the rest true until its end.
+        """Begin a transaction, and clear the cache if it is no longer valid.
 
         Args:
-            connection: In no transaction.
-            seconds: How long the server may take for each statement of this transaction; it is
-                told so here, because that saves a round trip.
+            connection: A connection without a transaction.
+            seconds: The statement timeout for this transaction, which is set here to save a round
+                trip.
 
         Raises:
-            psycopg.Error: The server says no.
+            psycopg.Error: The server returned an error.
         """
         milliseconds = str(round(seconds * 1000))
         state = (connection.execute(self._check, (milliseconds,)).fetchone() or ())[:2]
@@ -103,16 +108,16 @@ class SeriesIds:
             self._state = state
 
     def resolve(self, connection: Connection[Any], points: pa.Table) -> pa.Array:
-        """The number of each row's series; unknown series are inserted.
+        """The series id of each row; unknown series are inserted.
 
         Args:
             connection: In the transaction that `check` began.
             points: Rows of `store.points.SCHEMA`.
 
         Raises:
-            SinkRefusedError: There are too many different names for one write.
-            SinkUnavailableError: Someone takes series away at this moment.
-            psycopg.Error: The server says no.
+            SinkRefusedError: The write has too many different names.
+            SinkUnavailableError: Another session is deleting series.
+            psycopg.Error: The server returned an error.
         """
         keys = self._keys(points.select(_NAMES).unify_dictionaries().combine_chunks())
         wanted = keys.dictionary.to_pylist()
@@ -127,7 +132,7 @@ class SeriesIds:
         return pa.array(ids, pa.int64()).take(keys.indices)
 
     def _keys(self, names: pa.Table) -> Any:
-        """Each row's three codes in one number, as an Arrow dictionary."""
+        """The key of each row, its three codes in one number, as an Arrow dictionary."""
         columns = [names[name].combine_chunks() for name in _NAMES]
         texts = [column.dictionary.to_pylist() for column in columns]
         coming = sum(map(len, texts))
@@ -145,7 +150,7 @@ class SeriesIds:
         return keys.dictionary_encode()
 
     def _look_up(self, connection: Connection[Any], keys: Iterable[int]) -> dict[int, int]:
-        """Numbers from the database, new ones for new series."""
+        """The ids of series from the database, which assigns new ones to new series."""
         texts, mask = list(self._codes), (1 << _CODE_BITS) - 1
         shifts = (2 * _CODE_BITS, _CODE_BITS, 0)
         names = {tuple(texts[key >> shift & mask] for shift in shifts): key for key in keys}
@@ -158,7 +163,7 @@ class SeriesIds:
                 connection.execute(self._insert, _columns(new))
                 ids |= self._found(connection, new)
                 if len(ids) < len(part):
-                    raise SinkUnavailableError("series went away while they were looked up")
+                    raise SinkUnavailableError("series were deleted while they were looked up")
             found |= {names[series]: ids[series] for series in part}
         return found
 

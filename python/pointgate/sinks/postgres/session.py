@@ -1,16 +1,15 @@
-"""The connection to PostgreSQL: how it is opened, how it ends, and what its errors mean to a sink.
+"""The connection to PostgreSQL: opening it, closing it, and classifying its errors.
 
     session = Session(name=…, url=…, password=…, schema=…, answer_seconds=60)
-    connection = session.ready()     # in the sink's thread: the one there is, or a new one
-    session.sever()                  # from any thread: whatever waits for the server fails at once
-    session.discard()                # in the sink's thread: the next `ready` connects anew
+    connection = session.ready()     # in the sink's thread: the open connection, or a new one
+    session.sever()                  # from any thread: a call that waits for the server fails now
+    session.discard()                # in the sink's thread: the next `ready` connects again
 
-A session is never mended: after any error the connection is closed, and the server rolls back what
-was not committed.
+A connection is not reused after an error: it is closed, and the server rolls back the transaction.
 
-What the operator's URL and libpq decide stays theirs (hosts, TLS, certificates, passfile). Ours is
-what the promise rests on: texts travel as UTF-8, transactions are READ COMMITTED, a commit is never
-asynchronous, and nobody waits for ever, neither we for the server nor the server for us.
+The URL and libpq decide about hosts, TLS, certificates and the passfile. This module sets what the
+sink's guarantees need: the encoding is UTF-8, the isolation level is READ COMMITTED, commits are
+synchronous, and both sides have timeouts.
 
 The password is in no error, log line or `repr`.
 """
@@ -37,21 +36,21 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NOWHERE: Final = "/dev/null/pointgate"
-"""A folder that cannot be: nobody listens on sockets in it."""
+"""A folder that cannot exist, so that no server listens on a socket in it."""
 
 _SCHEMA_BYTES: Final = 63
-"""The server cuts longer names without an error."""
+"""The server truncates longer names without an error."""
 
 _DEFAULTS: Final = {
     "application_name": "pointgate",
-    # A connection that rests between writes stays known to the routers on its way.
+    # Routers between drop an idle connection without keepalives.
     "keepalives_idle": "60",
 }
 
 _OURS: Final = {"client_encoding": "UTF8"}
 
 _CONNECT_SECONDS: Final = 5
-"""Nothing can break off a connection that is being made, not even the end of the service."""
+"""The timeout of connecting, which cannot be cancelled, not even to shut down."""
 
 _SESSION: Final = """
 SELECT set_config('statement_timeout', %s, false),
@@ -64,12 +63,12 @@ SELECT set_config('statement_timeout', %s, false),
 """
 
 _DATA: Final = ("22", "23", "54", "P0001")
-"""SQLSTATEs that say that the points are at fault: data, constraints, sizes, and what a trigger of
-the operator's raises. All else is the server's or the operator's and may pass."""
+"""SQLSTATEs of permanent errors, which the points cause: data, constraints, sizes, and exceptions
+of the operator's triggers. All others are temporary."""
 
 
 class Session:
-    """At most one connection, made when it is needed."""
+    """At most one connection, opened on demand."""
 
     def __init__(
         self, *, name: str, url: str, password: str | None, schema: str, answer_seconds: float
@@ -77,7 +76,7 @@ class Session:
         """See `PostgresSink`.
 
         Raises:
-            ValueError: The URL or the name of the schema cannot be right.
+            ValueError: The URL or the name of the schema is invalid.
         """
         self._name = name
         self._schema = _schema_name(schema)
@@ -90,22 +89,22 @@ class Session:
         self._warned = False
 
     def ready(self) -> psycopg.Connection[Any]:
-        """A connection with everything in its place.
+        """An open connection; its session and the tables are set up.
 
         Raises:
-            SinkUnavailableError: The server or its tables are not as they must be.
-            psycopg.Error: The server cannot be reached or says no.
+            SinkUnavailableError: The database or its tables cannot be used.
+            psycopg.Error: The server cannot be reached, or returned an error.
         """
         if self._connection is None:
             self._connection = psycopg.connect(**self._parameters, prepare_threshold=None)
             with self._lock:
-                # A copy of the socket, so that another thread never meets a number used again.
+                # A duplicate of the socket, so that `sever` never uses a reused descriptor.
                 self._wire = socket.socket(fileno=os.dup(self._connection.fileno()))
             self._set_up(self._connection)
         return self._connection
 
     def sever(self) -> None:
-        """Cut the connection under whoever is waiting for an answer on it."""
+        """Shut down the socket: a call that waits for the server fails at once."""
         with self._lock, contextlib.suppress(OSError):
             if self._wire is not None:
                 self._wire.shutdown(socket.SHUT_RDWR)
@@ -130,7 +129,7 @@ class Session:
         if fsync == "off" and not self._warned:
             self._warned = True
             _log.warning(
-                "sink %s: the server runs with fsync = off and may lose what it has committed",
+                "sink %s: the server runs with fsync = off and may lose committed transactions",
                 self._name,
             )
         prepare(connection, schema=self._schema)
@@ -138,19 +137,19 @@ class Session:
 
 
 def unavailable(error: psycopg.Error | OSError) -> SinkUnavailableError:
-    """What an error says about the server or the way there."""
+    """The exception for a temporary error."""
     return SinkUnavailableError(_text(error))
 
 
 def of_points(error: psycopg.Error) -> SinkUnavailableError | SinkRefusedError:
-    """What an error means that came while points were written."""
-    # Without a SQLSTATE it is psycopg's own: it found a text that it cannot send.
+    """Classify an error of a write as temporary or permanent."""
+    # A DataError without a SQLSTATE is psycopg's own, for a text that it cannot encode.
     code = error.sqlstate or ("22" if isinstance(error, psycopg.DataError) else "")
     return SinkRefusedError(_text(error)) if code.startswith(_DATA) else unavailable(error)
 
 
 def _text(error: psycopg.Error | OSError) -> str:
-    """The server's message in one line, without its DETAIL, which would show values."""
+    """The server's message in one line, without its DETAIL, which can contain values."""
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         text = f"{error.diag.message_primary} ({error.sqlstate})"
     else:
@@ -159,28 +158,28 @@ def _text(error: psycopg.Error | OSError) -> str:
 
 
 def _parameters(url: str, password: str | None) -> dict[str, Any]:
-    # The text is never shown: it may hold a password, and so may what libpq says of it.
+    # The URL is never shown: it may contain a password, and so may libpq's message about it.
     wrong = "expected a url such as postgresql://user@host:5432/database"
     if url.partition("://")[0] not in {"postgresql", "postgres"}:
         raise ValueError(f"{wrong}, got another scheme")
     try:
         parameters = conninfo_to_dict(url)
-        refused = _refusal(parameters)
+        reason = _rejection(parameters)
     except psycopg.Error as error:
-        refused = " ".join(str(error).split())
-    if refused:
+        reason = " ".join(str(error).split())
+    if reason:
         hidden = ":" in url.partition("://")[2].partition("@")[0] or "pass" in url.lower()
-        why = "" if hidden and "@" in url else f": {refused}"
-        raise ValueError(f"{wrong}, got one that libpq refuses{why}")
+        why = "" if hidden and "@" in url else f": {reason}"
+        raise ValueError(f"{wrong}, got one that libpq rejects{why}")
     secret = {} if password is None else {"password": password}
     return _DEFAULTS | parameters | secret | _OURS
 
 
-def _refusal(parameters: Mapping[str, Any]) -> str:
-    """What libpq says of parameters such as `sslmode=sometimes`; empty when it takes them all.
+def _rejection(parameters: Mapping[str, Any]) -> str:
+    """The error of libpq for parameters such as `sslmode=sometimes`; empty if it accepts them all.
 
-    libpq looks at their values only when it connects, and before it does: so it is told to connect
-    to sockets in a folder that is not there. An error that names that folder comes after that.
+    libpq checks their values only when it connects, before it opens a socket. So this connects to a
+    socket in a folder that does not exist: an error that names the folder comes after the checks.
     """
     timeout = str(parameters.get("connect_timeout", "0"))
     if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", timeout):

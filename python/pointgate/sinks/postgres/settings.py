@@ -15,16 +15,16 @@ from pointgate.toml.values import ReadableFile, Secret, control_character, secre
 
 
 def _postgres_url(value: str) -> str:
-    """A url that has no password; whether libpq takes it is for libpq to say (`session.py`).
+    """A url without a password; `session.py` asks libpq whether it is valid.
 
-    libpq's urls are not those of `urllib`: there may be several hosts, each with a port, or none.
+    `urllib` cannot parse libpq's urls, which may have no host, or several, each with a port.
     """
     scheme, separator, rest = value.partition("://")
     right = bool(separator) and scheme in {"postgresql", "postgres"}
     if "password=" in re.sub(r"\s", "", unquote(value)) or (
         _may_hold_password(rest) if right else ":" in _before_host(value)
     ):
-        # The text is not shown: it may hold a password.
+        # The url is not shown: it may contain a password.
         raise ValueError(
             "expected a url without a password, got one that may have it: "
             "use password_file or POINTGATE_SINKS__<NAME>__PASSWORD"
@@ -35,9 +35,9 @@ def _postgres_url(value: str) -> str:
 
 
 def _may_hold_password(rest: str) -> bool:
-    """Whether libpq finds a password in what stands behind `postgresql://`, or somebody else may.
+    """Whether the part after `postgresql://` may contain a password.
 
-    Where libpq would not look for it there may still be one with a "/" or "@" in it.
+    It may have a "/" or "@" in it, and so be in a place where libpq does not expect it.
     """
     authority, _, path = rest.partition("/")
     user, at, hosts = authority.partition("@")
@@ -46,9 +46,9 @@ def _may_hold_password(rest: str) -> bool:
 
 
 def _before_host(value: str) -> str:
-    """What stands before the last "@" of a text that is no url of libpq, without a scheme.
+    """The part before the last "@" of a text that is not a libpq url, without a scheme.
 
-    A user's name is no secret; what a colon divides from it may be one.
+    A user name is not secret, but the text after a colon may be a password.
     """
     return re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:?//", "", unquote(value).rpartition("@")[0])
 

@@ -1,32 +1,36 @@
-"""A write to PostgreSQL: one transaction that stages the points and moves them to their place.
+"""The PostgreSQL sink: each write is one transaction that copies the points to their place.
 
-    check      begin; is what we remember of `series` still so?
-    resolve    names to series numbers; insert the new ones           (series.py)
-    order      by series and time, one point each                     (rows.py)
-    stage      COPY … FORMAT binary into a temporary table
-    upsert     INSERT … SELECT … ON CONFLICT (series_id, time)
+    check      begin; clear the cache of series ids if it is no longer valid
+    resolve    names to series ids; insert new series                 (series.py)
+    order      sort by series and time, and deduplicate               (rows.py)
+    copy       COPY … FORMAT binary into `point`; if one of the points is stored already:
+      stage    roll back to the savepoint, COPY into a temporary table
+      upsert   INSERT … SELECT … ON CONFLICT (series_id, time)
     commit
 
-It takes psycopg's blocking connection in a thread of its own: most of a write is work on columns
-and must not run on the event loop in any case, and a socket that is shut under a blocked call ends
-it at once, where a cancelled coroutine would still have to talk to a server that does not answer.
+Most points are new, and staging costs them as much again. After a copy that met a stored point the
+next writes are staged at once, twice as many each time it happens again (`_Detour`).
 
-Why the same write may come again, whatever happened to it:
+It uses psycopg's blocking connection in its own thread. Most of a write is work on columns, which
+must not run on the event loop in any case; and shutting down the socket ends a blocked call at
+once, while a cancelled coroutine would still have to talk to a server that does not answer.
 
-- The key decides, so a repetition changes nothing. That holds for a commit whose answer was lost.
-- The drain repeats in order. What was written after the repeated points is repeated after them, so
-  the last value stands in the end; a reader may meanwhile see the one before. With "ignore" the
-  first value was there first and stays.
-- A write given up on cannot come later than one that follows it: COMMIT is sent only when the
-  upsert was answered, so a transaction that may still commit holds the locks of its rows, and the
+Why a write is idempotent, however its first attempt ended:
+
+- The upsert goes by key, so a repetition changes nothing, even after a commit whose answer was
+  lost.
+- The drain repeats in order. Writes after the repeated points are repeated after them, so the last
+  value wins in the end; a reader may see an earlier value meanwhile. With "ignore" the first value
+  was written first and stays.
+- A write that timed out cannot commit after a later one: COMMIT is sent only after the server has
+  answered the upsert. A transaction that may still commit therefore holds its row locks, and the
   repetition waits for them.
 
-Several sinks, also of several services, may write to the same tables: both series and points are
-locked in the order of their keys, series first. The last commit wins.
+Several sinks, also of several services, may write to the same tables. They cannot deadlock, because
+rows are locked in the order of their keys, series first. The last commit wins.
 
-The connection must be the sink's own for its life (the temporary table is), so a pooler between has
-to pool sessions, not transactions. A write is one transaction, however large: its size is for the
-drain to choose.
+The temporary table belongs to the session, so a connection pooler in between must pool sessions,
+not transactions. A write is one transaction of any size; the drain limits the size.
 """
 
 from __future__ import annotations
@@ -43,30 +47,35 @@ from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.postgres import session as sessions
 from pointgate.sinks.postgres.rows import copy_bytes, in_order
 from pointgate.sinks.postgres.series import SeriesIds
-from pointgate.sinks.postgres.tables import VALUES, upsert
+from pointgate.sinks.postgres.tables import VALUES, copy_into, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from psycopg.abc import Query
 
     from pointgate.sinks.postgres.settings import PostgresSettings
 
 _STAGE: Final = "COPY pg_temp.pointgate_staging FROM STDIN (FORMAT binary)"
 
 _SLOWEST: Final = 5_000
-"""Points a second: a server below this rate is taken for one that hangs. A thirtieth of what two
-cores do, so that a large write to a slow server is not given up on time and again."""
+"""Points a second: the timeout of a write assumes at least this rate. It is a thirtieth of the rate
+on two cores, so that a large write to a slow server does not time out again and again."""
+
+_LONGEST_DETOUR: Final = 64
+"""Writes."""
 
 _GIVE_UP_SECONDS: Final = 2.0
-"""How long we wait for the thread to notice that its connection was severed. It does so at once,
-unless it is just connecting, which ends by itself."""
+"""The time for the thread to see that its connection was severed. It sees it at once, unless it is
+connecting, which has a timeout of its own."""
 
 
 def build(settings: PostgresSettings) -> PostgresSink:
-    """The sink that a table of the configuration asks for.
+    """Make the sink from its settings.
 
     Raises:
         ConfigError: Its password cannot be read.
-        ValueError: Its url cannot be used.
+        ValueError: Its url is invalid.
     """
     return PostgresSink(
         name=settings.name,
@@ -81,7 +90,7 @@ class PostgresSink:
     """Writes to PostgreSQL, or TimescaleDB.
 
     Attributes:
-        name: What its metrics and log lines call it.
+        name: Its name in metrics and log lines.
     """
 
     def __init__(
@@ -94,26 +103,27 @@ class PostgresSink:
         on_conflict: Literal["update", "ignore"],
         answer_seconds: float = 60.0,
     ) -> None:
-        """Describe where to; nothing is connected yet.
+        """Check the settings; `open` connects.
 
         Args:
-            name: What its metrics and log lines call it.
-            url: `postgresql://…` with whatever libpq understands, TLS included.
+            name: Its name in metrics and log lines.
+            url: `postgresql://…` with any parameters of libpq, such as those for TLS.
             password: Used instead of one in the URL, the environment or the passfile.
-            schema: Where the tables are; created if it is missing.
-            on_conflict: Whether a point takes the place of one with the same key, or gives way.
-            answer_seconds: How long the server may take for anything, apart from what a large
-                write is granted for its size.
+            schema: The schema of the tables; created if it is missing.
+            on_conflict: Whether a point replaces one with the same key, or is ignored.
+            answer_seconds: The timeout for the server; a write gets additional time for its size.
 
         Raises:
-            ValueError: The URL or the name of the schema cannot be right.
+            ValueError: The URL or the name of the schema is invalid.
         """
         self.name = name
         self._session = sessions.Session(
             name=name, url=url, password=password, schema=schema, answer_seconds=answer_seconds
         )
         self._series = SeriesIds(schema=schema)
+        self._copy_into = copy_into(schema)
         self._upsert = upsert(schema, on_conflict=on_conflict)
+        self._detour = _Detour()
         self._keep: Literal["first", "last"] = "last" if on_conflict == "update" else "first"
         self._answer_seconds = answer_seconds
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sink-{name}")
@@ -122,34 +132,34 @@ class PostgresSink:
         return f"PostgresSink(name={self.name!r})"
 
     def newest(self) -> int:
-        """0: rows have no sequence, the last commit wins (see `base.Sink`)."""
+        """0: rows have no sequence; the last commit wins (see `base.Sink`)."""
         return 0
 
     async def open(self) -> None:
-        """Connect, and bring the tables to their newest version.
+        """Connect, and migrate the tables to the newest version.
 
         Raises:
-            SinkUnavailableError: Not now; also where a person has to do something first.
+            SinkUnavailableError: A temporary failure, or one that an operator must repair.
         """
         await self._run(self._connect, seconds=self._answer_seconds)
 
     async def write(self, points: pa.Table, *, sequence: int) -> None:  # noqa: ARG002 - see above
-        """Store points, all in one transaction.
+        """Store points in one transaction.
 
         Args:
             points: Rows of `store.points.SCHEMA` in the order of arrival.
-            sequence: Not needed: the key of a point decides.
+            sequence: Ignored: the upsert goes by key.
 
         Raises:
-            SinkUnavailableError: Nothing is wrong with the points, or the outcome is not known.
-            SinkRefusedError: The server can never store something of this.
+            SinkUnavailableError: A temporary failure, or an unknown outcome of the commit.
+            SinkRefusedError: The server can never store a value in these points.
         """
         if len(points):
             seconds = self._answer_seconds + len(points) / _SLOWEST
             await self._run(partial(self._store, points, seconds), seconds=seconds)
 
     async def close(self) -> None:
-        """Let go of the connection; a write that is under way is broken off."""
+        """Close the connection; a write that is under way is aborted."""
         self._session.sever()
         try:
             await asyncio.wait({self._submit(self._drop)}, timeout=_GIVE_UP_SECONDS)
@@ -157,7 +167,7 @@ class PostgresSink:
             self._thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[[], object], *, seconds: float) -> None:
-        """Do something in the thread; who stops waiting for it cuts its connection."""
+        """Run a function in the thread; on timeout or cancellation its connection is severed."""
         working = self._submit(work)
         try:
             await asyncio.wait({working}, timeout=seconds)
@@ -166,7 +176,7 @@ class PostgresSink:
             if given_up:
                 self._session.sever()
                 await asyncio.wait({working}, timeout=_GIVE_UP_SECONDS)
-                working.cancel()  # if it has not even begun
+                working.cancel()  # if it has not begun
         if not given_up:
             await working
         elif working.cancelled() or not working.done() or working.exception():
@@ -174,7 +184,7 @@ class PostgresSink:
 
     def _submit(self, work: Callable[[], object]) -> asyncio.Future[object]:
         working = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        # Else asyncio complains of errors that nobody waits for any more.
+        # Otherwise asyncio logs exceptions that were never retrieved.
         working.add_done_callback(lambda future: future.cancelled() or future.exception())
         return working
 
@@ -194,13 +204,12 @@ class PostgresSink:
             series = self._series.resolve(connection, points)
             columns = points.select(["time", *VALUES]).append_column("series_id", series)
             rows = in_order(columns, keep=self._keep)
-            with connection.cursor().copy(_STAGE) as copy:
-                for piece in copy_bytes(rows):
-                    copy.write(piece)
-            connection.execute(self._upsert)
+            if not self._copied(connection, rows):
+                self._copy(connection, _STAGE, rows)
+                connection.execute(self._upsert)
             connection.commit()
         except BaseException as error:
-            # Whatever it was: what this transaction did is undone, and so is what we know of it.
+            # The transaction is rolled back, so the series ids that it inserted are invalid.
             self._drop()
             if isinstance(error, psycopg.Error):
                 raise sessions.of_points(error) from error
@@ -208,6 +217,51 @@ class PostgresSink:
                 raise SinkRefusedError(f"cannot be sent to PostgreSQL: {error}") from error
             raise
 
+    def _copied(self, connection: psycopg.Connection[Any], rows: pa.Table) -> bool:
+        """Copy new points to their place; returns False, with nothing done, if one is not new."""
+        if not self._detour.may_copy():
+            return False
+        try:
+            with connection.transaction():  # a savepoint
+                self._copy(connection, self._copy_into, rows)
+        except psycopg.errors.UniqueViolation:
+            self._detour.met_stored()
+            return False
+        self._detour.all_new()
+        return True
+
+    def _copy(self, connection: psycopg.Connection[Any], statement: Query, rows: pa.Table) -> None:
+        with connection.cursor().copy(statement) as copy:
+            for piece in copy_bytes(rows):
+                copy.write(piece)
+
     def _drop(self) -> None:
         self._session.discard()
         self._series.forget()
+
+
+class _Detour:
+    """How many writes in a row go through the staging table, because points may be stored already.
+
+    A copy that fails costs up to half of what the write costs then, and leaves dead rows.
+    """
+
+    def __init__(self) -> None:
+        self._length = 1
+        self._left = 0
+
+    def may_copy(self) -> bool:
+        """Whether the next write should try to copy."""
+        if self._left:
+            self._left -= 1
+            return False
+        return True
+
+    def met_stored(self) -> None:
+        """A copy failed, because a point is stored already."""
+        self._left = self._length
+        self._length = min(2 * self._length, _LONGEST_DETOUR)
+
+    def all_new(self) -> None:
+        """A copy succeeded."""
+        self._length = 1

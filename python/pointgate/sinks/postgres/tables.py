@@ -1,23 +1,23 @@
-"""What stands in the database: made, and brought to the newest version, when the sink opens.
+"""The tables in the database, which are created and migrated when the sink opens.
 
-One schema holds all of it. `series` gives each (product, device, identifier) a number, `point` has
-one row a series and time, the view `points` puts the names back. `pointgate_version` holds one row:
-the version of these tables, and how often series were taken away (`series.py` says what for).
+All are in one schema. `series` gives each (product, device, identifier) an id, `point` has one row
+for each series and time, and the view `points` joins the two. `pointgate_version` has one row: the
+version of the tables, and how often series were deleted (for the cache in `series.py`).
 
-Migrations run in order, all in one transaction under a lock, so any number of sinks may open at
-once, and a database is never between two versions. One that a newer pointgate has written is left
-alone. Where the version is right no DDL runs: rights to read and write the tables are then enough.
+Migrations run in order, in one transaction under a lock, so that any number of sinks may open at
+once, and a database is never between two versions. A schema with a newer version is not changed. If
+the version is current, no DDL runs, so the privileges to read and write the tables are enough.
 
 Decisions:
 
 - `point` has no foreign key on `series`. The check costs each new point another 2.5 µs, as much as
-  the insert itself (PostgreSQL 15, 100,000 points, 2 cores). A series that is deleted takes its
-  points out of sight; their rows stay until someone deletes them.
-- `value_json` is `json`, not `jsonb`: it keeps the text that was sent to the byte, all digits of
-  its numbers, too, and takes some legal numbers that `jsonb` refuses (`1e-999999`).
-- Names sort by bytes (`COLLATE "C"`): an index on them outlives a change of the system's locales.
+  the insert itself (PostgreSQL 15, 100,000 points, 2 cores). If a series is deleted, its points
+  are no longer in the view; their rows stay until someone deletes them.
+- `value_json` is `json`, not `jsonb`: it keeps the text exactly as it was posted, with all digits
+  of its numbers, and accepts valid numbers that `jsonb` rejects (`1e-999999`).
+- Names sort by bytes (`COLLATE "C"`): their index stays valid when the system's locales change.
 
-TimescaleDB, where the extension is in the database when the tables are made, turns `point` into a
+If the extension TimescaleDB is in the database when the tables are created, `point` becomes a
 hypertable. That call is tested against a stand-in only.
 """
 
@@ -41,7 +41,7 @@ VALUES: Final = (
     "value_json",
     "quality",
 )
-"""The columns of `point` beside its key, in the order in which `rows.py` sends them."""
+"""The columns of `point` besides its key, in the order in which `rows.py` encodes them."""
 
 _VERSION_1: Final = """
 CREATE TABLE {schema}.pointgate_version (
@@ -86,7 +86,62 @@ CREATE VIEW {schema}.points AS
     FROM {schema}.point JOIN {schema}.series USING (series_id);
 """
 
-_MIGRATIONS: Final = (_VERSION_1,)
+_VERSION_2: Final = """
+CREATE OR REPLACE VIEW {schema}.points AS
+    SELECT product, device, identifier, time,
+        value_double, value_long, value_bool, value_text, value_json, quality, received,
+        coalesce(value_double, value_long::double precision, value_bool::int::double precision)
+            AS value
+    FROM {schema}.point JOIN {schema}.series USING (series_id);
+
+CREATE VIEW {schema}.latest AS
+    SELECT product, device, identifier, p.time,
+        value_double, value_long, value_bool, value_text, value_json, quality, received,
+        coalesce(value_double, value_long::double precision, value_bool::int::double precision)
+            AS value
+    FROM {schema}.series s
+    CROSS JOIN LATERAL (
+        SELECT * FROM {schema}.point WHERE point.series_id = s.series_id
+        ORDER BY time DESC LIMIT 1
+    ) p;
+
+CREATE FUNCTION {schema}.points_wide(
+    product text, since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity'
+) RETURNS TABLE (device text, "time" timestamptz, points jsonb) LANGUAGE sql STABLE AS $pointgate$
+    SELECT s.device, p.time, jsonb_object_agg(s.identifier, coalesce(
+        to_jsonb(p.value_double), to_jsonb(p.value_long), to_jsonb(p.value_bool),
+        to_jsonb(p.value_text), to_jsonb(p.value_json::text)
+    ))
+    FROM {schema}.series s JOIN {schema}.point p USING (series_id)
+    WHERE s.product = points_wide.product AND p.time >= since AND p.time < until
+    GROUP BY s.device, p.time
+$pointgate$;
+
+COMMENT ON VIEW {schema}.points IS
+    'Every accepted point, one row for each product, device, identifier and time.';
+COMMENT ON COLUMN {schema}.points.time IS 'The time of the point, or that of its arrival.';
+COMMENT ON COLUMN {schema}.points.received IS
+    'When the request arrived. Of two values of a point the one received last is stored.';
+COMMENT ON COLUMN {schema}.points.value_double IS 'The value of a FLOAT or DOUBLE point.';
+COMMENT ON COLUMN {schema}.points.value_long IS
+    'The value of an INT or TIMESTAMP (UTC milliseconds) point, or of an ENUM of whole numbers.';
+COMMENT ON COLUMN {schema}.points.value_bool IS 'The value of a BOOL point.';
+COMMENT ON COLUMN {schema}.points.value_text IS
+    'The value of a STRING, FILE or DATE point, or of an ENUM of strings.';
+COMMENT ON COLUMN {schema}.points.value_json IS
+    'The value of an ARRAY or STRUCT point, as its JSON text was sent.';
+COMMENT ON COLUMN {schema}.points.quality IS 'The quality that was sent; NULL without one.';
+COMMENT ON COLUMN {schema}.points.value IS
+    'The value as a number, whatever its type: BOOL as 0 or 1; NULL for texts and JSON.';
+COMMENT ON VIEW {schema}.latest IS 'The point with the greatest time of each series.';
+COMMENT ON FUNCTION {schema}.points_wide(text, timestamptz, timestamptz) IS
+    'The points of a product: one row for each device and time, points as identifier: value.';
+COMMENT ON TABLE {schema}.series IS 'A number for each product, device and identifier.';
+COMMENT ON TABLE {schema}.point IS 'The points; read the view points, which has their names.';
+COMMENT ON TABLE {schema}.pointgate_version IS 'The version of these tables.';
+"""
+
+_MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
 
 _HYPERTABLE: Final = """
 SELECT {extension}.create_hypertable(
@@ -100,7 +155,7 @@ WHERE nspname = %s AND relname = 'pointgate_version'
 """
 
 _LOCK: Final = 0x706F696E74676174
-"""Of migrations: any number that no other program is likely to lock."""
+"""The advisory lock of migrations: a number that no other program is likely to use."""
 
 _STAGING: Final = """
 CREATE TEMPORARY TABLE pointgate_staging (
@@ -126,15 +181,15 @@ _UPDATE: Final = "UPDATE SET {updates} WHERE ({there}) IS DISTINCT FROM ({new})"
 
 
 def prepare(connection: Connection[Any], *, schema: str) -> None:
-    """Create what is missing in the database and in this session.
+    """Create or migrate the tables, and create the session's staging table.
 
     Args:
-        connection: In a transaction, which the caller commits.
+        connection: A connection in a transaction, which the caller commits.
         schema: The schema of the tables; created if it is missing.
 
     Raises:
-        SinkUnavailableError: A newer pointgate has been here.
-        psycopg.Error: The server says no.
+        SinkUnavailableError: The tables have a newer version.
+        psycopg.Error: The server returned an error.
     """
     if _version(connection, schema) < len(_MIGRATIONS):
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
@@ -142,14 +197,21 @@ def prepare(connection: Connection[Any], *, schema: str) -> None:
     connection.execute(_STAGING)
 
 
+def copy_into(schema: str) -> sql.Composed:
+    """The COPY that takes points to their place directly; it fails if one is there already."""
+    return sql.SQL("COPY {} (series_id, time, {}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(schema, "point"), sql.SQL(", ").join(map(sql.Identifier, VALUES))
+    )
+
+
 def upsert(schema: str, *, on_conflict: str) -> sql.Composed:
-    """The statement that moves points from the staging table to their place.
+    """The statement that upserts the points in the staging table.
 
-    It takes them in the order in which they were staged, that of the key: two sinks that write the
-    same points never wait for each other in a circle.
+    Rows are locked in the order in which they were staged, that of the key, so two sinks that write
+    the same points cannot deadlock.
 
-    A point that is there already, to the bit, is not written again: what comes twice after a crash
-    costs half, and leaves no dead rows.
+    A point that is identical to the stored one is not updated: a write that is repeated after a
+    crash costs half, and leaves no dead tuples.
     """
     updates = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in VALUES]
     update = sql.SQL(_UPDATE).format(
@@ -163,8 +225,8 @@ def upsert(schema: str, *, on_conflict: str) -> sql.Composed:
 
 
 def _compared(table: str) -> sql.Composed:
-    # By their bits, since 0.0 and -0.0 are equal as numbers; not as text, which has 15 digits or
-    # fewer where somebody has set extra_float_digits. JSON cannot be compared but as text.
+    # Doubles are compared by their bits, because 0.0 equals -0.0; not as text, which has 15 digits
+    # or fewer, depending on extra_float_digits. JSON can only be compared as text.
     forms = {"value_double": "pg_catalog.float8send({})", "value_json": "{}::text"}
     columns = [
         sql.SQL(forms.get(name, "{}")).format(sql.Identifier(table, name)) for name in VALUES
@@ -173,22 +235,22 @@ def _compared(table: str) -> sql.Composed:
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
-    # Read from the catalog: after a wait for the lock, to_regclass would answer from a cache.
+    # From the catalog: to_regclass would return a cached result after waiting for the lock.
     if not connection.execute(_THERE, (schema,)).rowcount:
         return 0
     table = sql.Identifier(schema, "pointgate_version")
     (version,) = _row(connection.execute(sql.SQL("SELECT version FROM {}").format(table)))
     if version > len(_MIGRATIONS):
         raise SinkUnavailableError(
-            f"the tables in schema {schema!r} are of version {version}, "
-            f"expected {len(_MIGRATIONS)} or older: a newer pointgate has made them"
+            f"the tables in schema {schema!r} have version {version}, "
+            f"expected {len(_MIGRATIONS)} or older: they were created by a newer pointgate"
         )
     return int(version)
 
 
 def _migrate(connection: Connection[Any], schema: str, version: int) -> None:
     name = sql.Identifier(schema)
-    # Not IF NOT EXISTS: that wants the right to create schemas where there is nothing to create.
+    # Not IF NOT EXISTS: it needs the privilege to create schemas even if the schema exists.
     known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
     if not known.rowcount:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
@@ -213,6 +275,6 @@ def _make_hypertable(connection: Connection[Any], schema: str) -> None:
 
 
 def _row(cursor: Any) -> tuple[Any, ...]:
-    """The one row that such a query always has."""
+    """The single row of a query that always returns one."""
     row: tuple[Any, ...] = cursor.fetchone()
     return row

@@ -1,1 +1,1 @@
-"""MQTT: `session` keeps a `connection` to the broker open, `packets` are its bytes."""
+"""MQTT: `session` reconnects, `connection` settles requests, `channel` reads and writes bytes."""

@@ -1,17 +1,17 @@
-"""The canary: requests of our own, which must come back as replies of our own.
+"""The canary: an end-to-end test with requests of our own, each of which must get its reply.
 
     subscribe to both reply topics ─► post on both forms of the topic ─► both replies, in time?
 
-MQTT 3.1.1 cannot say that a share group delivers nothing, that one of the two forms of the topic is
-not delivered, or that an access list drops our replies; MQTT 5 brokers can, and do not always. This
-can: it goes the way that the requests of senders go, by a session of its own, so that the broker
-treats it as another client.
+MQTT 3.1.1 cannot report that a share group delivers nothing, that one of the two forms of the topic
+is not delivered, or that an access list drops our replies; MQTT 5 brokers can, but not all do. The
+canary detects this: it uses a session of its own, so that the broker handles its requests like
+those of any sender.
 
 The request has no entries: it is answered 200 and stores nothing (contract 3.1). It is posted at
-QoS 0: Mosquitto 2.0.11 ends the connection of a 3.1.1 client that publishes what it may not, and
-would redeliver a request at QoS 1 to it, whose reply ends the connection again.
+QoS 0: Mosquitto 2.0.11 closes the connection of a 3.1.1 client that publishes without permission.
+It would then redeliver a request at QoS 1, whose reply would close the connection again.
 
-It decides nothing: `link.py` says when, and shows what was found beside what `granted.py` finds.
+`session.py` decides when it runs, and reports its result beside that of `capabilities.py`.
 """
 
 from __future__ import annotations
@@ -35,25 +35,26 @@ if TYPE_CHECKING:
 
     from pointgate.config import MqttSettings
 
-PATIENCE: Final = 10.0
-"""Seconds for both replies; behind a backlog they may take longer, and the next try finds them."""
+REPLY_TIMEOUT: Final = 10.0
+"""Seconds for both replies; behind a backlog they may take longer, and the next run succeeds."""
 
-CUT: Final = (
-    "the canary is off until a restart: the connection was lost whenever it asked; does the broker "
-    "take user names or certificates for client ids, or end connections for a reply it denies?"
+DISABLED: Final = (
+    "the canary is disabled until restart: the connection was lost whenever it ran; does the "
+    "broker use user names or certificates as client ids, or close connections for a reply it "
+    "denies?"
 )
 
 _ACCEPTED: Final = 200
 _ANSWER_SECONDS: Final = 10.0
-_FAREWELL: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
 
 
-async def ask(settings: MqttSettings, *, patience: float = PATIENCE) -> list[str]:
-    """Post a request on both forms of the topic; returns what went wrong, in words.
+async def probe(settings: MqttSettings, *, reply_timeout: float = REPLY_TIMEOUT) -> list[str]:
+    """Post a request on both forms of the topic; returns the failures, in words.
 
     Args:
-        settings: How the service connects, with the protocol it has chosen and a `canary`.
-        patience: Seconds for both replies.
+        settings: The service's settings, with the protocol in use and a `canary`.
+        reply_timeout: Seconds for both replies.
     """
     client_id = f"{settings.client_id}-canary"
     try:
@@ -62,7 +63,7 @@ async def ask(settings: MqttSettings, *, patience: float = PATIENCE) -> list[str
         try:
             with cancellable():
                 async with client:
-                    return await _Canary(client, tap, str(settings.canary)).ask(patience)
+                    return await _Canary(client, tap, str(settings.canary)).probe(reply_timeout)
         except aiomqtt.MqttError as error:
             raise tap.lost or not_connected(error) from error
     except (ConnectionLost, ConfigError) as error:
@@ -70,40 +71,42 @@ async def ask(settings: MqttSettings, *, patience: float = PATIENCE) -> list[str
 
 
 class _Canary:
-    """One connection of it."""
+    """One connection of the canary."""
 
     def __init__(self, client: aiomqtt.Client, tap: Tap, product: str) -> None:
         self._client = client
         self._tap = tap
         self._topics = [f"{slash}{request_topic(product)}" for slash in ("", "/")]
         self._awaited: dict[str, str] = {}  # topics, by the id of the request
-        self._found: dict[str, str] = {}  # what became of the request on a topic
+        self._results: dict[str, str] = {}  # failures, by topic; empty for a success
 
-    async def ask(self, patience: float) -> list[str]:
+    async def probe(self, reply_timeout: float) -> list[str]:
         filters = [f"{topic}_reply" for topic in self._topics]
         reasons = await self._client.subscribe([(name, 1) for name in filters])
         of_suback(filters, cast("list[ReasonCode]", reasons), self._tap.suback)
-        self._client.timeout = _FAREWELL  # for the end: it must not delay that of the service
+        self._client.timeout = _CLOSE_SECONDS  # the disconnect must not delay a shutdown
         for topic in self._topics:
             name = f"canary-{secrets.token_hex(8)}"
             self._awaited[name] = topic
             self._tap.publish(topic, _request(name), qos=0)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(reply_timeout):
                 await self._listen()
         except TimeoutError:
             pass
         missing = "no reply on {}_reply within {:g} s: the broker drops the request or the reply"
-        told = [self._found.get(topic, missing.format(topic, patience)) for topic in self._topics]
-        return [f"the canary got {words}" for words in told if words]
+        results = [
+            self._results.get(topic, missing.format(topic, reply_timeout)) for topic in self._topics
+        ]
+        return [f"the canary got {failure}" for failure in results if failure]
 
     async def _listen(self) -> None:
         try:
             async for message in self._client.messages:
                 name, code = _answer(message.payload)
                 if topic := self._awaited.pop(name, None):
-                    told = "" if code == _ACCEPTED else f"the code {code} on {topic}_reply, not 200"
-                    self._found[topic] = told
+                    wrong = f"the code {code} on {topic}_reply, not 200"
+                    self._results[topic] = "" if code == _ACCEPTED else wrong
                 if not self._awaited:
                     return
         except aiomqtt.MqttError as error:
@@ -116,7 +119,7 @@ def _request(name: str) -> bytes:
 
 
 def _answer(payload: Any) -> tuple[str, object]:
-    """The id and the code of a reply; others come on the same topic."""
+    """The id and the code of a reply; replies to other senders arrive on the same topic."""
     try:
         document = orjson.loads(payload)
         return str(document["id"]), document["code"]

@@ -1,19 +1,20 @@
-"""What the broker grants, compared with what the settings ask for: CONNACK and SUBACK.
+"""Compares what the broker grants in CONNACK and SUBACK with the settings.
 
     shortfalls = of_connack(settings, limits, properties)     may raise BrokerRefused
-    shortfalls += of_suback(filters, reasons)                 the same
+    shortfalls += of_suback(filters, reasons)                 may raise it, too
 
-A grant without which no request would ever arrive is a refusal; one that breaks a promise of ours
-or cuts senders off is a shortfall: a sentence for the log, `/readyz` and a gauge.
+If a missing grant means that no request can arrive, it is an error. If it weakens a guarantee or
+disconnects senders, it is a shortfall: a sentence for the log, `/readyz` and a gauge.
 
-MQTT 3.1.1 has only SUBACK to say anything: see `UNPROVEN`. It does no I/O and logs nothing.
+In MQTT 3.1.1 only SUBACK reports grants: see `SHARE_GROUP_UNVERIFIED`. It does no I/O and logs
+nothing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pointgate.sources.mqtt.errors import BrokerRefused, in_words
+from pointgate.sources.mqtt.errors import BrokerRefused, describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
     from pointgate.config import LimitSettings, MqttSettings
 
-UNPROVEN: Final = (
+SHARE_GROUP_UNVERIFIED: Final = (
     "no request has arrived through mqtt.share_group yet; over MQTT 3.1.1 a broker cannot say that "
     "it has no shared subscriptions (NATS, RabbitMQ 3.10, Moquette, aedes deliver nothing)"
 )
-"""What /readyz says until the first request, which proves the group."""
+"""Shown by /readyz until the first request proves that the group works."""
 
 _NO_LIMIT: Final = 1 << 32
 
@@ -35,14 +36,14 @@ _NO_LIMIT: Final = 1 << 32
 def of_connack(
     settings: MqttSettings, limits: LimitSettings, properties: Properties | None
 ) -> list[str]:
-    """What CONNACK grants less than the settings ask for.
+    """The shortfalls of CONNACK.
 
     Raises:
         BrokerRefused: Our subscriptions cannot work.
     """
 
     def granted(name: str, default: int) -> int:
-        # What CONNACK leaves out is at its default (MQTT 5, 3.2.2.3).
+        # Properties missing from CONNACK have their defaults (MQTT 5, 3.2.2.3).
         return int(getattr(properties, name, default))
 
     if not granted("WildcardSubscriptionAvailable", 1):
@@ -65,8 +66,8 @@ def of_connack(
     packet = granted("MaximumPacketSize", _NO_LIMIT)
     if packet < limits.payload_bytes:
         found.append(
-            f"the broker takes packets of {packet} bytes, less than the {limits.payload_bytes} of "
-            "limits.payload_bytes: it disconnects senders of larger requests instead of letting "
+            f"the broker accepts packets of {packet} bytes, less than the {limits.payload_bytes} "
+            "of limits.payload_bytes: it disconnects senders of larger requests instead of letting "
             "us answer them"
         )
     return found
@@ -75,7 +76,7 @@ def of_connack(
 def of_suback(
     filters: Sequence[str], reasons: Sequence[ReasonCode], properties: Any = None
 ) -> list[str]:
-    """What SUBACK grants less than QoS 1.
+    """The shortfalls of SUBACK: subscriptions at QoS 0.
 
     Raises:
         BrokerRefused: A subscription was not granted.
@@ -88,7 +89,7 @@ def of_suback(
     for name, reason in zip(filters, reasons, strict=True):
         if reason.is_failure:
             raise BrokerRefused(
-                f"the broker refuses the subscription to {name}: {in_words(reason, properties)}"
+                f"the broker refuses the subscription to {name}: {describe(reason, properties)}"
             )
         if reason.value < 1:
             found.append(

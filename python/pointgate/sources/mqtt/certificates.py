@@ -1,10 +1,10 @@
-"""What files for TLS hold, and when the certificates in them end.
+"""Identifies the content of TLS files, and reads the validity of certificates.
 
-    kind_of(data)       "PKCS#12", "a private key" …: what a file is instead of what it must be
+    kind_of(data)       "PKCS#12", "a private key" …: what a file contains, for error messages
     certificates(data)  the certificates of a PEM file, as DER
-    validity(der)       from when until when one holds
+    validity(der)       the period in which a certificate is valid
 
-OpenSSL decides what can be used. This module only finds words for what it refuses, and reads two
+OpenSSL decides what can be used. This module only describes what OpenSSL refuses, and reads two
 dates, for which the standard library has no public function. It never raises because of a file's
 content.
 """
@@ -47,11 +47,11 @@ _INTEGER, _OBJECT, _SEQUENCE, _EXPLICIT = 0x02, 0x06, 0x30, 0xA0
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 _PKCS12_VERSION: Final = 3
 _CENTURY_TURNS: Final = 50
-"""UTCTime has two digits for the year: from 50 on they are of the last century (RFC 5280)."""
+"""UTCTime has a two-digit year: 50 and above mean 19xx (RFC 5280)."""
 
 
 def kind_of(data: bytes) -> str:
-    """What a file for TLS is, in words; `other content` if it is nothing known."""
+    """The kind of a TLS file, in words; `other content` if it is unknown."""
     if not data.strip():
         return "an empty file"
     if labels := labels_of(data):
@@ -78,7 +78,7 @@ def is_private_key(label: str) -> bool:
 
 
 def certificates(data: bytes) -> list[bytes]:
-    """The certificates of a PEM file, as DER; those that are damaged are left out."""
+    """The certificates of a PEM file, as DER, without damaged ones."""
     found = []
     for text in _CERTIFICATE.findall(data):
         try:
@@ -89,12 +89,12 @@ def certificates(data: bytes) -> list[bytes]:
 
 
 def validity(der: bytes) -> tuple[datetime, datetime] | None:
-    """The time from which and until which a certificate holds; None for what is no certificate."""
+    """The validity period of a certificate; None if `der` is not a certificate."""
     try:
         _, certificate, _ = _element(der)
         _, fields, _ = _element(certificate)
         tag, _, rest = _element(fields)
-        if tag == _EXPLICIT:  # the version, which the first one had not
+        if tag == _EXPLICIT:  # the version, which X.509 v1 does not have
             _, _, rest = _element(rest)
         for _ in "signature algorithm", "issuer":
             _, _, rest = _element(rest)
@@ -115,7 +115,7 @@ def _of_label(label: str) -> str:
 
 
 def _of_der(data: bytes) -> str:
-    """What a DER file holds, by how its outermost sequence begins."""
+    """The kind of a DER file, by the beginning of its outermost sequence."""
     try:
         _, body, _ = _element(data)
         tag, value, _ = _element(body)

@@ -1,9 +1,9 @@
-"""Why there is no connection, or no longer: what aiomqtt, paho and sockets report, in words.
+"""Converts errors of aiomqtt, paho and sockets into exceptions that say why a connection ended.
 
-Each function makes the exception that says who ended it and whether another try can help: a
-`BrokerRefused` needs a person, a `SessionTakenOver` must not be fought.
+The class of the exception decides about the retry: a `BrokerRefused` is permanent until somebody
+changes the settings, after a `SessionTakenOver` we wait before reconnecting.
 
-It raises nothing.
+The functions return exceptions; none raises.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 class BrokerRefused(ConnectionLost):
-    """The broker does not let this client in or subscribe: settings or rights are wrong."""
+    """The broker refuses the connection or a subscription: settings or permissions are wrong."""
 
 
 class ProtocolRefused(BrokerRefused):
-    """The broker does not speak this version of MQTT."""
+    """The broker does not support this version of MQTT."""
 
 
 class ClosedByBroker(ConnectionLost):
-    """The broker closed the connection and gave no reason: it stopped, or another has our id."""
+    """The broker closed the connection without a reason: a stop, or an unreported takeover."""
 
 
 class Unanswered(ClosedByBroker):
-    """The broker took the connection and gave no answer to CONNECT."""
+    """The broker accepted the connection but did not answer CONNECT."""
 
 
 _PROTOCOL_ERROR: Final = 0x82
 _KEEP_ALIVE_TIMEOUT: Final = 0x8D
 _TAKEN_OVER: Final = 0x8E
-_NOT_LET_IN: Final = {
+_PERMANENT_IN_CONNACK: Final = {
     0x84,  # unsupported protocol version
     0x85,  # client identifier not valid
     0x86,  # bad user name or password
@@ -52,9 +52,9 @@ _NOT_LET_IN: Final = {
     0x9C,  # use another server
     0x9D,  # server moved
 }
-"""Reasons in CONNACK that another try does not change; paho translates those of 3.1.1 into them."""
+"""Permanent reason codes in CONNACK; paho maps those of 3.1.1 to these."""
 
-_NOT_SERVED: Final = {
+_PERMANENT_IN_DISCONNECT: Final = {
     0x87,  # not authorized
     0x8F,  # topic filter invalid
     0x9B,  # QoS not supported
@@ -64,34 +64,34 @@ _NOT_SERVED: Final = {
     0xA1,  # subscription identifiers not supported
     0xA2,  # wildcard subscriptions not supported
 }
-"""Reasons in DISCONNECT that another try does not change."""
+"""Permanent reason codes in DISCONNECT."""
 
 _PROTOCOL_VERSION: Final = 0x84
 _OTHER_LEVEL: Final = '; does it speak MQTT 3.1.1 only? Then mqtt.protocol = 4, or "auto"'
 
 _CERTIFICATE: Final = {
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the broker ended the handshake; it may want a client "
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker requires a client certificate",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the broker ended the handshake; it may require a client "
     "certificate, or another cipher",
     "TLSV1_ALERT_UNKNOWN_CA": "the broker does not know the authority of our certificate",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the broker says that our certificate has expired",
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the broker says that our certificate is revoked",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the broker reports that our certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the broker reports that our certificate is revoked",
     "SSLV3_ALERT_BAD_CERTIFICATE": "the broker does not accept our certificate",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the broker does not accept our certificate",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "the broker does not accept this kind of certificate",
-    "TLSV1_ALERT_ACCESS_DENIED": "the broker does not let our certificate in",
+    "TLSV1_ALERT_ACCESS_DENIED": "the broker denies access with our certificate",
     "TLSV1_ALERT_DECRYPT_ERROR": "the broker could not verify our certificate's signature",
 }
-"""Alerts of TLS that are about our certificate, by OpenSSL's name."""
+"""TLS alerts about our certificate, by OpenSSL's name."""
 
 _NO_PROTOCOL: Final = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
-"""OpenSSL's name of the alert that none of the protocols in ALPN is spoken."""
+"""OpenSSL's name of the alert that no protocol in ALPN is supported."""
 
 _WRONG_PORT: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"}
 
 
-def in_words(reason: ReasonCode, properties: Any = None) -> str:
-    """A reason code, with what else the broker says: its Reason String, its Server Reference."""
+def describe(reason: ReasonCode, properties: Any = None) -> str:
+    """A reason code in words, with the broker's Reason String and Server Reference."""
     text = str(reason)
     if said := getattr(properties, "ReasonString", None):
         text += f" ({shown(said)})"
@@ -101,15 +101,15 @@ def in_words(reason: ReasonCode, properties: Any = None) -> str:
 
 
 def not_connected(error: BaseException, *, tls: bool = False) -> ConnectionLost:
-    """What aiomqtt raised instead of connecting.
+    """The exception for a failed attempt to connect.
 
     Args:
-        error: What it raised.
-        tls: Whether it may have been in the handshake, which a port without TLS cuts off.
+        error: The exception of aiomqtt.
+        tls: Whether the TLS handshake may have failed: a port without TLS closes the connection.
     """
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
-    if told := _alert(cause):
-        return told
+    if alert := _alert(cause):
+        return alert
     if isinstance(cause, HandshakeRefusedError):
         return BrokerRefused(str(cause))
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -122,20 +122,20 @@ def not_connected(error: BaseException, *, tls: bool = False) -> ConnectionLost:
 
 
 def refused(reason: ReasonCode, properties: Any = None) -> ConnectionLost:
-    """The CONNACK of a broker that does not let us in."""
-    words = in_words(reason, properties)
+    """The exception for a CONNACK that refuses the connection."""
+    words = describe(reason, properties)
     if reason.value == _PROTOCOL_VERSION:
-        return ProtocolRefused(f"the broker does not let this client in: {words}{_OTHER_LEVEL}")
-    if reason.value in _NOT_LET_IN:
-        return BrokerRefused(f"the broker does not let this client in: {words}")
-    return ConnectionLost(f"the broker cannot take this client now: {words}")
+        return ProtocolRefused(f"the broker refuses this client: {words}{_OTHER_LEVEL}")
+    if reason.value in _PERMANENT_IN_CONNACK:
+        return BrokerRefused(f"the broker refuses this client: {words}")
+    return ConnectionLost(f"the broker refuses this client for now: {words}")
 
 
 def unanswered(
     lost: ConnectionLost, settings: MqttSettings, *, alpn_ignored: bool = False
 ) -> Unanswered:
-    """A connection that ended, or stood still, before CONNACK."""
-    hint = "; does it want another client certificate (mqtt.cert_file)?" if settings.tls else ""
+    """The exception for a connection that ended, or timed out, before CONNACK."""
+    hint = "; does it require another client certificate (mqtt.cert_file)?" if settings.tls else ""
     if alpn_ignored:
         hint += f"; it did not choose the protocol {settings.alpn} of mqtt.alpn"
     if settings.level == MQTT_5:
@@ -144,15 +144,15 @@ def unanswered(
 
 
 def speaks_http() -> BrokerRefused:
-    """An answer of HTTP to CONNECT."""
+    """The exception for an HTTP response to CONNECT."""
     return BrokerRefused("the broker's port speaks HTTP, not MQTT: is it ws:// or wss://?")
 
 
 def _alert(error: BaseException) -> BrokerRefused | None:
-    """The broker's TLS alert about our certificate, or about no TLS at all, in words."""
+    """The exception for a TLS alert about our certificate, or for a port without TLS."""
     if not isinstance(error, ssl.SSLError):
         return None
-    name = getattr(error, "reason", None) or ""  # missing where Python raised it itself
+    name = getattr(error, "reason", None) or ""  # missing if Python itself raised it
     if name == _NO_PROTOCOL:
         return BrokerRefused("the broker does not speak the protocol of mqtt.alpn on this port")
     if name in _CERTIFICATE:
@@ -165,11 +165,11 @@ def _alert(error: BaseException) -> BrokerRefused | None:
 
 
 def broken(error: Exception) -> ConnectionLost:
-    """An exception while reading or writing."""
+    """The exception for an error while reading or writing."""
     if isinstance(error, MalformedPacketError):
         return ConnectionLost(f"we closed the connection: {error}")
-    if told := _alert(error):
-        return told
+    if alert := _alert(error):
+        return alert
     if isinstance(error, ConnectionResetError | BrokenPipeError):
         return ClosedByBroker(f"the connection broke: {error.strerror or error}")
     if isinstance(error, OSError):
@@ -184,17 +184,15 @@ def broken(error: Exception) -> ConnectionLost:
 def ended(
     reason: ReasonCode, *, by_broker: bool, client_id: str, properties: Any = None
 ) -> ConnectionLost:
-    """What paho tells: a DISCONNECT of the broker, or its own view of an end without one."""
+    """The exception for a DISCONNECT of the broker, or for an end that paho detected."""
     if by_broker and reason.value == _TAKEN_OVER:
         return SessionTakenOver(f"another client connected as {client_id}")
-    if by_broker and reason.value in _NOT_SERVED:
-        return BrokerRefused(f"the broker ended the connection: {in_words(reason, properties)}")
+    if by_broker and reason.value in _PERMANENT_IN_DISCONNECT:
+        return BrokerRefused(f"the broker ended the connection: {describe(reason, properties)}")
     if by_broker:
-        return ConnectionLost(f"the broker ended the connection: {in_words(reason, properties)}")
+        return ConnectionLost(f"the broker ended the connection: {describe(reason, properties)}")
     if reason.value == _KEEP_ALIVE_TIMEOUT:
         return ConnectionLost("the broker does not answer pings")
     if reason.value == _PROTOCOL_ERROR:
-        return ConnectionLost(
-            "we closed the connection to the broker: it sent a packet that cannot be understood"
-        )
+        return ConnectionLost("we closed the connection to the broker: it sent a malformed packet")
     return ClosedByBroker("the broker closed the connection")

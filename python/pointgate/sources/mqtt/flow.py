@@ -1,13 +1,13 @@
-"""The requests in flight of one connection: counted, and handed over in bursts.
+"""The requests in flight of one connection: counted, and queued for bursts.
 
-    intake.add(requests)         a read has brought them
-    burst = intake.burst()       the next ones, in order of arrival; none if nothing waits
+    intake.add(requests)         requests from one read
+    burst = intake.burst()       the next ones, in order of arrival; none if the queue is empty
     intake.release(burst)        they are settled
-    intake.close()               the connection has ended: whatever is left will be redelivered
+    intake.close()               the connection has ended: the remaining ones will be redelivered
 
 Invariants: a burst is within `BURST_REQUESTS` and `BURST_BYTES` unless it is one request.
 
-It refuses nothing: the connection asks the admission budget before it reads.
+It rejects nothing: the connection checks the admission budget before it reads.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 BURST_REQUESTS: Final = 512
 BURST_BYTES: Final = 200_000
-"""How much one burst brings at most, so that the event loop is never held for long."""
+"""The largest burst, so that the event loop is never blocked for long."""
 
 
 class Intake:
     """The requests in flight of one connection.
 
     Args:
-        admission: The budget that they are taken from.
+        admission: The budget that they count against.
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -39,12 +39,12 @@ class Intake:
         self._bytes = 0
 
     def add(self, requests: Sequence[MqttRequest]) -> None:
-        """Take requests behind those that wait."""
+        """Append requests to the queue."""
         self._waiting += requests
         self._count(len(requests), sum(request.size for request in requests))
 
     def burst(self) -> list[MqttRequest]:
-        """Hand over the next requests; they stay in flight."""
+        """Remove the next requests from the queue; they stay in flight."""
         waiting = self._waiting
         size = taken = 0
         for request in waiting[:BURST_REQUESTS]:
@@ -57,11 +57,11 @@ class Intake:
         return burst
 
     def release(self, requests: Sequence[MqttRequest]) -> None:
-        """Forget requests that are settled."""
+        """Release settled requests."""
         self._count(-len(requests), -sum(request.size for request in requests))
 
     def close(self) -> None:
-        """Forget all of them."""
+        """Release all requests."""
         self._waiting.clear()
         self._count(-self._requests, -self._bytes)
 
@@ -69,6 +69,6 @@ class Intake:
         self._requests += requests
         self._bytes += size
         if requests > 0:
-            self._admission.take(requests, size)
+            self._admission.acquire(requests, size)
         elif requests:
             self._admission.release(-requests, -size)

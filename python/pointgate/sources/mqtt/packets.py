@@ -1,21 +1,22 @@
-"""MQTT's PUBLISH and its acknowledgements as bytes: cut out of what a broker sends, and written.
+"""A streaming parser and a writer for MQTT's PUBLISH and its acknowledgements.
 
-    splitter.feed(data, now)    what one read brought, cut anywhere
+    splitter.feed(data, now)    the bytes of one read, split at any position
       splitter.requests         every PUBLISH, in order
       splitter.acknowledged     every PUBACK of one of our replies, with its reason code
       splitter.released         the packet id of every PUBREL: our PUBREC of a request has arrived
-      splitter.control          the bytes of every other packet, untouched, for the client library
+      splitter.control          the bytes of every other packet, unchanged, for the client library
 
-Only these kinds of packets are frequent, and only they are read here: a client library takes 50 to
-200 µs for each, this takes about 2 (Python 3.11, 2026-11, 2 cores). Connecting, subscribing, pings
-and disconnecting stay with the library. What it would only spend time on is dropped: PINGRESP,
-which says no more than any other byte of the broker, and acknowledgements of what was never sent.
+Only these kinds of packets are frequent, so only they are parsed here: the client library needs
+130 µs for a request and its reply (docs/decisions/0004), this about 2 for each packet (Python 3.11,
+2026-11, 2 cores). Connecting, subscribing, pings and disconnecting are left to the library. Packets
+that it does not need are dropped: PINGRESP, because any byte of the broker proves as much, and
+acknowledgements of packets that we never send.
 
-Invariants: the input may be cut at any byte and the output is the same; time is linear in the
-bytes, however they are cut; memory is bounded by `frame_limit`, of a longer PUBLISH the end is
-dropped as it comes.
+Invariants: the output does not depend on where the input is split; time is linear in the bytes,
+however they are split; memory is bounded by `frame_limit`: the rest of a longer PUBLISH is
+discarded as it arrives.
 
-It does no I/O and waits for nothing.
+It does no I/O and never blocks.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from pointgate.errors import PointgateError
 from pointgate.sources.mqtt.request import MqttRequest
 
 MQTT_5: Final = 5
-"""The protocol level that MQTT 5 has on the wire (3.1.1 has 4); only MQTT 5 has properties."""
+"""The protocol level of MQTT 5 on the wire (3.1.1: 4); only MQTT 5 has properties."""
 
 FIRST_REPLY_ID: Final = 0x8000
 LAST_REPLY_ID: Final = 0xFFFF
-"""The packet ids of our replies; the library's own, for SUBSCRIBE, count from 1 and stay below."""
+"""The packet ids of our replies; the library's ids, for SUBSCRIBE, start at 1 and stay below."""
 
 HEADER_BYTES: Final = 0x2_0000
-"""More than a PUBLISH without properties has before its payload: the longest topic is 64 KiB."""
+"""More than the header of a PUBLISH without properties: the longest topic is 64 KiB."""
 
 NO_TOPIC: Final = "\ufffd"
-"""Stands for a topic that cannot be told: no product has it."""
+"""Replaces an unknown topic: no product has it."""
 
 DISCONNECT: Final = b"\xe0\x00"
-"""A whole DISCONNECT: we leave on purpose, the session stays."""
+"""A complete DISCONNECT: a normal disconnection, after which the session is kept."""
 
 REFUSED: Final = 0x80
 """MQTT 5 reason codes from here on are errors."""
@@ -51,12 +52,12 @@ _PUBREL: Final = 0x62
 _PUBCOMP: Final = 0x70
 _PINGRESP: Final = 0xD0
 _IDLE: Final = {_PUBREC, _PUBCOMP, _PINGRESP}
-"""Dropped. The first two answer what we never send."""
+"""Dropped. The first two acknowledge packets that we never send."""
 
 _CONTROL_BYTES: Final = 0x1_0000
 _ANSWER_BYTES: Final = 0x1000
-"""No packet but a PUBLISH is longer than the first, no SUBACK or UNSUBACK than the second: for
-each byte of those the library makes an object."""
+"""The longest packet other than a PUBLISH, and the longest SUBACK or UNSUBACK: the library creates
+an object for each byte of those."""
 
 _ANSWERS: Final = {0x90, 0xB0}
 
@@ -67,8 +68,8 @@ _RETAIN: Final = 0x01
 _CORRELATION: Final = 0x09
 _REASON_STRING: Final = 0x1F
 _USER: Final = 0x26
-_MORE: Final = 0x80  # the bit of a variable byte integer that says another byte follows
-_LAST_SHIFT: Final = 21  # ... which happens at most four times, seven bits each
+_MORE: Final = 0x80  # the continuation bit of a variable byte integer
+_LAST_SHIFT: Final = 21  # of its fourth and last byte: seven bits each
 _SHORTEST: Final = 2  # bytes of the shortest packet
 _ID_BYTES: Final = 2
 
@@ -82,13 +83,13 @@ _PROPERTY_SIZES: Final = {
     0x08: _STRING,  # response topic: never used, the reply's topic follows from the request's
     _CORRELATION: _STRING,
     0x0B: _VARIABLE,  # subscription identifier
-    0x23: 2,  # topic alias: we allow none; the topic of a broker that uses one is a bad topic
+    0x23: 2,  # topic alias: we allow none; if a broker uses one, the topic is a bad topic
     _USER: _PAIR,
 }
 """Every property that a PUBLISH can have (MQTT 5, 3.3.2.3)."""
 
 RECEIVED: Final = "pointgate-received"
-"""The user property of a request that is posted again: when it first arrived (contract 3.5)."""
+"""The user property of a replayed request: when it first arrived (contract 3.5)."""
 
 _RECEIVED: Final = RECEIVED.encode()
 _INSTANT_DIGITS: Final = 18
@@ -97,24 +98,24 @@ MAX_INSTANT: Final = 253_402_300_799_999_999
 
 
 class MalformedPacketError(PointgateError, ValueError):
-    """The broker sent bytes that are not MQTT; nothing after them can be understood."""
+    """The broker sent bytes that are not MQTT; the rest of the stream cannot be parsed."""
 
 
 class Splitter:
-    """Cuts the broker's bytes into requests, acknowledgements and everything else.
+    """Splits the broker's bytes into requests, acknowledgements and other packets.
 
     Args:
         protocol: The protocol level, 4 or 5.
-        frame_limit: Of a PUBLISH longer than this only so many bytes are kept, at least
-            `HEADER_BYTES`. With that much over `limits.payload_bytes`, the judge still sees that
-            its payload is too large.
+        frame_limit: A longer PUBLISH is truncated to this many bytes, at least `HEADER_BYTES`. If
+            this is `HEADER_BYTES` over `limits.payload_bytes`, the judge still detects that the
+            payload is too large.
 
     Attributes:
-        requests: What has arrived; the owner takes from its front.
+        requests: The requests that have arrived; the owner empties it.
         acknowledged: Packet id and reason code of each acknowledged reply; the owner empties it.
-        explained: The Reason String of the last PUBACK that refused a reply; empty if it had none.
+        explained: The Reason String of the last PUBACK that rejected a reply; empty without one.
         released: Packet id of each PUBREL; the owner empties it.
-        control: Whole packets of every other kind; the owner empties it.
+        control: Complete packets of every other kind; the owner empties it.
     """
 
     __slots__ = (
@@ -138,16 +139,16 @@ class Splitter:
         self.control = bytearray()
         self._properties = protocol == MQTT_5
         self._frame_limit = frame_limit
-        self._tail = bytearray()  # a packet that has not come whole
-        self._needed = 0  # how long it must be before looking again is worth while
-        self._skip = 0  # how much of a packet over the limit is still to come
+        self._tail = bytearray()  # an incomplete packet
+        self._needed = 0  # the length at which parsing it is tried again
+        self._skip = 0  # bytes of a truncated packet that have not arrived
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take what one read brought.
+        """Parse the bytes of one read.
 
         Args:
-            data: The bytes, in the order they came.
-            now: When they came, on the monotonic clock.
+            data: The bytes, in the order of arrival.
+            now: When they arrived, on the monotonic clock.
 
         Raises:
             MalformedPacketError: They are not MQTT.
@@ -170,7 +171,7 @@ class Splitter:
             self._tail += data[rest:]
 
     def _cut(self, data: bytes, now: float) -> int:
-        """Take every whole packet; returns where the first one that is not whole begins."""
+        """Parse every complete packet; returns where the first incomplete one begins."""
         start, end = 0, len(data)
         while end - start >= _SHORTEST:
             size, body = data[start + 1], start + 2
@@ -203,7 +204,7 @@ class Splitter:
         return start
 
     def _other(self, data: bytes, start: int, body: int, stop: int) -> None:
-        """Take a packet that is not a PUBLISH."""
+        """Handle a packet that is not a PUBLISH."""
         first = data[start]
         if first == _PUBACK:
             self._acknowledgement(data, body, stop)
@@ -216,7 +217,7 @@ class Splitter:
         packet_id = _packet_id(data, body, stop)
         if packet_id < FIRST_REPLY_ID:
             return
-        # MQTT 5 leaves the reason out when it is success; 3.1.1 has none.
+        # MQTT 5 omits the reason code of a success; 3.1.1 has none.
         reason = data[body + 2] if stop - body > _ID_BYTES else 0
         if reason >= REFUSED:
             self.explained = _reason_string(data, body + 3, stop)
@@ -227,8 +228,8 @@ class Splitter:
     ) -> MqttRequest:
         first = data[start]
         at = body + 2 + (data[body] << 8 | data[body + 1])
-        # A topic that is not UTF-8 gets U+FFFD, which no product key has: a bad topic, with no
-        # reply.
+        # A topic that is not UTF-8 gets U+FFFD, which no product key has: it is a bad topic,
+        # without a reply.
         topic = data[body + 2 : at].decode(errors="replace")
         qos = packet_id = 0
         if first & _QOS:
@@ -245,8 +246,8 @@ class Splitter:
                 except MalformedPacketError:
                     if not cut:
                         raise
-                    # Properties longer than all we keep: nothing that this protocol's senders do.
-                    # To end the connection would bring the packet back for ever.
+                    # The properties alone exceed the limit, which senders of this protocol do not
+                    # cause. If we ended the connection, the packet would be redelivered forever.
                     topic, at = NO_TOPIC, stop
             else:
                 at += 1
@@ -292,10 +293,10 @@ def pubcomp(packet_id: int) -> bytes:
 
 
 def _check_size(first: int, size: int) -> None:
-    """Refuse a packet that is longer than its kind can be.
+    """Check the length of a packet.
 
     Raises:
-        MalformedPacketError: It is.
+        MalformedPacketError: It is longer than packets of its kind can be.
     """
     most = _ANSWER_BYTES if first in _ANSWERS else _CONTROL_BYTES
     if first & _KIND != _PUBLISH and size > most:
@@ -303,14 +304,14 @@ def _check_size(first: int, size: int) -> None:
 
 
 def _packet_id(data: bytes, body: int, stop: int) -> int:
-    """The packet id that an acknowledgement begins with."""
+    """The packet id at the beginning of an acknowledgement."""
     if stop - body < _ID_BYTES:
         raise MalformedPacketError("an acknowledgement from the broker has no packet id")
     return data[body] << 8 | data[body + 1]
 
 
 def _written(value: int) -> bytes:
-    """A variable byte integer."""
+    """Encode a variable byte integer."""
     out = bytearray()
     while value >= _MORE:
         out.append(value & 0x7F | _MORE)
@@ -320,7 +321,7 @@ def _written(value: int) -> bytes:
 
 
 def _variable(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """The variable byte integer at `at`, and where it ends: 0 if not before `end`."""
+    """Decode the variable byte integer at `at`: its value and end; the end is 0 if incomplete."""
     value = shift = 0
     while at < end:
         byte = data[at]
@@ -335,7 +336,7 @@ def _variable(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def _reason_string(data: bytes, at: int, stop: int) -> str:
-    """The Reason String among the properties of a PUBACK; it and user properties are all it has."""
+    """The Reason String of a PUBACK, whose only other properties are user properties."""
     size, at = _variable(data, at, stop) if at < stop else (0, 0)
     end = min(at + size, stop)
     while at + 3 <= end:
@@ -349,7 +350,7 @@ def _reason_string(data: bytes, at: int, stop: int) -> str:
 
 
 def _read_properties(data: bytes, at: int, stop: int) -> tuple[bytes | None, int | None, int]:
-    """Of the properties at `at`: Correlation Data, the first arrival, and where they end."""
+    """Parse the properties at `at`: returns Correlation Data, the first arrival, and their end."""
     size, at = _variable(data, at, stop)
     end = at + size
     if not at or end > stop:
@@ -383,7 +384,7 @@ def _read_properties(data: bytes, at: int, stop: int) -> tuple[bytes | None, int
 
 
 def _instant(text: bytes) -> int | None:
-    """UTC microseconds in decimal digits; None for anything else, which is ignored."""
+    """Parse UTC microseconds in decimal digits; None for anything else, which is ignored."""
     if not text.isdigit() or len(text) > _INSTANT_DIGITS:
         return None
     instant = int(text)

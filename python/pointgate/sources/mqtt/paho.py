@@ -1,19 +1,20 @@
 """aiomqtt and paho, with a `Relay` between paho and the socket.
 
-The only place that touches anything private of theirs.
+Private attributes of the two libraries are used here, in `plain_client.py` and in `unix.py` only.
 
-aiomqtt runs the blocking connect in a thread, waits for CONNACK and SUBACK and turns failures into
-exceptions. paho writes and reads CONNECT, SUBSCRIBE, pings and DISCONNECT. Neither sees the socket:
-paho's callbacks for event loops are ours instead of aiomqtt's.
+aiomqtt runs the blocking connect in a thread, waits for CONNACK and SUBACK and converts failures
+into exceptions. paho writes and reads CONNECT, SUBSCRIBE, pings and DISCONNECT. Neither has the
+socket itself: paho's callbacks for event loops are ours instead of aiomqtt's.
 
-What is private, and why there is no other way (`tests/test_mqtt_library.py` pins all of it):
-    aiomqtt.Client._client  the paho client; aiomqtt offers no way to its callbacks
-    paho Client._sock       where paho keeps the socket; replaced before its first use
+The private attributes, which have no public alternative (`tests/sources/mqtt/test_paho.py` checks
+all of them):
+    aiomqtt.Client._client  the paho client; aiomqtt has no public access to its callbacks
+    paho Client._sock       paho's socket; replaced before its first use
     paho Client._create_unix_socket_connection  see `unix.py`
 
-Invariants: if paho no longer keeps its socket there, connecting fails, it does not quietly go on
-without the relay and acknowledge requests that nobody has handled; a task that is cancelled while
-it waits here ends as cancelled.
+Invariants: if paho stores its socket elsewhere, connecting fails: without the relay it would
+acknowledge requests before they are handled; a task that is cancelled while it waits here ends as
+cancelled.
 """
 
 from __future__ import annotations
@@ -48,32 +49,32 @@ TIMEOUT: Final = 10.0
 """Seconds for CONNACK."""
 
 _TURN: Final = 0.005
-"""Seconds that paho may read at once: it takes up to 50 µs for a packet of two bytes."""
+"""Seconds that paho may read in one call: it needs up to 50 µs for a packet of two bytes."""
 
 _SERVER_UNAVAILABLE: Final = 0x88
 
 _log = logging.getLogger(__name__)
-# What paho reports as errors are lost connections, which `link.py` reports once each.
+# Errors that paho logs are lost connections, which `session.py` logs once each.
 _log.setLevel(logging.CRITICAL)
 
 
 class Events(Protocol):
-    """Who is told; all but `opened` are called on the event loop's thread."""
+    """The events of a connection; all but `opened` are called on the event loop's thread."""
 
     def opened(self, relay: Relay) -> None:
-        """There is a socket, of any transport. Called on the connecting thread."""
+        """The socket is connected, over any transport. Called on the connecting thread."""
 
     def accepted(self, *, session_present: bool, properties: Properties | None) -> None:
-        """CONNACK let us in."""
+        """CONNACK accepted the connection."""
 
     def refused(self, *, reason: ReasonCode, properties: Properties | None) -> None:
-        """CONNACK did not let us in; the library closes the socket."""
+        """CONNACK refused the connection; the library closes the socket."""
 
     def pending(self) -> None:
-        """There is something to write: call `write` on the loop. Called on any thread."""
+        """There are packets to write: call `write` on the loop. Called on any thread."""
 
     def closing(self) -> None:
-        """The socket is about to be closed: its descriptor will be another's."""
+        """The socket is about to be closed: its descriptor may be reused."""
 
     def ended(self, *, reason: ReasonCode, by_broker: bool, properties: Properties | None) -> None:
         """The connection has ended."""
@@ -83,12 +84,12 @@ class Library:
     """One client of one connection.
 
     Args:
-        settings: Where and as whom.
+        settings: The broker, and our identity.
         context: The TLS settings, None without TLS.
-        events: Who is told what happens.
+        events: Receives the events.
 
     Attributes:
-        answered: Whether a CONNACK has come, of any kind.
+        answered: Whether a CONNACK has arrived, of any kind.
         alpn_ignored: Whether the broker did not choose the protocol of `mqtt.alpn`.
         suback: The properties of the last SUBACK.
     """
@@ -111,7 +112,7 @@ class Library:
             password=settings.password_text(),
             identifier=settings.client_id,
             protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
-            # Each of the two is refused with the other protocol.
+            # aiomqtt rejects each of the two with the other protocol.
             clean_start=False if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
             clean_session=None if five else False,
             properties=_connect_properties(settings) if five else None,
@@ -126,39 +127,39 @@ class Library:
         client.on_socket_open = self._on_socket_open
         client.on_socket_register_write = self._on_socket_register_write
         client.on_socket_close = self._on_socket_close
-        client.on_socket_unregister_write = None  # the relay takes everything at once
-        # aiomqtt's own handlers complete its waiting calls, so ours come before and then call them.
-        self._tell_connected: Any = client.on_connect
-        self._tell_disconnected: Any = client.on_disconnect
+        client.on_socket_unregister_write = None  # the relay accepts all bytes at once
+        # aiomqtt's handlers complete its pending calls: ours run first, and then call them.
+        self._aiomqtt_connected: Any = client.on_connect
+        self._aiomqtt_disconnected: Any = client.on_disconnect
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        self._tell_subscribed: Any = client.on_subscribe
+        self._aiomqtt_subscribed: Any = client.on_subscribe
         client.on_subscribe = self._on_subscribe
         self._accepted = self.answered = self.alpn_ignored = False
         self.suback: Properties | None = None
 
-    # What the connection calls.
+    # Called by the connection.
 
     async def connect(self) -> None:
         """Connect and wait for CONNACK.
 
         Raises:
-            aiomqtt.MqttError: There is no connection.
-            ValueError: The host's name cannot be one.
+            aiomqtt.MqttError: The connection failed.
+            ValueError: The host name is invalid.
         """
         with cancellable():
             await self._client.__aenter__()
 
     async def subscribe(self, filters: Sequence[str]) -> list[ReasonCode]:
-        """Subscribe at QoS 1 and wait for SUBACK, as long as it takes.
+        """Subscribe at QoS 1 and wait for SUBACK, without a timeout.
 
         Raises:
-            aiomqtt.MqttError: No answer came.
+            aiomqtt.MqttError: The connection ended before the answer.
         """
         topics: list[tuple[str, Any]]
         if self._settings.level == MQTT_5:
-            # Retained requests come with the first subscription only, and only stored ones are
-            # marked so.
+            # Retained requests are delivered only for a new subscription, and only messages that
+            # were stored have the RETAIN flag.
             options = SubscribeOptions(
                 qos=1,
                 retainAsPublished=False,
@@ -169,44 +170,44 @@ class Library:
             topics = [(name, 1) for name in filters]
         with cancellable():
             reasons = await self._client.subscribe(topics, timeout=math.inf)
-        # With this version of paho's callbacks these are reason codes in 3.1.1, too.
+        # With this version of paho's callback API these are reason codes in 3.1.1, too.
         return cast("list[ReasonCode]", reasons)
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
-        """Unsubscribe and wait for UNSUBACK, as long as it takes.
+        """Unsubscribe and wait for UNSUBACK, without a timeout.
 
         Raises:
-            aiomqtt.MqttError: No answer came.
+            aiomqtt.MqttError: The connection ended before the answer.
         """
         with cancellable():
             await self._client.unsubscribe(list(filters), timeout=math.inf)
 
     def read(self) -> None:
-        """Let paho take what the relay has for it, for `_TURN` seconds, and see the relay's end."""
+        """Let paho read its packets from the relay, for `_TURN` seconds, and detect its end."""
         end = time.perf_counter() + _TURN
         while isinstance(relay := self._paho.socket(), Relay) and (relay.control or relay.ended):
             if self._paho.loop_read() != paho.MQTT_ERR_SUCCESS or time.perf_counter() > end:
                 return
 
     def write(self) -> None:
-        """Let paho hand its packets to the relay."""
+        """Let paho write its packets to the relay."""
         self._paho.loop_write()
 
     def tick(self) -> None:
-        """Let paho see to its pings; once a second."""
+        """Let paho send its pings; call this once a second."""
         self._paho.loop_misc()
 
-    # What paho calls.
+    # Called by paho.
 
     def _on_socket_open(self, client: Any, _userdata: Any, sock: Any) -> None:
         if client._sock is not sock:  # noqa: SLF001 - see above
-            raise RuntimeError("paho keeps its socket elsewhere than the tested versions do")
+            raise RuntimeError("paho stores its socket elsewhere than the tested versions do")
         with contextlib.suppress(OSError):
-            # A reply is the last packet for a while as often as not; it must not wait for another.
+            # A reply is often the last packet for a while: Nagle's algorithm would delay it.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError, AttributeError):  # Linux only
-            # Pings tell that the broker is gone only while we read. When replies that it does not
-            # take have stopped us, the kernel has to tell.
+            # Pings detect a dead broker only while we read. If we have stopped reading because it
+            # does not receive our replies, the kernel must detect it.
             milliseconds = 2000 * self._settings.keepalive
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         if self._settings.alpn:
@@ -236,7 +237,7 @@ class Library:
         else:
             self._accepted = True
             self._events.accepted(session_present=flags.session_present, properties=properties)
-        self._tell_connected(client, userdata, flags, reason, properties)
+        self._aiomqtt_connected(client, userdata, flags, reason, properties)
 
     def _on_subscribe(
         self,
@@ -247,7 +248,7 @@ class Library:
         properties: Properties | None = None,
     ) -> None:
         self.suback = properties
-        self._tell_subscribed(client, userdata, mid, reasons, properties)
+        self._aiomqtt_subscribed(client, userdata, mid, reasons, properties)
 
     def _on_disconnect(
         self,
@@ -265,18 +266,18 @@ class Library:
         if not self._accepted:
             # aiomqtt would wait for a CONNACK until its timeout.
             refused = ReasonCode(PacketTypes.CONNACK, identifier=_SERVER_UNAVAILABLE)
-            self._tell_connected(
+            self._aiomqtt_connected(
                 client, userdata, paho.ConnectFlags(session_present=False), refused, None
             )
-        # As a success: aiomqtt would keep a failure in a future that nobody asks. Where `connect`
-        # was cancelled, that future says so here, and it is no cancellation of ours.
+        # As a success: aiomqtt would set a failure in a future that is never awaited. If `connect`
+        # was cancelled, that future raises it here; this task is not cancelled.
         with contextlib.suppress(asyncio.CancelledError):
-            self._tell_disconnected(client, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
+            self._aiomqtt_disconnected(client, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
 
 
 @contextlib.contextmanager
 def cancellable() -> Iterator[None]:
-    """Around what waits in aiomqtt: before Python 3.12 its `wait_for` can lose a cancellation."""
+    """Wraps waits in aiomqtt: before Python 3.12 its `wait_for` can swallow a cancellation."""
     try:
         yield
     finally:

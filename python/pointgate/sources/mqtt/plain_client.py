@@ -1,14 +1,14 @@
-"""Plain aiomqtt clients, and what the broker says to them, which aiomqtt keeps to itself.
+"""Plain aiomqtt clients, with access to reason codes that aiomqtt does not expose.
 
     client = plain_client(settings, ...)    # over the transport of the settings
     tap = Tap(client)                       # before it connects
     mid = tap.publish(topic, payload, properties)
-    tap.on_puback = lambda mid, reason: ... # reason is empty when the broker took it
+    tap.on_puback = lambda mid, reason: ... # reason is empty if the broker accepted the message
 
-aiomqtt waits for a PUBACK without a look at its reason code, and drops every Reason String.
+aiomqtt ignores the reason code of a PUBACK, and drops every Reason String.
 
-Like `library.py` it uses `aiomqtt.Client._client` and paho's `_sock`; `tests/test_mqtt_library.py`
-pins both.
+Like `paho.py` it uses `aiomqtt.Client._client` and paho's `_sock`, which
+`tests/sources/mqtt/test_paho.py` checks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import aiomqtt
 import paho.mqtt.client as paho
 
 from pointgate.errors import ConnectionLost
-from pointgate.sources.mqtt.errors import ended, in_words, refused
+from pointgate.sources.mqtt.errors import describe, ended, refused
 from pointgate.sources.mqtt.packets import MQTT_5
 from pointgate.sources.mqtt.tls import tls_context
 from pointgate.sources.mqtt.unix import connect_by
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
-# What aiomqtt and paho report as errors are lost connections, which their users report.
+# Errors that aiomqtt and paho log are lost connections, which the callers report.
 _log.setLevel(logging.CRITICAL)
 
 
 def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> aiomqtt.Client:
-    """A client of a session of its own, which ends with it.
+    """A client with its own session, which ends with the connection.
 
     Args:
-        settings: How the service connects.
+        settings: The service's settings.
         client_id: Its client id.
-        timeout: Seconds for each of its answers.
+        timeout: Seconds to wait for each response of the broker.
 
     Raises:
-        ConfigError: A file for TLS or with a password cannot be used.
+        ConfigError: A TLS file or a password file cannot be used.
     """
     five = settings.level == MQTT_5
     client = aiomqtt.Client(
@@ -78,10 +78,10 @@ def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> a
 
 
 class Tap:
-    """Listens to one client.
+    """Observes one client's packets.
 
     Attributes:
-        lost: Why the broker did not let us in, or ended the connection; None while it has not.
+        lost: Why the broker refused or ended the connection; None while it has not.
         suback: The properties of the last SUBACK.
         on_puback: Called with the packet id and the reason of each PUBACK.
     """
@@ -106,30 +106,36 @@ class Tap:
         """Publish, without waiting for the PUBACK; returns the packet id.
 
         Raises:
-            ConnectionLost: There is no connection.
+            ConnectionLost: The client is not connected.
         """
         sent = self._paho.publish(topic, payload, qos, properties=properties)
         if sent.rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE}:
             raise self.lost or ConnectionLost(paho.error_string(sent.rc))
         return sent.mid
 
-    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, said: Any) -> None:
+    def _on_connect(
+        self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any
+    ) -> None:
         if reason.is_failure:
-            self.lost = refused(reason, said)
-        self._connected(client, userdata, flags, reason, said)
+            self.lost = refused(reason, properties)
+        self._connected(client, userdata, flags, reason, properties)
 
     def _on_disconnect(
-        self, client: Any, userdata: Any, flags: Any, reason: Any, said: Any
+        self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             self.lost = self.lost or ended(
-                reason, by_broker=True, client_id=self._client_id, properties=said
+                reason, by_broker=True, client_id=self._client_id, properties=properties
             )
-        self._disconnected(client, userdata, flags, reason, said)
+        self._disconnected(client, userdata, flags, reason, properties)
 
-    def _on_subscribe(self, client: Any, userdata: Any, mid: int, reasons: Any, said: Any) -> None:
-        self.suback = said
-        self._subscribed(client, userdata, mid, reasons, said)
+    def _on_subscribe(
+        self, client: Any, userdata: Any, mid: int, reasons: Any, properties: Any
+    ) -> None:
+        self.suback = properties
+        self._subscribed(client, userdata, mid, reasons, properties)
 
-    def _on_publish(self, _client: Any, _userdata: Any, mid: int, reason: Any, said: Any) -> None:
-        self.on_puback(mid, in_words(reason, said) if reason.is_failure else "")
+    def _on_publish(
+        self, _client: Any, _userdata: Any, mid: int, reason: Any, properties: Any
+    ) -> None:
+        self.on_puback(mid, describe(reason, properties) if reason.is_failure else "")

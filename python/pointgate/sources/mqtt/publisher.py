@@ -1,12 +1,12 @@
-"""Posting requests again: as their senders did, over the broker, each with its reply.
+"""Publishes requests through the broker, as their senders did, and waits for each reply.
 
-    post(request) ─► broker ─► the service, which judges, keeps and answers ─► the reply's code
+    post(request) ─► broker ─► the service judges, stores and answers ─► the reply's code
 
-A reply is told from the others on its topic by the MQTT 5 Correlation Data that the service echoes,
-so this works beside senders that are at work; who posted the request first gets the reply, too.
+Replies are matched by the MQTT 5 Correlation Data that the service echoes, so this works while
+senders use the same topics; the original sender gets the reply, too.
 
-Invariants: at most `_WINDOW` requests wait for their replies at a time; nothing is taken for
-answered without a reply of its own.
+Invariants: at most `_WINDOW` requests wait for their replies at a time; a request counts as
+answered only after its own reply.
 
 It does not judge, and does not know where requests come from.
 """
@@ -43,18 +43,18 @@ _CONNECT_SECONDS: Final = 10.0
 
 
 class PublishRefusedError(PointgateError):
-    """The broker did not take a request: its text is the broker's reason."""
+    """The broker rejected a request; the text is the broker's reason."""
 
 
 class Publisher:
-    """Posts requests over one connection."""
+    """Publishes requests over one connection."""
 
-    def __init__(self, client: aiomqtt.Client, tap: Tap, *, patience: float) -> None:
+    def __init__(self, client: aiomqtt.Client, tap: Tap, *, reply_timeout: float) -> None:
         self._client = client
         self._tap = tap
         self._open: dict[int, asyncio.Future[int]] = {}  # by packet id, until its PUBACK
-        tap.on_puback = self._taken
-        self._patience = patience
+        tap.on_puback = self._on_puback
+        self._reply_timeout = reply_timeout
         self._window = asyncio.Semaphore(_WINDOW)
         self._waiting: dict[bytes, asyncio.Future[int]] = {}
         self._mark = os.urandom(8)
@@ -63,19 +63,19 @@ class Publisher:
     async def post(
         self, topic: str, payload: bytes, *, received_us: int | None = None
     ) -> int | None:
-        """Post a request.
+        """Publish a request, and wait for its reply.
 
         Args:
             topic: Its topic.
             payload: Its payload.
-            received_us: When it first arrived, UTC microseconds: its entries without time have
-                this one (contract 3.5).
+            received_us: When it first arrived, UTC microseconds: the time of its entries without
+                one (contract 3.5).
 
         Returns:
-            The code of its reply; None when none came in time.
+            The code of its reply; None if none arrived in time.
 
         Raises:
-            PublishRefusedError: The broker did not take it.
+            PublishRefusedError: The broker rejected it.
             ConnectionLost: The connection has ended.
         """
         async with self._window:
@@ -89,7 +89,7 @@ class Publisher:
                 properties.UserProperty = (RECEIVED, str(received_us))
             packet_id = 0
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._reply_timeout):
                     packet_id = self._tap.publish(topic, payload, properties)
                     self._open[packet_id] = reply
                     return await reply
@@ -99,14 +99,14 @@ class Publisher:
                 del self._waiting[mark]
                 self._open.pop(packet_id, None)
 
-    def _taken(self, packet_id: int, reason: str) -> None:
-        """The broker has taken a request, or says why not."""
+    def _on_puback(self, packet_id: int, reason: str) -> None:
+        """Handle a PUBACK: fail the request if the broker rejected it."""
         reply = self._open.pop(packet_id, None)
         if reason and reply is not None and not reply.done():
             reply.set_exception(PublishRefusedError(reason))
 
     async def listen(self) -> None:
-        """Take replies, until the connection ends."""
+        """Receive replies until the connection ends."""
         try:
             async for message in self._client.messages:
                 mark = getattr(message.properties, "CorrelationData", None)
@@ -121,17 +121,17 @@ class Publisher:
 
 
 @asynccontextmanager
-async def posting(
-    settings: MqttSettings, *, patience: float = _REPLY_SECONDS
+async def connect_publisher(
+    settings: MqttSettings, *, reply_timeout: float = _REPLY_SECONDS
 ) -> AsyncIterator[Publisher]:
-    """Connect to the broker of the service, under a client id of our own.
+    """Connect to the service's broker, with a separate client id.
 
     Args:
-        settings: How the service connects.
-        patience: Seconds until a reply comes no more.
+        settings: The service's settings.
+        reply_timeout: Seconds to wait for each reply.
 
     Raises:
-        ConfigError: A file for TLS or with a password cannot be used.
+        ConfigError: A TLS file or a password file cannot be used.
         ConnectionLost: The broker cannot be reached, or refuses us.
     """
     client_id = f"{settings.client_id}-replay-{os.getpid()}"
@@ -141,10 +141,10 @@ async def posting(
         async with client:
             reasons = await client.subscribe([(name, 1) for name in REPLY_FILTERS])
             of_suback(REPLY_FILTERS, cast("list[ReasonCode]", reasons), tap.suback)
-            poster = Publisher(client, tap, patience=patience)
-            listening = asyncio.create_task(poster.listen(), name="replies")
+            publisher = Publisher(client, tap, reply_timeout=reply_timeout)
+            listening = asyncio.create_task(publisher.listen(), name="replies")
             try:
-                yield poster
+                yield publisher
             finally:
                 listening.cancel()
     except aiomqtt.MqttError as error:
@@ -152,7 +152,7 @@ async def posting(
 
 
 def _code(payload: Any) -> int:
-    """The code of a reply; 0 of what is none."""
+    """The code of a reply; 0 if the payload is not a reply."""
     try:
         code = orjson.loads(payload)["code"]
     except (ValueError, TypeError, KeyError):

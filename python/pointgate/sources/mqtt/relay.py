@@ -1,17 +1,16 @@
-"""The socket that the client library believes in, and the real one behind it.
+"""Stands between the client library and the real socket.
 
-    library ──send──► written ──flush──► socket     (our own packets go the same way: `write`)
+    library ──send──► written ──flush──► socket     (our own packets: `write`)
     library ◄──recv── control ◄── splitter ◄──read── socket
 
-The library reads six times and writes once for each packet. Behind a relay the connection reads 64
-KiB at a time, keeps the packets it handles itself, and hands only the others on; whatever anybody
-writes during a burst leaves in one send.
+The library reads six times and writes once for each packet. With a relay the connection reads 64
+KiB at a time, handles its own packets, and passes only the others to the library; all packets
+written during a burst leave in one send.
 
-Invariants: bytes leave in the order in which they were written; after `close` nothing is read or
+Invariants: bytes are sent in the order in which they were written; after `close` nothing is read or
 written.
 
-It does not know packets, and it does not wait: who wants to be told when the socket can take more
-watches `fileno`.
+It does not know packets, and it does not wait: watch `fileno` to learn when the socket is writable.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ if TYPE_CHECKING:
     from pointgate.sources.mqtt.websocket import WebSocket
 
 _READ_BYTES: Final = 65_536
-"""Below the size from which malloc fetches and returns whole pages each time (128 KiB)."""
+"""Below malloc's mmap threshold (128 KiB), above which each allocation maps and unmaps pages."""
 
 _PINGREQ: Final = b"\xc0\x00"
 _PINGRESP: Final = b"\xd0\x00"
 
 
 class Relay:
-    """Stands in for a connected, non-blocking socket.
+    """Replaces a connected, non-blocking socket.
 
     Args:
         sock: The socket: TCP, Unix, TLS, or a WebSocket over one of them.
 
     Attributes:
-        control: What `recv` gives to the library.
-        ended: Whether the stream has ended, which the library sees after `control`.
+        control: The bytes that `recv` returns to the library.
+        ended: Whether the stream has ended; the library detects it after `control`.
     """
 
     def __init__(self, sock: socket.socket | WebSocket) -> None:
@@ -48,12 +47,12 @@ class Relay:
         self._written = bytearray()
         self.ended = False
         self._pinged = False
-        self._holds_back = hasattr(sock, "pending")  # TLS and WebSockets do
+        self._buffers = hasattr(sock, "pending")  # TLS and WebSockets do
 
-    # What the library calls.
+    # Called by the library.
 
     def recv(self, size: int) -> bytes:
-        """Give the library bytes of its own packets."""
+        """Return bytes of the library's packets."""
         if self.control:
             data = bytes(self.control[:size])
             del self.control[:size]
@@ -63,7 +62,7 @@ class Relay:
         raise BlockingIOError
 
     def send(self, data: bytes | bytearray) -> int:
-        """Take bytes that the library sends; they leave with the next flush."""
+        """Buffer bytes of the library; the next flush sends them."""
         self._pinged |= data == _PINGREQ
         self._written += data
         return len(data)
@@ -77,32 +76,32 @@ class Relay:
         self._socket.setblocking(flag)
 
     def close(self) -> None:
-        """Send what still waits, if the socket takes it at once; then close."""
+        """Send the buffered bytes, as far as the socket accepts them at once; then close."""
         self.ended = True
         with contextlib.suppress(OSError):
             self.flush()
         self._socket.close()
 
-    # What the connection calls.
+    # Called by the connection.
 
     @property
     def waiting_bytes(self) -> int:
-        """How much the socket has not taken yet."""
+        """How many bytes are buffered."""
         return len(self._written)
 
     def write(self, data: bytes | bytearray) -> None:
-        """Put bytes behind those already written; they leave with the next flush."""
+        """Buffer bytes; the next flush sends them."""
         self._written += data
 
     def read(self) -> bytes | None:
-        """Read what has come.
+        """Read the available bytes.
 
         Returns:
-            Up to 64 KiB; None if nothing has come; b"" at the end of the stream, which the library
-            then sees too.
+            Up to 64 KiB; None if no bytes are available; b"" at the end of the stream, which the
+            library then detects, too.
 
         Raises:
-            OSError: The connection broke.
+            OSError: The connection failed.
         """
         try:
             data = self._socket.recv(_READ_BYTES)
@@ -112,8 +111,8 @@ class Relay:
             self.ended = True
         return data
 
-    def last_words(self) -> ssl.SSLError | None:
-        """After a failed `flush`: the peer's TLS alert, which says why it closed, if it came."""
+    def pending_alert(self) -> ssl.SSLError | None:
+        """After a failed `flush`: the peer's TLS alert with the reason, if it has arrived."""
         try:
             while self.read():
                 pass
@@ -124,36 +123,36 @@ class Relay:
         return None
 
     def has_more(self, data: bytes | None) -> bool:
-        """Whether to read again after `data`, without being told that there is something.
+        """Whether to read again after `data` without waiting for the event loop.
 
-        A short read has emptied a plain socket. TLS hands out one record of at most 16 KiB at a
-        time, a WebSocket the payload of what it has read, and what they hold back the event loop
-        cannot see.
+        A short read means that a plain socket is empty. TLS returns one record of at most 16 KiB at
+        a time, a WebSocket the payload of the bytes it has read; the event loop cannot detect what
+        they have buffered.
         """
-        return bool(data) and (self._holds_back or len(data or b"") == _READ_BYTES)
+        return bool(data) and (self._buffers or len(data or b"") == _READ_BYTES)
 
     def answer_ping(self) -> None:
-        """Tell the library that its ping was answered, if it awaits an answer.
+        """Answer the library's ping, if it awaits an answer.
 
-        It takes a ping without an answer for a dead connection, but sees neither the other bytes
-        that prove the broker alive nor that we have stopped reading.
+        Without an answer it would close the connection; but it sees neither the other bytes, which
+        prove that the broker is alive, nor that we have stopped reading.
         """
         if self._pinged:
             self._pinged = False
             self.control += _PINGRESP
 
     def end_writing(self) -> None:
-        """Tell the peer that nothing follows; reading goes on."""
+        """Shut down the sending direction; reading continues."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def flush(self) -> bool:
-        """Send what waits, as much as the socket takes now.
+        """Send the buffered bytes, as many as the socket accepts now.
 
         Returns:
-            Whether nothing waits any longer.
+            Whether all of them were sent.
 
         Raises:
-            OSError: The connection broke.
+            OSError: The connection failed.
         """
         written = self._written
         while written:

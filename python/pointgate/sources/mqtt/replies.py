@@ -1,15 +1,15 @@
-"""Replies on their way out: their frames, their packet ids, and how many may be open at once.
+"""Outgoing replies: their frames, their packet ids, and the in-flight window.
 
-    frame = replies.frame(request, payload)  # None if the broker would not take it
+    frame = replies.frame(request, payload)  # None if it exceeds the broker's packet limit
     replies.acknowledge(packet_id, reason)   # from its PUBACK
 
-Invariants: no reply has a packet id of the client library's; no two unacknowledged replies share
-one while a single id is free; a reply over the broker's maximum packet size is counted, not sent,
-because the broker would end the connection for it and the request would be redelivered, for ever.
+Invariants: no reply has a packet id from the client library's range; no two unacknowledged replies
+share an id while one is free; a reply over the broker's Maximum Packet Size is counted, not sent:
+the broker would close the connection, and the request would be redelivered indefinitely.
 
 A broker that ignores our Receive Maximum sends its whole backlog before the first PUBACK
-(Mosquitto 2.0: docs/decisions/0011). Replies then outnumber packet ids. From there on the id of the
-oldest unacknowledged reply is used again: at QoS 1 a receiver keeps nothing by packet id.
+(Mosquitto 2.0: docs/decisions/0011). Replies then outnumber packet ids, and the id of the oldest
+unacknowledged reply is reused: at QoS 1 a receiver stores no state by packet id.
 
 It does not send and does not wait.
 """
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from pointgate.sources.mqtt.request import MqttRequest
 
 _WINDOW: Final = 1000
-"""Replies at QoS 1 that may be unacknowledged, if the broker allows as many."""
+"""The in-flight window of replies at QoS 1, unless the broker's Receive Maximum is smaller."""
 
 _IDS: Final = LAST_REPLY_ID - FIRST_REPLY_ID + 1
 
 _WINDOW_3: Final = 20
-"""The same in MQTT 3.1.1, where a broker cannot say what it allows: the usual default."""
+"""The window in MQTT 3.1.1, which has no Receive Maximum: the usual default of brokers."""
 
 
 class Replies:
@@ -46,7 +46,7 @@ class Replies:
     Args:
         protocol: The protocol level, 4 or 5.
         qos: The QoS of every reply; None for each request's own.
-        on_refused: Called with the reason for each reply that the broker does not take.
+        on_refused: Called with the reason for each reply that the broker rejects.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Replies:
         self._protocol = protocol
         self._qos = qos
         self._on_refused = on_refused
-        # What the broker allows, known from CONNACK on.
+        # The broker's limits, known after CONNACK.
         self._window = _WINDOW_3
         self._best_qos = 1
         self._packet_limit: int | None = None
@@ -64,9 +64,9 @@ class Replies:
         self._next_id = FIRST_REPLY_ID
 
     def allow(self, properties: Properties | None) -> None:
-        """Take note of what CONNACK allows."""
+        """Read the broker's limits from CONNACK."""
         if self._protocol == MQTT_5:
-            # What CONNACK leaves out is at its default (MQTT 5, 3.2.2.3).
+            # Properties missing from CONNACK have their defaults (MQTT 5, 3.2.2.3).
             self._window = min(_WINDOW, getattr(properties, "ReceiveMaximum", _WINDOW))
             self._best_qos = min(1, getattr(properties, "MaximumQoS", 1))
             self._packet_limit = getattr(properties, "MaximumPacketSize", None)
@@ -77,11 +77,11 @@ class Replies:
 
     @property
     def window_is_full(self) -> bool:
-        """Whether the broker wants no further reply at QoS 1 before it has acknowledged one."""
+        """Whether no reply at QoS 1 may be sent before the broker acknowledges one."""
         return self._unacknowledged >= self._window
 
     def frame(self, request: MqttRequest, payload: bytes) -> bytes | None:
-        """Write the PUBLISH of a reply; None if it is more than the broker takes."""
+        """Write the PUBLISH of a reply; None if it exceeds the broker's Maximum Packet Size."""
         packet_id = self._free_id() if self.qos(request) else 0
         frame = publish(
             request.topic + "_reply",
@@ -91,7 +91,9 @@ class Replies:
             protocol=self._protocol,
         )
         if self._packet_limit is not None and len(frame) > self._packet_limit:
-            self._on_refused(f"it has {len(frame)} bytes, the broker takes {self._packet_limit}")
+            self._on_refused(
+                f"it has {len(frame)} bytes, the broker's limit is {self._packet_limit}"
+            )
             return None
         if packet_id:
             self._open[packet_id] = self._open.get(packet_id, 0) + 1
@@ -99,7 +101,7 @@ class Replies:
         return frame
 
     def acknowledge(self, packet_id: int, reason: int, explained: str = "") -> None:
-        """Take note of a PUBACK; `explained` is the broker's Reason String of the last refusal."""
+        """Handle a PUBACK; `explained` is the broker's Reason String of the last rejection."""
         replies = self._open.pop(packet_id, 0)
         if not replies:
             return  # of no reply of this connection
@@ -110,7 +112,7 @@ class Replies:
             self._on_refused(_name(reason) + (f" ({shown(explained)})" if explained else ""))
 
     def _free_id(self) -> int:
-        """The next packet id that no unacknowledged reply has; if all are taken, the oldest one."""
+        """The next packet id that no unacknowledged reply has; if there is none, the oldest one."""
         while True:
             packet_id = self._next_id
             self._next_id = FIRST_REPLY_ID if packet_id == LAST_REPLY_ID else packet_id + 1
@@ -119,7 +121,7 @@ class Replies:
 
 
 def _name(reason: int) -> str:
-    """The name of a PUBACK's reason code; brokers send others than paho knows."""
+    """The name of a PUBACK's reason code; brokers also send codes unknown to paho."""
     try:
         return str(ReasonCode(PacketTypes.PUBACK, identifier=reason))
     except (KeyError, ValueError):

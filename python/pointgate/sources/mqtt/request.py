@@ -1,4 +1,4 @@
-"""A PUBLISH on a served topic filter: a request, and what its reply and acknowledgement need."""
+"""A PUBLISH on a served topic filter: a request, with the data for its reply and PUBACK."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pointgate.sources.base import Request
 
 @dataclass(slots=True)
 class MqttRequest(Request):
-    """One MQTT message. `stale` says that it was retained by the broker.
+    """One MQTT message. `stale` means that it was retained by the broker.
 
     Attributes:
-        qos: 0, 1 or, in a session that another program began, 2.
-        packet_id: What the acknowledgement must carry; 0 at QoS 0.
-        correlation: MQTT 5 Correlation Data to echo, when present (contract 1.2).
+        qos: 0, 1 or, in a session that another program created, 2.
+        packet_id: The packet id of its acknowledgement; 0 at QoS 0.
+        correlation: MQTT 5 Correlation Data to echo, if present (contract 1.2).
     """
 
     qos: int = 0

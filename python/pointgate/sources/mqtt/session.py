@@ -1,22 +1,21 @@
-"""The link to the broker: connects, runs the gate on it, and connects again when it is lost.
+"""The session with the broker: connects, runs the gate, and reconnects when the connection is lost.
 
     connect ─► subscribe │ gate ─► lost ─► wait ─► connect …
 
-The broker may be absent when the service starts, restart, refuse us or be gone for days. The wait
-between attempts grows with failed attempts, from 0.1 to 5 s, shortened at random so that a fleet
-does not come in step. A connection that worked, which means that it was subscribed or settled a
-request, ends that: the next attempt follows at once. So a broker that restarts twice within seconds
-is met as soon as it is back. Connections that work for seconds only, again and again, are attempted
-every 5 s at last.
+The broker may be down when the service starts, restart, refuse us or be down for days. Attempts
+follow exponential backoff with jitter, from 0.1 to 5 s; jitter keeps the services of a fleet from
+reconnecting in step. A connection that worked (it was subscribed or settled a request) resets the
+backoff: the next attempt follows at once. So the service reconnects immediately even to a broker
+that restarts twice within seconds. Connections that repeatedly work only for seconds back off, too.
 
-Two clients with one client id disconnect each other for ever. When the broker says so, which MQTT 5
-provides for, we stand aside for a minute, the next time for two, up to 15. In MQTT 3.1.1, and with
-Mosquitto 2.0.11 in either, the broker only closes the connection, as it does when it stops. The one
-difference that we can see: a broker that stopped refuses the next attempt, and one that gave our
-client id to another takes it. Three such ends in a row are worth a hint in the log, nothing else.
+Two clients with one client id take the session over from each other indefinitely. If the broker
+reports a takeover, as in MQTT 5, we wait for a minute before reconnecting, then two, up to 15. In
+MQTT 3.1.1, and with Mosquitto 2.0.11 in both versions, the broker only closes the connection, as it
+does when it stops. The one visible difference: a stopped broker refuses the next attempt, and after
+a takeover the broker accepts it. After three such closes in a row a hint is logged, nothing else.
 
-Invariants: one connection at a time; after `drain`, `run` returns with everything answered that had
-arrived.
+Invariants: one connection at a time; after `drain`, `run` returns when all received requests are
+answered.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from pointgate.errors import ConfigError, ConnectionLost, SessionTakenOver
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sources.admission import Admission
 from pointgate.sources.mqtt import canary
-from pointgate.sources.mqtt.capabilities import UNPROVEN
+from pointgate.sources.mqtt.capabilities import SHARE_GROUP_UNVERIFIED
 from pointgate.sources.mqtt.connection import connect
 from pointgate.sources.mqtt.errors import BrokerRefused, ClosedByBroker, ProtocolRefused, Unanswered
 from pointgate.sources.mqtt.packets import MQTT_5
@@ -50,70 +49,72 @@ _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 5.0
 
 _SHORT_LIVED: Final = 10.0
-"""Seconds. Connections that worked for less, in a row, come at growing intervals, too."""
+"""Seconds. Consecutive connections that worked for less increase the backoff, too."""
 
-_SUSPICIOUS: Final = 3
-"""So many in a row that the broker closed after seconds, and took again at the first attempt."""
+_SUSPECT_AFTER: Final = 3
+"""Consecutive connections that the broker closed within seconds and accepted at the next attempt,
+until a takeover is suspected."""
 
-_ASIDE: Final = 60.0
-_LONGEST_ASIDE: Final = 900.0
+_TAKEOVER_WAIT: Final = 60.0
+_LONGEST_TAKEOVER_WAIT: Final = 900.0
 
 _REMINDER: Final = 30.0
 _REFUSED_REPLIES: Final = 60.0
 
 _CHANGES: Final = 10
-"""How many lines of one kind a minute may have when connections come and go in a loop."""
+"""The most log lines of one kind per minute while the connection is lost in a loop."""
 
 _KINDS: Final = ("on", "ready", "lost", "level", "canary")
 
 _CANARY_AGAIN: Final = 30.0
-"""Seconds until a canary without a reply is followed by another."""
+"""Seconds until the canary runs again after a failure."""
 
-_CANARY_CUT: Final = 3
-"""So many in a row that a lost connection ended are the reason for it."""
+_MAX_LOST_CANARIES: Final = 3
+"""After this many consecutive canaries during which the connection was lost, they are disabled."""
 
 _UNANSWERED: Final = 2
-"""After so many attempts without an answer, "auto" tries the other version of MQTT."""
+"""After this many attempts without an answer, "auto" tries the other version of MQTT."""
 
 _REASONS: Final = 16
-"""How many reasons of failed attempts are remembered as logged."""
+"""How many distinct reasons of failed attempts are logged once each."""
 
 _log = logging.getLogger(__name__)
 
 
 class Backoff:
-    """How long to wait after an attempt to connect that failed, or a connection that ended.
+    """Exponential backoff with jitter between two attempts to connect.
 
     Attributes:
-        suspicious: Whether the last ends look like a fight over the client id.
+        suspects_takeover: Whether another client seems to use the same client id.
     """
 
     def __init__(self) -> None:
-        self.suspicious = False
-        self._closed = 0  # short-lived in a row, closed by the broker, none refused in between
-        self._short_lived = 0  # that worked, in a row
-        self._failures = 0  # in a row
-        self._aside = _ASIDE
+        self.suspects_takeover = False
+        self._closed = 0  # consecutive short-lived connections that the broker closed
+        self._short_lived = 0  # consecutive short-lived connections that worked
+        self._failures = 0  # consecutive failed attempts
+        self._takeover_wait = _TAKEOVER_WAIT
 
     def wait(self, error: ConnectionLost, lasted: float | None) -> float:
-        """Take note of an end.
+        """Record the end of a connection or attempt.
 
         Args:
             error: Why it ended.
-            lasted: How many seconds the connection was up; None for an attempt that failed, which
-                is one without a connection that worked.
+            lasted: How many seconds the connection was up; None for a failed attempt: the
+                connection never worked.
 
         Returns:
             Seconds until the next attempt.
         """
-        self._look(error, lasted)
-        if lasted is not None and lasted > _LONGEST_ASIDE:
-            self._aside = _ASIDE
+        self._detect_takeovers(error, lasted)
+        if lasted is not None and lasted > _LONGEST_TAKEOVER_WAIT:
+            self._takeover_wait = _TAKEOVER_WAIT
         if isinstance(error, SessionTakenOver):
-            wait, self._aside = self._aside, min(2 * self._aside, _LONGEST_ASIDE)
+            wait = self._takeover_wait
+            self._takeover_wait = min(2 * wait, _LONGEST_TAKEOVER_WAIT)
             return wait
         if isinstance(error, BrokerRefused):
-            return _LONGEST_WAIT  # only a person can change that: no hurry
+            return _LONGEST_WAIT  # permanent until somebody changes the settings
         if lasted is None:
             self._failures += 1
         else:
@@ -121,31 +122,31 @@ class Backoff:
             self._short_lived = self._short_lived + 1 if lasted < _SHORT_LIVED else 0
         doublings = max(self._failures, self._short_lived, 1) - 1
         wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(doublings, 16))
-        return wait * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads a fleet in time
+        return wait * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
 
-    def _look(self, error: ConnectionLost, lasted: float | None) -> None:
-        """Look for the signs of a fight over the client id."""
+    def _detect_takeovers(self, error: ConnectionLost, lasted: float | None) -> None:
+        """Detect the pattern of takeovers that the broker does not report."""
         closed = isinstance(error, ClosedByBroker)
         if closed and lasted is not None and lasted < _SHORT_LIVED:
             self._closed += 1
         else:
             self._closed = 0
-        self.suspicious = self._closed >= _SUSPICIOUS
+        self.suspects_takeover = self._closed >= _SUSPECT_AFTER
 
 
 class Session:
     """Owns the connection.
 
     Args:
-        settings: Where the broker is, and the limits.
-        gate: What handles the requests.
-        statistics: Where its state is kept for the metrics.
-        admission: How much may be in flight in this process; one of its own if None.
+        settings: The broker and the limits.
+        gate: Handles the requests.
+        statistics: Receives the state and event counts for the metrics.
+        admission: The budget of requests in flight; None for a budget of its own.
 
     Attributes:
-        trouble: Why requests are not being received, for /readyz; empty when they are.
+        trouble: Why requests are not being received, for /readyz; empty if they are.
         connected: Whether there is a connection.
-        was_ready: Whether requests have been received at any time.
+        was_ready: Whether the service has ever been subscribed.
     """
 
     def __init__(
@@ -159,9 +160,9 @@ class Session:
         self.trouble = f"not connected to the broker: {settings.mqtt.url}"
         self.was_ready = False
         self._shortfalls: tuple[str, ...] = ()
-        self._arrived = False  # whether a request has, ever
-        self._canary: tuple[str, ...] = ()  # what the last one missed
-        self._canaries_cut = 0  # in a row
+        self._request_seen = False  # whether a request has ever arrived
+        self._canary: tuple[str, ...] = ()  # the failures of the last canary
+        self._canaries_lost = 0  # consecutive canaries during which the connection was lost
         self._settings = settings
         self._gate = gate
         self._statistics = statistics
@@ -170,10 +171,10 @@ class Session:
         self._backoff = Backoff()
         self._draining = asyncio.Event()
         self._connection: AiomqttConnection | None = None
-        self._since: float | None = None  # when the present or the last try was connected
-        self._worked = False  # whether that was subscribed, or settled a request
+        self._since: float | None = None  # when the current or last attempt connected
+        self._worked = False  # whether that connection was subscribed, or settled a request
         self._level = settings.mqtt.level
-        self._unanswered = 0  # attempts in a row, at this level
+        self._unanswered = 0  # consecutive attempts at this level without an answer
         self._connections = 0
         self._logged: set[str] = set()  # reasons of failed attempts
         self._reminders = RateLimiter(_REMINDER)
@@ -187,52 +188,52 @@ class Session:
 
     @property
     def shortfalls(self) -> list[str]:
-        """What the broker grants less than the settings ask for or does, for /readyz."""
+        """What the broker does not grant of the settings, and canary failures, for /readyz."""
         found = [*self._shortfalls, *self._canary]
         if self._connection is not None and self._connection.settled:
-            self._arrived = True
-        proven = self._arrived or self._canary
+            self._request_seen = True
+        proven = self._request_seen or self._canary
         if self._level != MQTT_5 and self._settings.mqtt.share_group and not proven:
-            found.append(UNPROVEN)
+            found.append(SHARE_GROUP_UNVERIFIED)
         return found
 
     async def run(self) -> None:
-        """Hold a connection until `drain` was called and everything is answered."""
+        """Stay connected until `drain` was called and all received requests are answered."""
         running = cast("asyncio.Task[Any]", asyncio.current_task())
         while not self._draining.is_set():
             self._since, self._worked = None, False
             try:
-                await self._hold()
+                await self._run_connection()
             except ConnectionLost as error:
-                wait = self._lost(error)
+                wait = self._on_lost(error)
             except ConfigError as error:
-                # A certificate or password file has gone bad since the start, and can become good
-                # again.
-                wait = self._lost(BrokerRefused(str(error)))
+                # A certificate or password file became invalid after the start; it may be
+                # corrected again.
+                wait = self._on_lost(BrokerRefused(str(error)))
             else:
                 return
             if running.cancelling():
-                # Before Python 3.13, a TaskGroup with an error forgets a cancellation.
+                # Before Python 3.13, a TaskGroup with an error swallows a cancellation.
                 raise asyncio.CancelledError
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._draining.wait()
 
     def drain(self) -> None:
-        """Take nothing new; `run` returns when what has arrived is answered."""
+        """Stop receiving; `run` returns when all received requests are answered."""
         self._draining.set()
         if self._connection is not None:
             self._connection.drain()
 
-    async def _hold(self) -> None:
-        """Connect, and stay until the connection has drained or is lost."""
+    async def _run_connection(self) -> None:
+        """Connect, and run until the connection has drained or is lost."""
         try:
             async with (
                 connect(self._mqtt, self._admission, on_refused=self._reply_refused) as connection,
                 asyncio.TaskGroup() as tasks,
             ):
                 self._connected(connection)
-                # Beside the gate: a resumed session delivers first, and its requests want room.
+                # Concurrently with the gate: a resumed session delivers requests before SUBACK.
                 subscribing = tasks.create_task(self._subscribe(connection), name="subscribe")
                 await self._gate.run(connection)
                 subscribing.cancel()
@@ -249,7 +250,7 @@ class Session:
 
     @property
     def _mqtt(self) -> MqttSettings:
-        """The settings, with the version of MQTT that is in use."""
+        """The settings, with the MQTT version in use."""
         return self._settings.mqtt.model_copy(update={"protocol": self._level})
 
     def _connected(self, connection: AiomqttConnection) -> None:
@@ -274,7 +275,7 @@ class Session:
         recorded = older or self._settings.mqtt.share_group
         if recorded and not set(filters) <= set(older):
             await asyncio.to_thread(self._record.write, [*older, *filters])
-        connection.older = older
+        connection.stale_filters = older
         await connection.subscribe()
         if recorded and not set(older) <= set(filters):
             await asyncio.to_thread(self._record.write, filters)
@@ -288,42 +289,42 @@ class Session:
         self._shortfalls = shortfalls
         if shortfalls != before:
             for shortfall in shortfalls:
-                _log.warning("the broker grants less than asked for: %s", shortfall)
-        if UNPROVEN in self.shortfalls and self._hints.count():
-            _log.warning("%s", UNPROVEN)
+                _log.warning("broker grants less than requested: %s", shortfall)
+        if SHARE_GROUP_UNVERIFIED in self.shortfalls and self._hints.count():
+            _log.warning("%s", SHARE_GROUP_UNVERIFIED)
         self._statistics.shortfalls = len(shortfalls) + len(self._canary)
         if self._settings.mqtt.canary:
             await self._send_canaries()
 
     async def _send_canaries(self) -> None:
-        """Post requests of our own until they are answered."""
+        """Run the canary until it succeeds."""
         while True:
-            if self._canaries_cut >= _CANARY_CUT:
-                self._show_canary([canary.CUT])
+            if self._canaries_lost >= _MAX_LOST_CANARIES:
+                self._report_canary([canary.DISABLED])
                 return
-            self._canaries_cut += 1
-            missed = await canary.ask(self._mqtt)
-            self._canaries_cut = 0
-            self._statistics.canaries["unanswered" if missed else "answered"] += 1
-            self._arrived |= not missed
-            self._show_canary(missed)
-            if not missed:
+            self._canaries_lost += 1
+            failures = await canary.probe(self._mqtt)
+            self._canaries_lost = 0
+            self._statistics.canaries["unanswered" if failures else "answered"] += 1
+            self._request_seen |= not failures
+            self._report_canary(failures)
+            if not failures:
                 return
             await asyncio.sleep(_CANARY_AGAIN)
 
-    def _show_canary(self, missed: Sequence[str]) -> None:
-        """Show what a canary has missed, and log it where it is news."""
-        before, self._canary = self._canary, tuple(missed)
-        self._statistics.shortfalls = len(self._shortfalls) + len(missed)
-        if not missed and self._changes["canary"].count():
+    def _report_canary(self, failures: Sequence[str]) -> None:
+        """Report the failures of a canary, and log them if they changed."""
+        before, self._canary = self._canary, tuple(failures)
+        self._statistics.shortfalls = len(self._shortfalls) + len(failures)
+        if not failures and self._changes["canary"].count():
             _log.info("canary answered: requests and replies are delivered on both topics")
         elif self._canary != before and self._changes["canary"].count():
-            for one in missed:
-                _log.warning("canary failed: %s", one)
+            for failure in failures:
+                _log.warning("canary failed: %s", failure)
 
-    def _lost(self, error: ConnectionLost) -> float:
-        """Take note of a connection that ended or never was; returns the seconds to wait."""
-        self._choose_level(error)
+    def _on_lost(self, error: ConnectionLost) -> float:
+        """Record a lost connection or failed attempt; returns the seconds to wait."""
+        self._choose_version(error)
         since = self._since
         lasted = time.monotonic() - since if since is not None and self._worked else None
         wait = self._backoff.wait(error, lasted)
@@ -331,23 +332,23 @@ class Session:
             self._statistics.connections_lost += 1
         if isinstance(error, SessionTakenOver):
             self._statistics.takeovers += 1
-            self.trouble = "another client has taken the client id"
-            _log.error("%s: standing aside for %.0f s; each client needs its own id", error, wait)
+            self.trouble = "session taken over: another client uses the same client id"
+            _log.error("%s; reconnecting in %.0f s; each client needs its own id", error, wait)
             return wait
         refused = isinstance(error, BrokerRefused)
         what = "refused by the broker" if refused else "not connected to the broker"
         self.trouble = f"{what}: {self._settings.mqtt.url}: {error}"
         self._log_lost(error, worked=lasted is not None)
-        if self._backoff.suspicious and self._hints.count():
+        if self._backoff.suspects_takeover and self._hints.count():
             _log.warning(
-                "the broker closes each connection within seconds and takes the next at once; "
+                "broker closes each connection within seconds and accepts the next one at once: "
                 "does another client use the client id %s?",
                 self._settings.mqtt.client_id,
             )
         return wait
 
-    def _choose_level(self, error: ConnectionLost) -> None:
-        """With `protocol = "auto"`, try the other version of MQTT if this one is not answered."""
+    def _choose_version(self, error: ConnectionLost) -> None:
+        """With `protocol = "auto"`, switch to the other MQTT version if this one gets no answer."""
         self._unanswered = self._unanswered + 1 if isinstance(error, Unanswered) else 0
         refused = isinstance(error, ProtocolRefused) or self._unanswered >= _UNANSWERED
         if self._settings.mqtt.protocol == "auto" and refused:
@@ -357,16 +358,16 @@ class Session:
                 _log.warning('%s; mqtt.protocol = "auto": trying MQTT %s', error, version)
 
     def _log_lost(self, error: ConnectionLost, *, worked: bool) -> None:
-        """Log an end, unless a loop of them has filled its share of the log."""
+        """Log a lost connection or failed attempt, rate-limited."""
         url, reason = self._settings.mqtt.url, str(error)
         if worked:
             if events := self._changes["lost"].count():
                 more = f" ({events} times since the last such line)" if events > 1 else ""
-                _log.warning("no connection to %s: %s; trying again%s", url, reason, more)
+                _log.warning("no connection to %s: %s; retrying%s", url, reason, more)
         elif reason not in self._logged and len(self._logged) < _REASONS:
             self._logged.add(reason)
             self._reminders.count()
-            _log.warning("no connection to %s: %s; trying again", url, reason)
+            _log.warning("no connection to %s: %s; retrying", url, reason)
         elif self._reminders.count():
             _log.warning("still no connection to %s: %s", url, reason)
 
@@ -374,7 +375,7 @@ class Session:
         self._statistics.replies_refused += 1
         if events := self._refused_replies.count():
             _log.warning(
-                "the broker refused %d replies, the last one: %s; may we publish to ..._reply?",
+                "broker rejected %d replies (last: %s); check publish rights on ..._reply",
                 events,
                 reason,
             )

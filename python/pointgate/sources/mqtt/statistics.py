@@ -1,4 +1,4 @@
-"""What a session with a broker counts, for the metrics."""
+"""The statistics of the session with the broker, for the metrics."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class MqttStatistics:
-    """The state of the session, and what has happened to it.
+    """The state of the session, and its event counts.
 
     Attributes:
-        connected: Whether the broker has accepted us.
-        subscribed: Whether requests can arrive.
-        shortfalls: How many things the broker grants less than asked for, or the canary misses.
-        canaries: Canaries, by whether both requests were answered.
+        connected: Whether the broker has accepted the connection.
+        subscribed: Whether the subscriptions were granted.
+        shortfalls: The number of settings that the broker does not grant, and canary failures.
+        canaries: Canary runs, by whether both requests were answered.
         connections_lost: Connections that ended unexpectedly.
         reconnects: Connections after the first one.
-        sessions_lost: Times the broker had forgotten our session.
-        takeovers: Times another client took our client id.
-        replies_refused: Replies the broker did not let us publish.
+        sessions_lost: Reconnects for which the broker had no session.
+        takeovers: Connections closed because another client connected with our client id.
+        replies_refused: Replies that the broker rejected.
     """
 
     connected: bool = False

@@ -1,15 +1,15 @@
-"""Which filters a session is subscribed to: written down, because a broker cannot be asked.
+"""Persists the filters that a session is subscribed to, because brokers do not report them.
 
-A session keeps its subscriptions. Without this, a service that leaves its share group, or changes
-it, would get every request a second time through the old one (its name is known to nobody else).
+A session keeps its subscriptions. Without this record, a service that leaves or changes its share
+group would receive every request twice, because the old subscription could not be removed.
 
     record = Subscriptions(folder, client_id)
     old = record.filters()                  # from an earlier run, none if there was no group
-    record.write([*old, *new])              # before SUBSCRIBE: a crash forgets no subscription
+    record.write([*old, *new])              # before SUBSCRIBE: no subscription is lost in a crash
     record.write(new)                       # after UNSUBSCRIBE of the old ones
 
-The file exists only where a share group was ever in use. One that cannot be used is reported and
-passed over: it must not keep requests from being received.
+The file exists only if a share group was ever in use. Errors are logged and ignored: they must not
+prevent requests from being received.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Subscriptions:
     """The record of one client id.
 
     Args:
-        folder: Where the file is; made when it is needed.
-        client_id: Whose session.
+        folder: The folder of the file; created on demand.
+        client_id: The client id of the session.
     """
 
     def __init__(self, folder: Path, client_id: str) -> None:
@@ -43,7 +43,7 @@ class Subscriptions:
         self._client_id = client_id
 
     def filters(self) -> list[str]:
-        """What is recorded."""
+        """The recorded filters."""
         try:
             document = json.loads(self._path.read_bytes())
             found = document["filters"] if document["client_id"] == self._client_id else []
@@ -53,14 +53,14 @@ class Subscriptions:
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = os_reason(error) if isinstance(error, OSError) else "not what we wrote"
             _log.warning(
-                "cannot read %s: %s; subscriptions of an older share group stay in the session",
+                "cannot read %s: %s; subscriptions of an earlier share group are not removed",
                 self._path,
                 reason,
             )
             return []
 
     def write(self, filters: Sequence[str]) -> None:
-        """Record these, in place of what was recorded."""
+        """Replace the recorded filters."""
         document = {"client_id": self._client_id, "filters": sorted(set(filters))}
         temporary = self._path.with_suffix(".new")
         try:
@@ -72,7 +72,7 @@ class Subscriptions:
             temporary.replace(self._path)
         except OSError as error:
             _log.warning(
-                "cannot write %s: %s; leaving this share group later would answer requests twice",
+                "cannot write %s: %s; leaving this share group later may answer requests twice",
                 self._path,
                 os_reason(error),
             )

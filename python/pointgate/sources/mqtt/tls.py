@@ -1,4 +1,4 @@
-"""TLS as this service uses it: 1.2 or newer, certificate and host name always verified."""
+"""The TLS context: TLS 1.2 or newer, certificate and host name always verified."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _TOO_WEAK: Final = {"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "E
 
 
 class _PassphraseError(PointgateError):
-    """The key asks for a passphrase. Without an answer of ours OpenSSL would ask the terminal."""
+    """The key is encrypted. Without a password callback OpenSSL would prompt on the terminal."""
 
 
 def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
-    """The TLS settings, None without TLS. Names and certificates are always checked.
+    """The TLS context, None without TLS. Host names and certificates are always verified.
 
     Raises:
         ConfigError: A certificate or key file cannot be used.
@@ -53,7 +53,7 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
 
 
 def tls_warnings(settings: MqttSettings) -> list[Problem]:
-    """Certificates that do not hold, or not for long: our own, and the last CA to end."""
+    """Certificates that are expired or about to expire: our own, and the last CA to expire."""
     if not settings.tls:
         return []
     now = datetime.now(UTC)
@@ -63,7 +63,7 @@ def tls_warnings(settings: MqttSettings) -> list[Problem]:
         if not spans:
             continue
         begins, ends = max(span[0] for span in spans), min(span[1] for span in spans)
-        if key == "mqtt.ca_file":  # one that holds is enough; bundles keep some that have ended
+        if key == "mqtt.ca_file":  # one valid CA is enough: bundles contain expired ones
             begins, ends = min(span[0] for span in spans), max(span[1] for span in spans)
         if reason := _span_reason(begins, ends, now):
             warnings.append(Problem(str(file), key, reason))
@@ -100,7 +100,7 @@ def _load_own(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -
     try:
         context.load_cert_chain(cert_file, key_file, password=ask)
     except _PassphraseError as error:
-        # Where there is no `key_file`, the key stands in the certificate's file.
+        # Without `key_file`, the key is in the certificate's file.
         key = "mqtt.key_file" if key_file else "mqtt.cert_file"
         reason = "expected a key without a passphrase, got one that needs it"
         _refuse(key, key_file or cert_file, reason, error)
@@ -109,7 +109,7 @@ def _load_own(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -
 
 
 def _refuse_own(cert_file: Path, key_file: Path | None, error: OSError) -> NoReturn:
-    """Say which of the two files OpenSSL refuses, and why."""
+    """Report which of the two files OpenSSL refuses, and why."""
     data = _content(cert_file)
     if not any(map(is_certificate, labels_of(data))):
         reason = f"expected a certificate in PEM, got {kind_of(data)}"
@@ -140,5 +140,5 @@ def _refuse(key: str, file: Path | None, reason: str, cause: Exception | None = 
 
 
 def _content(file: Path | None) -> bytes:
-    """What is in a file; nothing where it cannot be read, which OpenSSL has said then."""
+    """The content of a file; empty if it cannot be read, which OpenSSL has reported then."""
     return read_file(file)[0] if file else b""

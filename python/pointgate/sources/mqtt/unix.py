@@ -1,11 +1,11 @@
-"""Connecting to a Unix socket, in place of paho's own way.
+"""Connects paho to a Unix socket with a timeout.
 
-paho leaves the socket open when the connection fails, and waits for ever for a broker that is
-frozen with a full queue of connections.
+paho's own method leaks the socket if the connection fails, and blocks indefinitely if the broker
+hangs and its accept queue is full.
 
     connect_by(client, timeout=10.0)        # before it connects
 
-`tests/test_mqtt_library.py` pins the method that is replaced.
+`tests/sources/mqtt/test_paho.py` checks the private method that is replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def connect_by(client: Any, *, timeout: float) -> None:
-    """Let a paho client connect to Unix sockets like this; others are not changed."""
+    """Replace a paho client's method for Unix sockets; other transports are not affected."""
 
     def connect() -> socket.socket:
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

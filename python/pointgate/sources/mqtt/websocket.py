@@ -1,15 +1,15 @@
 """A connected socket as a WebSocket that carries MQTT (MQTT 5, 6): the handshake, then the frames.
 
     socket = open_websocket(connected, settings, timeout)       on the connecting thread, blocking
-    socket.recv, send, fileno, pending, shutdown, close         as a non-blocking socket has them
+    socket.recv, send, fileno, pending, shutdown, close         as of a non-blocking socket
 
-It stands where paho expects its socket, or below our `Relay`. paho has a WebSocket of its own,
-which does not do here: it masks byte by byte in Python (0.1 s a MB, 2026-11, on the event loop),
-copies the frame from its beginning for each read of a long one, answers a PING in the middle of a
-frame half-sent and without a mask, and tells nothing of an answer that is not 101.
+It replaces paho's socket, or is wrapped in our `Relay`. paho's own WebSocket is not usable here: it
+masks byte by byte in Python (0.1 s a MB, 2026-11, on the event loop), copies a long frame from its
+beginning for each read, answers a PING inside of a partially sent frame and without a mask, and
+does not report a response other than 101.
 
-Invariants: a frame that has begun is sent whole before anything else; what `recv` has taken from
-the socket and not given away is told by `pending`; no frame is collected.
+Invariants: a frame that has begun is sent completely before anything else; `pending` counts the
+bytes that were read from the socket but not yet returned by `recv`; frames are never buffered.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 _READ_BYTES: Final = 65_536
 _FRAME_BYTES: Final = 32_768
-"""The most payload in one frame of ours: there are servers that bound it at 64 KiB."""
+"""The longest payload of a frame that we send: some servers limit it to 64 KiB."""
 
 _HEAD_BYTES: Final = 16_384
 _ACCEPT_SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""RFC 6455, 1.3: proves that the other side knows WebSockets."""
+"""RFC 6455, 1.3: proves that the server supports WebSockets."""
 
 _CLOSED: Final = (
     "the broker closed the connection without an answer to the WebSocket's request; "
@@ -63,7 +63,7 @@ _WOULD_BLOCK: Final = (
 
 
 class HandshakeRefusedError(WebSocketError):
-    """The other side answers, and takes no WebSocket for MQTT here: a setting is wrong."""
+    """The server refuses a WebSocket for MQTT: a setting is wrong."""
 
 
 def open_websocket(
@@ -77,8 +77,8 @@ def open_websocket(
         timeout: Seconds for all of it.
 
     Raises:
-        HandshakeRefusedError: No WebSocket for MQTT is there.
-        OSError: The connection broke, or no answer came in time.
+        HandshakeRefusedError: The server refuses a WebSocket for MQTT.
+        OSError: The connection failed, or no response arrived in time.
     """
     try:
         rest = _shake_hands(connected, settings, time.monotonic() + timeout)
@@ -94,7 +94,7 @@ class WebSocket:
 
     Args:
         connected: The non-blocking socket.
-        received: What has come behind the answer to the handshake.
+        received: Bytes that arrived after the response to the handshake.
     """
 
     def __init__(self, connected: socket.socket, received: bytes = b"") -> None:
@@ -102,16 +102,16 @@ class WebSocket:
         self._reader = FrameReader()
         self._payload = bytearray()
         self._raw = received
-        self._out = b""  # frames that have begun to leave
-        self._framed = 0  # how much payload the caller has in them
+        self._out = b""  # frames that are not sent completely
+        self._framed = 0  # bytes of the caller's payload in them
         self._ended = False
 
     def recv(self, size: int) -> bytes:
-        """Payload that has come; b"" at the end.
+        """Received payload; b"" at the end.
 
         Raises:
-            BlockingIOError: Nothing has come; with TLS its own exceptions say so.
-            OSError: The connection broke, or the broker says why it closes.
+            BlockingIOError: No payload is available; with TLS one of its own exceptions.
+            OSError: The connection failed, or the broker closed it with an error code.
         """
         while not self._payload:
             if self._ended:
@@ -131,15 +131,14 @@ class WebSocket:
         """Send the beginning of `data` as one frame.
 
         After BlockingIOError the next call must be with the same beginning, as with TLS: a frame
-        that has begun cannot be taken back.
+        that was partially sent cannot be changed.
 
         Returns:
-            How much of `data` was sent; all of the frame has left.
+            How many bytes of `data` were sent; the frame was sent completely.
 
         Raises:
-            BlockingIOError: The socket has not taken the whole frame; with TLS its own exceptions
-                say so.
-            OSError: The connection broke.
+            BlockingIOError: The frame was not sent completely; with TLS one of its own exceptions.
+            OSError: The connection failed.
         """
         if not self._framed:
             self._framed = min(len(data), _FRAME_BYTES)
@@ -154,23 +153,23 @@ class WebSocket:
             self._out = self._out[sent:]
 
     def _answer_ping(self) -> None:
-        """Answer behind a frame that has begun to leave; only the last of many PINGs."""
+        """Answer the last PING, after the frame that is being sent."""
         ping = self._reader.ping
         if ping is None or len(self._out) > 2 * _FRAME_BYTES:
             return
         self._reader.ping = None
         self._out += frame(PONG, ping)
         if not self._framed:
-            with contextlib.suppress(*_WOULD_BLOCK):  # then it leaves with what is sent next
+            with contextlib.suppress(*_WOULD_BLOCK):  # then it is sent with the next frame
                 self._push()
 
     def pending(self) -> int:
-        """How much can be read that no event loop sees."""
+        """How many buffered bytes can be read that the event loop cannot detect."""
         below = self._socket.pending() if isinstance(self._socket, ssl.SSLSocket) else 0
         return len(self._payload) + len(self._raw) + below
 
     def shutdown(self, _how: int) -> None:
-        """Tell the broker that nothing follows; it answers and closes."""
+        """Send CLOSE; the broker answers it and closes the connection."""
         self._out += frame(CLOSE, (1000).to_bytes(2))
         with contextlib.suppress(*_WOULD_BLOCK):
             self._push()
@@ -190,7 +189,7 @@ class WebSocket:
 
 
 def _shake_hands(connected: socket.socket, settings: MqttSettings, end: float) -> bytes:
-    """Ask for a WebSocket; returns what has come behind the answer."""
+    """Do the handshake; returns the bytes that arrived after the response."""
     host, port, path = settings.host, settings.port, settings.websocket_path or "/"
     key = base64.b64encode(os.urandom(16))
     lines = (
@@ -215,7 +214,7 @@ def _shake_hands(connected: socket.socket, settings: MqttSettings, end: float) -
 
 
 def _ask(connected: socket.socket, request: bytes, end: float) -> bytes:
-    """Send the request and read until the end of the answer's head, or beyond."""
+    """Send the request and read at least the head of the response."""
     connected.settimeout(_left(end))
     connected.sendall(request)
     answer = b""
@@ -240,7 +239,7 @@ def _left(end: float) -> float:
 
 
 def _check_answer(head: str, key: bytes, path: str) -> None:
-    """Refuse an answer that does not open a WebSocket for MQTT."""
+    """Check that a response opens a WebSocket for MQTT."""
     status_line, *lines = head.split("\r\n")
     _, _, status = status_line.partition(" ")
     code = int(status[:3]) if status[:3].isascii() and status[:3].isdigit() else 0

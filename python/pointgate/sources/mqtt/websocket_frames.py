@@ -1,19 +1,18 @@
 """The frames of a WebSocket (RFC 6455), without I/O: a stream of bytes in, a stream of bytes out.
 
-    reader.feed(data) ─► payload of data frames, joined; `ping` and `closed` say what else came
+    reader.feed(data) ─► payload of data frames, joined; `ping` and `closed`: control frames
     frame(BINARY, payload) ─► one masked frame
 
-MQTT packets and frames have nothing to do with each other: one frame may hold many packets, or a
-part of one (MQTT 5, 6.0). So the payload is passed on as it comes and no frame is ever collected,
-however long it is.
+MQTT packets are independent of frames: one frame may hold many packets, or a part of one (MQTT 5,
+6.0). So payload is returned as it arrives, and frames are never buffered, whatever their length.
 
-A client masks what it sends with four random bytes. Byte by byte that takes 110 ns a byte in
+A client masks its payload by XOR with four random bytes. Byte by byte that takes 110 ns a byte in
 Python; as one long integer 4 ns (CPython 3.11, a loaded machine, 2026-11):
 
     payload  68 65 6c 6c 6f    mask 37 fa 21 3d, repeated 37 fa 21 3d 37    sent  5f 9f 4d 51 58
 
-Invariants: memory is bounded by one read and one control frame of 125 bytes; whatever the broker
-may not send is a `WebSocketError`, never passed over.
+Invariants: memory is bounded by one read and one control frame of 125 bytes; every violation of the
+protocol raises `WebSocketError`.
 """
 
 from __future__ import annotations
@@ -43,36 +42,35 @@ _MOST_OF_CONTROL: Final = 125
 _MOST_16: Final = 65_535
 
 _ORDINARY_ENDS: Final = {1000, 1001, 1005}
-"""Close codes that say no more than that the broker closes: normal, going away, none."""
+"""Close codes without an error: normal, going away, none."""
 
 
 class WebSocketError(PointgateError, ConnectionError):
-    """The other side does not do what a WebSocket does, or says why it closes."""
+    """The peer violates the WebSocket protocol, or closes with an error code."""
 
 
 class FrameReader:
-    """Takes the frames of a broker apart.
+    """Parses the frames of a broker.
 
     Attributes:
-        ping: The payload of the last PING that nobody has answered; None if there is none.
-        closed: Whether a CLOSE frame has come; nothing is taken after it.
+        ping: The payload of the last unanswered PING; None if there is none.
+        closed: Whether a CLOSE frame has arrived; later bytes are ignored.
     """
 
     def __init__(self) -> None:
         self.ping: bytes | None = None
         self.closed = False
-        self._head = b""  # the beginning of a frame's header
+        self._head = b""  # an incomplete frame header
         self._opcode = BINARY
-        self._left = 0  # bytes of the frame's payload that have not come
+        self._left = 0  # bytes of the frame's payload that have not arrived
         self._control = b""
-        self._within = False  # a message that has begun and not ended
+        self._within = False  # inside a fragmented message
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes of the stream; returns what of them is payload of data frames.
+        """Parse bytes of the stream; returns the payload of data frames.
 
         Raises:
-            WebSocketError: They are no frames that a server may send to us, or a CLOSE frame gives
-                a reason.
+            WebSocketError: A frame violates the protocol, or a CLOSE frame has an error code.
         """
         if self._head:
             data, self._head = self._head + data, b""
@@ -97,7 +95,7 @@ class FrameReader:
         return b"".join(payload)
 
     def _begin(self, data: bytes, at: int) -> int | None:
-        """Read a frame's header; returns where its payload begins, None if the header is cut."""
+        """Parse a frame's header; returns where the payload begins, None if it is incomplete."""
         if len(data) - at < 2:  # noqa: PLR2004 - the shortest header
             return None
         first, length = data[at], data[at + 1]
@@ -115,7 +113,7 @@ class FrameReader:
         return at
 
     def _check(self, first: int, length: int) -> None:
-        """Refuse what a broker may not send."""
+        """Raise `WebSocketError` for a frame that a broker must not send."""
         opcode = first & _OPCODE
         if opcode == TEXT:
             found = "a text frame"

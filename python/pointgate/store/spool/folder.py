@@ -1,24 +1,24 @@
-"""The folder of a spool: its lock, its files, and which numbers stand in which.
+"""The folder of a spool: its lock, its files, and the range of request numbers in each file.
 
-    spool/lock                                the process that has it
+    spool/lock                                the id of the process that holds the lock
     spool/spool-000007-1763870000001200.db    file 7, and the number of its first request
-    spool/spool-000006-….db.damaged           what could not be read to its end
+    spool/spool-000006-….db.damaged           a corrupt file, kept for inspection
 
-Requests are numbered through the life of the spool, from the microseconds since 1970 at which it
-was begun, or from behind the greatest number that a sink has seen where the clock is behind: so one
-that was deleted and begun again gives no number a second time, and its points win over older ones.
-A file reaches up to where the next one begins: whatever stands in it beyond is the unknown end of a
-transaction that failed, and was written again into the next file.
+Requests are numbered through the life of the spool. The first number is the time of its creation in
+microseconds since 1970, or follows the greatest number that a sink has seen if the clock is behind.
+So a spool that was deleted and created again reuses no number, and its points replace older ones.
+A file's range ends where the next file begins. Rows beyond that are the remains of a failed
+transaction, which was written again into the next file.
 
 **A file is written by one process, from its creation until the first failure; from then on it is
-only read.** After a failed fsync the kernel may have dropped what it could not write, and says
-nothing at the next fsync; a process that was killed may have left such a file behind, and the next
-one could not know. So every start and every failure begin a new file, and nothing is ever appended
-to bytes that are perhaps not on the disk. A full disk is a failure like any other: once all sinks
-have what is in the old file it is deleted, which needs no room, while removing rows from it would.
+read-only.** After a failed fsync the kernel may have dropped dirty pages, and the next fsync
+reports success; a killed process may have left such a file, and the next process could not detect
+it. So every start and every failure begin a new file, and nothing is appended after bytes that may
+not be on disk. A full disk is handled like any other failure: once all sinks have committed the old
+file, it is deleted, which needs no free space, while removing rows from it would.
 
-Invariants: numbers are never used twice; a file is deleted only when all that is in it has been
-passed; one process has the folder.
+Invariants: numbers are never reused; a file is deleted only after all sinks have committed it; one
+process holds the folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ from pointgate.durable_files import PRIVATE, make_folder, sync_folder
 from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import ConfigError, Problem, TemporaryFailure
 from pointgate.store.arrival_clock import ArrivalClock
-from pointgate.store.spool.segment import Segment, is_unborn, last_arrival, log_of, open_for_reading
+from pointgate.store.spool.segment import (
+    Segment,
+    is_uninitialized,
+    last_arrival,
+    open_for_reading,
+    wal_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,15 +53,15 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"spool-(\d{6,})-(\d{16,})\.db")
 
 ENDLESS: Final = 2**62
-"""Where a file ends that is being written."""
+"""The `last` of the file that is being written."""
 
 _LEAST_SEQUENCE: Final = 10**15
-"""Where numbers begin at least, so that their digits sort: a clock before 2001 is wrong."""
+"""The least first number, so that file names sort: a clock before 2001 is wrong."""
 
 _DAMAGED: Final = ".damaged"
 
 _BESIDE: Final = ("wal", "shm", "journal")
-"""What SQLite puts beside a file: its log, the index of that, and what comes before both."""
+"""The suffixes of SQLite's own files: write-ahead log, its index, and rollback journal."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,11 +71,11 @@ class File:
     """A file of the spool.
 
     Attributes:
-        path: Where it is.
-        number: Files are read in the order of their numbers.
+        path: The path.
+        number: The file's number; files are read in this order.
         first: The number of the first request that can be in it.
         last: The number of the last one.
-        live_bytes: How much it holds, as far as that counts against the bound.
+        live_bytes: The size of its batches, as it counts against `spool.max_bytes`.
     """
 
     path: Path
@@ -89,12 +95,12 @@ class Folder:
 
     Attributes:
         path: The folder.
-        files: Oldest first; the last one is written, unless its writer has failed. It stays until
-            there is a newer one, because the numbers go on from its name.
-        progress: How far each sink was when the folder was opened.
+        files: Oldest first; the last one is being written, unless a write has failed. It is not
+            deleted before there is a newer one, because numbering continues from its name.
+        progress: Each sink's committed offset when the folder was opened.
         last: The number of the last request.
-        total: How many points all batches together have had.
-        arrivals: The clock that goes on from the last arrival that the files know of.
+        total: How many points have been written in total.
+        arrivals: The clock that continues from the last arrival recorded in the files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,17 +114,17 @@ class Folder:
         self._lock = -1
 
     def open(self, floor: Callable[[], int] = lambda: 0) -> None:
-        """Take the folder and look through what is in it. After an error use another `Folder`.
+        """Lock the folder and recover its files. After an error use another `Folder`.
 
         Args:
-            floor: Asked where the folder is new: the greatest number that any sink has seen.
+            floor: Called for a new folder: returns the greatest number that any sink has seen.
 
         Raises:
-            ConfigError: It can never be used as it is.
-            TemporaryFailure: Another process has it.
-            OSError: Not now; the same call, retried, can succeed.
-            sqlite3.Error: The same.
-            MemoryError: The same.
+            ConfigError: The folder cannot be used; a retry cannot help.
+            TemporaryFailure: Another process holds the lock.
+            OSError: Temporary; a retry can succeed.
+            sqlite3.Error: Temporary, too.
+            MemoryError: Temporary, too.
         """
         try:
             self._open(floor)
@@ -131,28 +137,28 @@ class Folder:
 
     def _open(self, floor: Callable[[], int]) -> None:
         make_folder(self.path, PRIVATE)
-        self._take()
+        self._acquire_lock()
         names = sorted(entry.name for entry in self.path.iterdir())
-        for name in names:  # a log whose file a crash has deleted or renamed for good
+        for name in names:  # an orphaned log: a crash came after its file was deleted or renamed
             owner, _, kind = name.rpartition("-")
             if kind not in _BESIDE or not _NAME.fullmatch(owner) or owner in names:
                 continue
             if kind == "wal" and (kept := owner + _DAMAGED) in names:
-                (self.path / name).rename(log_of(self.path / kept))
+                (self.path / name).rename(wal_path(self.path / kept))
             else:
                 (self.path / name).unlink(missing_ok=True)
         found = [(int(m[1]), int(m[2]), m[0]) for m in map(_NAME.fullmatch, names) if m]
         files = [File(self.path / name, number, first) for number, first, name in sorted(found)]
         if not files:
-            # Not 1: a sink may have seen that number from a spool that somebody has deleted.
+            # Not 1: a sink may have seen that number from a spool that was deleted.
             self.last = max(time.time_ns() // 1000, floor(), _LEAST_SEQUENCE)
         for file, following in zip(files, (*files[1:], None), strict=False):
             self._number = file.number
             self.last = max(self.last, file.first - 1)
             bounded = replace(file, last=following.first - 1) if following else file
-            self._look_into(bounded)
+            self._recover(bounded)
 
-    def _take(self) -> None:
+    def _acquire_lock(self) -> None:
         path = self.path / "lock"
         self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE.file)
         try:
@@ -165,8 +171,8 @@ class Folder:
             os.ftruncate(self._lock, 0)
             os.write(self._lock, b"%d\n" % os.getpid())
 
-    def _look_into(self, file: File) -> None:
-        """Take what a file of an earlier process holds into account."""
+    def _recover(self, file: File) -> None:
+        """Read the numbers, offsets and arrivals from a file of an earlier process."""
         try:
             with closing(open_for_reading(file.path, written=False)) as connection:
                 live_bytes, last, total = connection.execute(
@@ -177,11 +183,11 @@ class Folder:
                 progress = dict(connection.execute("SELECT sink, sequence FROM progress"))
                 self.arrivals.advance(last_arrival(connection))
         except sqlite3.Error as error:
-            if not is_unborn(file.path, error):
+            if not is_uninitialized(file.path, error):
                 if classify(error) is not ErrorClass.DAMAGE:
                     raise
                 _log.error("cannot read %s: %s", file.path, error)
-                self.set_aside(file)
+                self.rename_damaged(file)
                 return
             live_bytes, last, total, progress = 0, 0, 0, {}
         self.last = max(self.last, last, *progress.values())
@@ -199,8 +205,8 @@ class Folder:
         """
         self._number += 1
         path = self.path / f"spool-{self._number:06}-{self.last + 1:016}.db"
-        # First the bare name, which takes no room: it holds the numbers when the disk is full, so
-        # that files can go although no other one can be made.
+        # First an empty file, which needs no free space: its name records the numbering, so that
+        # older files can be deleted even when a full disk prevents a new database.
         path.touch(PRIVATE.file, exist_ok=False)  # SQLite gives its log the same mode
         sync_folder(self.path)
         file = File(path, self._number, self.last + 1, last=self.last)
@@ -215,49 +221,49 @@ class Folder:
         return segment
 
     def retire(self, live_bytes: int) -> None:
-        """From now on the file that was written is only read.
+        """Make the file that was being written read-only.
 
         Args:
-            live_bytes: How much it holds.
+            live_bytes: The size of its batches.
         """
         *others, file = self.files
         self.files = (*others, replace(file, last=self.last, live_bytes=live_bytes))
 
     def release(self, file: File, *, damaged: bool) -> None:
-        """Let go of a file that has been passed.
+        """Delete a file that all sinks have committed.
 
         Args:
             file: The file.
-            damaged: Whether something in it could not be read; then it stays for a person to see.
+            damaged: Whether part of it is corrupt; then it is renamed for inspection instead.
         """
         self.files = tuple(other for other in self.files if other.path != file.path)
         if damaged:
-            self.set_aside(file)
+            self.rename_damaged(file)
         else:
             _delete(file.path)
 
-    def set_aside(self, file: File) -> None:
-        """Rename a file that cannot be read, with its log."""
+    def rename_damaged(self, file: File) -> None:
+        """Rename a corrupt file and its log."""
         kept = file.path.with_name(file.path.name + _DAMAGED)
-        _log.error("%s is kept as %s for a person to look into", file.path.name, kept)
-        for path, new in ((file.path, kept), (log_of(file.path), log_of(kept))):
+        _log.error("spool file damaged: %s renamed to %s for inspection", file.path.name, kept)
+        for path, new in ((file.path, kept), (wal_path(file.path), wal_path(kept))):
             if path.exists():
                 path.rename(new)
-                sync_folder(self.path)  # for good before its log, as in `_delete`
+                sync_folder(self.path)  # durable before its log is renamed, as in `_delete`
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the lock."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
 
 def _delete(path: Path, *, keep_name: bool = False) -> None:
-    """Delete a file and what SQLite puts beside it. What cannot be deleted is empty or passed."""
+    """Delete a file and SQLite's files beside it; it is empty, or all sinks have committed it."""
     try:
-        # For good before its log: without that, a power cut could bring back what the file had
-        # long ago, and sinks would get old values after those that corrected them; or half of a
-        # checkpoint, which is damage without the log.
+        # The deletion must be durable before the log is deleted. Otherwise a power failure could
+        # restore an old state of the file, and sinks would get old values after the values that
+        # corrected them; or half of a checkpoint, which is corrupt without the log.
         if keep_name:
             with path.open("r+b", buffering=0) as file:
                 file.truncate(0)

@@ -1,12 +1,12 @@
-"""Reads batches back out of a spool's files, in their order, while another thread writes.
+"""Reads batches from a spool's files, in order, while another thread writes.
 
-Each read is one short transaction, so that the writer's log can start anew. What is read is joined
-into one table, whose dictionaries are shared, because that is how sinks want it.
+Each read is one short transaction, so that a checkpoint can reset the write-ahead log. The batches
+are joined into one table with unified dictionaries, as sinks need it.
 
-A batch that is not what was written is left out, logged and counted, and its file is kept; a file
-that breaks in the middle is read up to there. Whatever else fails is retried.
+A corrupt batch is skipped, logged and counted, and its file is kept; a corrupt file is read up to
+the corruption. All other errors are retried.
 
-Invariants: one thread only; nothing is changed.
+Invariants: one thread only; nothing is written.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pointgate.store.spool.folder import File
 
 _BATCHES: Final = 4096
-"""Batches in one read at most, however small."""
+"""The most batches in one read."""
 
 _SELECT: Final = """
 SELECT sequence, points, total, committed, counts, raw_bytes, checksum, body FROM batch
@@ -46,32 +46,32 @@ _log = logging.getLogger(__name__)
 
 
 class DamagedFileError(DamageError):
-    """Nothing more can be read from a file.
+    """The rest of a file is corrupt.
 
     Attributes:
         file: The file.
     """
 
     def __init__(self, file: File, reason: str) -> None:
-        super().__init__(f"the spool's file {file.path} cannot be read any further: {reason}")
+        super().__init__(f"spool file damaged: {file.path}: {reason}")
         self.file = file
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
-    """Batches that follow one another, joined.
+class Chunk:
+    """Consecutive batches, joined.
 
     Attributes:
         points: Their points, in the order of arrival; none if no batch could be read.
         counts: How many points each request has.
         sequences: The number of each request.
-        last: The number of the last request, also of one that could not be read.
-        begins: How many points there had been in the spool before this portion.
-        ends: How many with it; 0 when that is not known, because nothing could be read.
-        since: When the first of it was committed, in milliseconds since 1970.
-        unreadable: How many batches were left out.
-        file: The file that they stand in.
-        more: Whether it ends because of the bounds, so that more can be read at once.
+        last: The number of the last request, including unreadable ones.
+        begins: How many points had been written to the spool before this chunk.
+        ends: The same after this chunk; 0 if unknown, because nothing could be read.
+        since: When its first batch was committed, in milliseconds since 1970.
+        unreadable: How many batches were skipped as corrupt.
+        file: The file that contains them.
+        more: Whether a limit ended it, so that more can be read at once.
     """
 
     points: pa.Table
@@ -87,13 +87,13 @@ class Portion:
 
 
 @dataclass(frozen=True, slots=True)
-class Oldest:
-    """Where a batch stands.
+class BatchPosition:
+    """The position of a batch in the spool.
 
     Attributes:
         after: The number of the last request before it.
         since: When it was committed, in milliseconds since 1970.
-        begins: How many points there had been in the spool before it.
+        begins: How many points had been written to the spool before it.
     """
 
     after: int
@@ -107,21 +107,21 @@ class Reader:
     def __init__(self) -> None:
         self._connections: dict[Path, sqlite3.Connection] = {}
 
-    def read(self, files: Sequence[File], after: int, *, points: int, size: int) -> Portion | None:
-        """Read what follows a request.
+    def read(self, files: Sequence[File], after: int, *, points: int, size: int) -> Chunk | None:
+        """Read the batches after an offset.
 
         Args:
             files: All files, in order.
-            after: The number of the last request that is not wanted.
-            points: How many points to read at most, if one batch has not more.
-            size: How many bytes they may take, decoded, if one batch does not take more.
+            after: The offset: the number of the last request that was read before.
+            points: The most points to read; at least one batch is read.
+            size: The most bytes they may have, decompressed; at least one batch is read.
 
         Returns:
-            What follows, or None if nothing does.
+            The batches, or None if there are none.
 
         Raises:
-            DamagedFileError: A file cannot be read any further.
-            sqlite3.Error: Nothing can be read now.
+            DamagedFileError: The rest of a file is corrupt.
+            sqlite3.Error: A read failed; a retry can succeed.
         """
         self.close_all_but(files)
         for file in files:
@@ -132,12 +132,12 @@ class Reader:
                 return _join(rows, file, more=more)
         return None
 
-    def oldest(self, files: Sequence[File], after: int) -> Oldest | None:
-        """The first batch that follows a request; None if none does.
+    def oldest(self, files: Sequence[File], after: int) -> BatchPosition | None:
+        """The position of the first batch after an offset; None if there is none.
 
         Raises:
-            DamagedFileError: A file cannot be read any further.
-            sqlite3.Error: Nothing can be read now.
+            DamagedFileError: The rest of a file is corrupt.
+            sqlite3.Error: A read failed; a retry can succeed.
         """
         self.close_all_but(files)
         statement = (
@@ -149,7 +149,7 @@ class Reader:
                 with self._open(file) as connection:
                     row = connection.execute(statement, (after, file.last)).fetchone()
                 if row is not None:
-                    return Oldest(*row)
+                    return BatchPosition(*row)
         return None
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ class Reader:
         self.close_all_but(())
 
     def _rows(self, file: File, after: int, points: int, size: int) -> tuple[list[_Row], bool]:
-        """Batches within the bounds, and whether there are more of them."""
+        """Batches within the limits, and whether there are more of them."""
         rows: list[_Row] = []
         more = False
         with self._open(file) as connection:
@@ -177,14 +177,14 @@ class Reader:
         return _Opened(self._connections, file)
 
     def close_all_but(self, files: Sequence[File]) -> None:
-        """Close what is no longer among the files, so that its room becomes free."""
+        """Close all other files: an open file that was deleted still takes disk space."""
         wanted = {file.path for file in files}
         for path in [path for path in self._connections if path not in wanted]:
             self._connections.pop(path).close()
 
 
 class _Opened:
-    """A connection to a file; a failure closes it and says whether it will last."""
+    """A connection to a file; an error closes it, and corruption raises `DamagedFileError`."""
 
     def __init__(self, connections: dict[Path, sqlite3.Connection], file: File) -> None:
         self._connections = connections
@@ -205,7 +205,7 @@ class _Opened:
             raise DamagedFileError(self._file, str(error)) from error
 
 
-def _join(rows: list[_Row], file: File, *, more: bool) -> Portion:
+def _join(rows: list[_Row], file: File, *, more: bool) -> Chunk:
     counts, sequences = array(COUNTS), array("q")
     tables = []
     unreadable = 0
@@ -215,7 +215,7 @@ def _join(rows: list[_Row], file: File, *, more: bool) -> Portion:
         except BrokenBatchError as error:
             unreadable += 1
             _log.error(
-                "a batch of %d points in the spool's file %s cannot be read and is lost: %s",
+                "spool batch damaged: %d points in %s are lost: %s",
                 points,
                 file.path,
                 error,
@@ -226,7 +226,7 @@ def _join(rows: list[_Row], file: File, *, more: bool) -> Portion:
         tables.append(table)
     joined = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     first, last = rows[0], rows[-1]
-    return Portion(
+    return Chunk(
         points=joined.unify_dictionaries().combine_chunks(),
         counts=counts,
         sequences=sequences,

@@ -1,18 +1,19 @@
-"""One file of the spool: an SQLite database that one process writes, until its first failure.
+"""One file of the spool: an SQLite database, written by one process until the first failure.
 
     batch     (sequence, points, total, committed, size, counts, raw_bytes, checksum, arrived, body)
     progress  (sink, sequence)
-    state     (name, value)       arrived: the greatest instant given to a request (`arrivals.py`)
+    state     (name, value)       arrived: the greatest arrival instant (`arrival_clock.py`)
 
-WAL with `synchronous = FULL`: a commit returns after the fsync of the log. Checkpoints are ours,
-because SQLite's own, after a commit, hide their errors: they come after whoever waits was told, and
-as soon as `CHECKPOINT_BYTES` are in the log, so that it stays small.
+It is a write-ahead log (WAL) with `synchronous = FULL`: a commit returns after the fsync of the
+log. Checkpoints are explicit, because SQLite's automatic ones, after a commit, hide their errors.
+They run after the waiting callers were notified, whenever the log has `CHECKPOINT_BYTES`, so that
+it stays small.
 
-What may get lost without harm, the progress of sinks and the removal of batches they all have, goes
-with the next commit or, when nobody sends, without fsync.
+Sinks' offsets and the removal of batches that all sinks have committed may be lost without harm:
+they are written with the next commit or, when no requests arrive, without fsync.
 
-Invariants: a transaction is there as a whole or not at all; after any `sqlite3.Error` the file is
-not written again, by anybody (`folder.py` says why).
+Invariants: a transaction is atomic; after any `sqlite3.Error` the file is never written again
+(`folder.py` explains why).
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ if TYPE_CHECKING:
     from pointgate.store.spool.batch import Batch
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
-"""A checkpoint of so much takes some 10 ms, which the next commit waits for."""
+"""A checkpoint of this size takes some 10 ms, which the next commit waits for."""
 
 _LONGEST_LOG: Final = 16 * CHECKPOINT_BYTES
-"""A reader can keep the log from starting anew. When it has grown to this, readers have to wait."""
+"""A reader can prevent a reset of the log. Beyond this size a checkpoint makes readers wait."""
 
 _REMOVED_AT_ONCE: Final = 512
-"""Batches that one transaction removes at most, so that no commit waits for long."""
+"""The most batches that one transaction removes, so that no commit takes long."""
 
 _VERSION: Final = 2
 
@@ -69,19 +70,19 @@ _ARRIVED: Final = "INSERT OR REPLACE INTO state VALUES ('arrived', ?)"
 
 
 @dataclass(frozen=True, slots=True)
-class Excess:
-    """What may be removed.
+class Retention:
+    """Which batches may be removed.
 
     Attributes:
-        passed: Every batch up to here: all sinks have it.
-        required: Up to here the required sinks have it: enough of these, oldest first, to free
-            `need`.
-        need: How many bytes have to become free, at the expense of sinks that are not required.
+        all_committed: All sinks have committed up to here: every batch may be removed.
+        required_committed: The required sinks have committed up to here: batches may be removed,
+            oldest first, until `bytes_needed` are free.
+        bytes_needed: How many bytes must be freed at the expense of sinks that are not required.
     """
 
-    passed: int
-    required: int = 0
-    need: int = 0
+    all_committed: int
+    required_committed: int = 0
+    bytes_needed: int = 0
 
 
 class Segment:
@@ -89,7 +90,7 @@ class Segment:
 
     Attributes:
         path: The file.
-        live_bytes: How much the batches in it take.
+        live_bytes: The size of its batches.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -97,16 +98,16 @@ class Segment:
         self.live_bytes = 0
         self._connection = connection
         self._logged = 0  # bytes since the last checkpoint
-        self._arrived = 0  # what stands in the file
+        self._arrived = 0  # as the `state` table has it
 
     @classmethod
     def create(cls, path: Path, progress: Mapping[str, int], *, arrived: int) -> Self:
-        """Make a new file, durable but for its name, which the folder must make so.
+        """Make a new file. It is durable, except for its name: the caller must sync the folder.
 
         Args:
             path: The file.
-            progress: How far each sink is.
-            arrived: The greatest instant of an arrival.
+            progress: Each sink's committed offset.
+            arrived: The greatest arrival instant.
 
         Raises:
             sqlite3.Error: It cannot be made.
@@ -123,7 +124,9 @@ class Segment:
             connection.execute("PRAGMA busy_timeout = 2000")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}; COMMIT;")
             segment = cls(path, connection)
-            segment.write(None, progress=progress, excess=Excess(0), arrived=arrived, durable=True)
+            segment.write(
+                None, progress=progress, retention=Retention(0), arrived=arrived, durable=True
+            )
             segment._checkpoint("TRUNCATE")
         except sqlite3.Error:
             connection.close()
@@ -135,44 +138,40 @@ class Segment:
         batch: Batch | None,
         *,
         progress: Mapping[str, int],
-        excess: Excess,
+        retention: Retention,
         arrived: int,
         sequence: int = 0,
         total: int = 0,
         durable: bool = False,
     ) -> bool:
-        """Write everything in one transaction.
+        """Write everything in one transaction; returns whether there is more to remove.
 
         Args:
-            batch: What to add; the transaction is then on disk when this returns.
-            progress: How far each sink is.
-            excess: What to remove.
-            arrived: The greatest instant of an arrival.
+            batch: The batch to add; the transaction is then durable when this returns.
+            progress: Each sink's committed offset.
+            retention: Which batches may be removed.
+            arrived: The greatest arrival instant.
             sequence: The number of the batch's last request.
-            total: How many points all batches up to this one have had.
-            durable: Whether the transaction must be on disk even without a batch.
-
-        Returns:
-            Whether there is more to remove.
+            total: How many points have been written, including this batch.
+            durable: Whether the transaction must be durable without a batch, too.
 
         Raises:
-            sqlite3.Error: Nothing of it was done, or all of it: nobody knows.
+            sqlite3.Error: The transaction failed; whether it was committed is unknown.
         """
-        execute = self._connection.execute
-        relaxed = batch is None and not durable
+        execute, relaxed = self._connection.execute, batch is None and not durable
         if relaxed:
             execute("PRAGMA synchronous = NORMAL")
         execute("BEGIN IMMEDIATE")
         size = 0
         if batch is not None:
-            now = time.time_ns() // 1_000_000
             size = batch.size
-            numbers = (sequence, batch.points, total, now, size, batch.counts)
-            execute(_INSERT, (*numbers, batch.raw_bytes, batch.checksum, arrived, batch.body))
+            now = time.time_ns() // 1_000_000
+            row = (sequence, batch.points, total, now, size, batch.counts)
+            execute(_INSERT, (*row, batch.raw_bytes, batch.checksum, arrived, batch.body))
         for item in progress.items():
             execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", item)
-        removed, more = self._remove(excess)
-        # While a batch is there, it says so itself: a row of its own is a page more in the log.
+        removed, more = self._remove(retention)
+        # A batch has this in its own row: a row in `state` adds a page to the log.
         if arrived != self._arrived and (batch is None or removed):
             execute(_ARRIVED, (arrived,))
             self._arrived = arrived
@@ -185,16 +184,19 @@ class Segment:
         self._logged += max(size, PAGE_BYTES)
         return more
 
-    def _remove(self, excess: Excess) -> tuple[int, bool]:
+    def _remove(self, retention: Retention) -> tuple[int, bool]:
         """Returns the bytes removed, and whether there is more to remove."""
-        last = max(excess.passed, excess.required if excess.need > 0 else 0)
+        last = max(
+            retention.all_committed,
+            retention.required_committed if retention.bytes_needed > 0 else 0,
+        )
         found = self._connection.execute(
             "SELECT sequence, size FROM batch WHERE sequence <= ? ORDER BY sequence LIMIT ?",
             (last, _REMOVED_AT_ONCE),
         ).fetchall()
         removed = taken = upto = 0
         for sequence, size in found:
-            if sequence > excess.passed and removed >= excess.need:
+            if sequence > retention.all_committed and removed >= retention.bytes_needed:
                 break
             removed += size
             taken += 1
@@ -204,10 +206,10 @@ class Segment:
         return removed, taken == _REMOVED_AT_ONCE
 
     def checkpoint(self) -> None:
-        """Copy the log into the database when there is enough of it.
+        """Copy the log into the database if it has reached `CHECKPOINT_BYTES`.
 
         Raises:
-            sqlite3.Error: It failed. What was committed is still in the log.
+            sqlite3.Error: It failed. Committed transactions are still in the log.
         """
         if self._logged < CHECKPOINT_BYTES:
             return
@@ -222,13 +224,13 @@ class Segment:
         return int(row[1])
 
     def close(self) -> None:
-        """Close it well: SQLite checkpoints and removes the log, if no one else has it open."""
+        """Close it cleanly: SQLite checkpoints and removes the log if no reader has it open."""
         self._connection.close()
 
     def abandon(self) -> None:
-        """Close it after a failure without touching a byte of its files."""
+        """Close it after a failure without changing its files."""
         guard = None
-        with contextlib.suppress(sqlite3.Error):  # while this has it open, nothing is checkpointed
+        with contextlib.suppress(sqlite3.Error):  # an open reader prevents the last checkpoint
             guard = open_for_reading(self.path, written=True)
             guard.execute("SELECT 1 FROM progress").fetchone()
         with contextlib.suppress(sqlite3.Error):
@@ -238,10 +240,10 @@ class Segment:
 
 
 def open_for_reading(path: Path, *, written: bool) -> sqlite3.Connection:
-    """Open a file of the spool so that nothing in it can change.
+    """Open a file of the spool read-only.
 
-    A file that nobody writes and that has no log needs no index of the log either, which a full
-    disk would have no room for.
+    A file without a writer and without a log is opened as immutable: that needs no index of the
+    log, which could not be created on a full disk.
 
     Args:
         path: The file.
@@ -250,7 +252,7 @@ def open_for_reading(path: Path, *, written: bool) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: It cannot be opened.
     """
-    log = log_of(path)
+    log = wal_path(path)
     try:
         plain = not written and log.stat().st_size == 0
     except FileNotFoundError:
@@ -263,9 +265,9 @@ def open_for_reading(path: Path, *, written: bool) -> sqlite3.Connection:
 
 
 def last_arrival(connection: sqlite3.Connection) -> int:
-    """The greatest instant of an arrival that a file knows of, in microseconds.
+    """The greatest arrival instant that a file records, in microseconds.
 
-    Files of the first version say when they were committed to, which is no earlier.
+    Files of the first version record only commit times, which are no earlier.
 
     Raises:
         sqlite3.Error: It cannot be read.
@@ -280,18 +282,19 @@ def last_arrival(connection: sqlite3.Connection) -> int:
     return int(connection.execute(statement).fetchone()[0])
 
 
-def is_unborn(path: Path, error: sqlite3.Error) -> bool:
-    """Whether a file was left by a process that died before anything could be in it.
+def is_uninitialized(path: Path, error: sqlite3.Error) -> bool:
+    """Whether a file was left by a process that died before it could commit a batch to it.
 
-    It has no tables yet, or is still on its way from a rollback journal to a write-ahead log, which
-    a reader cannot roll back. On that way SQLite writes one page, beside a journal that says that
-    there was none before; a power cut may leave zeros of it, which look like damage:
+    The file has no tables yet, or the switch from a rollback journal to a write-ahead log was
+    interrupted, which a read-only connection cannot roll back. During the switch SQLite writes one
+    page, with a journal that records an empty file; a power failure may leave a page of zeros,
+    which looks like corruption:
 
         spool-000003-….db            4096 bytes: zeros, or any part of the page
         spool-000003-….db-journal
 
-    A file that can hold a batch has more pages, made durable before the first one is committed, and
-    a log in the place of the journal.
+    A file that can hold a batch has more pages, durable before the first commit, and a write-ahead
+    log instead of the journal.
 
     Args:
         path: The file.
@@ -299,15 +302,15 @@ def is_unborn(path: Path, error: sqlite3.Error) -> bool:
     """
     code = getattr(error, "sqlite_errorcode", 0)
     if classify(error) is ErrorClass.DAMAGE:
-        return path.stat().st_size <= PAGE_BYTES and _journal_of(path).exists()
+        return path.stat().st_size <= PAGE_BYTES and _journal_path(path).exists()
     return code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY_ROLLBACK}
 
 
-def log_of(path: Path) -> Path:
+def wal_path(path: Path) -> Path:
     """The write-ahead log of a file."""
     return path.with_name(path.name + "-wal")
 
 
-def _journal_of(path: Path) -> Path:
-    """The rollback journal of a file, which is there only while the file is made."""
+def _journal_path(path: Path) -> Path:
+    """The rollback journal of a file, which exists only while the file is being created."""
     return path.with_name(path.name + "-journal")

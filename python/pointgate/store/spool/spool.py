@@ -1,23 +1,24 @@
-"""The spool: accepted points on disk, from the reply to the sinks.
+"""The spool: a durable queue of accepted points between the reply and the sinks.
 
     async with open_spool(path, max_bytes=…, sinks={"parquet": True}, figures=…) as spool:
-        last = await spool.keep(counts, points)        # durable: committed and fsynced
-        portion = await spool.read(after, points=…)    # waits for what follows
-        spool.passed("parquet", portion.last)          # that sink has it for good
+        last = await spool.append(counts, points)       # committed and fsynced
+        chunk = await spool.read(after, points=…)       # waits for batches after an offset
+        spool.commit_offset("parquet", chunk.last)      # that sink has them durably
 
-It is a folder of SQLite files (`folder.py`) with one batch a commit (`batch.py`), written by one
-thread (`writer.py`) and read by another one (`reader.py`). This is their face on the event loop.
+It is a folder of SQLite files (`folder.py`) with one batch per commit (`batch.py`), written by one
+thread (`writer.py`) and read by another one (`reader.py`). This module is their interface on the
+event loop.
 
-SQLite, because there is no more trusted code to write a log; in WAL mode a commit is one write and
-one fsync. What is trusted of it is what it promises about a file whose fsyncs have succeeded, and
-no more: after a failure the file is never written again.
+SQLite, because no code for a write-ahead log is better tested; in WAL mode a commit is one write
+and one fsync. We rely only on its guarantees for a file whose fsyncs have succeeded: after a
+failure the file is never written again.
 
-Requests are numbered through the spool's life, in the order of arrival; a place in the spool is
-such a number. How far the sinks are may be on disk later than it was true: after a crash they get
-their last batches again.
+Requests are numbered through the life of the spool, in the order of arrival; an offset is such a
+number. Committed offsets are written to disk with a delay: after a crash, sinks get their last
+batches again.
 
-Invariants: `keep` is done only after the fsync; what was kept is read by every required sink before
-it is deleted; the folder belongs to one process.
+Invariants: `append` completes only after the fsync; batches are deleted only after every required
+sink has committed them; the folder belongs to one process.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from pointgate.rate_limiter import RateLimiter
 from pointgate.store.points import SCHEMA
 from pointgate.store.spool.batch import COUNTS
 from pointgate.store.spool.folder import ENDLESS, Folder
-from pointgate.store.spool.reader import DamagedFileError, Oldest, Portion, Reader
-from pointgate.store.spool.writer import Keep, Writer
+from pointgate.store.spool.reader import BatchPosition, Chunk, DamagedFileError, Reader
+from pointgate.store.spool.writer import PendingWrite, Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -48,10 +49,10 @@ if TYPE_CHECKING:
     from pointgate.store.spool.statistics import SpoolStatistics
 
 _PATIENCE: Final = 5.0
-"""Seconds to begin, and to write what is being written at the end: a dead disk holds up nobody."""
+"""Seconds to create the first file, and to finish the last commit: a disk may not respond."""
 
 _PAUSE: Final = 0.5
-"""Seconds until what could not be read is read again."""
+"""Seconds before a failed read is retried."""
 
 T = TypeVar("T")
 
@@ -66,25 +67,25 @@ async def open_spool(
     sinks: Mapping[str, bool],
     figures: SpoolStatistics,
     floor: Callable[[], int] = lambda: 0,
-    troubled: Callable[[str], object] = lambda _: None,
+    on_retry: Callable[[str], object] = lambda _: None,
 ) -> AsyncIterator[Spool]:
     """Open a spool, and close it at the end.
 
-    What can pass, such as a full disk or a locked file, is retried until it has.
+    Temporary failures, such as a full disk or a locked file, are retried indefinitely.
 
     Args:
-        path: Its folder, which is made if it is not there.
-        max_bytes: How much the batches in it may take.
-        sinks: The names of those who read, and whether each is required.
+        path: Its folder, which is created if it does not exist.
+        max_bytes: The limit for batches that sinks have not committed.
+        sinks: The names of the sinks, and whether each is required.
         figures: Where commits and failures are counted.
-        floor: Asked where the folder is new: the greatest number that any sink has seen.
-        troubled: Told why it cannot be opened yet.
+        floor: Called for a new folder: returns the greatest number that any sink has seen.
+        on_retry: Called with the reason after each failed attempt.
 
     Raises:
-        ConfigError: The folder can never be used as it is.
+        ConfigError: The folder cannot be used; a retry cannot help.
         TemporaryFailure: Another process uses it.
     """
-    folder = await _opened(path, floor, troubled)
+    folder = await _opened(path, floor, on_retry)
     spool = Spool(folder, max_bytes=max_bytes, sinks=sinks, figures=figures)
     try:
         await spool.open()
@@ -94,7 +95,7 @@ async def open_spool(
 
 
 async def _opened(
-    path: Path, floor: Callable[[], int], troubled: Callable[[str], object]
+    path: Path, floor: Callable[[], int], on_retry: Callable[[str], object]
 ) -> Folder:
     lines = RateLimiter(60.0)
     while True:
@@ -104,7 +105,7 @@ async def _opened(
         except (OSError, sqlite3.Error, MemoryError) as error:
             reason = os_reason(error) if isinstance(error, OSError) else str(error)
             trouble = f"the spool cannot be opened: {reason or 'out of memory'}"
-            troubled(trouble)
+            on_retry(trouble)
             if lines.count():
                 _log.error("%s; retrying", trouble)
             await asyncio.sleep(_PAUSE)
@@ -116,10 +117,10 @@ class Spool:
     """A spool. Use `open_spool`.
 
     Attributes:
-        progress: How far each sink was when the spool was opened.
+        progress: Each sink's committed offset when the spool was opened.
         last: The number of the last request in it.
-        total: How many points have been in it.
-        arrivals: Gives requests the instants of their arrival.
+        total: How many points have been written to it.
+        arrivals: Issues the arrival instants of requests.
     """
 
     def __init__(
@@ -140,64 +141,64 @@ class Spool:
             max_bytes=max_bytes,
             sinks=sinks,
             figures=figures,
-            committed=self._tell,
-            released=self._let_go,
+            committed=self._on_committed,
+            released=self._on_released,
         )
         self._readers: set[asyncio.Future[None]] = set()
         self._lines = RateLimiter(60.0)
 
     @property
     def trouble(self) -> str:
-        """Why nothing is kept now; empty when it is."""
+        """Why nothing can be written now; empty if it can."""
         return self._writer.trouble
 
     async def open(self) -> None:
-        """Find where each sink is, and begin to write."""
+        """Find each sink's offset, and start the writer."""
         start = self.last
         if self._folder.files:
             found = await self.oldest(0)
             start = found.after if found else self.last
         known = self._folder.progress
-        # A sink that is new gets whatever is still there.
+        # A new sink starts at the oldest batch.
         self.progress = {name: max(known.get(name, 0), start) for name in self._sinks}
         await asyncio.to_thread(self._writer.start, self.progress, _PATIENCE)
 
     async def close(self) -> None:
-        """Write the progress and close the files; what was not kept will never be."""
+        """Write the offsets and close the files; batches that wait are not written."""
         self._reading.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._reading.shutdown)
         self._reader.close()
         if await asyncio.to_thread(self._writer.stop, _PATIENCE):
             self._folder.close()
         else:
-            _log.error("the disk does not answer: the spool is left as it is")
+            _log.error("disk not responding; spool not closed cleanly")
 
-    def keep(self, counts: array[int], points: Sequence[Points]) -> asyncio.Future[int | None]:
-        """Begin to keep points; calls take effect in their order.
+    def append(self, counts: array[int], points: Sequence[Points]) -> asyncio.Future[int | None]:
+        """Begin to write points; calls take effect in order.
 
         Args:
             counts: How many points each request has, at least one each.
             points: The points, in that order.
 
         Returns:
-            What to await. Its result is the number of the last of these requests, or None if the
-            points are not what they should be and will never be kept.
+            A future that completes after the commit. Its result is the number of the last of these
+            requests, or None if the points cannot be encoded and were permanently rejected.
         """
         done: asyncio.Future[int | None] = self._loop.create_future()
         size = sum(part.nbytes for part in points)
-        self._writer.put(Keep(counts, points, sum(counts), size, done))
+        self._writer.put(PendingWrite(counts, points, sum(counts), size, done))
         return done
 
-    async def read(self, after: int, *, points: int, size: int) -> Portion:
-        """Wait for what follows a request, and read it; less of it where memory is short.
+    async def read(self, after: int, *, points: int, size: int) -> Chunk:
+        """Wait for batches after an offset and read them; fewer if memory is short.
 
         Args:
-            after: The number of the last request that is not wanted.
-            points: How many points to read at most, if one batch has not more.
-            size: How many bytes they may take, decoded, if one batch does not take more.
+            after: The offset: the number of the last request that was read before.
+            points: The most points to read; at least one batch is read.
+            size: The most bytes they may have, decompressed; at least one batch is read.
         """
         while True:
-            await self.grown(after)
+            await self.wait_past(after)
             try:
                 found = await self._read(
                     partial(self._reader.read, self._writer.files, after, points=points, size=size)
@@ -207,7 +208,7 @@ class Spool:
             except MemoryError:
                 size //= 2
                 if self._lines.count():
-                    _log.error("the spool cannot be read: out of memory; trying again with less")
+                    _log.error("the spool cannot be read: out of memory; retrying with less")
                 found = None
             if found is not None:
                 self._figures.unreadable += found.unreadable
@@ -217,27 +218,25 @@ class Spool:
             await asyncio.sleep(_PAUSE)
 
     async def _read(self, call: Callable[[], T]) -> T:
-        """Call the reader in its thread until it succeeds, or finds damage."""
+        """Call the reader in its thread until it succeeds or finds corruption."""
         while True:
             try:
                 return await self._loop.run_in_executor(self._reading, call)
             except (sqlite3.Error, OSError) as error:
                 if self._lines.count():
-                    _log.error("the spool cannot be read: %s; trying again", error)
+                    _log.error("the spool cannot be read: %s; retrying", error)
             await asyncio.sleep(_PAUSE)
 
-    def _skip(self, error: DamagedFileError) -> Portion | None:
-        """Go on behind a file that is damaged; None while it is being written."""
+    def _skip(self, error: DamagedFileError) -> Chunk | None:
+        """Continue after a corrupt file; None while that is being written."""
         self._writer.damaged(error.file)
         if error.file.last == ENDLESS:
             return None
-        _log.error("%s; what follows in it is lost", error)
-        return Portion(
-            SCHEMA.empty_table(), array(COUNTS), array("q"), error.file.last, unreadable=1
-        )
+        _log.error("%s; the rest of the file is lost", error)
+        return Chunk(SCHEMA.empty_table(), array(COUNTS), array("q"), error.file.last, unreadable=1)
 
-    async def grown(self, after: int) -> None:
-        """Return when there is something after this request."""
+    async def wait_past(self, after: int) -> None:
+        """Return when there is a request after this offset."""
         while self.last <= after:
             change = self._loop.create_future()
             self._readers.add(change)
@@ -246,8 +245,8 @@ class Spool:
             finally:
                 self._readers.discard(change)
 
-    async def oldest(self, after: int) -> Oldest | None:
-        """The first batch that follows a request (see `Reader.oldest`)."""
+    async def oldest(self, after: int) -> BatchPosition | None:
+        """The position of the first batch after an offset (see `Reader.oldest`)."""
         while True:
             try:
                 return await self._read(partial(self._reader.oldest, self._writer.files, after))
@@ -255,29 +254,29 @@ class Spool:
                 self._skip(error)
                 after = error.file.last
 
-    def passed(self, sink: str, sequence: int) -> None:
-        """A sink has for good everything up to this request."""
-        self._writer.passed(sink, sequence)
+    def commit_offset(self, sink: str, sequence: int) -> None:
+        """Record that a sink has durably written everything up to this request."""
+        self._writer.commit_offset(sink, sequence)
 
-    def _tell(self, group: Sequence[Keep], last: int | None, total: int) -> None:
+    def _on_committed(self, group: Sequence[PendingWrite], last: int | None, total: int) -> None:
         """In the writer's thread: a group was committed."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
-            self._loop.call_soon_threadsafe(self._told, group, last, total)
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and no caller waits
+            self._loop.call_soon_threadsafe(self._resolve, group, last, total)
 
-    def _let_go(self) -> None:
-        """In the writer's thread: files have gone."""
-        with contextlib.suppress(RuntimeError):  # the reader has ended, and closed them all
+    def _on_released(self) -> None:
+        """In the writer's thread: files were deleted."""
+        with contextlib.suppress(RuntimeError):  # the reader has ended, and has closed all files
             self._reading.submit(lambda: self._reader.close_all_but(self._writer.files))
 
-    def _told(self, group: Sequence[Keep], last: int | None, total: int) -> None:
+    def _resolve(self, group: Sequence[PendingWrite], last: int | None, total: int) -> None:
         number = None
         if last is not None:
             number, self.last, self.total = self.last, last, total
-        for keep in group:
+        for write in group:
             if number is not None:
-                number += len(keep.counts)
-            if not keep.done.done():
-                keep.done.set_result(number)
+                number += len(write.counts)
+            if not write.done.done():
+                write.done.set_result(number)
         for reader in self._readers:
             if not reader.done():
                 reader.set_result(None)

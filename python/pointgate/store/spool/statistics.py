@@ -12,14 +12,14 @@ _COMMIT_BOUNDS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 
 @dataclass(slots=True)
 class SpoolStatistics:
-    """The figures of a spool, which its threads assign.
+    """The statistics of a spool, assigned by its threads.
 
     Attributes:
-        bytes: What the batches in it take that some sink still needs.
-        max_bytes: The bound on that.
+        bytes: The size of the batches that at least one sink has not committed.
+        max_bytes: The limit of that.
         points: Points committed.
-        failures: Times it could not be written.
-        unreadable: Batches, and ends of files, that could not be read again.
+        failures: Failed writes.
+        unreadable: Corrupt batches and file tails, whose points are lost.
     """
 
     bytes: int = 0
@@ -31,12 +31,12 @@ class SpoolStatistics:
     _seconds: float = 0.0
 
     def commit(self, seconds: float, points: int) -> None:
-        """A batch was committed."""
+        """Count a committed batch."""
         self.points += points
         self._seconds += seconds
         self._buckets[bisect_left(_COMMIT_BOUNDS, seconds)] += 1
 
     def histogram(self) -> dict[str, Any]:
-        """How long commits took, as `_core.Counters` tells its own."""
+        """The durations of commits, in the form of the histograms of `_core.Counters`."""
         buckets = [*itertools.accumulate(self._buckets)]
         return {"bounds": _COMMIT_BOUNDS, "buckets": buckets, "sum": self._seconds}

@@ -1,26 +1,27 @@
-"""The thread that writes the spool: group commit, the bound in bytes, failures, room again.
+"""The thread that writes the spool: group commit, the limit in bytes, retries, deletion of files.
 
     while not stopping:
-        wait for points, for progress to write, or for a file to begin
-        take what waits, up to GROUP_POINTS       # what arrived during the last commit, together
-                         and GROUP_BYTES
-        encode it, commit it, tell who waits
+        wait for points, for offsets to write, or for the next file to be due
+        take the waiting bursts, up to GROUP_POINTS and GROUP_BYTES     # group commit
+        encode and commit them, then notify their callers
         checkpoint
 
-No timer: who comes first is written at once, who comes meanwhile shares the next commit.
+There is no timer: the first burst is written at once, and bursts that arrive during its commit
+share the next one.
 
-When the batches that some sink still needs take `max_bytes`, nothing is written until sinks have
-gone on; the last group may go beyond by itself. A sink that is not required holds batches back only
-while they take less than half of `max_bytes`: beyond, it loses the oldest ones.
+When the batches that some sink has not committed reach `max_bytes` (the high-water mark), nothing
+is written until sinks have advanced; the last group may exceed it. Batches wait for a sink that is
+not required only while they take less than half of `max_bytes`: above that the oldest are dropped
+for this sink.
 
-After a failure the file is left alone and a new one begun (`folder.py`), with the group that was to
-be written, at growing intervals; meanwhile nothing is answered.
+After a failure the file is closed for writing and a new one begun (`folder.py`), with the same
+group, with exponential backoff; meanwhile no request is answered.
 
-Where an allocation fails the group is made smaller, down to one burst, and retried: that is neither
-the file's fault nor the points'.
+If an allocation fails, the file is intact: the group is made smaller, down to one burst, and
+retried.
 
-Invariants: a group is told after its commit; groups are written in the order of arrival; no failure
-ends the thread.
+Invariants: callers are notified after the commit of their group; groups are written in the order of
+arrival; no failure ends the thread.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from pointgate.diagnostics import os_reason
 from pointgate.errors import PointgateError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.store.spool.batch import Batch, encode
-from pointgate.store.spool.segment import Excess, Segment
+from pointgate.store.spool.segment import Retention, Segment
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 GROUP_POINTS: Final = 100_000
 GROUP_BYTES: Final = 16 * 1024 * 1024
-"""A commit takes no more than this, if it is not a single burst: a reader gets it in one piece."""
+"""The most bytes in a commit of several bursts: readers read a batch as a whole."""
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
@@ -60,15 +61,15 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Keep:
-    """What one burst wants kept.
+class PendingWrite:
+    """The points of one burst that wait to be written.
 
     Attributes:
         counts: How many points each request has, at least one each.
         points: The points.
-        rows: How many they are.
-        size: How many bytes they take.
-        done: Gets the number of the last request, or None if these points cannot be written at all.
+        rows: The number of points.
+        size: Their size in bytes.
+        done: Resolves to the number of the last request, or to None if they cannot be encoded.
     """
 
     counts: array[int]
@@ -79,7 +80,7 @@ class Keep:
 
 
 class _NotEncodedError(PointgateError):
-    """There was no memory for a batch; nothing was written."""
+    """Encoding a batch ran out of memory; nothing was written."""
 
 
 class Writer:
@@ -87,16 +88,17 @@ class Writer:
 
     Args:
         folder: The folder, open.
-        max_bytes: The bound.
-        sinks: Which sinks there are, and whether each is required.
+        max_bytes: The limit for batches that sinks have not committed.
+        sinks: The names of the sinks, and whether each is required.
         figures: Where commits and failures are counted.
-        committed: Called in this thread with each group that was committed, the number of its last
-            request, and how many points there have been; or with what cannot be written and None.
-        released: Called in this thread when files have gone: who has them open keeps their room.
+        committed: Called in this thread with each committed group, the number of its last request,
+            and the total number of points; or with a write that cannot be encoded, and None.
+        released: Called in this thread when files were deleted: while a reader has one open, it
+            still takes disk space.
 
     Attributes:
-        trouble: Why nothing is written now; empty if that is not so.
-        files: All files there are, for readers.
+        trouble: Why nothing can be written now; empty if it can.
+        files: All files, for readers.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Writer:
         max_bytes: int,
         sinks: Mapping[str, bool],
         figures: SpoolStatistics,
-        committed: Callable[[Sequence[Keep], int | None, int], None],
+        committed: Callable[[Sequence[PendingWrite], int | None, int], None],
         released: Callable[[], None],
     ) -> None:
         self.trouble = "the spool is being opened"
@@ -120,54 +122,54 @@ class Writer:
         self._segment: Segment | None = None
         self._progress: dict[str, int] = {}
         self._damaged: set[Path] = set()
-        self._waiting: list[Keep] = []
+        self._waiting: list[PendingWrite] = []
         self._group_bytes = GROUP_BYTES
-        self._tidy = False
+        self._cleanup_due = False
         self._stopping = False
         self._change = threading.Condition()
-        self._tried = threading.Event()
+        self._started = threading.Event()
         self._full_lines = RateLimiter(60.0)
         self._failure_lines = RateLimiter(60.0)
-        self._failure_logged = False  # and the end of it not yet
+        self._failure_logged = False  # and its recovery not yet
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
     def start(self, progress: Mapping[str, int], timeout: float) -> None:
-        """Begin, and wait until the first file has been made or could not be.
+        """Start the thread, and wait for the first file to be created or to fail.
 
         Args:
-            progress: How far each sink is.
-            timeout: How many seconds to wait at most.
+            progress: Each sink's committed offset.
+            timeout: The longest wait, in seconds.
         """
         self._progress = dict(progress)
         self._figures.bytes = sum(file.live_bytes for file in self._folder.files)
         self._thread.start()
-        self._tried.wait(timeout)
+        self._started.wait(timeout)
 
-    def put(self, keep: Keep) -> None:
-        """Have something written, after all that was put before."""
+    def put(self, write: PendingWrite) -> None:
+        """Queue the points of a burst."""
         with self._change:
-            self._waiting.append(keep)
+            self._waiting.append(write)
             self._change.notify()
 
-    def passed(self, sink: str, sequence: int) -> None:
-        """A sink has everything up to this request."""
+    def commit_offset(self, sink: str, sequence: int) -> None:
+        """Record that a sink has durably written everything up to this request."""
         with self._change:
             self._progress[sink] = sequence
-            self._tidy = True
+            self._cleanup_due = True
             self._change.notify()
 
     def damaged(self, file: File) -> None:
-        """A file cannot be read to its end: keep it when it has been passed, write it no longer."""
+        """Mark a file as corrupt: it is no longer written, and renamed instead of deleted."""
         with self._change:
             self._damaged.add(file.path)
-            self._tidy = True
+            self._cleanup_due = True
             self._change.notify()
 
     def stop(self, timeout: float) -> bool:
-        """End after the commit that runs; what still waits is not written.
+        """Stop after the current commit; bursts that wait are not written.
 
         Returns:
-            Whether it has ended.
+            Whether the thread has ended.
         """
         with self._change:
             self._stopping = True
@@ -182,7 +184,7 @@ class Writer:
         while (group := self._take()) is not None:
             try:
                 self._write(group)
-            except Exception as error:  # noqa: BLE001 - a thread that ends would stop everything
+            except Exception as error:  # noqa: BLE001 - without this thread no request is answered
                 with self._change:
                     self._waiting[:0] = group
                 if isinstance(error, _NotEncodedError):
@@ -196,12 +198,12 @@ class Writer:
                 pause = _FIRST_PAUSE
                 if self._failure_logged:
                     self._failure_logged = False
-                    _log.info("the spool is written again")
+                    _log.info("the spool can be written again")
                 self._group_bytes = min(2 * self._group_bytes + 1, GROUP_BYTES)
-        self._end()
+        self._close_segment()
 
-    def _take(self) -> list[Keep] | None:
-        """Wait for something to do; the next group, which may be none; None to end."""
+    def _take(self) -> list[PendingWrite] | None:
+        """Wait for work; returns the next group, which may be empty, or None to stop."""
         with self._change:
             while not self._stopping:
                 full = self._live_bytes() >= self._max_bytes
@@ -210,17 +212,17 @@ class Writer:
                 elif self._segment is not None:
                     self.trouble = ""
                 if self._segment is not None:
-                    self._tried.set()
-                if self._tidy or self._segment is None or (self._waiting and not full):
+                    self._started.set()
+                if self._cleanup_due or self._segment is None or (self._waiting and not full):
                     return [] if full else self._next_group()
                 self._change.wait()
         return None
 
-    def _next_group(self) -> list[Keep]:
+    def _next_group(self) -> list[PendingWrite]:
         rows = size = taken = 0
-        for keep in self._waiting:
-            rows += keep.rows
-            size += keep.size
+        for write in self._waiting:
+            rows += write.rows
+            size += write.size
             if taken and (rows > GROUP_POINTS or size > self._group_bytes):
                 break
             taken += 1
@@ -233,21 +235,21 @@ class Writer:
         return current + sum(file.live_bytes for file in self._folder.files)
 
     def _note_full(self) -> None:
-        slow = {name: self._progress[name] for name, required in self._sinks.items() if required}
-        sink = min(slow, key=slow.__getitem__, default="")
-        self.trouble = f"the spool is full: sink {sink} has not written what is in it"
+        offsets = {name: self._progress[name] for name, required in self._sinks.items() if required}
+        sink = min(offsets, key=offsets.__getitem__, default="")
+        self.trouble = f"the spool is full: sink {sink} lags behind"
         if self._full_lines.count():
-            _log.error("%s; nothing is taken until it does", self.trouble)
+            _log.error("%s; intake is paused", self.trouble)
 
-    def _write(self, group: list[Keep]) -> None:
-        """Commit a group, and what else has to be written; what is committed leaves the group."""
+    def _write(self, group: list[PendingWrite]) -> None:
+        """Commit a group, offsets and removals; empties the group after the commit."""
         good, batch = self._encode(group)
         with self._change:
-            progress, self._tidy = dict(self._progress), False
+            progress, self._cleanup_due = dict(self._progress), False
         try:
             if self._segment is None:
                 self._segment = self._folder.create(progress)
-        finally:  # on a full disk, files that go make room for one that comes
+        finally:  # on a full disk, deleting files makes room for the new one
             self._release(progress)
         last, total = self._folder.last, self._folder.total
         if batch is not None:
@@ -258,7 +260,7 @@ class Writer:
         more = self._segment.write(
             batch,
             progress=progress,
-            excess=self._excess(progress),
+            retention=self._retention(progress),
             arrived=self._folder.arrivals.last,
             sequence=last,
             total=total,
@@ -272,56 +274,60 @@ class Writer:
         group.clear()
         if more:
             with self._change:
-                self._tidy = True
+                self._cleanup_due = True
         self._segment.checkpoint()
 
-    def _encode(self, group: list[Keep]) -> tuple[list[Keep], Batch | None]:
-        """Returns the group without what cannot be written, and its batch."""
+    def _encode(self, group: list[PendingWrite]) -> tuple[list[PendingWrite], Batch | None]:
+        """Returns the group without the writes that cannot be encoded, and its batch."""
         if not group:
             return group, None
         counts = group[0].counts[:0]
-        for keep in group:
-            counts.extend(keep.counts)
+        for write in group:
+            counts.extend(write.counts)
         try:
-            return group, encode(counts, (part for keep in group for part in keep.points))
+            return group, encode(counts, (part for write in group for part in write.points))
         except MemoryError as error:
             raise _NotEncodedError from error
         except BaseException:  # noqa: BLE001 - a panic of the extension is no Exception
             if len(group) == 1:
-                _log.exception("our own mistake: %d points cannot be written", group[0].rows)
+                _log.exception("internal error: %d points cannot be encoded", group[0].rows)
                 self._committed(tuple(group), None, 0)
                 return [], None
-            good = [keep for keep in group if self._encode([keep])[1] is not None]
+            good = [write for write in group if self._encode([write])[1] is not None]
             return self._encode(good)
 
-    def _excess(self, progress: Mapping[str, int]) -> Excess:
+    def _retention(self, progress: Mapping[str, int]) -> Retention:
         needed = [progress[name] for name, required in self._sinks.items() if required]
-        return Excess(
-            passed=min(progress.values(), default=self._folder.last),
-            required=min(needed, default=self._folder.last),
-            need=self._live_bytes() - self._max_bytes // 2,
+        return Retention(
+            all_committed=min(progress.values(), default=self._folder.last),
+            required_committed=min(needed, default=self._folder.last),
+            bytes_needed=self._live_bytes() - self._max_bytes // 2,
         )
 
     def _release(self, progress: Mapping[str, int]) -> None:
-        """Let go of the files that have been passed."""
+        """Delete the files that sinks no longer need."""
         for file in self._folder.files[:-1]:
-            excess = self._excess(progress)
-            floor = excess.required if excess.need > 0 else excess.passed
+            retention = self._retention(progress)
+            floor = (
+                retention.required_committed
+                if retention.bytes_needed > 0
+                else retention.all_committed
+            )
             if file.is_empty or file.last <= floor:
                 self._folder.release(file, damaged=file.path in self._damaged)
                 self._damaged.discard(file.path)
-        self._show_files()
+        self._publish_files()
         if self._segment is not None and self._segment.path in self._damaged:
             raise sqlite3.DatabaseError(f"{self._segment.path} is damaged")
 
-    def _show_files(self) -> None:
+    def _publish_files(self) -> None:
         before, self.files = self.files, self._folder.files
         if {file.path for file in before} - {file.path for file in self.files}:
             self._released()
 
-    def _shrink(self, group: Sequence[Keep]) -> None:
-        """Let the next group be half as large: an allocation failed, and no file was touched."""
-        self._group_bytes = sum(keep.size for keep in group) // 2
+    def _shrink(self, group: Sequence[PendingWrite]) -> None:
+        """Halve the next group: an allocation failed before anything was written."""
+        self._group_bytes = sum(write.size for write in group) // 2
         self.trouble = "the spool cannot be written: out of memory"
         self._figures.failures += 1
         if self._failure_lines.count():
@@ -329,21 +335,21 @@ class Writer:
             _log.error("%s; retrying with smaller commits", self.trouble)
 
     def _fail(self, error: Exception) -> None:
-        """Leave the file alone."""
+        """Close the file for writing; the next write begins a new one."""
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         self.trouble = f"the spool cannot be written: {reason}"
-        self._tried.set()
+        self._started.set()
         self._figures.failures += 1
         if self._failure_lines.count():
             self._failure_logged = True
-            _log.error("%s; trying a new file in %s", self.trouble, self._folder.path)
+            _log.error("%s; retrying with a new file in %s", self.trouble, self._folder.path)
         if self._segment is not None:
             self._segment.abandon()
             self._folder.retire(self._segment.live_bytes)
             self._segment = None
-            self._show_files()
+            self._publish_files()
 
-    def _end(self) -> None:
+    def _close_segment(self) -> None:
         segment = self._segment
         if segment is None:
             return
@@ -352,11 +358,11 @@ class Writer:
             segment.write(
                 None,
                 progress=progress,
-                excess=self._excess(progress),
+                retention=self._retention(progress),
                 arrived=self._folder.arrivals.last,
                 durable=True,
             )
             segment.close()
         except sqlite3.Error as error:
-            _log.warning("the spool was not closed well: %s", error)
+            _log.warning("spool not closed cleanly: %s", error)
             segment.abandon()

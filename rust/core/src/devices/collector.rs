@@ -1,6 +1,7 @@
-//! Keys go in, a table comes out: with what is suspicious about it, or with every mistake.
+//! Collects the keys of a file into a table, with warnings of suspicious keys, or into a list of
+//! all mistakes.
 //!
-//! Memory: the table, and a bounded number of lines about it, however long the file is.
+//! Its memory is that of the table and of a bounded number of warnings, however long the file is.
 
 use crate::Problem;
 use crate::display::quoted;
@@ -8,10 +9,10 @@ use crate::display::quoted;
 use super::key::{DOUBTS, Doubt, cleaned, doubt, merged, reason, trimmed};
 use super::{DeviceFile, DeviceTable};
 
-/// A file with more mistakes than this is not the file that was meant.
+/// Reading stops at this number of mistakes: it is probably the wrong file.
 pub(super) const MAX_PROBLEMS: usize = 100;
 
-/// How many warnings of a kind are kept; the others are counted.
+/// Number of warnings of a kind that are kept; further ones are counted.
 const MAX_WARNINGS: usize = 10;
 
 #[derive(Default)]
@@ -19,11 +20,11 @@ pub(super) struct Collector {
     table: DeviceTable,
     problems: Vec<Problem>,
     warnings: [Warnings; DOUBTS],
-    /// What is said of the whole file.
+    /// Warnings about the whole file.
     remarks: Vec<Problem>,
 }
 
-/// The first warnings of a kind, and how many there are.
+/// The first warnings of a kind, and the number of all.
 #[derive(Default)]
 struct Warnings {
     first: Vec<Problem>,
@@ -31,7 +32,7 @@ struct Warnings {
 }
 
 impl Collector {
-    /// Takes a key as a line or a field has it; a line that has none is passed over.
+    /// Adds the key of a line or field; ignores a line (`in_list`) without one.
     pub(super) fn add(&mut self, line: u64, text: &str, in_list: bool) {
         let key = cleaned(text, in_list);
         if in_list && key.is_empty() {
@@ -40,7 +41,7 @@ impl Collector {
         self.add_cleaned(line, text, &key);
     }
 
-    /// Takes a key whose format has quotes of its own.
+    /// Adds a key of a format with its own quotes.
     pub(super) fn add_exact(&mut self, line: u64, text: &str) {
         self.add_cleaned(line, text, trimmed(text));
     }
@@ -75,9 +76,7 @@ impl Collector {
     }
 
     fn warn(&mut self, doubt: Doubt, line: u64, key: &str, text: &str) {
-        let Some(warnings) = self.warnings.get_mut(doubt as usize) else {
-            return;
-        };
+        let warnings = &mut self.warnings[doubt as usize];
         warnings.count += 1;
         if warnings.first.len() < MAX_WARNINGS {
             warnings.first.push(Problem::new(format!("line {line}"), reason(doubt, key, text)));
@@ -108,7 +107,7 @@ impl Collector {
     }
 }
 
-/// What the keys say together when a program took them for numbers.
+/// Warnings if a program has probably read all keys as numbers.
 fn numbers(table: &DeviceTable) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let is_number = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());

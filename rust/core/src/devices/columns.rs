@@ -1,8 +1,8 @@
-//! Device files with columns: what spreadsheets and databases export as CSV.
+//! Device files in CSV, as spreadsheets and databases export them.
 //!
-//! Columns are separated by the first of comma, semicolon, tab and bar that gives a column `deviceKey`, or as a first
-//! line `sep=;` says. Above the heading there may be comments, blank lines and that line, and nothing else.
-//! A file that ends before a heading is an empty table, as one with a heading alone is.
+//! The delimiter is the first of comma, semicolon, tab and bar with which the heading has a column
+//! `deviceKey`, or that of a first line `sep=;`. Above the heading only that line, comments and
+//! blank lines are allowed. A file without a heading, or with nothing below it, is an empty table.
 
 use super::collector::Collector;
 use super::file::{COLUMN, utf8};
@@ -11,19 +11,19 @@ use crate::display::quoted;
 
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// How many columns of a heading without `deviceKey`, or of a row without a key, are shown.
+/// Maximum number of columns of a heading or row that an error shows.
 const SHOWN_COLUMNS: usize = 5;
 
-/// Other spellings of the heading, for people.
+/// Other accepted spellings of the heading, for error messages.
 const ALSO: &str = "(or Device Key, device_key, DEVICE-KEY)";
 
-/// So many lines below the place of the heading are searched for it.
+/// Number of lines below the expected line that are searched for the heading.
 const TITLE_LINES: u64 = 20;
 
-/// Where the table begins, and where its keys stand.
+/// The table of a file: its text, delimiter and column of keys.
 struct Layout<'a> {
     table: &'a [u8],
-    /// How many lines there are above the table.
+    /// Number of lines above the table.
     above: u64,
     delimiter: u8,
     column: usize,
@@ -40,7 +40,7 @@ pub(super) fn read(data: &[u8], collector: &mut Collector) {
     while !collector.is_full() {
         match reader.read_byte_record(&mut record) {
             Ok(false) => break,
-            Ok(true) if is_passed_over(&record, column) => {}
+            Ok(true) if is_ignored(&record, column) => {}
             Ok(true) => {
                 let line = above + record.position().map_or(0, |position| line_at(table, position));
                 let key = one_line(&record).and_then(|()| utf8(record.get(column).unwrap_or_default()));
@@ -63,19 +63,19 @@ fn reader(table: &[u8], delimiter: u8) -> csv::Reader<&[u8]> {
     csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(table)
 }
 
-/// Finds the heading, unless there is no text at all; or says in which line something else stands.
+/// Finds the heading; `None` if the file has no text. An error has the line that is no heading.
 fn layout(data: &[u8]) -> Result<Option<Layout<'_>>, (u64, String)> {
     let mut table = data;
     let mut above = 0;
     let mut delimiters = DELIMITERS.as_slice();
-    let told = [told_delimiter(table)];
-    if let [Some(delimiter)] = &told {
+    let declared = [declared_delimiter(table)];
+    if let [Some(delimiter)] = &declared {
         delimiters = std::slice::from_ref(delimiter);
-        (table, above) = (behind_line(table), 1);
+        (table, above) = (after_line(table), 1);
     }
     loop {
         while starts_blank(table) {
-            (table, above) = (behind_line(table), above + 1);
+            (table, above) = (after_line(table), above + 1);
         }
         if table.is_empty() {
             return Ok(None);
@@ -95,12 +95,12 @@ fn layout(data: &[u8]) -> Result<Option<Layout<'_>>, (u64, String)> {
             let got = headings(table, delimiters);
             return Err((above + 1, format!("expected a column {COLUMN} {ALSO}, got {got}{hint}")));
         }
-        (table, above) = (behind_line(table), above + 1);
+        (table, above) = (after_line(table), above + 1);
     }
 }
 
-/// The delimiter of a first line `sep=;`, with which a spreadsheet is told how to read the file.
-fn told_delimiter(data: &[u8]) -> Option<u8> {
+/// The delimiter of a first line `sep=;`, which tells spreadsheets how to read the file.
+fn declared_delimiter(data: &[u8]) -> Option<u8> {
     let line = data.split(|&byte| matches!(byte, b'\n' | b'\r')).next()?;
     let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
     match line {
@@ -109,8 +109,8 @@ fn told_delimiter(data: &[u8]) -> Option<u8> {
     }
 }
 
-/// What comes behind the first line.
-fn behind_line(data: &[u8]) -> &[u8] {
+/// Everything behind the first line.
+fn after_line(data: &[u8]) -> &[u8] {
     let Some(end) = data.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
         return &[];
     };
@@ -118,18 +118,18 @@ fn behind_line(data: &[u8]) -> &[u8] {
     rest.strip_prefix(b"\r\n").or_else(|| rest.get(1..)).unwrap_or_default()
 }
 
-/// Whether the first line has nothing but blanks and separators.
+/// Whether the first line has only white space and delimiters.
 fn starts_blank(data: &[u8]) -> bool {
     let blank = |byte: &u8| byte.is_ascii_whitespace() || DELIMITERS.contains(byte);
     let mut line = data.iter().take_while(|byte| !matches!(byte, b'\n' | b'\r'));
     !data.is_empty() && line.all(blank)
 }
 
-/// How many lines below the first one there is a heading after all, under a title.
+/// Number of lines from the first one to a heading below it, such as under a title.
 fn heading_below(table: &[u8], delimiters: &[u8]) -> Option<u64> {
     let mut below = table;
     for line in 1..=TITLE_LINES {
-        below = behind_line(below);
+        below = after_line(below);
         let is_heading = |&delimiter| matches!(column_in(below, delimiter), Ok(Some(_)));
         if !starts_blank(below) && delimiters.iter().any(is_heading) {
             return Some(line);
@@ -138,7 +138,7 @@ fn heading_below(table: &[u8], delimiters: &[u8]) -> Option<u64> {
     None
 }
 
-/// The column of the keys: the one called `deviceKey`, or else the only one called much like it.
+/// The column named `deviceKey`, or else the only column with a similar name.
 fn column_in(table: &[u8], delimiter: u8) -> Result<Option<usize>, String> {
     let mut reader = reader(table, delimiter);
     let Ok(headings) = reader.byte_headers() else {
@@ -163,7 +163,7 @@ fn column_in(table: &[u8], delimiter: u8) -> Result<Option<usize>, String> {
     }
 }
 
-/// What stands where the heading should be, by the delimiter that gives most columns.
+/// What stands in place of the heading, split by the delimiter that gives the most columns.
 fn headings(table: &[u8], delimiters: &[u8]) -> String {
     let mut most = csv::ByteRecord::new();
     for &delimiter in delimiters {
@@ -179,7 +179,7 @@ fn headings(table: &[u8], delimiters: &[u8]) -> String {
     if most.iter().all(<[u8]>::is_empty) { "nothing".to_owned() } else { fields(&most) }
 }
 
-/// The first columns of a record, as they are shown.
+/// The first columns of a record, for error messages.
 fn fields(record: &csv::ByteRecord) -> String {
     let shown: Vec<_> =
         record.iter().take(SHOWN_COLUMNS).map(|one| quoted(trimmed(&String::from_utf8_lossy(one)))).collect();
@@ -187,14 +187,14 @@ fn fields(record: &csv::ByteRecord) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// Why a row is refused that has text, and none in the column of the keys: most often a sum.
+/// Why a row without a key is refused; usually it has sums.
 fn without_key(record: &csv::ByteRecord) -> String {
     let row = fields(record);
     format!("expected a {COLUMN} in each row, got none in {row}: begin the row with # if it is no device")
 }
 
-/// Refuses a record that goes over several lines: more likely a quote that was never closed, which would
-/// swallow devices without a word.
+/// Refuses a record of several lines: probably a quote is not closed, and devices would be lost
+/// silently.
 fn one_line(record: &csv::ByteRecord) -> Result<(), String> {
     if record.iter().flatten().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Err("expected every field on one line, got a line break in quotes".to_owned());
@@ -202,10 +202,11 @@ fn one_line(record: &csv::ByteRecord) -> Result<(), String> {
     Ok(())
 }
 
-/// A blank line, one of nothing but separators, or a comment.
+/// Whether a record is a blank line, only delimiters, or a comment.
 ///
-/// A row may begin with `#`, too, where the keys stand in another column: it is a comment if it has none.
-fn is_passed_over(record: &csv::ByteRecord, column: usize) -> bool {
+/// If the keys are not in the first column, a row that begins with `#` is a comment only if it has
+/// no key.
+fn is_ignored(record: &csv::ByteRecord, column: usize) -> bool {
     let is_line_of_blanks = record.len() == 1 && record.iter().flatten().all(u8::is_ascii_whitespace);
     if is_line_of_blanks || record.iter().all(<[u8]>::is_empty) {
         return true;
@@ -220,8 +221,8 @@ fn is_passed_over(record: &csv::ByteRecord, column: usize) -> bool {
     !utf8(first).is_ok_and(|text| is_error_value(trimmed(text)))
 }
 
-/// The line that a record begins in. The reader has it begin where the last one ended, which is before the line
-/// feed of a CRLF and before blank lines.
+/// The line in which a record begins. The CSV reader reports the end of the last record, which is
+/// before the line feed of a CRLF and before blank lines.
 fn line_at(data: &[u8], position: &csv::Position) -> u64 {
     let rest = usize::try_from(position.byte()).ok().and_then(|start| data.get(start..)).unwrap_or_default();
     let breaks = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));

@@ -1,4 +1,4 @@
-//! Device files: a key a line, a CSV column, or lines of JSON.
+//! Device files: one key on each line, a column of a CSV file, or JSON lines.
 
 use crate::Problem;
 use crate::json::tree::Tree;
@@ -7,14 +7,15 @@ use super::collector::Collector;
 use super::key::{is_error_value, is_heading, trimmed};
 use super::{DeviceFile, columns, text};
 
-/// How a device file is written.
+/// The format of a device file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DeviceFormat {
-    /// One key a line.
+    /// One key on each line.
     Lines,
-    /// A column `deviceKey`, named in the first line.
+    /// CSV with a column `deviceKey`.
     Csv,
-    /// An object with `deviceKey` a line.
+    /// An object with `deviceKey` on each line.
     JsonLines,
 }
 
@@ -44,7 +45,8 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, String> {
         .map_err(|error| format!("expected UTF-8, got an invalid byte in column {}", error.valid_up_to() + 1))
 }
 
-/// Every line that is not blank, until there are too many mistakes. A file without any LF has its lines end with CR.
+/// Calls `take` for every line that is not blank, until there are too many mistakes. Lines end with
+/// LF or CRLF; in a file without LF, with CR.
 fn for_each_line(data: &[u8], collector: &mut Collector, mut take: impl FnMut(&mut Collector, u64, &str)) {
     let end = if data.contains(&b'\n') { b'\n' } else { b'\r' };
     for (number, line) in (1..).zip(data.split(|&byte| byte == end)) {
@@ -83,7 +85,7 @@ fn read_lines(data: &[u8], collector: &mut Collector) {
     });
 }
 
-/// What the first line of a file says when the file is one of another format.
+/// The other format that a file probably has, judging by its first line.
 fn instead_of_keys(line: &str) -> Option<&'static str> {
     if line.split([',', ';', '\t', '|']).any(is_heading) {
         return Some("a heading with columns: name the file .csv");
@@ -94,13 +96,15 @@ fn instead_of_keys(line: &str) -> Option<&'static str> {
 fn json_key(line: &str) -> Result<String, String> {
     let tree = Tree::parse(line.as_bytes()).map_err(|syntax| syntax.to_string())?;
     let Tree::Object(members) = tree else {
-        return Err(format!("expected an object, got {}", tree.kind().name()));
+        return Err(format!("expected an object, got {}", tree.json_type().name()));
     };
     let mut keys = members.into_iter().filter(|(name, _)| name == COLUMN).map(|(_, value)| value);
     match (keys.next(), keys.next()) {
         (Some(Tree::Text(key)), None) => Ok(key.into_owned()),
         (Some(_), Some(_)) => Err("expected deviceKey once, got it again".to_owned()),
-        (Some(value), None) => Err(format!("expected deviceKey as a string, got {}", value.kind().name())),
+        (Some(value), None) => {
+            Err(format!("expected deviceKey as a string, got {}", value.json_type().name()))
+        }
         (None, _) => Err("expected a member deviceKey, got none".to_owned()),
     }
 }

@@ -1,14 +1,14 @@
-//! One key as a file has it: what is taken off its ends, and what is suspicious about what is left.
+//! Cleans one key of a file, and reports suspicious ones.
 //!
-//! `EnOS` has ASCII letters, digits and `- _ . :` in a device key. So blanks, invisible characters, quotes and the
-//! separators of a list cannot belong to one where they stand at an end, and are removed. Everything else is kept as it
-//! is: what is suspicious is reported and still counts as a key.
+//! A device key of `EnOS` has ASCII letters, digits and `- _ . :`. So white space, invisible
+//! characters, quotes and list separators at its ends do not belong to it and are removed.
+//! Everything else is kept: a suspicious key is reported and still counts as a key.
 
 use std::borrow::Cow;
 
 use crate::display::quoted;
 
-/// What spreadsheets and databases write where they have no value, and what stands in a summary.
+/// What spreadsheets and databases write for a missing value or a sum, in lower case.
 const NO_KEYS: [&str; 20] = [
     "#n/a",
     "#ref!",
@@ -34,27 +34,28 @@ const NO_KEYS: [&str; 20] = [
 
 const LONGEST_NO_KEY: usize = "grand total".len();
 
-/// Why a key is reported.
+/// Why a key is suspicious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// Something was removed from its ends.
+    /// Characters at its ends were removed.
     Cleaned,
-    /// A spreadsheet made a number of it.
+    /// A spreadsheet has converted it to a number.
     Rewritten,
-    /// It stands where there is no device.
+    /// It is probably a missing value, a sum or a separator.
     NoKey,
-    /// It has characters that no key has.
+    /// It has characters that `EnOS` does not allow in keys.
     Foreign,
 }
 
-/// How many kinds of doubt there are.
+/// Number of variants of [`Doubt`].
 pub(super) const DOUBTS: usize = 4;
 
 const fn is_key_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':')
 }
 
-/// White space of any script, and what has no width: joiners, direction marks, byte-order marks.
+/// White space of any script, and characters without width: joiners, direction marks, byte-order
+/// marks.
 fn is_blank(character: char) -> bool {
     character.is_whitespace()
         || matches!(character, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
@@ -65,10 +66,10 @@ pub(super) fn trimmed(text: &str) -> &str {
     text.trim_matches(is_blank)
 }
 
-/// The key in a field or a line.
+/// The key of a field or, with `in_list`, of a line.
 ///
-/// `="0007"`, which keeps a spreadsheet from reading a number, and quotes around the whole text are taken off; from a
-/// line (`in_list`) also the comma or semicolon that separates it from the next one.
+/// Removes quotes around the whole text and `="0007"`, which keeps spreadsheets from reading a
+/// number; from a line also the comma or semicolon at its end.
 pub(super) fn cleaned(text: &str, in_list: bool) -> Cow<'_, str> {
     if text.bytes().all(is_key_byte) {
         return text.into();
@@ -103,12 +104,12 @@ pub(super) fn is_heading(text: &str) -> bool {
     letters.map(|byte| byte.to_ascii_lowercase()).eq(*b"devicekey")
 }
 
-/// Whether a line that begins with `#` has a value in it after all, one of a spreadsheet's errors.
+/// Whether a text that begins with `#` is no comment but an error value of a spreadsheet.
 pub(super) fn is_error_value(text: &str) -> bool {
     NO_KEYS.iter().any(|word| word.starts_with('#') && text.eq_ignore_ascii_case(word))
 }
 
-/// What is suspicious about a key, if anything is.
+/// Why a key is suspicious, if it is.
 pub(super) fn doubt(key: &str) -> Option<Doubt> {
     let is_plain = key.bytes().all(is_key_byte);
     if is_scientific(key) {
@@ -121,13 +122,13 @@ pub(super) fn doubt(key: &str) -> Option<Doubt> {
 }
 
 fn is_no_key(key: &str) -> bool {
-    // Most keys have a digit, which no such word has but the one for a division by zero.
+    // A fast check first: most keys have a digit, and of these words only `#div/0!` has one.
     key.len() <= LONGEST_NO_KEY
         && (key.starts_with('#') || !key.bytes().any(|byte| byte.is_ascii_digit()))
         && NO_KEYS.iter().any(|word| key.eq_ignore_ascii_case(word))
 }
 
-/// The words for a doubt about a key; `text` is what it was before anything was removed.
+/// The text of the warning; `text` is the key before anything was removed.
 pub(super) fn reason(doubt: Doubt, key: &str, text: &str) -> String {
     let shown = quoted(key);
     match doubt {
@@ -140,7 +141,9 @@ pub(super) fn reason(doubt: Doubt, key: &str, text: &str) -> String {
         Doubt::Foreign => {
             let is_foreign =
                 |character: &char| u8::try_from(*character).map_or(true, |byte| !is_key_byte(byte));
-            let character = key.chars().find(is_foreign).unwrap_or_default();
+            let Some(character) = key.chars().find(is_foreign) else {
+                unreachable!("the doubt is about one")
+            };
             format!(
                 "{shown} has {} (U+{:04X}), expected letters, digits and - _ . :",
                 quoted(character.encode_utf8(&mut [0; 4])),
@@ -150,7 +153,8 @@ pub(super) fn reason(doubt: Doubt, key: &str, text: &str) -> String {
     }
 }
 
-/// Why two equal keys were most likely different ones before a spreadsheet read them as numbers.
+/// The error of a repeated key, if a spreadsheet has probably converted several keys to the same
+/// number.
 pub(super) fn merged(key: &str) -> Option<String> {
     let how = if is_scientific(key) {
         "a number in scientific notation"
@@ -186,7 +190,7 @@ fn is_scientific(key: &str) -> bool {
     (fraction.is_some() || unsigned.is_some()) && digits(unsigned.unwrap_or(exponent)) == Some("")
 }
 
-/// A number of more than 15 digits, all further ones zero: what is left of a longer one in a spreadsheet.
+/// A number with only zeros behind its 15th digit: spreadsheets keep no more digits of a number.
 fn has_lost_digits(key: &str) -> bool {
     key.bytes().all(|byte| byte.is_ascii_digit())
         && key

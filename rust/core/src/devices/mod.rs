@@ -1,4 +1,12 @@
-//! The device table: which device keys a product has, exactly (contract 6.4).
+//! The device table: the device keys of a product (contract 6.4).
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `file` | the three formats of a device file |
+//! | `text` | encodings, and files that are something else |
+//! | `columns` | CSV |
+//! | `key` | cleaning a key, and what is suspicious about one |
+//! | `collector` | the table, warnings and mistakes of a file |
 
 mod collector;
 mod columns;
@@ -7,65 +15,84 @@ mod key;
 mod text;
 
 use crate::Problem;
+use crate::interner::Interner;
 use crate::json::Text;
-use crate::names::Names;
 
 pub use file::DeviceFormat;
 
-/// The longest device key, in bytes.
+/// Maximum length of a device key in bytes.
 const MAX_DEVICE_KEY: usize = 128;
 
 /// An exact set of device keys.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceTable {
-    keys: Names,
+    keys: Interner,
 }
 
-/// A device file that could be read.
+/// The content of a device file.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct DeviceFile {
     /// Its keys.
     pub table: DeviceTable,
-    /// What is legal and most likely not meant, up to fifty lines of it.
+    /// What is legal and probably a mistake; at most fifty warnings.
     pub warnings: Vec<Problem>,
 }
 
 impl DeviceFile {
-    /// Reads a device file as [`DeviceTable::parse`] does, and says what is suspicious about it.
+    /// Reads a device file as [`DeviceTable::parse`] does, and returns warnings with the table.
     ///
     /// # Errors
-    /// The same.
+    /// Those of [`DeviceTable::parse`].
     pub fn parse(data: &[u8], format: DeviceFormat) -> Result<Self, Vec<Problem>> {
         file::read(data, format)
     }
 }
 
 impl DeviceTable {
-    /// Reads a device file: repeated keys are one, blank lines and carriage returns are passed over.
+    /// Reads a device file: repeated keys count once, blank lines and carriage returns are ignored.
     ///
     /// # Errors
-    /// Every line that cannot be understood, up to a hundred, with its number.
+    /// Every line with a mistake, up to a hundred, with its number.
     pub fn parse(data: &[u8], format: DeviceFormat) -> Result<Self, Vec<Problem>> {
         DeviceFile::parse(data, format).map(|file| file.table)
     }
 
-    /// How many keys there are.
+    /// A table of these keys, exactly as they are; repeated keys count once.
+    ///
+    /// # Errors
+    /// The first key that no device can have (contract 6.4), with its index.
+    pub fn from_keys<K: AsRef<str>>(keys: impl IntoIterator<Item = K>) -> Result<Self, Problem> {
+        let mut table = Self::default();
+        for (index, key) in keys.into_iter().enumerate() {
+            table.insert(key.as_ref()).map_err(|reason| Problem::new(format!("key {index}"), reason))?;
+        }
+        table.keys.shrink();
+        Ok(table)
+    }
+
+    /// The keys, in the order in which they came first.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter()
+    }
+
+    /// Number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether `device_key` is one of them; bytes compare.
+    /// Whether `device_key` is one of the keys, byte for byte.
     #[inline]
     pub fn contains(&self, device_key: &str) -> bool {
         self.keys.find(device_key.as_bytes()).is_some()
     }
 
-    /// The number of a key, as a payload spells it.
+    /// The number of a key in a payload.
     #[inline]
     pub(crate) fn find(&self, device_key: Text<'_>) -> Option<usize> {
         match device_key.plain() {
@@ -74,7 +101,7 @@ impl DeviceTable {
         }
     }
 
-    /// Adds a key; false when it is there already.
+    /// Adds a key; false if it is there already.
     fn insert(&mut self, device_key: &str) -> Result<bool, String> {
         if device_key.is_empty() || device_key.len() > MAX_DEVICE_KEY {
             let length = device_key.len();
@@ -90,7 +117,7 @@ impl DeviceTable {
 }
 
 impl<K: AsRef<str>> FromIterator<K> for DeviceTable {
-    /// Collects keys; ones that no device can have are left out.
+    /// Collects keys; drops those that no device can have. [`DeviceTable::from_keys`] reports them.
     fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
         let mut table = Self::default();
         for key in keys {

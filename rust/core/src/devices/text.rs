@@ -1,7 +1,8 @@
-//! What a device file is, by its first bytes: text in UTF-8 or UTF-16, or something else that is named.
+//! Detects by its first bytes what a device file is: text in UTF-8 or UTF-16, or something else,
+//! which is named.
 //!
-//! Whatever comes out is UTF-8 without a byte-order mark, as far as it was UTF-8 before: invalid bytes are left
-//! for the line that has them.
+//! The result is the text in UTF-8 without byte-order mark. Invalid UTF-8 is not reported here but
+//! with its line.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use crate::Problem;
 
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// First bytes of what is saved or copied under the name of a device file by mistake.
+/// Magic numbers of files that are saved under the name of a device file by mistake.
 const FOREIGN: [(&[u8], &str); 14] = [
     (b"PK\x03\x04", "an Excel workbook or a zip archive: save it as CSV UTF-8"),
     (b"\xD0\xCF\x11\xE0", "an old Excel workbook: save it as CSV UTF-8"),
@@ -27,7 +28,8 @@ const FOREIGN: [(&[u8], &str); 14] = [
     (b"\x00\x00\x00\x00", "NUL bytes: the file was not written to its end"),
 ];
 
-/// Beginnings of pages that a web server sends in place of the file, in any case, blanks before them.
+/// Beginnings of web pages that servers send in place of the file; in upper or lower case, after
+/// white space.
 const MARKUP: [&[u8]; 3] = [b"<!doctype", b"<html", b"<?xml"];
 
 /// The text of a file as UTF-8.
@@ -35,7 +37,7 @@ pub(super) fn decoded(data: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     if let Some(rest) = data.strip_prefix(UTF8_MARK) {
         return Ok(rest.into());
     }
-    // UTF-32 first: its little-endian mark begins with that of UTF-16.
+    // Before UTF-16: the little-endian mark of UTF-32 begins with that of UTF-16.
     if data.starts_with(b"\xFF\xFE\x00\x00") || data.starts_with(b"\x00\x00\xFE\xFF") {
         return Err(unexpected("UTF-32: save it as UTF-8"));
     }

@@ -1,10 +1,8 @@
-//! The cursor: where the reader stands, and the structure of JSON around strings and numbers.
+//! The cursor: a position in a document, and the structure of JSON around strings and numbers.
 
 use super::{MAX_DEPTH, Syntax, SyntaxKind};
 
-/// A reader's place in one JSON document.
-///
-/// Copying it is how a reader remembers a place to come back to.
+/// A position in one JSON document. A clone is a position to come back to.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
@@ -12,15 +10,17 @@ pub struct Cursor<'a> {
     depth: u32,
 }
 
-/// Eight bytes of a window, little-endian.
+/// Eight bytes of a window as a little-endian word.
 #[inline(always)]
 pub(crate) fn word_at(window: &[u8; 32], at: usize) -> u64 {
-    window.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    let mut word = [0; 8];
+    word.copy_from_slice(&window[at..at + 8]);
+    u64::from_le_bytes(word)
 }
 
 /// The JSON type that a value's first byte announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum JsonType {
     Object,
     Array,
     String,
@@ -29,7 +29,7 @@ pub(crate) enum Kind {
     Null,
 }
 
-impl Kind {
+impl JsonType {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Object => "object",
@@ -43,27 +43,28 @@ impl Kind {
 }
 
 impl<'a> Cursor<'a> {
-    /// Stands at the beginning of `payload`.
+    /// The beginning of `payload`.
     ///
-    /// UTF-8 needs no pass of its own: between strings every byte must be ASCII, and strings with other bytes are
-    /// checked when they are read.
+    /// UTF-8 needs no pass of its own: between strings only ASCII is valid, and strings with other
+    /// bytes are checked when they are read.
     pub fn new(payload: &'a [u8]) -> Self {
         Self { bytes: payload, at: 0, depth: 0 }
     }
 
-    /// All bytes, read and unread.
+    /// The whole document.
     #[inline(always)]
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The byte that comes next, counted from the payload's beginning.
+    /// The offset of the next byte.
     #[inline(always)]
     pub fn offset(&self) -> usize {
         self.at
     }
 
-    /// The next byte, or NUL at the end: NUL can stand nowhere, so one test serves both.
+    /// The next byte, or NUL at the end of the document: NUL is valid nowhere, so one test covers
+    /// both.
     #[inline(always)]
     pub(crate) fn peek(&self) -> u8 {
         self.peek_at(0)
@@ -74,7 +75,7 @@ impl<'a> Cursor<'a> {
         self.bytes.get(self.at + ahead).copied().unwrap_or(0)
     }
 
-    /// The next eight bytes, little-endian, when there are as many.
+    /// The next eight bytes as a little-endian word; `None` if there are fewer.
     #[inline(always)]
     pub(crate) fn word(&self) -> Option<u64> {
         let bytes = self.bytes.get(self.at..self.at + 8)?;
@@ -86,9 +87,9 @@ impl<'a> Cursor<'a> {
         self.at += bytes;
     }
 
-    /// Goes back to an offset at the same depth.
+    /// Moves back to an offset at the same depth.
     #[inline(always)]
-    pub(crate) fn back_to(&mut self, offset: usize) {
+    pub(crate) fn rewind_to(&mut self, offset: usize) {
         self.at = offset;
     }
 
@@ -100,19 +101,20 @@ impl<'a> Cursor<'a> {
     /// The bytes from `start` to here.
     #[inline(always)]
     pub(crate) fn bytes_from(&self, start: usize) -> &'a [u8] {
-        self.bytes.get(start..self.at).unwrap_or_default()
+        &self.bytes[start..self.at]
     }
 
-    /// A fault at the next byte, which is another one where the document ends or is not UTF-8.
+    /// A syntax error at the next byte; reports the end of the document or invalid UTF-8 instead if
+    /// that is the cause.
     #[cold]
     pub(crate) fn fail(&self, kind: SyntaxKind) -> Syntax {
         Syntax::new(self.at, self.break_off().unwrap_or(kind))
     }
 
-    /// Why nothing can be read from here on, whatever was expected: the end, or no UTF-8.
+    /// The end of the document or invalid UTF-8, if the next byte is either.
     #[cold]
     pub(crate) fn break_off(&self) -> Option<SyntaxKind> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let rest = &self.bytes[self.at..];
         let character = rest.get(..4).unwrap_or(rest);
         match str::from_utf8(character) {
             _ if rest.is_empty() => Some(SyntaxKind::UnexpectedEnd),
@@ -121,69 +123,71 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Where the bytes from `start` to here are not UTF-8, if anywhere.
+    /// The first byte from `start` to here that is not UTF-8, if any.
     #[cold]
     pub(crate) fn invalid_utf8(&self, start: usize) -> Option<Syntax> {
         let error = str::from_utf8(self.bytes_from(start)).err()?;
         Some(Syntax::new(start + error.valid_up_to(), SyntaxKind::InvalidUtf8))
     }
 
-    /// Passes over white space.
+    /// Skips white space.
     #[inline(always)]
-    pub(crate) fn blank(&mut self) {
-        // One comparison where there is none, as in what machines write.
+    pub(crate) fn skip_whitespace(&mut self) {
+        // One comparison if there is none, the usual case.
         if self.peek() <= b' ' {
-            self.pass_blank();
+            self.skip_whitespace_run();
         }
     }
 
-    fn pass_blank(&mut self) {
-        const BLANKS: u64 = 0x2020_2020_2020_2020;
+    fn skip_whitespace_run(&mut self) {
+        const SPACES: u64 = 0x2020_2020_2020_2020;
         while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
-            // Indentation is mostly blanks: eight at a time, as far as they go.
+            // Indentation consists of spaces: skips eight at a time.
+            //     word             ····"a":   0x3A22_6122_2020_2020
+            //     word ^ 0x20…                0x1A02_4102_0000_0000   33 trailing zeros: 4 spaces
             while self.peek() == b' '
                 && let Some(word) = self.word()
             {
-                let blanks = (word ^ BLANKS).trailing_zeros() / 8;
-                self.at += blanks as usize;
-                if blanks < 8 {
+                let spaces = (word ^ SPACES).trailing_zeros() / 8;
+                self.at += spaces as usize;
+                if spaces < 8 {
                     break;
                 }
             }
         }
     }
 
-    /// Passes over what may stand before the document.
+    /// Skips white space before the document.
     pub(crate) fn begin(&mut self) -> Result<(), Syntax> {
         if self.bytes.starts_with("\u{feff}".as_bytes()) {
             return Err(self.fail(SyntaxKind::ByteOrderMark));
         }
-        self.blank();
+        self.skip_whitespace();
         Ok(())
     }
 
     /// Checks that nothing but white space follows the document.
     pub(crate) fn finish(&mut self) -> Result<(), Syntax> {
-        self.blank();
+        self.skip_whitespace();
         if self.at_end() { Ok(()) } else { Err(self.fail(SyntaxKind::TrailingBytes)) }
     }
 
-    /// The type of the value that begins here; the value itself is not yet checked.
+    /// The type of the next value by its first byte; the value itself is not checked yet.
     #[inline(always)]
-    pub(crate) fn kind(&self) -> Result<Kind, Syntax> {
+    pub(crate) fn json_type(&self) -> Result<JsonType, Syntax> {
         Ok(match self.peek() {
-            b'{' => Kind::Object,
-            b'[' => Kind::Array,
-            b'"' => Kind::String,
-            b'-' | b'0'..=b'9' => Kind::Number,
-            b't' | b'f' => Kind::Boolean,
-            b'n' => Kind::Null,
+            b'{' => JsonType::Object,
+            b'[' => JsonType::Array,
+            b'"' => JsonType::String,
+            b'-' | b'0'..=b'9' => JsonType::Number,
+            b't' | b'f' => JsonType::Boolean,
+            b'n' => JsonType::Null,
             _ => return Err(self.fail(SyntaxKind::ExpectedValue)),
         })
     }
 
-    /// Goes into the object or array that begins here.
+    /// Enters the object or array that begins here.
     #[inline(always)]
     pub(crate) fn open(&mut self) -> Result<(), Syntax> {
         if self.depth == MAX_DEPTH {
@@ -191,20 +195,20 @@ impl<'a> Cursor<'a> {
         }
         self.depth += 1;
         self.at += 1;
-        self.blank();
+        self.skip_whitespace();
         Ok(())
     }
 
-    /// Goes out of the object or array whose end stands here.
+    /// Leaves the object or array whose closing bracket is the next byte.
     #[inline(always)]
     pub(crate) fn close(&mut self) {
         self.depth -= 1;
         self.at += 1;
     }
 
-    /// Steps to the next member's name, or out of the object: false when there is none.
+    /// Moves to the next member's name; false, with the object left, if there is none.
     ///
-    /// `first` is true for the first call in an object, and is cleared.
+    /// `first` must be true for the first call in an object, and is cleared.
     #[inline(always)]
     pub(crate) fn next_member(&mut self, first: &mut bool) -> Result<bool, Syntax> {
         if !self.next_item(first, b'}', SyntaxKind::ExpectedCommaOrBrace)? {
@@ -216,7 +220,7 @@ impl<'a> Cursor<'a> {
         Err(self.fail(SyntaxKind::ExpectedName))
     }
 
-    /// Steps to the next element, or out of the array: false when there is none.
+    /// Moves to the next element; false, with the array left, if there is none.
     #[inline(always)]
     pub(crate) fn next_element(&mut self, first: &mut bool) -> Result<bool, Syntax> {
         self.next_item(first, b']', SyntaxKind::ExpectedCommaOrBracket)
@@ -225,7 +229,7 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn next_item(&mut self, first: &mut bool, close: u8, kind: SyntaxKind) -> Result<bool, Syntax> {
         if !*first {
-            self.blank();
+            self.skip_whitespace();
         }
         let next = self.peek();
         let was_first = std::mem::take(first);
@@ -240,36 +244,35 @@ impl<'a> Cursor<'a> {
             return Err(self.fail(kind));
         }
         self.at += 1;
-        self.blank();
+        self.skip_whitespace();
         Ok(true)
     }
 
-    /// Passes over the colon behind a member's name, to the value.
+    /// Skips the colon behind a member's name; the value is next.
     #[inline(always)]
     pub(crate) fn colon(&mut self) -> Result<(), Syntax> {
-        self.blank();
+        self.skip_whitespace();
         if self.peek() != b':' {
             return Err(self.fail(SyntaxKind::ExpectedColon));
         }
         self.at += 1;
-        self.blank();
+        self.skip_whitespace();
         Ok(())
     }
 
-    /// The next `N` bytes, when there are as many.
+    /// The next `N` bytes; `None` if there are fewer.
     #[inline(always)]
     pub(crate) fn window<const N: usize>(&self) -> Option<&'a [u8; N]> {
         self.bytes.get(self.at..self.at.wrapping_add(N))?.try_into().ok()
     }
 
-    /// Passes over `name`, which is a quoted name with its colon, and the white space behind it, when
-    /// it stands here.
+    /// Skips `name`, a quoted name with its colon, and the white space behind it, if it comes next.
     #[inline(always)]
     pub(crate) fn take(&mut self, name: &[u8]) -> bool {
         let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(name));
         if found {
             self.at += name.len();
-            self.blank();
+            self.skip_whitespace();
         }
         found
     }
@@ -285,9 +288,9 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Passes over the value that begins here, checking all of it.
+    /// Skips the next value, and checks all of it.
     ///
-    /// Iterative: one bit a level remembers what has to be closed.
+    /// Not recursive: `in_object` is a stack with one bit for each level.
     pub fn skip_value(&mut self) -> Result<(), Syntax> {
         let floor = self.depth;
         let mut in_object: u64 = 0;
@@ -331,13 +334,13 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip_scalar(&mut self) -> Result<(), Syntax> {
-        match self.kind()? {
-            Kind::String => self.string().map(drop),
-            Kind::Number if self.short_number::<()>().is_some() => Ok(()),
-            Kind::Number => self.number().map(drop),
-            Kind::Null => self.literal("null"),
-            Kind::Boolean => self.boolean().map(drop),
-            Kind::Object | Kind::Array => Ok(()),
+        match self.json_type()? {
+            JsonType::String => self.string().map(drop),
+            JsonType::Number if self.short_number::<()>().is_some() => Ok(()),
+            JsonType::Number => self.number().map(drop),
+            JsonType::Null => self.literal("null"),
+            JsonType::Boolean => self.boolean().map(drop),
+            JsonType::Object | JsonType::Array => unreachable!("the caller opens objects and arrays"),
         }
     }
 

@@ -1,13 +1,20 @@
-//! Member names that are expected: compared as they stand in the payload, not read.
+//! Member names that are expected: the payload is compared with them, and not parsed.
+//!
+//! Names are stored with quotes and colon, so that one comparison also proves where the name ends.
+//! Up to 32 bytes are compared as four words:
 //!
 //! ```text
-//! "identifier":   quotes and colon included, so one comparison also proves where the name ends
-//! up to 32 bytes: load 32 bytes of payload, xor with the name, mask what lies behind it, test for zero
+//! name, first word       "temp":    0x003A_2270_6D65_7422
+//! mask                              0x00FF_FFFF_FFFF_FFFF   the seven bytes of the name
+//! payload                "temp":2   0x323A_2270_6D65_7422   its eighth byte is the value
+//! payload ^ name                    0x3200_0000_0000_0000
+//! … & mask                          0                       equal
 //! ```
 //!
-//! A payload that spells the name in another way (escapes, a blank before the colon) is no match and
-//! is read as any other name; so a match is sure, and a miss costs a few cycles.
+//! A payload that spells the name in another way (escapes, white space before the colon) does not
+//! match, and its name is then parsed. So a match is certain, and a mismatch costs a few cycles.
 
+use super::cursor::word_at;
 use super::{Cursor, Syntax};
 
 const WINDOW: usize = 32;
@@ -16,15 +23,16 @@ const WINDOW: usize = 32;
 #[derive(Clone, Debug)]
 pub(crate) struct MemberName {
     spelled: Box<[u8]>,
-    /// The first 32 bytes; all of the name when it has no more.
+    /// The first 32 bytes.
     words: [u64; WINDOW / 8],
+    /// 0xFF for each byte of the name.
     masks: [u64; WINDOW / 8],
 }
 
 impl MemberName {
     pub(crate) fn new(name: &str) -> Self {
         let mut spelled = String::with_capacity(name.len() + 3);
-        crate::reply::push_string(&mut spelled, name);
+        super::write::push_string(&mut spelled, name);
         spelled.push(':');
         let mut window = [0; WINDOW];
         let mut mask = [0; WINDOW];
@@ -34,20 +42,8 @@ impl MemberName {
         }
         Self { spelled: spelled.into_bytes().into(), words: words(&window), masks: words(&mask) }
     }
-}
 
-#[inline(always)]
-fn words(window: &[u8; WINDOW]) -> [u64; WINDOW / 8] {
-    let word = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&window[at..at + 8]);
-        u64::from_le_bytes(bytes)
-    };
-    [word(0), word(8), word(16), word(24)]
-}
-
-impl MemberName {
-    /// Whether the name, if it is short, is what a window begins with.
+    /// Whether a window begins with the name, which must have at most 32 bytes.
     #[inline(always)]
     fn begins(&self, window: &[u8; WINDOW]) -> bool {
         let here = words(window);
@@ -55,8 +51,13 @@ impl MemberName {
     }
 }
 
+#[inline(always)]
+fn words(window: &[u8; WINDOW]) -> [u64; WINDOW / 8] {
+    [word_at(window, 0), word_at(window, 8), word_at(window, 16), word_at(window, 24)]
+}
+
 impl Cursor<'_> {
-    /// Passes over `name` and the white space behind it, when it stands here.
+    /// Skips `name` and the white space behind it, if it comes next.
     #[inline(always)]
     pub(crate) fn take_name(&mut self, name: &MemberName) -> bool {
         let length = name.spelled.len();
@@ -66,16 +67,18 @@ impl Cursor<'_> {
         let found = name.begins(window);
         if found {
             self.advance(length);
-            self.blank();
+            self.skip_whitespace();
         }
         found
     }
 
-    /// Passes over a comma, `name` and the white space behind it, when they stand here.
+    /// Skips a comma, `name` and the white space behind it, if they come next without white space
+    /// between them.
     ///
-    /// Where members follow each other without white space, this is all that a member costs.
+    /// In compact JSON with members in the expected order, this is all that the name of a member
+    /// costs.
     #[inline(always)]
-    pub(crate) fn take_next(&mut self, name: &MemberName) -> bool {
+    pub(crate) fn take_next_name(&mut self, name: &MemberName) -> bool {
         let length = name.spelled.len();
         let Some([b',', window @ ..]) = self.window::<{ WINDOW + 1 }>().filter(|_| length <= WINDOW) else {
             return false;
@@ -83,21 +86,21 @@ impl Cursor<'_> {
         let found = name.begins(window);
         if found {
             self.advance(1 + length);
-            self.blank();
+            self.skip_whitespace();
         }
         found
     }
 
-    /// Steps to the next member's value, past a name that is expected to be one of a few; `None` when there is no
-    /// further member.
+    /// Moves to the value of the next member, whose name is expected to be one of `names`.
     ///
-    /// `names` are quoted and have their colon, and there are few of them: their comparisons are unrolled. Gives where the
-    /// name stands and which one it is, if any. `first` is as in [`Cursor::next_member`].
+    /// Returns the offset of the name and its index in `names`, if it is one of them; `None` if
+    /// there is no further member. `names` have quotes and colon, and must be few: the comparisons
+    /// are unrolled. `first` is as in [`Cursor::next_member`].
     #[inline(always)]
-    pub(crate) fn next_of<const N: usize>(
+    pub(crate) fn next_known_member(
         &mut self,
         first: &mut bool,
-        names: &'static [&'static str; N],
+        names: &'static [&'static str],
     ) -> Result<Option<(usize, Option<usize>)>, Syntax> {
         if let Some(window) = self.window::<WINDOW>() {
             let comma = usize::from(!*first);
@@ -111,17 +114,17 @@ impl Cursor<'_> {
                         let start = self.offset() + comma;
                         *first = false;
                         self.advance(comma + name.len());
-                        self.blank();
+                        self.skip_whitespace();
                         return Ok(Some((start, Some(which))));
                     }
                 }
             }
         }
-        self.next_of_any(first, names)
+        self.next_member_by_name(first, names)
     }
 
     #[inline(never)]
-    fn next_of_any(
+    fn next_member_by_name(
         &mut self,
         first: &mut bool,
         names: &[&'static str],

@@ -1,24 +1,22 @@
-//! Strings: found by eight bytes at a time, decoded only where somebody asks for the text.
+//! Strings: scanned eight bytes at a time, and decoded only if the caller needs the text.
 //!
-//! ```text
-//! scan: load 8 bytes; set the high bit of each that is '"', '\' or below 0x20;
-//!       none: go on by 8; some: step to the first of them and look
-//! ```
+//! The scan loads a word and looks for its first byte that is `"`, `\` or a control character
+//! ([`special_bytes`]): if there is none it advances by eight bytes, else to that byte. A short
+//! ASCII string takes a fast path in one window, without the loop, which needs a third of the
+//! instructions.
 //!
-//! A short string that is nothing but ASCII is found in one window, without the loop: a third of the instructions.
-//!
-//! Escapes are checked while scanning, surrogate pairs included, and UTF-8 where a byte is not ASCII, so decoding
-//! cannot fail.
+//! The scan checks escapes, including surrogate pairs, and UTF-8 if a byte is not ASCII. So
+//! decoding cannot fail.
 
 use std::borrow::Cow;
 
 use super::cursor::word_at;
 use super::{Cursor, Syntax, SyntaxKind};
 
-/// A JSON string as it stands in the payload.
+/// A JSON string of a payload, not decoded yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
-    /// UTF-8.
+    /// What is between the quotes: valid UTF-8, escapes not decoded.
     raw: &'a [u8],
     escaped: bool,
 }
@@ -26,24 +24,34 @@ pub struct Text<'a> {
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// The high bit of every byte of `word` that ends a string or needs a closer look: `"`, `\`, control characters.
-/// Bytes above the first such one, and those beyond ASCII, may be wrong.
+/// The high bit of every byte of `word` that is `"`, `\` or a control character. Correct only for
+/// ASCII, and up to the first such byte, which is all that callers use.
+///
+/// ```text
+/// word                     temp":1,   0x2C31_3A22_706D_6574
+/// word ^ 0x02…                        0x2E33_3820_726F_6776   `"` (0x22) becomes 0x20
+/// … - 0x21…                           0x0D12_16FF_514E_4655   0x00 to 0x20: high bit set
+/// (word ^ 0x5C…) - 0x01…              0x6F6C_657D_2B30_3827   the same for `\`, now 0x00
+/// (… | …) & !word & 0x80…             0x0000_0080_0000_0000   39 trailing zeros: 4 bytes
+/// ```
+///
+/// XOR 0x02 exchanges `"` and the space, and permutes the control characters. A borrow affects only
+/// bytes behind the first special one.
 #[inline(always)]
 const fn special_bytes(word: u64) -> u64 {
-    // Bit 1 swaps `"` with the blank, and otherwise only control characters with each other: then what is below 0x21
-    // is to be found. A subtraction borrows into the high bit where the byte was too small.
     let quote_or_control = (word ^ (LOW * 0x02)).wrapping_sub(LOW * 0x21);
     let backslash = (word ^ (LOW * b'\\' as u64)).wrapping_sub(LOW);
     quote_or_control | backslash
 }
 
-/// How many leading bytes of the little-endian `word` can stand in a string as they are.
+/// Number of leading bytes of the little-endian `word` that need no further check in a string.
 #[inline(always)]
 const fn plain_bytes(word: u64) -> usize {
     ((special_bytes(word) & !word & HIGH).trailing_zeros() / 8) as usize
 }
 
-/// How many leading bytes of the little-endian `word` can stand in a string as they are and are ASCII.
+/// Number of leading bytes of the little-endian `word` that need no further check in a string and
+/// are ASCII.
 #[inline(always)]
 const fn plain_ascii_bytes(word: u64) -> usize {
     (((special_bytes(word) | word) & HIGH).trailing_zeros() / 8) as usize
@@ -59,7 +67,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The next string, if it is one of at most 24 ASCII characters and no escapes.
+    /// Reads a string of at most 24 ASCII characters without escapes; `None` for any other.
     #[inline(always)]
     fn short_string(&mut self) -> Option<&'a [u8]> {
         let window = self.window::<32>()?;
@@ -82,7 +90,7 @@ impl<'a> Cursor<'a> {
         self.advance(1);
         let start = self.offset();
         let mut escaped = false;
-        // The high bits of all bytes that were passed over.
+        // The OR of all bytes so far: its high bits say whether one of them is not ASCII.
         let mut beyond_ascii = 0;
         loop {
             while let Some(word) = self.word() {
@@ -132,7 +140,8 @@ impl<'a> Cursor<'a> {
                 0xD800..0xDC00 => {
                     for (ahead, expected) in [(0, b'\\'), (1, b'u')] {
                         if self.peek_at(ahead) != expected {
-                            // What was cut off might have been the other half.
+                            // If the document ends here, that is the error: the other half may be
+                            // missing only because of that.
                             self.advance(ahead);
                             let lone = Syntax::new(start, SyntaxKind::LoneSurrogate);
                             return Err(self
@@ -169,23 +178,23 @@ impl<'a> Cursor<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// How many bytes there are between the quotes, escapes as they came.
+    /// Number of bytes between the quotes, escapes not decoded.
     pub(crate) fn raw_len(self) -> usize {
         self.raw.len()
     }
 
-    /// The text's bytes, when there are no escapes to decode.
+    /// The text's bytes; `None` if it has escapes.
     #[inline(always)]
     pub(crate) fn plain(self) -> Option<&'a [u8]> {
         (!self.escaped).then_some(self.raw)
     }
 
-    /// The text between the quotes, escapes as they came.
+    /// The text between the quotes, escapes not decoded.
     fn raw(self) -> &'a str {
-        str::from_utf8(self.raw).unwrap_or_default()
+        str::from_utf8(self.raw).unwrap_or_else(|_| unreachable!("`Cursor::string` has checked the UTF-8"))
     }
 
-    /// The text itself; allocates only when it has escapes.
+    /// The decoded text; allocates only if it has escapes.
     pub fn decode(self) -> Cow<'a, str> {
         if !self.escaped {
             return Cow::Borrowed(self.raw());
@@ -195,7 +204,7 @@ impl<'a> Text<'a> {
         Cow::Owned(text)
     }
 
-    /// The text itself, decoded into `buffer` when it has escapes.
+    /// The decoded text, in `buffer` if it has escapes.
     pub(crate) fn decode_in<'b>(self, buffer: &'b mut String) -> &'b str
     where
         'a: 'b,
@@ -208,7 +217,8 @@ impl<'a> Text<'a> {
         buffer
     }
 
-    /// The bytes of the text itself, for comparing: [`Self::decode_in`] at less cost.
+    /// The bytes of the decoded text: cheaper than [`Self::decode_in`], because UTF-8 is not
+    /// checked again.
     pub(crate) fn bytes_in<'b>(self, buffer: &'b mut String) -> &'b [u8]
     where
         'a: 'b,
@@ -216,9 +226,9 @@ impl<'a> Text<'a> {
         if self.escaped { self.decode_in(buffer).as_bytes() } else { self.raw }
     }
 
-    /// Whether the text is `name`, escapes decoded.
+    /// Whether the decoded text is `name`.
     pub fn is(self, name: &str) -> bool {
-        // An escape is at most six bytes a byte of text: what is longer need not be decoded.
+        // An escape has at most six bytes for one byte of text, so a longer string cannot be equal.
         if self.escaped {
             self.raw.len() <= 6 * name.len() && self.decode() == name
         } else {
@@ -226,10 +236,10 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether the text holds U+0000, which no store keeps faithfully (contract 5.6).
+    /// Whether the text contains U+0000, which no store keeps faithfully (contract 5.6).
     #[inline(always)]
     pub(crate) fn has_nul(self) -> bool {
-        // A raw NUL cannot stand in a string.
+        // Only as an escape: a raw NUL is a syntax error.
         self.escaped && escapes_nul(self.raw)
     }
 
@@ -245,13 +255,13 @@ impl<'a> Text<'a> {
 
 #[cold]
 fn escapes_nul(raw: &[u8]) -> bool {
-    // `\\u0000` is six plain characters.
+    // Decodes for certainty: in `\\u0000` the backslash itself is escaped.
     let text = Text { raw, escaped: true };
     text.raw().contains("\\u0000") && text.decode().contains('\0')
 }
 
-/// Decodes the escape behind a backslash and returns what follows it. Its form was checked when the
-/// string was read.
+/// Decodes the escape behind a backslash and returns what follows it. The scan has checked its
+/// form.
 fn decode_escape<'a>(escape: &'a str, text: &mut String) -> &'a str {
     let mut characters = escape.chars();
     let decoded = match characters.next() {
@@ -271,16 +281,16 @@ fn decode_escape<'a>(escape: &'a str, text: &mut String) -> &'a str {
             }
         }
         Some(itself) => itself,
-        None => return "",
+        None => unreachable!("`Cursor::string` has checked that something follows a backslash"),
     };
     text.push(decoded);
     characters.as_str()
 }
 
 fn hexadecimal(characters: &mut std::str::Chars<'_>) -> u32 {
-    characters.take(4).fold(0, |unit, digit| unit * 16 + digit.to_digit(16).unwrap_or(0))
+    characters.take(4).filter_map(|digit| digit.to_digit(16)).fold(0, |unit, digit| unit * 16 + digit)
 }
 
 fn scalar(value: u32) -> char {
-    char::from_u32(value).unwrap_or(char::REPLACEMENT_CHARACTER)
+    char::from_u32(value).unwrap_or_else(|| unreachable!("`Cursor::string` has refused lone surrogates"))
 }

@@ -1,17 +1,18 @@
-//! The ways in which a payload is not JSON.
+//! Syntax errors.
 
 use std::fmt;
 
 /// Where and why a payload is not JSON.
 ///
-/// Eight bytes, so that results stay in registers: payloads are limited to less than 4 GiB.
+/// It has eight bytes, so that results fit registers: offsets have 32 bits, because payloads are
+/// smaller than 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syntax {
     offset: u32,
     kind: SyntaxKind,
 }
 
-/// What was expected, or what may not be.
+/// What was expected, or what is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyntaxKind {
@@ -21,9 +22,9 @@ pub enum SyntaxKind {
     InvalidUtf8,
     /// U+FEFF before the document.
     ByteOrderMark,
-    /// Something that begins no value.
+    /// Not the beginning of a value.
     ExpectedValue,
-    /// No string where a member's name must stand.
+    /// No string in place of a member's name.
     ExpectedName,
     /// No colon after a member's name.
     ExpectedColon,
@@ -31,7 +32,7 @@ pub enum SyntaxKind {
     ExpectedCommaOrBrace,
     /// Neither a comma nor the end of an array.
     ExpectedCommaOrBracket,
-    /// A number without a digit where one must stand.
+    /// A number without a digit where one is required.
     ExpectedDigit,
     /// A digit after a leading zero.
     LeadingZero,
@@ -52,22 +53,24 @@ pub enum SyntaxKind {
 impl Syntax {
     #[cold]
     pub(crate) fn new(offset: usize, kind: SyntaxKind) -> Self {
+        // Payloads are smaller than 4 GiB (`MAX_PAYLOAD_BYTES`); beyond that, in other documents,
+        // the offset is clamped.
         Self { offset: u32::try_from(offset).unwrap_or(u32::MAX), kind }
     }
 
-    /// The first byte that cannot stand where it stands; the length for an unexpected end.
+    /// The first byte that is not valid at its place; the document's length for an unexpected end.
     pub fn offset(self) -> usize {
         self.offset as usize
     }
 
-    /// What was expected, or what may not be.
+    /// What was expected, or what is not allowed.
     pub fn kind(self) -> SyntaxKind {
         self.kind
     }
 }
 
 impl SyntaxKind {
-    /// What JSON asks for at this place, as a noun phrase.
+    /// What JSON requires at this place, as a noun phrase.
     pub fn expected(self) -> &'static str {
         match self {
             Self::UnexpectedEnd => "more JSON",

@@ -1,12 +1,12 @@
-//! A whole document as a tree: for model and device files, which are read once, never for payloads.
+//! A whole document as a tree: for model and device files, never for payloads.
 //!
-//! Recursion is bounded by the reader's own depth limit.
+//! The recursion is bounded by the cursor's depth limit.
 
 use std::borrow::Cow;
 
-use super::{Cursor, Kind, Number, Syntax};
+use super::{Cursor, JsonType, Number, Syntax};
 
-/// A JSON value. Members keep their order and their repeats.
+/// A JSON value. Members keep their order, and repeated members are kept.
 #[derive(Clone, Debug)]
 pub(crate) enum Tree<'a> {
     Null,
@@ -26,28 +26,28 @@ impl<'a> Tree<'a> {
         Ok(tree)
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn json_type(&self) -> JsonType {
         match self {
-            Self::Null => Kind::Null,
-            Self::Boolean(_) => Kind::Boolean,
-            Self::Number(_) => Kind::Number,
-            Self::Text(_) => Kind::String,
-            Self::Array(_) => Kind::Array,
-            Self::Object(_) => Kind::Object,
+            Self::Null => JsonType::Null,
+            Self::Boolean(_) => JsonType::Boolean,
+            Self::Number(_) => JsonType::Number,
+            Self::Text(_) => JsonType::String,
+            Self::Array(_) => JsonType::Array,
+            Self::Object(_) => JsonType::Object,
         }
     }
 
     fn read(cursor: &mut Cursor<'a>) -> Result<Self, Syntax> {
         let mut first = true;
-        Ok(match cursor.kind()? {
-            Kind::Null => {
+        Ok(match cursor.json_type()? {
+            JsonType::Null => {
                 cursor.literal("null")?;
                 Self::Null
             }
-            Kind::Boolean => Self::Boolean(cursor.boolean()?),
-            Kind::Number => Self::Number(cursor.number()?),
-            Kind::String => Self::Text(cursor.string()?.decode()),
-            Kind::Array => {
+            JsonType::Boolean => Self::Boolean(cursor.boolean()?),
+            JsonType::Number => Self::Number(cursor.number()?),
+            JsonType::String => Self::Text(cursor.string()?.decode()),
+            JsonType::Array => {
                 cursor.open()?;
                 let mut elements = Vec::new();
                 while cursor.next_element(&mut first)? {
@@ -55,7 +55,7 @@ impl<'a> Tree<'a> {
                 }
                 Self::Array(elements)
             }
-            Kind::Object => {
+            JsonType::Object => {
                 cursor.open()?;
                 let mut members = Vec::new();
                 while cursor.next_member(&mut first)? {

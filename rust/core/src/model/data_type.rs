@@ -1,4 +1,4 @@
-//! The type names of `EnOS`, and what may stand beside each of them (contract 6.1).
+//! The data types of `EnOS`: their names and the constraints of each (contract 6.1).
 
 use crate::Problem;
 use crate::display::quoted;
@@ -20,7 +20,7 @@ pub(super) enum DataType {
     File,
 }
 
-/// The first name of a type is the one that is shown.
+/// Names and aliases; messages show the first name of a type.
 const NAMES: [(&str, DataType); 12] = [
     ("INT", DataType::Int),
     ("FLOAT", DataType::Float),
@@ -37,16 +37,17 @@ const NAMES: [(&str, DataType); 12] = [
 ];
 
 impl DataType {
-    /// By its name, in any case.
+    /// The type with this name, in upper or lower case.
     fn named(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, data_type)| data_type)
     }
 
     pub(super) fn name(self) -> &'static str {
-        NAMES.iter().find(|&&(_, data_type)| data_type == self).map_or("", |(name, _)| name)
+        let name = NAMES.iter().find_map(|&(name, data_type)| (data_type == self).then_some(name));
+        name.unwrap_or_else(|| unreachable!("every type is in NAMES"))
     }
 
-    /// Only these may carry a quality (contract 5.2).
+    /// Whether points of this type can have a quality (contract 5.2).
     pub(super) fn may_have_quality(self) -> bool {
         matches!(self, Self::Int | Self::Float | Self::Double)
     }
@@ -55,7 +56,7 @@ impl DataType {
         self.may_have_quality() || self == Self::String
     }
 
-    /// The constraints that mean something for its values.
+    /// The constraints that have a meaning for its values.
     pub(super) fn constraints(self) -> &'static [&'static str] {
         match self {
             Self::Int | Self::Float | Self::Double | Self::Date | Self::Timestamp => {
@@ -78,16 +79,16 @@ pub(super) fn read_data_type(node: &Node<'_>) -> Result<DataType, Problem> {
     })
 }
 
-/// Reads the `$class` of a point, a member or an element: `….TSLDoubleMeasurepoint` or `….TSLDouble` is a DOUBLE.
-pub(super) fn read_class(node: &Node<'_>) -> Result<DataType, Problem> {
+/// Reads the `$class` of a point, a member or an element: `….TSLDoubleMeasurepoint`, with the
+/// suffix of its kind, or `….TSLDouble` is a DOUBLE.
+pub(super) fn read_class(node: &Node<'_>, suffix: &str) -> Result<DataType, Problem> {
     let class = node.text()?;
     let name = class.rsplit(['.', '$']).next().unwrap_or(class);
     name.strip_prefix("TSL")
-        .map(|name| name.strip_suffix("Measurepoint").unwrap_or(name))
+        .map(|name| name.strip_suffix(suffix).unwrap_or(name))
         .and_then(DataType::named)
         .ok_or_else(|| {
-            let reason =
-                format!("expected a class TSL<Type>Measurepoint or TSL<Type>, got {}", quoted(class));
+            let reason = format!("expected a class TSL<Type>{suffix} or TSL<Type>, got {}", quoted(class));
             node.problem(reason)
         })
 }

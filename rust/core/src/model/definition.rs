@@ -1,12 +1,13 @@
-//! One point's, member's or element's type and its constraints into a rule.
+//! Compiles the type and the constraints of a point, a member or an element into a rule.
 
 use crate::Problem;
 use crate::display::quoted;
 use crate::json::tree::Tree;
 use crate::json::{Integer, Number};
+use crate::kind::SectionNames;
 use crate::rule::{
-    ArrayRule, Bound, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DateRule, DoubleRule, FILE, FloatRule,
-    IntEnum, IntRule, Rule, STRING, StructRule, TextEnum, TextRule, TimestampRule,
+    ArrayRule, BoolRule, Bound, Bounds, DEFAULT_MAX_LENGTH, DEFAULT_MAX_SIZE, DateRule, DoubleRule, FILE,
+    FloatRule, IntEnum, IntRule, Rule, STRING, StructRule, TextEnum, TextRule, TimestampRule,
 };
 
 use super::MAX_IDENTIFIER;
@@ -14,14 +15,20 @@ use super::data_type::{DataType, read_class, read_data_type};
 use super::node::Node;
 use super::place::Place;
 
-/// Compiles the type of `point`; what is legal and most likely not meant goes to `warnings`.
+/// What compiling a section needs, and what it produces besides rules.
+pub(super) struct Context<'n> {
+    pub(super) names: &'n SectionNames,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Compiles the type of `point`; what is legal and probably a mistake is added to the warnings.
 pub(super) fn compile(
     data_type: DataType,
     point: &Node<'_>,
-    warnings: &mut Vec<Problem>,
+    context: &mut Context<'_>,
 ) -> Result<Rule, Problem> {
     let Some(node) = point.optional("dataDefinition")? else {
-        return compile_at(data_type, &Place { own: point.clone(), definition: None }, &[], warnings);
+        return compile_at(data_type, &Place { own: point.clone(), definition: None }, &[], context);
     };
     // The model service also writes the definition as JSON text in a string.
     let text_tree;
@@ -38,23 +45,23 @@ pub(super) fn compile(
     if let Some(definition) = &definition {
         definition.members()?;
     }
-    compile_at(data_type, &Place { own: point.clone(), definition }, &[], warnings)
+    compile_at(data_type, &Place { own: point.clone(), definition }, &[], context)
 }
 
-/// `elsewhere` are constraints that stand here and belong to what is around.
+/// `elsewhere` are constraints that stand here and belong to the type around this one.
 fn compile_at(
     data_type: DataType,
     place: &Place<'_>,
     elsewhere: &[&'static str],
-    warnings: &mut Vec<Problem>,
+    context: &mut Context<'_>,
 ) -> Result<Rule, Problem> {
     match data_type {
-        DataType::Array => return compile_array(place, warnings),
-        DataType::Struct => return compile_struct(place, warnings),
-        _ => place.check(data_type, &[data_type.constraints(), elsewhere].concat(), warnings)?,
+        DataType::Array => return compile_array(place, context),
+        DataType::Struct => return compile_struct(place, context),
+        _ => place.check(data_type, &[data_type.constraints(), elsewhere].concat(), &mut context.warnings)?,
     }
     match data_type {
-        DataType::Bool => Ok(Rule::Bool),
+        DataType::Bool => Ok(Rule::Bool(BoolRule)),
         DataType::Enum => compile_enum(place),
         _ => compile_scalar(data_type, place),
     }
@@ -90,7 +97,7 @@ fn within<B: Bound>(
 
 fn compile_enum(place: &Place<'_>) -> Result<Rule, Problem> {
     let (keys, integral) = if let Some(keys) = place.find("specsMap")? {
-        // The console's export: true means whole numbers.
+        // In the console's export, true means integer keys.
         let value_type = place.find("valueType")?;
         (keys, value_type.map_or_else(|| place.own.required("valueType"), Ok)?.truth()?)
     } else {
@@ -121,23 +128,23 @@ fn compile_enum(place: &Place<'_>) -> Result<Rule, Problem> {
     Ok(Rule::IntEnum(IntEnum::new(numbers)))
 }
 
-fn compile_array(place: &Place<'_>, warnings: &mut Vec<Problem>) -> Result<Rule, Problem> {
+fn compile_array(place: &Place<'_>, context: &mut Context<'_>) -> Result<Rule, Problem> {
     let Some(inner) = place.find("innerType")? else {
         let item_type = place.need("itemType", "innerType or itemType")?;
         let data_type = element(read_data_type(&item_type)?, &item_type)?;
         let allowed = [DataType::Array.constraints(), data_type.constraints()].concat();
-        place.check(DataType::Array, &allowed, warnings)?;
+        place.check(DataType::Array, &allowed, &mut context.warnings)?;
         let max_size = place.count("maxSize", DEFAULT_MAX_SIZE)?;
         return Ok(Rule::Array(ArrayRule { element: Box::new(compile_scalar(data_type, place)?), max_size }));
     };
     if let Some(item_type) = place.find("itemType")? {
         return Err(item_type.problem("expected innerType or itemType, got both"));
     }
-    place.check(DataType::Array, DataType::Array.constraints(), warnings)?;
+    place.check(DataType::Array, DataType::Array.constraints(), &mut context.warnings)?;
     let class = inner.required("$class")?;
-    let data_type = element(read_class(&class)?, &class)?;
-    warn_of_quality("an ARRAY", &inner, warnings)?;
-    // The array's own size may stand in its element.
+    let data_type = element(read_class(&class, context.names.class_suffix)?, &class)?;
+    warn_of_quality("an ARRAY", &inner, context)?;
+    // The array's own size can be in its element.
     let mut max_size = place.find("maxSize")?;
     if let Some(size) = inner.optional("maxSize")?
         && let Some(own) = max_size.replace(size)
@@ -149,7 +156,7 @@ fn compile_array(place: &Place<'_>, warnings: &mut Vec<Problem>) -> Result<Rule,
     if let Some(definition) = inner.own.optional("dataDefinition")? {
         return Err(definition.problem("expected what constrains the elements beside their $class"));
     }
-    let element = compile_at(data_type, &inner, DataType::Array.constraints(), warnings)?;
+    let element = compile_at(data_type, &inner, DataType::Array.constraints(), context)?;
     Ok(Rule::Array(ArrayRule { element: Box::new(element), max_size }))
 }
 
@@ -160,8 +167,8 @@ fn element(data_type: DataType, node: &Node<'_>) -> Result<DataType, Problem> {
     Err(node.problem(format!("expected INT, FLOAT, DOUBLE or STRING, got {}", quoted(node.text()?))))
 }
 
-fn compile_struct(place: &Place<'_>, warnings: &mut Vec<Problem>) -> Result<Rule, Problem> {
-    place.check(DataType::Struct, DataType::Struct.constraints(), warnings)?;
+fn compile_struct(place: &Place<'_>, context: &mut Context<'_>) -> Result<Rule, Problem> {
+    place.check(DataType::Struct, DataType::Struct.constraints(), &mut context.warnings)?;
     let mut rule = StructRule::new(place.flag("allowAdditionalItem")?);
     let Some(members) = place.find("struct")? else {
         for item in place.need("items", "struct or items")?.elements()? {
@@ -173,7 +180,7 @@ fn compile_struct(place: &Place<'_>, warnings: &mut Vec<Problem>) -> Result<Rule
             if item.flag("hasQuality")? {
                 return Err(item.required("hasQuality")?.problem("expected no quality inside a struct"));
             }
-            if !rule.add(name, item.flag("required")?, compile(data_type, &item, warnings)?) {
+            if !rule.add(name, item.flag("required")?, compile(data_type, &item, context)?) {
                 return Err(identifier.problem("expected the name once, got it again"));
             }
         }
@@ -185,9 +192,9 @@ fn compile_struct(place: &Place<'_>, warnings: &mut Vec<Problem>) -> Result<Rule
     for (name, node) in members.members()? {
         check_names(name, &node)?;
         let class = node.required("$class")?;
-        let data_type = member(read_class(&class)?, &class)?;
-        warn_of_quality("a STRUCT", &node, warnings)?;
-        rule.add(name, node.flag("required")?, compile(data_type, &node, warnings)?);
+        let data_type = member(read_class(&class, context.names.class_suffix)?, &class)?;
+        warn_of_quality("a STRUCT", &node, context)?;
+        rule.add(name, node.flag("required")?, compile(data_type, &node, context)?);
     }
     Ok(Rule::Struct(rule))
 }
@@ -199,16 +206,18 @@ fn member(data_type: DataType, node: &Node<'_>) -> Result<DataType, Problem> {
     }
 }
 
-/// The console writes `hasQuality` beside everything; inside another type it means nothing (contract 5.2).
-fn warn_of_quality(inside: &str, node: &Node<'_>, warnings: &mut Vec<Problem>) -> Result<(), Problem> {
+/// Warns of `hasQuality` inside another type, where it has no meaning (contract 5.2); the console
+/// writes it everywhere.
+fn warn_of_quality(inside: &str, node: &Node<'_>, context: &mut Context<'_>) -> Result<(), Problem> {
     if node.flag("hasQuality")? {
         let reason = format!("hasQuality is ignored: nothing inside {inside} has a quality");
-        warnings.push(node.required("hasQuality")?.problem(reason));
+        context.warnings.push(node.required("hasQuality")?.problem(reason));
     }
     Ok(())
 }
 
-/// An entry of a map by identifier: a name that can be one, and is what the entry itself says, if it does.
+/// Checks the identifier of an entry of a map: its length, and that it equals the entry's own
+/// `identifier`, if any.
 pub(super) fn check_names(identifier: &str, node: &Node<'_>) -> Result<(), Problem> {
     check_identifier(identifier).map_err(|reason| node.problem(reason))?;
     match node.optional("identifier")? {

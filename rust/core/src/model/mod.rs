@@ -1,49 +1,42 @@
 //! Thing models: documents as `EnOS` writes them, compiled into rules (contract 6.1, 6.2).
 //!
-//! `node` gives typed access to a document and turns every surprise into a problem with its pointer;
-//! `shapes` finds the points of either document shape, `definition` compiles one point's type, `data_type` names the
-//! types, `place` finds what constrains them.
-//! Nothing is guessed: what is not understood is refused, all of it at once; what is understood and most likely not
-//! meant is a warning.
+//! | file | content |
+//! | --- | --- |
+//! | `shapes` | finds the points of a document in either shape |
+//! | `definition`, `data_type` | compile one point's type; the names of types |
+//! | `place` | finds what constrains a type: beside it or in its `dataDefinition` |
+//! | `node` | typed access to a document; every error has its JSON pointer |
+//! | `section` | the compiled points |
+//! | `suggest` | the identifier that was probably meant |
+//!
+//! Nothing is guessed: what is not understood is refused, and all of it is reported at once. What
+//! is understood and probably a mistake is a warning.
 
 mod data_type;
 mod definition;
 mod node;
 mod place;
+mod section;
 mod shapes;
 mod suggest;
 
 use crate::Problem;
-use crate::json::MemberName;
 use crate::json::tree::Tree;
-use crate::names::Names;
-use crate::rule::Rule;
+use crate::kind::{Kind, Measurepoint};
 
-/// The most points of a model.
+pub(crate) use section::{Point, Section};
+
+/// Maximum number of points of a section.
 const MAX_POINTS: usize = 5000;
 
-/// The longest identifier, in bytes.
+/// Maximum length of an identifier in bytes.
 const MAX_IDENTIFIER: usize = 128;
 
-/// A thing model, ready to judge by. Immutable.
+/// A thing model, compiled. Immutable.
 #[derive(Clone, Debug, Default)]
 pub struct ThingModel {
-    identifiers: Names,
-    points: Vec<Point>,
-    /// Of each identifier, for [`suggest`].
-    signatures: Vec<u64>,
-    /// `allowAdditionalMeasurepoint` of the console's export.
-    additional_points: bool,
+    pub(crate) measurepoints: Section,
     warnings: Vec<Problem>,
-}
-
-/// One measurepoint of a model.
-#[derive(Clone, Debug)]
-pub(crate) struct Point {
-    /// The identifier as nearly every payload spells it.
-    pub(crate) name: MemberName,
-    pub(crate) quality: bool,
-    pub(crate) rule: Rule,
 }
 
 impl ThingModel {
@@ -55,51 +48,33 @@ impl ThingModel {
         let document = document.strip_prefix("\u{feff}".as_bytes()).unwrap_or(document);
         let tree = Tree::parse(document)
             .map_err(|syntax| vec![Problem::new(line_of(document, syntax.offset()), syntax.to_string())])?;
-        shapes::compile(&tree)
+        let (measurepoints, warnings) = shapes::compile(&tree, &Measurepoint::TABLE.model)?;
+        Ok(Self { measurepoints, warnings })
     }
 
-    /// What is legal in the document and most likely not meant, with its JSON pointer.
+    /// What is legal in the document and probably a mistake, with its JSON pointer.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
 
-    /// The identifiers, in the order of the document.
+    /// The identifiers of its measurepoints, in the order of the document.
     pub fn identifiers(&self) -> impl Iterator<Item = &str> {
-        self.identifiers.iter()
+        self.measurepoints.identifiers()
     }
 
-    /// How many points there are.
+    /// Number of measurepoints.
     pub fn len(&self) -> usize {
-        self.points.len()
+        self.measurepoints.len()
     }
 
-    /// Whether there are none.
+    /// Whether it has no measurepoints.
     pub fn is_empty(&self) -> bool {
-        self.points.is_empty()
+        self.len() == 0
     }
 
-    /// Whether the model itself lets points pass that it does not have.
+    /// Whether the model lets a post have measurepoints that it lacks (contract 6.1).
     pub fn allows_additional_points(&self) -> bool {
-        self.additional_points
-    }
-
-    /// The identifier that `identifier`, which the model lacks, was probably meant to be.
-    pub(crate) fn suggest(&self, identifier: &str) -> Option<&str> {
-        suggest::nearest(identifier, self.identifiers().zip(self.signatures.iter().copied()))
-    }
-
-    #[inline]
-    pub(crate) fn point(&self, index: usize) -> Option<&Point> {
-        self.points.get(index)
-    }
-
-    #[inline]
-    pub(crate) fn find(&self, identifier: &[u8]) -> Option<usize> {
-        self.identifiers.find(identifier)
-    }
-
-    pub(crate) fn identifier(&self, index: usize) -> &str {
-        self.identifiers.get(index).unwrap_or_default()
+        self.measurepoints.allows_additional
     }
 }
 

@@ -1,11 +1,11 @@
-//! A place in a document: its value and its pointer, with the access that leaves no surprise unnamed.
+//! Typed access to the values of a document; every error has the JSON pointer of its value.
 
 use crate::Problem;
 use crate::display::quoted;
 use crate::json::Number;
 use crate::json::tree::Tree;
 
-/// A value of a document and where it stands.
+/// A value of a document and its JSON pointer.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'t> {
     pub(super) tree: &'t Tree<'t>,
@@ -22,7 +22,7 @@ impl<'t> Node<'t> {
     }
 
     fn wrong_type(&self, expected: &str) -> Problem {
-        self.problem(format!("expected {expected}, got {}", self.tree.kind().name()))
+        self.problem(format!("expected {expected}, got {}", self.tree.json_type().name()))
     }
 
     fn at(&self, segment: &str, tree: &'t Tree<'t>) -> Self {
@@ -30,15 +30,15 @@ impl<'t> Node<'t> {
         Self { tree, pointer: format!("{}/{segment}", self.pointer) }
     }
 
-    /// The members of an object, which must not repeat.
+    /// The members of an object; an error if a name repeats.
     pub(super) fn members(&self) -> Result<Vec<(&'t str, Self)>, Problem> {
         let Tree::Object(members) = self.tree else {
             return Err(self.wrong_type("object"));
         };
         let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
         names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair.first() == pair.last()) {
-            let name = pair.first().copied().unwrap_or_default();
+        let twins = names.iter().zip(names.iter().skip(1));
+        if let Some((name, _)) = twins.into_iter().find(|(one, other)| one == other) {
             return Err(self.at(name, self.tree).problem("expected the name once, got it again"));
         }
         Ok(members.iter().map(|(name, tree)| (&**name, self.at(name, tree))).collect())
@@ -51,7 +51,7 @@ impl<'t> Node<'t> {
         Ok(elements.iter().enumerate().map(|(index, tree)| self.at(&index.to_string(), tree)).collect())
     }
 
-    /// A member that may be absent; `null` is absent too.
+    /// A member that can be absent; `null` counts as absent.
     pub(super) fn optional(&self, name: &str) -> Result<Option<Self>, Problem> {
         let Tree::Object(members) = self.tree else {
             return Err(self.wrong_type("object"));
@@ -80,7 +80,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// A number, or a string that is exactly one: the console's export has both.
+    /// A number, or a string that is exactly one JSON number: the console's export has both.
     pub(super) fn number(&self) -> Result<Number<'t>, Problem> {
         match self.tree {
             Tree::Number(number) => Ok(*number),
@@ -90,7 +90,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// A whole number that counts things or bytes.
+    /// A number of bytes or elements.
     pub(super) fn count(&self) -> Result<usize, Problem> {
         match self.number()?.to_integer() {
             crate::json::Integer::Value(value) => u32::try_from(value).map(|count| count as usize).ok(),
@@ -106,7 +106,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// A member that is true, false or, when absent, false.
+    /// A member that is true or false; false if it is absent.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
         self.optional(name)?.map_or(Ok(false), |node| node.truth())
     }

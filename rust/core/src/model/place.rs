@@ -1,7 +1,7 @@
-//! Where a type's constraints stand: beside the type or in its `dataDefinition` (contract 6.1).
+//! Finds the constraints of a type: beside the type, or in its `dataDefinition` (contract 6.1).
 //!
-//! What constrains is honoured, refused or warned about, and never passed over: [`Place::check`] is told what its type
-//! understands and looks at everything else.
+//! Every constraint is applied, refused or warned about; none is silently ignored. The rule's
+//! compiler reads those that have a meaning for its type, and [`Place::check`] handles all others.
 
 use crate::Problem;
 use crate::display::quoted;
@@ -22,18 +22,18 @@ const CONSTRAINTS: [&str; 7] = [
     "allowAdditionalItem",
 ];
 
-/// What would constrain elsewhere: `EnOS` itself has none of these.
+/// Constraints of other schema languages, which `EnOS` does not have: a warning.
 const UNCHECKED: [&str; 7] =
     ["minLength", "minSize", "minItems", "maxItems", "pattern", "step", "multipleOf"];
 
-/// A point, a member or an element, and its `dataDefinition` if it has one.
+/// A point, a member or an element, and its `dataDefinition`, if any.
 pub(super) struct Place<'t> {
     pub(super) own: Node<'t>,
     pub(super) definition: Option<Node<'t>>,
 }
 
 impl<'t> Place<'t> {
-    /// A member, wherever it stands.
+    /// A member of either; an error if both have it.
     pub(super) fn find(&self, name: &str) -> Result<Option<Node<'t>>, Problem> {
         let own = self.own.optional(name)?;
         let defined = self.definition.as_ref().map(|node| node.optional(name)).transpose()?.flatten();
@@ -43,7 +43,7 @@ impl<'t> Place<'t> {
         Ok(own.or(defined))
     }
 
-    /// A member without which the type means nothing: `purpose` names it.
+    /// A member that the type requires; `purpose` is what an error calls it.
     pub(super) fn need(&self, name: &str, purpose: &str) -> Result<Node<'t>, Problem> {
         match (self.find(name)?, &self.definition) {
             (Some(node), _) => Ok(node),
@@ -55,7 +55,7 @@ impl<'t> Place<'t> {
         }
     }
 
-    /// Refuses the constraints that mean nothing for this type, and warns of those that nobody checks.
+    /// Refuses constraints that are not `allowed`, and warns of constraints that are never checked.
     pub(super) fn check(
         &self,
         data_type: DataType,
@@ -84,7 +84,7 @@ impl<'t> Place<'t> {
         Ok(())
     }
 
-    /// A member that is true, false or, when absent, false.
+    /// A member that is true or false; false if it is absent.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
         self.find(name)?.map_or(Ok(false), |node| node.truth())
     }
@@ -119,7 +119,7 @@ impl<'t> Place<'t> {
         })
     }
 
-    /// No value can be within these bounds.
+    /// The error of bounds that no value can meet.
     pub(super) fn unsatisfiable<B: Bound>(&self, bounds: &Bounds<B>) -> Problem {
         let token = |bound: Option<B>| bound.map_or("none".to_owned(), |bound| bound.token().to_owned());
         let name = if bounds.minimum.is_some() { "minimum" } else { "maximum" };

@@ -1,14 +1,17 @@
-//! Where the two shapes of a model document keep their points: the model service's API
-//! (`measurepoints`, `dataType`) and the console's export (`thingMeasurepointMap`, `$class`).
+//! Finds the points of a document in either shape: that of the model service's API
+//! (`measurepoints`, `dataType`) and that of the console's export (`thingMeasurepointMap`,
+//! `$class`).
 
 use crate::Problem;
 use crate::display::{quoted, shown};
 use crate::json::MemberName;
 use crate::json::tree::Tree;
+use crate::kind::SectionNames;
 
 use super::data_type::{read_class, read_data_type};
+use super::definition::Context;
 use super::node::Node;
-use super::{MAX_POINTS, Point, ThingModel, definition, suggest};
+use super::{MAX_POINTS, Point, Section, definition};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -16,50 +19,50 @@ enum Shape {
     Export,
 }
 
-const API_POINTS: &str = "measurepoints";
-const EXPORT_POINTS: &str = "thingMeasurepointMap";
-
-/// Under these names the model service's replies hold models.
+/// Names under which replies of the model service contain models.
 const WRAPPERS: [&str; 6] = ["data", "items", "list", "models", "records", "result"];
 
-/// How deep in arrays and wrappers a model is looked for.
+/// Maximum depth of arrays and wrappers around a model.
 const MAX_WRAPPERS: usize = 4;
 
-/// How many models of several a refusal names.
+/// Maximum number of models that an error names.
 const LISTED: usize = 5;
 
-pub(super) fn compile(tree: &Tree<'_>) -> Result<ThingModel, Vec<Problem>> {
+/// Compiles the section with these names. Returns it with warnings of what is legal and probably a
+/// mistake.
+pub(super) fn compile(
+    tree: &Tree<'_>,
+    names: &SectionNames,
+) -> Result<(Section, Vec<Problem>), Vec<Problem>> {
     let root = Node::root(tree);
     let one = |problem| vec![problem];
-    let model = find_model(&root).map_err(one)?;
-    let (shape, points, additional_points) = find_points(&model).map_err(one)?;
+    let model = find_model(&root, names).map_err(one)?;
+    let (shape, points, allows_additional) = find_points(&model, names).map_err(one)?;
     let members = points.members().map_err(one)?;
     if !(1..=MAX_POINTS).contains(&members.len()) {
         let reason = format!("expected 1 to {MAX_POINTS} points, got {}", members.len());
         return Err(vec![points.problem(reason)]);
     }
-    let mut model = ThingModel { additional_points, ..ThingModel::default() };
+    let mut section = Section::new(allows_additional);
+    let mut context = Context { names, warnings: Vec::new() };
     let mut problems = Vec::new();
     for (identifier, node) in members {
-        match compile_point(shape, identifier, &node, &mut model.warnings) {
-            Ok(point) => {
-                model.identifiers.insert(identifier);
-                model.signatures.push(suggest::signature(identifier));
-                model.points.push(point);
-            }
+        match compile_point(shape, identifier, &node, &mut context) {
+            Ok(point) => section.add(identifier, point),
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(model) } else { Err(problems) }
+    if problems.is_empty() { Ok((section, context.warnings)) } else { Err(problems) }
 }
 
-/// The document's model: the document itself, or the only one in a saved reply of the model service.
-fn find_model<'t>(root: &Node<'t>) -> Result<Node<'t>, Problem> {
+/// The model of a document: the document itself, or the only model in a saved reply of the model
+/// service.
+fn find_model<'t>(root: &Node<'t>, names: &SectionNames) -> Result<Node<'t>, Problem> {
     let mut found = Vec::new();
-    if is_model(root.tree) {
+    if is_model(root.tree, names) {
         return Ok(root.clone());
     }
-    collect_models(root, 0, &mut found);
+    collect_models(root, names, 0, &mut found);
     match found.as_slice() {
         [] => Ok(root.clone()),
         [model] => Ok(model.clone()),
@@ -80,7 +83,7 @@ fn find_model<'t>(root: &Node<'t>) -> Result<Node<'t>, Problem> {
     }
 }
 
-/// A model's pointer and what it calls itself.
+/// A model's pointer, and its id, if any.
 fn named(model: &Node<'_>) -> String {
     let id = ["modelId", "thingModelId"].into_iter().find_map(|name| match model.optional(name) {
         Ok(Some(node)) => node.text().ok().map(shown),
@@ -89,49 +92,49 @@ fn named(model: &Node<'_>) -> String {
     id.map_or(model.pointer.clone(), |id| format!("{} ({id})", model.pointer))
 }
 
-fn is_model(tree: &Tree<'_>) -> bool {
+fn is_model(tree: &Tree<'_>, names: &SectionNames) -> bool {
     let Tree::Object(members) = tree else { return false };
-    members.iter().any(|(name, _)| name == API_POINTS || name == EXPORT_POINTS)
+    members.iter().any(|(name, _)| name == names.api || name == names.export)
 }
 
-fn collect_models<'t>(node: &Node<'t>, depth: usize, found: &mut Vec<Node<'t>>) {
-    if is_model(node.tree) {
+fn collect_models<'t>(node: &Node<'t>, names: &SectionNames, depth: usize, found: &mut Vec<Node<'t>>) {
+    if is_model(node.tree, names) {
         return found.push(node.clone());
     }
     if depth == MAX_WRAPPERS {
         return;
     }
     let inside = match node.tree {
-        Tree::Array(_) => node.elements().unwrap_or_default(),
+        Tree::Array(_) => node.elements().unwrap_or_else(|_| unreachable!("it is an array")),
         Tree::Object(_) => WRAPPERS.iter().filter_map(|name| node.optional(name).ok().flatten()).collect(),
         _ => Vec::new(),
     };
     for node in &inside {
-        collect_models(node, depth + 1, found);
+        collect_models(node, names, depth + 1, found);
     }
 }
 
-fn find_points<'t>(root: &Node<'t>) -> Result<(Shape, Node<'t>, bool), Problem> {
-    match (root.optional(API_POINTS)?, root.optional(EXPORT_POINTS)?) {
+/// The shape of a model, the node of its points, and whether it allows points that it lacks.
+fn find_points<'t>(root: &Node<'t>, names: &SectionNames) -> Result<(Shape, Node<'t>, bool), Problem> {
+    let SectionNames { api, export, allow_additional, .. } = names;
+    match (root.optional(api)?, root.optional(export)?) {
         (Some(points), None) => Ok((Shape::Api, points, false)),
-        (None, Some(points)) => Ok((Shape::Export, points, root.flag("allowAdditionalMeasurepoint")?)),
-        (Some(_), Some(_)) => {
-            Err(root.problem(format!("expected {API_POINTS} or {EXPORT_POINTS}, got both")))
-        }
+        (None, Some(points)) => Ok((Shape::Export, points, root.flag(allow_additional)?)),
+        (Some(_), Some(_)) => Err(root.problem(format!("expected {api} or {export}, got both"))),
         (None, None) => {
             let hint = reply_hint(root).unwrap_or_default();
-            Err(root.problem(format!("expected {API_POINTS} or {EXPORT_POINTS}, got neither{hint}")))
+            Err(root.problem(format!("expected {api} or {export}, got neither{hint}")))
         }
     }
 }
 
-/// What a reply of the model service without a model says.
+/// The code and the message of a reply of the model service without a model.
 fn reply_hint(root: &Node<'_>) -> Option<String> {
     let code = root.optional("code").ok()??.number().ok()?;
-    let said = root.optional("msg").ok().flatten().and_then(|node| node.text().ok());
-    let said = said.map_or(String::new(), |text| format!(", {}", quoted(text)));
+    let message = root.optional("msg").ok().flatten().and_then(|node| node.text().ok());
+    let message = message.map_or(String::new(), |text| format!(", {}", quoted(text)));
     Some(format!(
-        "; this is a reply of the model service without a model: code {}{said}",
+        "; this is a reply of the model service without a model: code {}{message}",
         shown(code.token())
     ))
 }
@@ -140,12 +143,12 @@ fn compile_point(
     shape: Shape,
     identifier: &str,
     node: &Node<'_>,
-    warnings: &mut Vec<Problem>,
+    context: &mut Context<'_>,
 ) -> Result<Point, Problem> {
     definition::check_names(identifier, node)?;
     let data_type = match shape {
         Shape::Api => read_data_type(&node.required("dataType")?)?,
-        Shape::Export => read_class(&node.required("$class")?)?,
+        Shape::Export => read_class(&node.required("$class")?, context.names.class_suffix)?,
     };
     let mut quality = node.flag("hasQuality")?;
     if quality && !data_type.may_have_quality() {
@@ -153,14 +156,16 @@ fn compile_point(
         if shape == Shape::Api {
             return Err(place.problem("expected quality only for INT, FLOAT and DOUBLE"));
         }
-        // The console writes it beside everything.
+        // The console writes it everywhere.
         quality = false;
-        warnings.push(place.problem(format!("hasQuality is ignored: {} has no quality", data_type.name())));
+        context
+            .warnings
+            .push(place.problem(format!("hasQuality is ignored: {} has no quality", data_type.name())));
     }
     if node.flag("required")? {
         let reason = "required is not checked: a post may leave out any point";
-        warnings.push(node.required("required")?.problem(reason));
+        context.warnings.push(node.required("required")?.problem(reason));
     }
-    let rule = definition::compile(data_type, node, warnings)?;
+    let rule = definition::compile(data_type, node, context)?;
     Ok(Point { name: MemberName::new(identifier), quality, rule })
 }

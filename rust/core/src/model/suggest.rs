@@ -1,42 +1,50 @@
-//! The identifier that was probably meant: another case, or at most two slips of the pen.
+//! Suggests the identifier that was probably meant: the same in another case, or with at most two
+//! typing errors.
 //!
 //! ```text
-//! for each identifier of the model, a few nanoseconds:
-//!     signature: which letters occur, a bit each; one slip changes at most two bits,
-//!                so more than twice the allowed slips in differing bits is out
-//!     of the few that are left: cut common beginning and end, then the distance of the rest, only along the
-//!     five diagonals that two slips can reach, and only as long as there is hope
+//! for each identifier of the model (some nanoseconds):
+//!     compare signatures, sets of letters: an edit changes at most two bits, so identifiers with
+//!         more than twice the allowed edits in differing bits are skipped
+//!     of the few that remain: remove the common prefix and suffix, then compute the edit distance
+//!         of the rest, only on the five diagonals that two edits can reach, and only until it
+//!         exceeds the limit
 //! ```
 //!
-//! The distance is Damerau's with neighbours swapped at most once. A refused request with 5,000 identifiers to
-//! look at must cost less than judging a request of some kilobytes, so among very many that are all alike only
-//! the first ones are compared in full.
+//! The distance is the optimal string alignment distance (insert, delete, replace, swap neighbours
+//! once). Suggesting among 5,000 identifiers must cost less than judging some kilobytes. So if very
+//! many identifiers are similar, only the first ones are compared in full.
 
-/// More slips than this make another word.
-const MAX_SLIPS: usize = 2;
+/// Maximum distance of a suggestion.
+const MAX_EDITS: usize = 2;
 
-/// So many names are compared letter by letter, those that come first: a large model of names that are all alike must
-/// not cost a refused request a millisecond.
+/// Maximum number of identifiers that are compared in full, so that a refused request never costs a
+/// millisecond.
 const MAX_COMPARED: usize = 512;
 
-/// Longer names are no near misses.
+/// Longer names get no suggestion.
 const MAX_LENGTH: usize = 128;
 
-/// Short names are all alike: two slips are believed from so many letters on.
+/// Names of fewer letters allow one edit: with two, most short names are similar.
 const LONG: usize = 10;
 
-/// Which letters occur in `name`, whatever their case.
+/// The set of letters in `name`, in lower case: bit `letter % 64`.
+///
+/// ```text
+/// temp     0x0011_2020_0000_0000    t 52, e 37, m 45, p 48
+/// temq     0x0012_2020_0000_0000    one edit, two bits differ
+/// ```
 pub(super) fn signature(name: &str) -> u64 {
     name.bytes().fold(0, |signature, byte| signature | 1 << (byte.to_ascii_lowercase() % 64))
 }
 
-/// The candidate that is nearest to `name`, if one is near; candidates come with their signatures.
+/// The candidate with the smallest distance to `name`, if one is within the limit; candidates come
+/// with signatures.
 pub(super) fn nearest<'m>(name: &str, candidates: impl Iterator<Item = (&'m str, u64)>) -> Option<&'m str> {
     if name.is_empty() || name.len() > MAX_LENGTH {
         return None;
     }
     let own = signature(name);
-    let mut limit = if name.chars().count() < LONG { 1 } else { MAX_SLIPS };
+    let mut limit = if name.chars().count() < LONG { 1 } else { MAX_EDITS };
     let mut best = None;
     let mut compared = 0;
     for (candidate, signature) in candidates {
@@ -50,19 +58,19 @@ pub(super) fn nearest<'m>(name: &str, candidates: impl Iterator<Item = (&'m str,
         if compared > MAX_COMPARED {
             continue;
         }
-        // Only what is nearer than the best so far is still of interest.
-        if let Some(slips) = distance(name.as_bytes(), candidate.as_bytes(), limit) {
+        // From here on, only a smaller distance counts.
+        if let Some(edits) = distance(name.as_bytes(), candidate.as_bytes(), limit) {
             best = Some(candidate);
-            limit = slips.saturating_sub(1);
+            limit = edits.saturating_sub(1);
         }
     }
     best
 }
 
-/// The optimal string alignment distance of two names, when it is at most `limit`.
+/// The optimal string alignment distance of two names; `None` if it exceeds `limit`.
 fn distance(left: &[u8], right: &[u8], limit: usize) -> Option<usize> {
-    const FAR: usize = MAX_SLIPS + 1;
-    const CELLS: usize = 2 * MAX_SLIPS + 1;
+    const FAR: usize = MAX_EDITS + 1;
+    const CELLS: usize = 2 * MAX_EDITS + 1;
     if left.len().abs_diff(right.len()) > limit {
         return None;
     }
@@ -71,15 +79,15 @@ fn distance(left: &[u8], right: &[u8], limit: usize) -> Option<usize> {
     let same = left.iter().rev().zip(right.iter().rev()).take_while(|(a, b)| a == b).count();
     let (left, right) = (left.get(..left.len() - same)?, right.get(..right.len() - same)?);
 
-    // Cell d of a row is the distance with d - MAX_SLIPS more letters of `right` than of `left`.
+    // Cell d of a row is the distance with d - MAX_EDITS more letters of `right` than of `left`.
     let cell = |row: &[usize; CELLS], d: usize| row.get(d).copied().unwrap_or(FAR);
     let letter = |name: &[u8], at: usize| name.get(at).copied();
     let mut before_last = [FAR; CELLS];
-    let mut last: [usize; CELLS] = std::array::from_fn(|d| d.checked_sub(MAX_SLIPS).unwrap_or(FAR));
+    let mut last: [usize; CELLS] = std::array::from_fn(|d| d.checked_sub(MAX_EDITS).unwrap_or(FAR));
     for (i, &a) in left.iter().enumerate() {
         let mut row = [FAR; CELLS];
         for d in 0..CELLS {
-            let Some(j) = (i + 1 + d).checked_sub(MAX_SLIPS) else { continue };
+            let Some(j) = (i + 1 + d).checked_sub(MAX_EDITS) else { continue };
             if j > right.len() {
                 break;
             }
@@ -100,8 +108,8 @@ fn distance(left: &[u8], right: &[u8], limit: usize) -> Option<usize> {
         }
         (before_last, last) = (last, row);
     }
-    let slips = cell(&last, (right.len() + MAX_SLIPS).checked_sub(left.len())?);
-    (slips <= limit).then_some(slips)
+    let edits = cell(&last, (right.len() + MAX_EDITS).checked_sub(left.len())?);
+    (edits <= limit).then_some(edits)
 }
 
 #[cfg(test)]
@@ -125,7 +133,7 @@ mod tests {
         assert_eq!(nearest(""), None);
     }
 
-    /// The definition: a whole table.
+    /// The textbook algorithm, with a whole table.
     fn naive(left: &[u8], right: &[u8]) -> usize {
         let mut table = vec![vec![0; right.len() + 1]; left.len() + 1];
         for i in 0..=left.len() {
@@ -153,7 +161,7 @@ mod tests {
         fn distances_are_those_of_the_definition(left in "[abc]{0,7}", right in "[abc]{0,7}") {
             let (left, right) = (left.as_bytes(), right.as_bytes());
             let expected = naive(left, right);
-            for limit in 0..=MAX_SLIPS {
+            for limit in 0..=MAX_EDITS {
                 proptest::prop_assert_eq!(distance(left, right, limit), Some(expected).filter(|&d| d <= limit));
             }
         }

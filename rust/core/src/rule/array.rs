@@ -1,13 +1,14 @@
-//! ARRAY: elements of one simple type, not too many (contract 5).
+//! ARRAY: elements of one simple type, up to a maximum number (contract 5).
 
 use crate::collect::Collect;
-use crate::json::Cursor;
-use crate::verdict::{Fault, Reason, Stop};
+use crate::fault::at_value::type_fault;
+use crate::fault::{Fault, Reason, Stop};
+use crate::reader::Reader;
 
 use super::stored::elements_with_numbers;
-use super::{Context, Rule, type_fault};
+use super::{Check, Rule};
 
-/// The most elements when the model says nothing.
+/// `maxSize` if the model does not set it.
 pub(crate) const DEFAULT_MAX_SIZE: usize = 128;
 
 /// An array of at most `max_size` elements.
@@ -18,49 +19,43 @@ pub(crate) struct ArrayRule {
     pub(crate) max_size: usize,
 }
 
-impl ArrayRule {
-    pub(crate) fn check<C: Collect>(
-        &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
-        collect: &mut C,
-    ) -> Result<(), Stop> {
-        let start = cursor.offset();
-        // What the elements must be is asked once, not for each of them.
+impl Check for ArrayRule {
+    fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+        let start = reader.cursor.offset();
+        // The two most frequent element types get a loop of their own, without a dispatch for each
+        // element.
         match &*self.element {
-            Rule::Double(rule) => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
-            Rule::Text(rule) => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
-            rule => self.elements(cursor, |cursor| rule.check(cursor, context, &mut ())),
+            Rule::Double(rule) => self.elements(reader, rule),
+            Rule::Text(rule) => self.elements(reader, rule),
+            rule => self.elements(reader, rule),
         }?;
         collect.json(|| {
-            let token = cursor.bytes_from(start);
-            let rewrites = context.settings.numbers_as_strings && self.element.reads_numbers();
+            let token = reader.cursor.bytes_from(start);
+            let rewrites = reader.settings.numbers_as_strings && self.element.accepts_numbers();
             if rewrites { elements_with_numbers(self, token) } else { token.into() }
         });
         Ok(())
     }
+}
 
+impl ArrayRule {
     #[inline(always)]
-    fn elements<'a>(
-        &self,
-        cursor: &mut Cursor<'a>,
-        mut check: impl FnMut(&mut Cursor<'a>) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
-        if cursor.peek() != b'[' {
-            return Err(type_fault(cursor, "ARRAY"));
+    fn elements(&self, reader: &mut Reader<'_>, rule: &impl Check) -> Result<(), Stop> {
+        if reader.cursor.peek() != b'[' {
+            return Err(type_fault(&reader.cursor, "ARRAY"));
         }
-        cursor.open()?;
+        reader.cursor.open()?;
         let mut first = true;
         let mut size = 0;
-        while cursor.next_element(&mut first)? {
+        while reader.cursor.next_element(&mut first)? {
             if size == self.max_size {
-                // The array is named, but it is from here on that it is too long.
-                return Err(Fault::here(Reason::Length, cursor.offset())
+                // The pointer names the array, the offset is that of the first excess element.
+                return Err(Fault::here(Reason::Length, reader.cursor.offset())
                     .expected(format!("at most {} elements", self.max_size))
                     .got("more elements")
                     .into());
             }
-            check(cursor).map_err(|stop| stop.inside(size))?;
+            rule.check(reader, &mut ()).map_err(|stop| stop.inside(size))?;
             size += 1;
         }
         Ok(())

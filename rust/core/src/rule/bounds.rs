@@ -1,15 +1,20 @@
-//! Bounds as a model states them, before a rule makes them inclusive (contract 5.1, 6.1).
+//! Bounds as a model has them: inclusive or exclusive, in the form in which they are written
+//! (contract 5.1, 6.1).
 
 use crate::display::shown;
 use crate::json::{Integer, Number};
 
-/// What can stand as a bound.
+/// A value that can be a bound.
 pub(crate) trait Bound: Copy {
-    /// As the model writes it.
+    /// The bound as it is written.
     fn token(&self) -> &str;
 
-    /// The first and the last whole number that it stands for. Of a fraction these are the neighbours, the upper one first:
-    /// so neither of them lies on the wrong side of it, whether it is exclusive or not.
+    /// The first and the last whole number that the bound includes: of a date those of its day or
+    /// second.
+    ///
+    /// A fraction includes none, so it has the whole numbers on both sides, the upper one first:
+    /// 1.5 has (2, 1). As a minimum the first one counts and as a maximum the last one, so this is
+    /// right for inclusive and exclusive bounds.
     fn span(&self) -> (i64, i64);
 }
 
@@ -35,7 +40,7 @@ pub(crate) struct Bounds<B> {
 }
 
 impl<B: Bound> Bounds<B> {
-    /// The whole numbers within the bounds and within `low..=high`; `None` when there are none.
+    /// The whole numbers within the bounds and within `low..=high`; `None` if there are none.
     pub(crate) fn whole(&self, low: i64, high: i64) -> Option<(i64, i64)> {
         let at_least = self.minimum.map_or(low, |minimum| match minimum.span() {
             (_, last) if self.exclusive_minimum => last.saturating_add(1),
@@ -49,8 +54,10 @@ impl<B: Bound> Bounds<B> {
         (low <= high).then_some((low, high))
     }
 
-    /// `INT, at least 0 and below 100`: what a range fault of whole numbers says was expected. A bound that the type's own
-    /// range, `low..=high`, exceeds is not named, but that range is: no value outside it may seem to be within.
+    /// What a range fault of whole numbers expects: `INT, at least 0 and below 100`.
+    ///
+    /// A bound outside the type's range `low..=high` is replaced by that range, so that the text
+    /// never includes a value that the type cannot have.
     pub(crate) fn text_of_whole(&self, name: &str, (low, high): (i64, i64)) -> Box<str> {
         let within = self.whole(low, high);
         let minimum = self.minimum.filter(|_| within.is_some_and(|(least, _)| least > low));
@@ -63,7 +70,7 @@ impl<B: Bound> Bounds<B> {
         format!("{name}, {minimum} and {maximum}").into()
     }
 
-    /// The same of types whose own range need not be named.
+    /// What a range fault of other types expects: without the range of the type.
     pub(crate) fn text(&self, name: &str) -> Box<str> {
         let minimum = self.minimum.map(|bound| self.at_least(bound));
         let maximum = self.maximum.map(|bound| self.at_most(bound));

@@ -1,22 +1,22 @@
 //! DATE: `yyyy-MM-dd HH:mm:ss`, or `yyyy-MM-dd`, a real date within bounds (contract 5).
 
 use crate::collect::Collect;
-use crate::json::Cursor;
-use crate::verdict::{Fault, Reason, Stop};
+use crate::fault::{Fault, Reason, Stop};
+use crate::reader::Reader;
 
-use super::Context;
+use super::Check;
 use super::bounds::Bounds;
-use super::text::{DATE, read_text};
+use super::text::DATE;
 use super::timestamp::{Instant, MAX_TIME};
 
 /// The first millisecond of the year 1, UTC.
 const MIN_DATE: i64 = -62_135_596_800_000;
 pub(super) const DAY: i64 = 86_400_000;
 
-/// A date, of bounds that a model states.
+/// A date within the bounds of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct DateRule {
-    /// `None` where every date is within them.
+    /// `None` if every date is within them.
     bounds: Option<Box<DateBounds>>,
 }
 
@@ -29,28 +29,25 @@ struct DateBounds {
 }
 
 impl DateRule {
-    /// `None` when no date could ever be within the bounds.
+    /// `None` if no date can be within the bounds.
     pub(crate) fn new(bounds: &Bounds<Instant<'_>>) -> Option<Self> {
         let (low, high) = bounds.whole(MIN_DATE, MAX_TIME)?;
         let is_bounded = (low, high) != (MIN_DATE, MAX_TIME);
         let has_number = [bounds.minimum, bounds.maximum].iter().flatten().any(|bound| !bound.is_date());
         let bounds = is_bounded.then(|| {
-            // Milliseconds become dates, which is what comes.
+            // Bounds in milliseconds are shown as dates, the form in which values come.
             let expected = if has_number { within(low, high) } else { bounds.text("DATE") };
             Box::new(DateBounds { low, high, expected })
         });
         Some(Self { bounds })
     }
+}
 
-    pub(crate) fn check<C: Collect>(
-        &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
-        collect: &mut C,
-    ) -> Result<(), Stop> {
-        let start = cursor.offset();
-        let text = read_text(cursor, &DATE)?;
-        let Some(date) = Date::parse(text.bytes_in(context.buffer)) else {
+impl Check for DateRule {
+    fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+        let start = reader.cursor.offset();
+        let text = reader.text(&DATE)?;
+        let Some(date) = Date::parse(text.bytes_in(reader.buffer)) else {
             return Err(Fault::here(Reason::Date, start)
                 .expected("a real date as yyyy-MM-dd HH:mm:ss or yyyy-MM-dd")
                 .got_text(&text.decode())
@@ -67,16 +64,25 @@ impl DateRule {
     }
 }
 
-/// `DATE from 2000-01-01 00:00:00 to 9999-12-31 23:59:59`: the first and the last second within.
+/// `DATE from 2000-01-01 00:00:00 to 9999-12-31 23:59:59`: the first and the last second within the
+/// bounds.
 fn within(low: i64, high: i64) -> Box<str> {
     format!("DATE from {} to {}", written(low.saturating_add(999)), written(high)).into()
 }
 
-/// Milliseconds as a date, without those of its last second; see [`Date::milliseconds`] for the years that begin in March.
+/// Milliseconds as a date, rounded down to the second: the inverse of [`Date::milliseconds`].
+///
+/// ```text
+/// 951_782_400_000 ms                 = day 11_016 since 1970-01-01, second 0
+/// + 719_468                          = day 730_484 since 0000-03-01
+/// / 146_097 days of a 400-year cycle = cycle 4, and day 146_096 of that cycle: its last one
+/// year 399 of the cycle, day 365     = 2000-02-29, the last day of a year that begins in March
+/// ```
 fn written(milliseconds: i64) -> String {
     let (days, second) = (milliseconds.div_euclid(DAY) + 719_468, milliseconds.rem_euclid(DAY) / 1000);
     let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    // Of 400 years; each fourth has a day more, but for three of the four last ones of a century.
+    // Subtracts the leap days before `day`, so that every year has 365 days: one in 4 years (1460
+    // days), not in the last of 100 (36,524), but in the last of 400 (146,096).
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
@@ -86,7 +92,7 @@ fn written(milliseconds: i64) -> String {
     format!("{:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02}", cycle * 400 + year, second % 60)
 }
 
-/// A real date, with the seconds of its day where it says them.
+/// A date of the calendar, with the second of its day if it has a time of day.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Date {
     year: u32,
@@ -124,14 +130,14 @@ impl Date {
         (year >= 1 && (1..=days).contains(&day)).then_some(Self { year, month, day, seconds })
     }
 
-    /// Since 1970, as UTC; of a date without time of day its first one.
+    /// Since 1970-01-01 in UTC; the first of its day if the date has no time of day.
     pub(super) fn milliseconds(self) -> i64 {
-        // Years begin in March here: then a leap day is the last day of its year.
+        // Years that begin in March: a leap day is then the last day of its year.
         let year = i64::from(self.year) - i64::from(self.month <= 2);
         let month = (i64::from(self.month) + 9) % 12;
         let days_before_month = (153 * month + 2) / 5;
         let leap_days = year / 4 - year / 100 + year / 400;
-        // The first of March of the year 0 is 719,468 days before 1970.
+        // 0000-03-01 is 719,468 days before 1970-01-01.
         let days = 365 * year + leap_days + days_before_month + i64::from(self.day) - 1 - 719_468;
         days * DAY + i64::from(self.seconds.unwrap_or(0)) * 1000
     }
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn milliseconds_are_written_as_the_date_that_they_are_read_from() {
-        // Every day of two cycles of 400 years would take long: a step that hits every day of a year and of a cycle.
+        // A step of 97 days and an odd time of day: all dates would take too long.
         for milliseconds in (MIN_DATE..=MAX_TIME).step_by(97 * DAY as usize + 3_723_000) {
             let date = Date::parse(written(milliseconds).as_bytes());
             assert_eq!(date.map(Date::milliseconds), Some(milliseconds.div_euclid(1000) * 1000));

@@ -2,13 +2,15 @@
 
 use crate::collect::Collect;
 use crate::display::quoted;
+use crate::fault::at_value::{shown_number, type_fault, value_fault};
+use crate::fault::{Fault, Reason, Stop};
 use crate::json::{Cursor, Integer};
-use crate::verdict::{Fault, Reason, Stop};
+use crate::reader::Reader;
 
-use super::text::{TEXT_ENUM, read_text};
-use super::{Context, read_number, shown_number, type_fault, value_fault};
+use super::Check;
+use super::text::TEXT_ENUM;
 
-/// How many keys a fault lists.
+/// Maximum number of keys that a fault lists.
 const LISTED: usize = 8;
 
 /// Keys that are whole numbers.
@@ -30,12 +32,13 @@ fn one_of(keys: impl ExactSizeIterator<Item = String>) -> String {
     format!("one of {}{more}", keys.take(LISTED).collect::<Vec<_>>().join(", "))
 }
 
-/// Adds the keys to what was expected instead of another type, but for null, which many products ignore.
+/// Adds the keys to what a type fault expected; not if the value is null, because many products
+/// ignore those.
 #[cold]
 fn with_keys(stop: Stop, keys: impl Fn() -> String) -> Stop {
     match stop {
         Stop::Fault(mut fault) if !fault.is_null(&[]) => {
-            let expected = fault.expected.take().unwrap_or_default();
+            let Some(expected) = fault.expected.take() else { unreachable!("a type fault has it") };
             fault.expected(format!("{expected}, {}", keys())).into()
         }
         other => other,
@@ -48,28 +51,12 @@ impl IntEnum {
         Self { keys: keys.into() }
     }
 
-    pub(crate) fn check<C: Collect>(
-        &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
-        collect: &mut C,
-    ) -> Result<(), Stop> {
-        let start = cursor.offset();
-        match read_number(cursor, context)? {
-            Some(Integer::Value(value)) if self.keys.binary_search(&value).is_ok() => {
-                collect.long(value);
-                Ok(())
-            }
-            other => Err(self.refuse(cursor, start, other)),
-        }
-    }
-
     #[cold]
     fn refuse(&self, cursor: &mut Cursor<'_>, start: usize, read: Option<Integer>) -> Stop {
         match read {
             None => self.keys_named(type_fault(cursor, "ENUM of INT")),
             Some(Integer::Fraction) => {
-                cursor.back_to(start);
+                cursor.rewind_to(start);
                 self.keys_named(value_fault(cursor, "ENUM of INT, a whole number"))
             }
             Some(_) => Fault::here(Reason::Enum, start)
@@ -89,29 +76,39 @@ impl IntEnum {
     }
 }
 
+impl Check for IntEnum {
+    fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+        let start = reader.cursor.offset();
+        match reader.number()? {
+            Some(Integer::Value(value)) if self.keys.binary_search(&value).is_ok() => {
+                collect.long(value);
+                Ok(())
+            }
+            other => Err(self.refuse(&mut reader.cursor, start, other)),
+        }
+    }
+}
+
 impl TextEnum {
     pub(crate) fn new(mut keys: Vec<Box<str>>) -> Self {
         keys.sort_unstable();
         Self { keys: keys.into() }
     }
 
-    pub(crate) fn check<C: Collect>(
-        &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
-        collect: &mut C,
-    ) -> Result<(), Stop> {
-        let start = cursor.offset();
-        let text = read_text(cursor, &TEXT_ENUM).map_err(|stop| with_keys(stop, || self.one_of()))?;
-        let bytes = text.bytes_in(context.buffer);
+    fn one_of(&self) -> String {
+        one_of(self.keys.iter().map(|key| quoted(key)))
+    }
+}
+
+impl Check for TextEnum {
+    fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+        let start = reader.cursor.offset();
+        let text = reader.text(&TEXT_ENUM).map_err(|stop| with_keys(stop, || self.one_of()))?;
+        let bytes = text.bytes_in(reader.buffer);
         if self.keys.binary_search_by(|key| key.as_bytes().cmp(bytes)).is_ok() {
             collect.text(text);
             return Ok(());
         }
         Err(Fault::here(Reason::Enum, start).expected(self.one_of()).got_text(&text.decode()).into())
-    }
-
-    fn one_of(&self) -> String {
-        one_of(self.keys.iter().map(|key| quoted(key)))
     }
 }

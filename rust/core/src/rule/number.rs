@@ -1,15 +1,17 @@
 //! INT, FLOAT and DOUBLE (contract 5, 5.1).
 //!
-//! Bounds are made inclusive when the model is compiled: an exclusive one moves to its neighbour in
-//! the point's own type, so two comparisons judge every number. The type's own range is the default
-//! bound, so infinity falls outside without a test of its own.
+//! Bounds are made inclusive when the model is compiled: an exclusive bound becomes the adjacent
+//! value of the point's type, so two comparisons check every number. Without a bound of the model
+//! the limit of the type applies, so infinity is out of range and needs no test of its own.
 
 use crate::collect::Collect;
-use crate::json::{Cursor, Integer, Number};
-use crate::verdict::{Fault, Reason, Stop};
+use crate::fault::at_value::{shown_number, type_fault, value_fault};
+use crate::fault::{Fault, Reason, Stop};
+use crate::json::{Cursor, Float, Integer, Number};
+use crate::reader::Reader;
 
+use super::Check;
 use super::bounds::Bounds;
-use super::{Context, read_number, shown_number, type_fault, value_fault};
 
 #[cold]
 fn range_fault(cursor: &Cursor<'_>, start: usize, expected: &str) -> Box<Fault> {
@@ -26,28 +28,11 @@ pub(crate) struct IntRule {
 }
 
 impl IntRule {
-    /// `None` when no value could ever be within the bounds.
+    /// `None` if no value can be within the bounds.
     pub(crate) fn new(bounds: &Bounds<Number<'_>>) -> Option<Self> {
         let own = (i32::MIN.into(), i32::MAX.into());
         let (low, high) = bounds.whole(own.0, own.1)?;
         Some(Self { low, high, expected: bounds.text_of_whole("INT", own) })
-    }
-
-    #[inline(always)]
-    pub(crate) fn check<C: Collect>(
-        &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
-        collect: &mut C,
-    ) -> Result<(), Stop> {
-        let start = cursor.offset();
-        match read_number(cursor, context)? {
-            Some(Integer::Value(value)) if self.low <= value && value <= self.high => {
-                collect.long(value);
-                Ok(())
-            }
-            other => Err(self.refuse(cursor, start, other)),
-        }
     }
 
     #[cold]
@@ -55,7 +40,7 @@ impl IntRule {
         match read {
             None => type_fault(cursor, "INT"),
             Some(Integer::Fraction) => {
-                cursor.back_to(start);
+                cursor.rewind_to(start);
                 value_fault(cursor, "INT, a whole number")
             }
             Some(_) => range_fault(cursor, start, &self.expected).into(),
@@ -63,10 +48,24 @@ impl IntRule {
     }
 }
 
+impl Check for IntRule {
+    #[inline(always)]
+    fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+        let start = reader.cursor.offset();
+        match reader.number()? {
+            Some(Integer::Value(value)) if self.low <= value && value <= self.high => {
+                collect.long(value);
+                Ok(())
+            }
+            other => Err(self.refuse(&mut reader.cursor, start, other)),
+        }
+    }
+}
+
 macro_rules! floating_rule {
-    ($rule:ident, $float:ty, $convert:ident, $name:literal) => {
+    ($rule:ident, $float:ty, $convert:ident, $name:literal, $read:ty, $judged:expr, $sent:expr) => {
         impl $rule {
-            /// `None` when no value could ever be within the bounds.
+            /// `None` if no value can be within the bounds.
             pub(crate) fn new(bounds: &Bounds<Number<'_>>) -> Option<Self> {
                 // Rounded to the point's type first, like the value (contract 5.1).
                 let bound = |number: Option<Number<'_>>| number.map(Number::$convert);
@@ -81,7 +80,8 @@ macro_rules! floating_rule {
                     None => <$float>::MAX,
                 };
                 let (low, high) = (low.max(<$float>::MIN), high.min(<$float>::MAX));
-                // A bound that no value can reach is not named: what is beyond the type would seem to be within.
+                // A bound beyond the type's range is not named: it would seem to allow values that
+                // the type lacks.
                 let named = Bounds {
                     minimum: bounds.minimum.filter(|_| low > <$float>::MIN),
                     maximum: bounds.maximum.filter(|_| high < <$float>::MAX),
@@ -95,7 +95,8 @@ macro_rules! floating_rule {
             #[cold]
             fn range_fault(&self, cursor: &Cursor<'_>, start: usize) -> Stop {
                 let mut fault = range_fault(cursor, start, &self.expected);
-                // What is rounded onto a bound that is exclusive seemed to be within it.
+                // A value that was rounded to an exclusive bound looks valid as it is written: show
+                // the rounded one, too.
                 let got = shown_number(cursor, start);
                 let token = got.trim_matches('"');
                 let value = Number::parse(token).map_or(<$float>::INFINITY, Number::$convert);
@@ -103,27 +104,25 @@ macro_rules! floating_rule {
                 let is_on_bound = value.next_up() >= self.low && value.next_down() <= self.high;
                 if is_on_bound && value.is_finite() && got != rounded.trim_end_matches(".0") && got != rounded
                 {
-                    fault.said = Some(format!("{got}, which is {rounded} as {}", $name));
+                    fault.got_in_message = Some(format!("{got}, which is {rounded} as {}", $name));
                 }
                 fault.into()
             }
+        }
 
+        impl Check for $rule {
             #[inline(always)]
-            pub(crate) fn check<C: Collect>(
-                &self,
-                cursor: &mut Cursor<'_>,
-                context: &mut Context<'_>,
-                collect: &mut C,
-            ) -> Result<(), Stop> {
-                let start = cursor.offset();
-                let Some(value) = read_number::<$float>(cursor, context)? else {
-                    return Err(type_fault(cursor, $name));
+            fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+                let start = reader.cursor.offset();
+                let Some(number) = reader.number::<$read>()? else {
+                    return Err(type_fault(&reader.cursor, $name));
                 };
+                let value: $float = $judged(number);
                 if self.low <= value && value <= self.high {
-                    collect.double(f64::from(value));
+                    collect.double($sent(number));
                     return Ok(());
                 }
-                Err(self.range_fault(cursor, start))
+                Err(self.range_fault(&reader.cursor, start))
             }
         }
     };
@@ -145,5 +144,6 @@ pub(crate) struct DoubleRule {
     expected: Box<str>,
 }
 
-floating_rule!(FloatRule, f32, to_f32, "FLOAT");
-floating_rule!(DoubleRule, f64, to_f64, "DOUBLE");
+floating_rule!(FloatRule, f32, to_f32, "FLOAT", Float, |float: Float| float.judged, |float: Float| float
+    .sent);
+floating_rule!(DoubleRule, f64, to_f64, "DOUBLE", f64, |double| double, |double| double);

@@ -1,5 +1,5 @@
-//! ARRAY and STRUCT as they are stored where a product takes numbers in strings (contract 5.4): the text that came,
-//! with those numbers in place of their strings.
+//! The stored form of ARRAY and STRUCT if the product accepts numbers in strings (contract 5.4):
+//! the JSON of the payload, with numbers in place of such strings.
 //!
 //! ```text
 //! ["1.50", 2]                          ARRAY of DOUBLE   [1.50, 2]
@@ -30,30 +30,32 @@ fn rewritten<'a>(
         return token.into();
     }
     let mut rewriter = Rewriter { cursor: Cursor::new(token), token, written: Vec::new(), copied: 0 };
-    // It was read before, so it is well-formed.
-    if rewrite(&mut rewriter).is_err() || rewriter.copied == 0 {
+    if let Err(syntax) = rewrite(&mut rewriter) {
+        unreachable!("the token was read before: {syntax}");
+    }
+    if rewriter.copied == 0 {
         return token.into();
     }
-    rewriter.written.extend_from_slice(token.get(rewriter.copied..).unwrap_or_default());
+    rewriter.written.extend_from_slice(&token[rewriter.copied..]);
     rewriter.written.into()
 }
 
-/// Copies all but the strings that it replaces.
+/// Copies a token, except for the strings that it replaces.
 struct Rewriter<'a> {
     cursor: Cursor<'a>,
     token: &'a [u8],
     written: Vec<u8>,
-    /// How much of the token was copied or replaced.
+    /// The part of the token up to here has been copied or replaced.
     copied: usize,
 }
 
 impl Rewriter<'_> {
-    /// A model's depth bounds the recursion: a struct, an array in it, its elements.
+    /// The recursion is bounded by the model: a struct, an array in it, its elements.
     fn value(&mut self, rule: &Rule) -> Result<(), Syntax> {
         match rule {
             Rule::Array(rule) => self.array(rule),
             Rule::Struct(rule) => self.members(rule),
-            _ if self.cursor.peek() == b'"' && rule.reads_numbers() => self.number(rule),
+            _ if self.cursor.peek() == b'"' && rule.accepts_numbers() => self.number(rule),
             _ => self.cursor.skip_value(),
         }
     }
@@ -84,10 +86,10 @@ impl Rewriter<'_> {
     fn number(&mut self, rule: &Rule) -> Result<(), Syntax> {
         let start = self.cursor.offset();
         let text = self.cursor.string()?.decode();
-        let is_truth = matches!(rule, Rule::Bool) && (text == "true" || text == "false");
-        // A TIMESTAMP of digits with leading zeros is none that JSON has.
+        let is_truth = matches!(rule, Rule::Bool(_)) && (text == "true" || text == "false");
+        // A TIMESTAMP with leading zeros is no JSON number and stays a string.
         if is_truth || Number::parse(&text).is_some() {
-            self.written.extend_from_slice(self.token.get(self.copied..start).unwrap_or_default());
+            self.written.extend_from_slice(&self.token[self.copied..start]);
             self.written.extend_from_slice(text.as_bytes());
             self.copied = self.cursor.offset();
         }

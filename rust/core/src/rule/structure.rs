@@ -1,34 +1,49 @@
-//! STRUCT: members by name, each with a rule of its own (contract 5).
+//! STRUCT: an object whose members have a rule each (contract 5).
 
 use crate::collect::Collect;
 use crate::display::quoted;
+use crate::fault::at_value::type_fault;
+use crate::fault::{Fault, Reason, Stop};
+use crate::interner::Interner;
 use crate::json::{Cursor, MemberName};
-use crate::names::Names;
-use crate::verdict::{Fault, Reason, Stop};
+use crate::reader::Reader;
 
 use super::stored::members_with_numbers;
-use super::{Context, Rule, type_fault};
+use super::{Check, Rule};
 
 /// One member of a struct.
 #[derive(Clone, Debug)]
 struct Member {
-    /// Its name as nearly every payload spells it.
+    /// Spelled as in nearly every payload.
     name: MemberName,
     required: bool,
     rule: Rule,
 }
 
-/// An object with these members and, unless the model says otherwise, no others.
+/// An object with these members and, unless the model allows additional members, no others.
 ///
-/// Time does not depend on how many members the model has: names are looked up, and required members are counted.
+/// Required members are counted as they come, so the time for an object does not depend on how many
+/// members the model has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StructRule {
-    names: Names,
-    /// In the model's order, in which missing ones are reported.
+    names: Interner,
+    /// By the number of their name: the model's order, in which missing members are reported.
     members: Vec<Member>,
     required: usize,
-    /// Members that the model lacks are only checked as JSON.
+    /// Whether members that the model lacks are accepted; they are only checked as JSON.
     additional: bool,
+}
+
+/// What the next member of an object is.
+enum Next<'m> {
+    Known {
+        name_at: usize,
+        index: usize,
+        member: &'m Member,
+    },
+    /// Not in the model, which allows additional members.
+    Additional,
+    End,
 }
 
 impl StructRule {
@@ -36,7 +51,7 @@ impl StructRule {
         Self { additional, ..Self::default() }
     }
 
-    /// Adds a member; false when there is one of that name.
+    /// Adds a member; false if there is one of that name.
     pub(crate) fn add(&mut self, identifier: &str, required: bool, rule: Rule) -> bool {
         let is_new = self.names.insert(identifier);
         if is_new {
@@ -46,92 +61,95 @@ impl StructRule {
         is_new
     }
 
-    /// What a member of that name must be.
-    pub(crate) fn rule_of(&self, name: &str) -> Option<&Rule> {
-        let index = self.names.find(name.as_bytes())?;
-        self.members.get(index).map(|member| &member.rule)
+    /// The rule of the member of this name.
+    pub(super) fn rule_of(&self, name: &str) -> Option<&Rule> {
+        self.names.find(name.as_bytes()).map(|index| &self.members[index].rule)
     }
 
-    pub(crate) fn check<C: Collect>(
-        &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
-        collect: &mut C,
-    ) -> Result<(), Stop> {
-        if cursor.peek() != b'{' {
-            return Err(type_fault(cursor, "STRUCT"));
-        }
-        let start = cursor.offset();
-        cursor.open()?;
-        context.members.begin(self.members.len());
-        let (mut first, mut required, mut expected) = (true, 0, 0);
-        while let Some((at, index)) = self.next_member(cursor, context, &mut first, expected)? {
-            let Some(member) = self.members.get(index) else {
-                cursor.skip_value()?;
-                continue;
-            };
-            let identifier = || self.names.get(index).unwrap_or_default();
-            if !context.members.mark(index) {
-                return Err(repeated(at, identifier()));
-            }
-            member.rule.check(cursor, context, &mut ()).map_err(|stop| stop.inside(identifier()))?;
-            required += usize::from(member.required);
-            expected = index + 1;
-        }
-        if required != self.required {
-            return Err(self.missing(cursor, context));
-        }
-        collect.json(|| {
-            let token = cursor.bytes_from(start);
-            if context.settings.numbers_as_strings { members_with_numbers(self, token) } else { token.into() }
-        });
-        Ok(())
-    }
-
-    /// Reads the next member's name: where it stands and which member it is, beyond the last where the model lacks it, or
-    /// `None` at the end.
+    /// Reads the next member's name and its colon. `expected` is the member that comes next in the
+    /// model's order.
     #[inline(always)]
     fn next_member(
         &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
+        reader: &mut Reader<'_>,
         first: &mut bool,
         expected: usize,
-    ) -> Result<Option<(usize, usize)>, Stop> {
-        // Most senders keep the model's order: its next member is compared before any is looked up.
-        let member = self.members.get(expected);
-        let end = cursor.offset();
-        if !*first && member.is_some_and(|member| cursor.take_next(&member.name)) {
-            return Ok(Some((end + 1, expected)));
+    ) -> Result<Next<'_>, Stop> {
+        // Most senders keep the model's order, so the expected name is compared before any is
+        // looked up.
+        let guess = self.members.get(expected);
+        let end = reader.cursor.offset();
+        if !*first
+            && let Some(member) = guess
+            && reader.cursor.take_next_name(&member.name)
+        {
+            return Ok(Next::Known { name_at: end + 1, index: expected, member });
         }
-        if !cursor.next_member(first)? {
-            return Ok(None);
+        if !reader.cursor.next_member(first)? {
+            return Ok(Next::End);
         }
-        let start = cursor.offset();
-        if member.is_some_and(|member| cursor.take_name(&member.name)) {
-            return Ok(Some((start, expected)));
+        let name_at = reader.cursor.offset();
+        if let Some(member) = guess
+            && reader.cursor.take_name(&member.name)
+        {
+            return Ok(Next::Known { name_at, index: expected, member });
         }
-        let name = cursor.string()?;
-        cursor.colon()?;
-        match self.names.find(name.bytes_in(context.buffer)) {
-            Some(index) => Ok(Some((start, index))),
-            None if self.additional => Ok(Some((start, usize::MAX))),
-            None => Err(unknown_member(start, &name.decode(), self.names.iter())),
+        let name = reader.cursor.string()?;
+        reader.cursor.colon()?;
+        match self.names.find(name.bytes_in(reader.buffer)) {
+            Some(index) => Ok(Next::Known { name_at, index, member: &self.members[index] }),
+            None if self.additional => Ok(Next::Additional),
+            None => Err(unknown_member(name_at, &name.decode(), self.names.iter())),
         }
     }
 
+    /// The fault of an object that lacks a required member.
     #[cold]
-    fn missing(&self, cursor: &Cursor<'_>, context: &mut Context<'_>) -> Stop {
+    fn missing(&self, reader: &mut Reader<'_>) -> Stop {
         let mut members = self.members.iter().enumerate();
-        let missing = members.find(|(index, member)| member.required && context.members.mark(*index));
-        let name = missing.and_then(|(index, _)| self.names.get(index)).unwrap_or_default();
-        missing_member(cursor, name)
+        let missing = members.find(|(index, member)| member.required && reader.members.insert(*index));
+        let Some((index, _)) = missing else { unreachable!("fewer required members came than there are") };
+        missing_member(&reader.cursor, self.names.name(index))
     }
 }
 
-/// The cursor stands just behind the brace that closes the object.
+impl Check for StructRule {
+    fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+        if reader.cursor.peek() != b'{' {
+            return Err(type_fault(&reader.cursor, "STRUCT"));
+        }
+        let start = reader.cursor.offset();
+        reader.cursor.open()?;
+        reader.members.clear(self.members.len());
+        let (mut first, mut required, mut expected) = (true, 0, 0);
+        loop {
+            match self.next_member(reader, &mut first, expected)? {
+                Next::Known { name_at, index, member } => {
+                    if !reader.members.insert(index) {
+                        return Err(repeated(name_at, self.names.name(index)));
+                    }
+                    member.rule.check(reader, &mut ()).map_err(|stop| stop.inside(self.names.name(index)))?;
+                    required += usize::from(member.required);
+                    expected = index + 1;
+                }
+                Next::Additional => reader.cursor.skip_value()?,
+                Next::End => break,
+            }
+        }
+        if required != self.required {
+            return Err(self.missing(reader));
+        }
+        collect.json(|| {
+            let token = reader.cursor.bytes_from(start);
+            if reader.settings.numbers_as_strings { members_with_numbers(self, token) } else { token.into() }
+        });
+        Ok(())
+    }
+}
+
+/// The fault of an object without this member; the cursor stands behind the closing brace.
 #[cold]
-pub(crate) fn missing_member(cursor: &Cursor<'_>, name: &str) -> Stop {
+pub(super) fn missing_member(cursor: &Cursor<'_>, name: &str) -> Stop {
     Fault::here(Reason::MissingMember, cursor.offset() - 1)
         .expected(format!("member {}", quoted(name)))
         .got("no such member")
@@ -139,8 +157,9 @@ pub(crate) fn missing_member(cursor: &Cursor<'_>, name: &str) -> Stop {
         .into()
 }
 
+/// The fault of an object with a member that is none of `members`; `offset` is that of its name.
 #[cold]
-pub(crate) fn unknown_member<'m>(offset: usize, name: &str, members: impl Iterator<Item = &'m str>) -> Stop {
+pub(super) fn unknown_member<'m>(offset: usize, name: &str, members: impl Iterator<Item = &'m str>) -> Stop {
     let known: Vec<_> = members.take(8).map(quoted).collect();
     Fault::here(Reason::UnknownMember, offset)
         .expected(format!("members {}", known.join(", ")))
@@ -149,8 +168,9 @@ pub(crate) fn unknown_member<'m>(offset: usize, name: &str, members: impl Iterat
         .into()
 }
 
+/// The fault of an object with this member twice; `offset` is that of the second name.
 #[cold]
-pub(crate) fn repeated(offset: usize, name: &str) -> Stop {
+pub(super) fn repeated(offset: usize, name: &str) -> Stop {
     Fault::here(Reason::Duplicate, offset)
         .expected("the name once")
         .got("the same name again")

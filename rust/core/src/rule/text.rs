@@ -1,18 +1,20 @@
-//! STRING and FILE: at most so many bytes of UTF-8 (contract 5, 5.6).
+//! STRING and FILE: strings of a limited number of UTF-8 bytes (contract 5, 5.6).
 
 use crate::collect::Collect;
-use crate::json::{Cursor, Text};
-use crate::verdict::{Fault, Reason, Stop};
+use crate::fault::{Fault, Reason, Stop};
+use crate::reader::Reader;
 
-use super::{Context, type_fault, value_fault};
+use super::Check;
 
-/// The longest STRING when the model says nothing, and the longest FILE, in bytes.
+/// `maxLength` of STRING and FILE in bytes, if the model does not set it.
 pub(crate) const DEFAULT_MAX_LENGTH: usize = 1024;
 
-/// What faults call a string: one of another JSON type is missed, or one without U+0000.
+/// What faults call a type whose values are strings.
 #[derive(Debug)]
 pub(crate) struct TextNames {
+    /// In the fault of a value that is no string.
     pub(crate) of_type: &'static str,
+    /// In the fault of a string that contains U+0000.
     pub(crate) of_value: &'static str,
 }
 
@@ -31,20 +33,16 @@ pub(crate) struct TextRule {
     pub(crate) max_length: usize,
 }
 
-impl TextRule {
+impl Check for TextRule {
     #[inline(always)]
-    pub(crate) fn check<C: Collect>(
-        &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
-        collect: &mut C,
-    ) -> Result<(), Stop> {
-        let start = cursor.offset();
-        let text = read_text(cursor, self.names)?;
-        // Decoding never makes a string longer, so most need not be decoded.
+    fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+        let start = reader.cursor.offset();
+        let text = reader.text(self.names)?;
+        // Decoding never makes a string longer, so only a string whose raw form is too long is
+        // decoded.
         let mut length = text.raw_len();
         if length > self.max_length {
-            length = text.decode_in(context.buffer).len();
+            length = text.decode_in(reader.buffer).len();
         }
         if length <= self.max_length {
             collect.text(text);
@@ -55,19 +53,4 @@ impl TextRule {
             .got(format!("{length} bytes"))
             .into())
     }
-}
-
-/// Reads a string that a store can keep: one without U+0000 (contract 5.6).
-#[inline(always)]
-pub(crate) fn read_text<'a>(cursor: &mut Cursor<'a>, names: &'static TextNames) -> Result<Text<'a>, Stop> {
-    let start = cursor.offset();
-    if cursor.peek() != b'"' {
-        return Err(type_fault(cursor, names.of_type));
-    }
-    let text = cursor.string()?;
-    if text.has_nul() {
-        cursor.back_to(start);
-        return Err(value_fault(cursor, names.of_value));
-    }
-    Ok(text)
 }

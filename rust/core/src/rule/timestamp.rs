@@ -4,15 +4,17 @@ use std::borrow::Cow;
 
 use crate::collect::Collect;
 use crate::display::quoted;
-use crate::json::{Cursor, Integer, Number};
-use crate::verdict::{Fault, Reason, Stop};
+use crate::fault::at_value::{shown_number, value_fault};
+use crate::fault::{Fault, Reason, Stop};
+use crate::json::{Integer, Number};
+use crate::reader::Reader;
 
+use super::Check;
 use super::bounds::{Bound, Bounds};
 use super::date::{DAY, Date};
-use super::text::{TextNames, read_text};
-use super::{Context, read_number, shown_number, value_fault};
+use super::text::TextNames;
 
-/// The first millisecond of 1971, UTC. What lies before it is most likely no time that was measured.
+/// The first millisecond of 1971, UTC. Earlier times are probably not in milliseconds.
 pub(crate) const EARLY: i64 = 31_536_000_000;
 
 /// The last millisecond of the year 9999, UTC.
@@ -22,7 +24,7 @@ const EXPECTED: &str = "TIMESTAMP, whole UTC milliseconds as a number or as digi
 
 static DIGITS: TextNames = TextNames { of_type: "TIMESTAMP", of_value: EXPECTED };
 
-/// Milliseconds within the range, or `None`.
+/// The number as milliseconds; `None` if it is out of range or no whole number.
 pub(crate) fn milliseconds(integer: Integer) -> Option<i64> {
     match integer {
         Integer::Value(value) if (0..=MAX_TIME).contains(&value) => Some(value),
@@ -30,25 +32,27 @@ pub(crate) fn milliseconds(integer: Integer) -> Option<i64> {
     }
 }
 
-/// Whether milliseconds are rather seconds: those of 1973 and later are a day and more into 1970.
+/// Whether milliseconds are probably seconds: those of 1973 and later, read as milliseconds, are in
+/// 1970.
 fn looks_like_seconds(milliseconds: i64) -> bool {
     (100_000_000..EARLY).contains(&milliseconds)
 }
 
-/// Names the unit of a refused time that is most likely no milliseconds (contract 3.5).
+/// Adds the unit that a refused time probably has, if it is not milliseconds (contract 3.5).
 #[cold]
-pub(crate) fn with_unit(stop: Stop) -> Stop {
+pub(crate) fn with_likely_unit(stop: Stop) -> Stop {
     match stop {
-        Stop::Fault(fault) => match fault.got.as_deref().and_then(said_of_time) {
+        Stop::Fault(fault) => match fault.got.as_deref().and_then(likely_unit) {
             None => fault.into(),
-            said => fault.said(said).into(),
+            got => fault.got_in_message(got).into(),
         },
         other => other,
     }
 }
 
-/// `got` is a number, one in quotes, or `string` and one in quotes.
-fn said_of_time(got: &str) -> Option<String> {
+/// `got` and its probable unit. `got` is a number, a number in quotes, or that behind the word
+/// `string`.
+fn likely_unit(got: &str) -> Option<String> {
     let unit = match got.trim_start_matches("string ").trim_matches('"').parse::<f64>().ok()? {
         1e8..3.1536e10 => "seconds",
         1e15..3.1536e16 => "microseconds",
@@ -62,7 +66,7 @@ fn said_of_time(got: &str) -> Option<String> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Instant<'m> {
     Milliseconds(Number<'m>),
-    /// A date as it is written, and the milliseconds of its day or its second.
+    /// A date as it is written, and the first and the last millisecond of its day or second.
     Date {
         text: &'m str,
         first: i64,
@@ -71,7 +75,7 @@ pub(crate) enum Instant<'m> {
 }
 
 impl<'m> Instant<'m> {
-    /// What a string says that stands as a bound.
+    /// Reads a bound that is a string.
     pub(crate) fn parse(text: &'m str) -> Option<Self> {
         let number = Number::parse(text).map(Self::Milliseconds);
         number.or_else(|| {
@@ -108,13 +112,13 @@ impl Bound for Instant<'_> {
 /// Milliseconds within bounds.
 #[derive(Clone, Debug)]
 pub(crate) struct TimestampRule {
-    /// From here to `high` a value needs no further look.
+    /// Values from here to `high` need no further check.
     usual_low: i64,
     high: i64,
     rest: Box<Rest>,
 }
 
-/// What only unusual values are asked for.
+/// What is needed only for unusual values.
 #[derive(Clone, Debug)]
 struct Rest {
     low: i64,
@@ -122,10 +126,10 @@ struct Rest {
 }
 
 impl TimestampRule {
-    /// `None` when no value could ever be within the bounds.
+    /// `None` if no value can be within the bounds.
     pub(crate) fn new(bounds: &Bounds<Instant<'_>>) -> Option<Self> {
         let (low, high) = bounds.whole(0, MAX_TIME)?;
-        // Dates become milliseconds, which is what they are compared with.
+        // Bounds that are dates are shown as milliseconds, the form in which values come.
         let has_date = [bounds.minimum, bounds.maximum].iter().flatten().any(Instant::is_date);
         let expected = if has_date {
             format!("UTC milliseconds from {low} to {high}").into()
@@ -135,57 +139,55 @@ impl TimestampRule {
         Some(Self { usual_low: low.max(EARLY), high, rest: Box::new(Rest { low, expected }) })
     }
 
-    pub(crate) fn check<C: Collect>(
-        &self,
-        cursor: &mut Cursor<'_>,
-        context: &mut Context<'_>,
-        collect: &mut C,
-    ) -> Result<(), Stop> {
-        let start = cursor.offset();
-        if let Some(integer) = read_number(cursor, context)? {
-            let time = match integer {
-                Integer::Value(time) if self.usual_low <= time && time <= self.high => time,
-                Integer::Fraction => {
-                    cursor.back_to(start);
-                    return Err(with_unit(value_fault(cursor, EXPECTED)));
-                }
-                _ => self
-                    .unusual(integer, context)
-                    .map_err(|fault| fault.at(start, shown_number(cursor, start)))?,
-            };
-            collect.long(time);
-            return Ok(());
-        }
-        let text = read_text(cursor, &DIGITS)?.decode_in(context.buffer);
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            cursor.back_to(start);
-            return Err(with_unit(value_fault(cursor, EXPECTED)));
-        }
-        // A string of digits may have leading zeros; one that does not fit is out of range all the same.
-        let digits = text.trim_start_matches('0');
-        let value = if digits.is_empty() { Some(0) } else { digits.parse().ok() };
-        let text = quoted(text);
-        let value = value.map_or(Integer::Value(i64::MAX), Integer::Value);
-        let time = self.unusual(value, context).map_err(|fault| fault.at(start, text))?;
-        collect.long(time);
-        Ok(())
-    }
-
-    /// Judges a time that is out of bounds, or early.
+    /// Checks a time that is out of bounds, or before 1971.
     #[cold]
-    fn unusual(&self, integer: Integer, context: &mut Context<'_>) -> Result<i64, OutOfRange<'_>> {
+    fn unusual(&self, integer: Integer, reader: &mut Reader<'_>) -> Result<i64, OutOfRange<'_>> {
         let Integer::Value(time) = integer else { return Err(OutOfRange::Bounds(&self.rest.expected)) };
         if !(self.rest.low..=self.high).contains(&time) {
             return Err(OutOfRange::Bounds(&self.rest.expected));
         }
         if looks_like_seconds(time) {
-            // Old dates are the model's business; seconds are never meant where a product says when its times begin.
-            if context.settings.time_min.is_some_and(|min| time < min) {
+            // Old dates are valid if the model allows them. But a product that sets `time.min`
+            // never means seconds.
+            if reader.settings.time_min.is_some_and(|min| time < min) {
                 return Err(OutOfRange::Seconds);
             }
-            context.early_times += 1;
+            reader.early_times += 1;
         }
         Ok(time)
+    }
+}
+
+impl Check for TimestampRule {
+    fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+        let start = reader.cursor.offset();
+        if let Some(integer) = reader.number()? {
+            let time = match integer {
+                Integer::Value(time) if self.usual_low <= time && time <= self.high => time,
+                Integer::Fraction => {
+                    reader.cursor.rewind_to(start);
+                    return Err(with_likely_unit(value_fault(&reader.cursor, EXPECTED)));
+                }
+                _ => self
+                    .unusual(integer, reader)
+                    .map_err(|fault| fault.at(start, shown_number(&reader.cursor, start)))?,
+            };
+            collect.long(time);
+            return Ok(());
+        }
+        let text = reader.text(&DIGITS)?.decode_in(reader.buffer);
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            reader.cursor.rewind_to(start);
+            return Err(with_likely_unit(value_fault(&reader.cursor, EXPECTED)));
+        }
+        // Leading zeros are allowed here; a number beyond 64 bits is out of range in any case.
+        let digits = text.trim_start_matches('0');
+        let value = if digits.is_empty() { Some(0) } else { digits.parse().ok() };
+        let text = quoted(text);
+        let value = value.map_or(Integer::Value(i64::MAX), Integer::Value);
+        let time = self.unusual(value, reader).map_err(|fault| fault.at(start, text))?;
+        collect.long(time);
+        Ok(())
     }
 }
 
@@ -202,6 +204,6 @@ impl OutOfRange<'_> {
             Self::Bounds(expected) => expected.to_owned().into(),
             Self::Seconds => Cow::Borrowed("UTC milliseconds"),
         };
-        with_unit(Fault::here(Reason::Range, offset).expected(expected).got(got).into())
+        with_likely_unit(Fault::here(Reason::Range, offset).expected(expected).got(got).into())
     }
 }

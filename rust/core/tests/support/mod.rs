@@ -1,6 +1,7 @@
-//! What the tests of this crate share: the test catalog and the public data, read as a service would.
+//! Shared by the tests of this crate: the test catalog, read as the service reads it, and the
+//! public data.
 
-#![allow(dead_code, reason = "every test file uses another part")]
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fs;

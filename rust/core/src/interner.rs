@@ -1,7 +1,8 @@
-//! Finding things by their exact name: bytes in one arena, a hash table of numbers beside it.
+//! A string interner: names to consecutive numbers and back.
 //!
-//! Names compare by bytes. The hash is seeded for each table, so that nobody outside can aim for
-//! collisions. About 10 bytes a name besides its own bytes.
+//! The bytes of all names are in one arena, and a hash table has their numbers: about 10 bytes for
+//! each name besides its own. Names compare by bytes. Each table has its own hash seed, so that
+//! payloads cannot provoke collisions.
 
 use std::hash::BuildHasher;
 
@@ -9,23 +10,28 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-/// An ordered set of names; each is known by the number of names that came before it.
+/// An ordered set of names, numbered in the order of insertion.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct Interner {
     arena: String,
-    /// Where each name ends.
+    /// The end of each name in the arena.
     ends: Vec<u32>,
     table: HashTable<u32>,
     hasher: RandomState,
 }
 
-impl Names {
+impl Interner {
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&str> {
         name_at(&self.arena, &self.ends, index)
+    }
+
+    /// The name of a number that this interner has returned.
+    pub(crate) fn name(&self, index: usize) -> &str {
+        own_name(&self.arena, &self.ends, index as u32)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
@@ -40,7 +46,7 @@ impl Names {
         self.table.find(hash, same).map(|&index| index as usize)
     }
 
-    /// Adds `name`; false when it is there already, or when the arena's 4 GiB are full.
+    /// Inserts `name`; false if it is there already, or if the arena's 4 GiB are full.
     pub(crate) fn insert(&mut self, name: &str) -> bool {
         if self.find(name.as_bytes()).is_some() {
             return false;
@@ -53,11 +59,11 @@ impl Names {
         self.ends.push(end);
         let Self { arena, ends, table, hasher } = self;
         let hash = |name: &str| hasher.hash_one(name.as_bytes());
-        table.insert_unique(hash(name), index, |&index| name_at(arena, ends, index as usize).map_or(0, hash));
+        table.insert_unique(hash(name), index, |&index| hash(own_name(arena, ends, index)));
         true
     }
 
-    /// With room for so many names of so many bytes in all.
+    /// With capacity for this number of names and of bytes in all names.
     pub(crate) fn with_capacity(names: usize, bytes: usize) -> Self {
         Self {
             arena: String::with_capacity(bytes),
@@ -67,12 +73,13 @@ impl Names {
         }
     }
 
-    /// The number of `name`, which is added when it is new. For names that are few: not for 4 GiB of them.
+    /// The number of `name`, which is inserted if it is new. Does not check that the arena stays
+    /// below 4 GiB.
     pub(crate) fn intern(&mut self, name: &str) -> u32 {
         let Self { arena, ends, table, hasher } = self;
         let hash = |name: &str| hasher.hash_one(name.as_bytes());
         let same = |&index: &u32| name_at(arena, ends, index as usize) == Some(name);
-        let other = |&index: &u32| name_at(arena, ends, index as usize).map_or(0, hash);
+        let other = |&index: &u32| hash(own_name(arena, ends, index));
         match table.entry(hash(name), same, other) {
             Entry::Occupied(found) => *found.get(),
             Entry::Vacant(vacant) => {
@@ -85,7 +92,7 @@ impl Names {
         }
     }
 
-    /// All names behind each other, and where each of them ends.
+    /// The arena, and the end of each name in it.
     pub(crate) fn into_parts(self) -> (String, Vec<u32>) {
         (self.arena, self.ends)
     }
@@ -94,6 +101,12 @@ impl Names {
         self.arena.shrink_to_fit();
         self.ends.shrink_to_fit();
     }
+}
+
+/// The name of a number that was returned by the interner.
+fn own_name<'a>(arena: &'a str, ends: &[u32], index: u32) -> &'a str {
+    let name = name_at(arena, ends, index as usize);
+    name.unwrap_or_else(|| unreachable!("every number of an interner has a name"))
 }
 
 fn name_at<'a>(arena: &'a str, ends: &[u32], index: usize) -> Option<&'a str> {

@@ -1,0 +1,240 @@
+//! `params`: the loop over entries, and over the members of an entry.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use crate::catalog::Product;
+use crate::collect::Collect;
+use crate::fault::at_value::mismatch;
+use crate::fault::{Fault, Reason, Stop};
+use crate::generation_set::GenerationSet;
+use crate::json::{JsonType, Syntax, Text};
+use crate::kind::{Kind, Member};
+use crate::predictor::OrderPredictor;
+use crate::reader::Reader;
+
+/// The order in which faults of one entry are judged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// The entry is no object, or has a member twice.
+    Shape,
+    Member(Member),
+}
+
+/// The entries of one request, as far as they have been read.
+pub(crate) struct Entries<'r, K, C> {
+    kind: PhantomData<K>,
+    /// `None`: the catalog does not have the product, and entries are only checked as JSON.
+    product: Option<&'r Product>,
+    pub(super) now_ms: i64,
+    /// The time of entries without one, if it is not that of arrival; subject to the product's
+    /// window.
+    pub(super) observed_us: Option<i64>,
+    /// Points of the current entry that have been read.
+    pub(super) seen: &'r mut GenerationSet,
+    pub(super) predictor: &'r mut OrderPredictor,
+    pub(super) collect: C,
+    pub(crate) points: u64,
+    /// Points that are null and were ignored.
+    pub(crate) null_points: u64,
+    /// The first faulty entry's fault.
+    pub(crate) fault: Option<Box<Fault>>,
+}
+
+/// The device of an entry.
+#[derive(Clone, Copy)]
+pub(super) enum DeviceKey<'r> {
+    /// Absent or null: the product's default device.
+    Default,
+    Given(Text<'r>),
+    /// No string, or given twice.
+    Unusable,
+}
+
+/// The entry that is being read.
+pub(super) struct Entry<'r> {
+    /// By [`Member`].
+    seen: [bool; Member::COUNT],
+    pub(super) device_key: DeviceKey<'r>,
+    /// UTC milliseconds.
+    pub(super) time: Option<i64>,
+    fault: Option<(Rank, Box<Fault>)>,
+}
+
+impl Entry<'_> {
+    /// A member came twice. Only the first fault of the shape is built, however often that happens.
+    #[cold]
+    fn repeated(&mut self, offset: usize, name: &'static str, member: Member) {
+        if member == Member::DeviceKey {
+            self.device_key = DeviceKey::Unusable;
+        }
+        if !matches!(self.fault, Some((Rank::Shape, _))) {
+            let fault = Fault::here(Reason::Duplicate, offset).expected("the member once");
+            self.fault = Some((Rank::Shape, fault.got("the member again").inside(name)));
+        }
+    }
+
+    /// Keeps the fault if its rank is lower than that of the fault so far.
+    #[cold]
+    pub(super) fn refuse(&mut self, rank: Rank, stop: Stop) -> Result<(), Syntax> {
+        match stop {
+            Stop::Syntax(syntax) => return Err(syntax),
+            Stop::Fault(fault) => {
+                if self.fault.as_ref().is_none_or(|(kept, _)| rank < *kept) {
+                    self.fault = Some((rank, fault));
+                }
+            }
+            Stop::NullPoint => unreachable!("the loop over points handles its null points"),
+        }
+        Ok(())
+    }
+}
+
+impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
+    pub(crate) fn new(
+        product: Option<&'r Product>,
+        (now_ms, observed_us): (i64, Option<i64>),
+        seen: &'r mut GenerationSet,
+        predictor: &'r mut OrderPredictor,
+        collect: C,
+    ) -> Self {
+        Self {
+            kind: PhantomData,
+            product,
+            now_ms,
+            observed_us,
+            seen,
+            predictor,
+            collect,
+            points: 0,
+            null_points: 0,
+            fault: None,
+        }
+    }
+
+    /// Reads `params`: an array of entries, or one object, which is one entry.
+    pub(crate) fn read(&mut self, reader: &mut Reader<'r>) -> Result<(), Stop> {
+        match reader.cursor.json_type()? {
+            JsonType::Array => {
+                reader.cursor.open()?;
+                let (mut first, mut index) = (true, 0);
+                while reader.cursor.next_element(&mut first)? {
+                    self.entry(reader, index, true)?;
+                    index += 1;
+                }
+                Ok(())
+            }
+            JsonType::Object => Ok(self.entry(reader, 0, false)?),
+            _ => Err(mismatch(&reader.cursor, Reason::Envelope, "array or object")),
+        }
+    }
+
+    #[inline]
+    fn entry(&mut self, reader: &mut Reader<'r>, index: usize, in_array: bool) -> Result<(), Syntax> {
+        let Some(product) = self.product.filter(|_| self.fault.is_none()) else {
+            return reader.cursor.skip_value();
+        };
+        let mut entry =
+            Entry { seen: [false; Member::COUNT], device_key: DeviceKey::Default, time: None, fault: None };
+        if reader.cursor.json_type()? == JsonType::Object {
+            self.members(reader, product, &mut entry)?;
+        } else {
+            entry.refuse(Rank::Shape, mismatch(&reader.cursor, Reason::Format, "object"))?;
+            entry.device_key = DeviceKey::Unusable;
+            reader.cursor.skip_value()?;
+        }
+        if let Some(observed_us) = self.observed_us {
+            self.check_observed(observed_us, reader.cursor.offset() - 1, product, &mut entry)?;
+        }
+        if entry.fault.is_some() {
+            self.fault = with_place(entry, product, index, in_array);
+        } else {
+            self.collect.entry(|| device_key(entry.device_key, product), entry.time);
+        }
+        Ok(())
+    }
+
+    fn members(
+        &mut self,
+        reader: &mut Reader<'r>,
+        product: &'r Product,
+        entry: &mut Entry<'r>,
+    ) -> Result<(), Syntax> {
+        let table = const { &K::TABLE };
+        reader.cursor.open()?;
+        let mut first = true;
+        while let Some((start, member)) = reader.cursor.next_known_member(&mut first, table.spelled)? {
+            let Some(member) = member.map(|index| table.members[index]) else {
+                reader.cursor.skip_value()?;
+                continue;
+            };
+            if std::mem::replace(&mut entry.seen[member as usize], true) {
+                entry.repeated(start, table.name_of(member), member);
+                reader.cursor.skip_value()?;
+                continue;
+            }
+            let start = reader.cursor.clone();
+            let checked = match member {
+                Member::Points => self.points(reader, product),
+                Member::DeviceKey => entry.read_device_key(reader, product),
+                Member::Time => self.time(reader, product).map(|time| entry.time = time),
+            };
+            if let Err(stop) = checked {
+                entry.refuse(Rank::Member(member), stop.inside(table.name_of(member)))?;
+                reader.cursor = start;
+                reader.cursor.skip_value()?;
+            }
+        }
+        let end = reader.cursor.offset() - 1;
+        for member in [Member::Points, Member::DeviceKey] {
+            if !entry.seen[member as usize] {
+                entry.missing(end, product, member, table.name_of(member))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Entry<'_> {
+    /// Judges an entry without this member.
+    #[cold]
+    fn missing(
+        &mut self,
+        offset: usize,
+        product: &Product,
+        member: Member,
+        name: &'static str,
+    ) -> Result<(), Syntax> {
+        let checked = if member == Member::DeviceKey {
+            super::device_key::check_default(offset, product, "no deviceKey")
+        } else {
+            Err(Fault::here(Reason::Format, offset).expected("object").got("no such member").into())
+        };
+        checked.or_else(|stop| self.refuse(Rank::Member(member), stop.inside(name)))
+    }
+}
+
+/// The decoded device key of a valid entry.
+fn device_key<'r>(device_key: DeviceKey<'r>, product: &'r Product) -> Cow<'r, str> {
+    match (device_key, &product.settings.default_device) {
+        (DeviceKey::Given(text), _) => text.decode(),
+        (DeviceKey::Default, Some(default)) => default.into(),
+        (DeviceKey::Default, None) | (DeviceKey::Unusable, _) => unreachable!("a fault of the entry"),
+    }
+}
+
+/// The entry's fault, with index, device and path of the entry.
+#[cold]
+fn with_place(entry: Entry<'_>, product: &Product, index: usize, in_array: bool) -> Option<Box<Fault>> {
+    let (_, mut fault) = entry.fault?;
+    fault.index = Some(index);
+    fault.device_key = match entry.device_key {
+        DeviceKey::Given(text) => Some(text.decode().into_owned()),
+        DeviceKey::Default => product.settings.default_device.clone(),
+        DeviceKey::Unusable => None,
+    };
+    if in_array {
+        fault = fault.inside(index);
+    }
+    Some(fault.inside("params"))
+}

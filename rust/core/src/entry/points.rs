@@ -1,0 +1,170 @@
+//! The points of an entry: the judge's inner loop (contract 3.2, 3.6, 5).
+//!
+//! ```text
+//! for each point:
+//!     compare the text with the point that came next last time: first as `,"name":`, which is one
+//!         comparison, then behind white space
+//!     only if it is another one: read the name, look it up
+//!     check the value by the point's rule
+//! ```
+
+use crate::catalog::Product;
+use crate::collect::Collect;
+use crate::fault::at_value::{has_value, mismatch};
+use crate::fault::{Fault, Reason, Stop};
+use crate::json::{Cursor, JsonType};
+use crate::kind::Kind;
+use crate::model::{Point, Section};
+use crate::reader::Reader;
+use crate::rule::{Check, check_with_quality, is_ignored_null};
+
+use super::Entries;
+
+impl<K: Kind, C: Collect> Entries<'_, K, C> {
+    /// Reads the points of an entry. A fault's path begins behind the member that has them.
+    #[inline(always)]
+    pub(super) fn points(&mut self, reader: &mut Reader<'_>, product: &Product) -> Result<(), Stop> {
+        if reader.cursor.json_type()? != JsonType::Object {
+            return Err(mismatch(&reader.cursor, Reason::Format, "object"));
+        }
+        let points = K::section(&product.model).len();
+        self.seen.clear(points);
+        self.predictor.reserve(points);
+        reader.cursor.open()?;
+        let mut resume = 0;
+        // An ignored null point leaves the loop as a fault does, so that it costs the other points
+        // nothing.
+        loop {
+            match self.points_behind(reader, product, &mut resume) {
+                Err(Stop::NullPoint) => {
+                    self.collect.discard();
+                    self.null_points += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Reads points behind the place `resume`, which is 0 at the beginning and `index + 1` behind a
+    /// point. A fault sets it to the place behind its point.
+    fn points_behind(
+        &mut self,
+        reader: &mut Reader<'_>,
+        product: &Product,
+        resume: &mut usize,
+    ) -> Result<(), Stop> {
+        let mut place = *resume;
+        let section = K::section(&product.model);
+        let Self { seen, predictor, collect, points, .. } = self;
+        let (seen, predictor) = (&mut **seen, &mut **predictor);
+        let mut first = place == 0;
+        loop {
+            let mut index = predictor.after(place);
+            let mut point = section.point(index);
+            let end = reader.cursor.offset();
+            // Where the name stands, if there is only a comma before it.
+            let mut start = end + 1;
+            if first || !point.is_some_and(|point| reader.cursor.take_next_name(&point.name)) {
+                if !reader.cursor.next_member(&mut first)? {
+                    return Ok(());
+                }
+                start = reader.cursor.offset();
+                let was_compared = start == end + 1;
+                if was_compared || !point.is_some_and(|point| reader.cursor.take_name(&point.name)) {
+                    let name = reader.cursor.string()?;
+                    reader.cursor.colon()?;
+                    let Some(found) = section.find(name.bytes_in(reader.buffer)) else {
+                        if product.ignores_unknown_points(section) {
+                            reader.cursor.skip_value()?;
+                            continue;
+                        }
+                        return Err(unknown_point(start, &reader.cursor, section));
+                    };
+                    predictor.learn(place, found);
+                    index = found;
+                    point = section.point(found);
+                }
+            }
+            let Some(point) = point else { unreachable!("the section has every point that it finds") };
+            if !seen.insert(index) {
+                return Err(repeated_point(start, section.identifier(index)));
+            }
+            if let Err(stop) = check_point(point, reader, collect) {
+                *resume = index + 1;
+                return Err(refine(stop, point, section.identifier(index), reader));
+            }
+            collect.point(index, || section.identifier(index));
+            *points += 1;
+            place = index + 1;
+        }
+    }
+}
+
+#[inline]
+fn check_point<C: Collect>(point: &Point, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+    if point.quality {
+        check_with_quality(&point.rule, reader, collect)
+    } else {
+        point.rule.check(reader, collect)
+    }
+}
+
+#[cold]
+fn repeated_point(offset: usize, identifier: &str) -> Stop {
+    let fault = Fault::here(Reason::Duplicate, offset).expected("the identifier once");
+    at_point(fault.got("the identifier again").into(), identifier)
+}
+
+/// The fault of a point that the model lacks; `offset` is that of its name.
+#[cold]
+fn unknown_point(offset: usize, cursor: &Cursor<'_>, section: &Section) -> Stop {
+    // Reading the name once more here keeps it out of the loop's registers.
+    let mut cursor = cursor.clone();
+    cursor.rewind_to(offset);
+    let name = match cursor.string() {
+        Ok(name) => name.decode(),
+        Err(syntax) => return syntax.into(),
+    };
+    let mut fault =
+        Fault::here(Reason::UnknownPoint, offset).expected("a point of the model").got_text(&name);
+    fault.did_you_mean = section.suggest(&name).map(str::to_owned);
+    at_point(fault.into(), &name)
+}
+
+/// Turns what stopped a point's check into the entry's: a fault with the point's path and, for
+/// frequent mistakes, with advice; or [`Stop::NullPoint`], with the cursor behind the value, if the
+/// product ignores it (contract 5.3).
+#[cold]
+fn refine(stop: Stop, point: &Point, identifier: &str, reader: &mut Reader<'_>) -> Stop {
+    if is_ignored_null(&stop, reader) {
+        return reader.cursor.literal("null").map_or_else(Stop::from, |()| Stop::NullPoint);
+    }
+    match stop {
+        Stop::NullPoint => Stop::NullPoint,
+        Stop::Fault(fault)
+            if !point.quality && fault.offset == reader.cursor.offset() && has_value(&reader.cursor) =>
+        {
+            let name = point.rule.name_without_quality();
+            let advice =
+                name.map(|name| format!("object with \"value\"; {name} has no quality: send the bare value"));
+            at_point(fault.got_in_message(advice).into(), identifier)
+        }
+        Stop::Fault(fault) if fault.is_null(&[]) || point.quality && fault.is_null(&["value".into()]) => {
+            let advice = "null; leave out a point that has no value".to_owned();
+            at_point(fault.got_in_message(Some(advice)).into(), identifier)
+        }
+        stop => at_point(stop, identifier),
+    }
+}
+
+/// Adds the point to a fault's path.
+#[cold]
+fn at_point(stop: Stop, identifier: &str) -> Stop {
+    match stop.inside(identifier) {
+        Stop::Fault(mut fault) => {
+            fault.identifier = Some(identifier.to_owned());
+            Stop::Fault(fault)
+        }
+        other => other,
+    }
+}
