@@ -116,7 +116,7 @@ def test_what_stands_before_the_damage_is_imported(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(csv(1, 50_000))
     done = run("a.csv.gz", "b.csv", *start(tmp_path, EPOCH), cwd=tmp_path)
     assert done.returncode == 2
-    assert "a.csv.gz: cut off at byte" in done.stderr
+    assert "a.csv.gz: truncated at byte" in done.stderr
     found = values(tmp_path)
     assert found[-1] == 50_000
     assert 5_000 < len(found) < 20_000

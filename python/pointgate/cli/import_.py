@@ -34,8 +34,8 @@ from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
     catalog_or_exit,
-    refuse_configuration,
-    settings_beside_catalog,
+    exit_with_problems,
+    settings_for_catalog,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.errors import ConfigError, Problem
@@ -115,7 +115,7 @@ def import_(
         raise typer.BadParameter("expected either --mapping, or --product for archived requests")
     if out and sink:
         raise typer.BadParameter("expected either --out or --sink, got both")
-    settings = settings_beside_catalog(config, catalog if out or dry_run else None)
+    settings = settings_for_catalog(config, catalog if out or dry_run else None)
     sinks = [] if dry_run else _sinks(settings, out, sink or [])
     chosen = _Choice(files, mapping, product, catalog, include or [], exclude or [])
     plan = _plan(chosen, settings, _memory(memory))
@@ -186,7 +186,7 @@ def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
     try:
         found = load_mapping(chosen.mapping) if chosen.mapping else None
     except ConfigError as error:
-        refuse_configuration(error.problems)
+        exit_with_problems(error.problems)
     loaded = catalog_or_exit(chosen.catalog or settings.catalog.path)
     fixed = chosen.product
     if found:
@@ -196,7 +196,7 @@ def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
         near = did_you_mean(fixed, loaded.products)
         if chosen.mapping:
             reason = f"expected a product of the catalog, got {printable(fixed)}{near}"
-            refuse_configuration([Problem(str(chosen.mapping), "product", reason)])
+            exit_with_problems([Problem(str(chosen.mapping), "product", reason)])
         raise typer.BadParameter(f"--product: the catalog has no product {printable(fixed)}{near}")
     meaning = found.model_dump_json().encode() if found else f"requests {chosen.product}".encode()
     return Plan(
@@ -239,7 +239,7 @@ def _run(stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]
         found = Import(plan, folder, bar.show)
         found.run(sinks)
     except ConfigError as error:
-        refuse_configuration(error.problems)
+        exit_with_problems(error.problems)
     except StateBusyError as error:
         say(str(error))
         sys.exit(Status.TEMPORARY)
