@@ -42,7 +42,7 @@ LAYERS: Final[list[list[str]]] = [
     ["catalog", "sinks"],
     ["pointgate", "config"],
     ["bulk", "quarantine", "sources"],
-    ["service", "demo"],
+    ["service", "demo", "importing"],
     ["cli"],
     ["__main__"],
 ]

@@ -43,5 +43,5 @@ def os_reason(error: OSError | ValueError) -> str:
     Python raises a ValueError for a path that no system allows, such as one with U+0000.
     """
     words = error.strerror if isinstance(error, OSError) else None
-    text = words or str(error) or type(error).__name__
+    text = words or str(error) or "it gave no reason"
     return text[:1].lower() + text[1:]

@@ -7,7 +7,8 @@ byte of it is on disk), `after-write` (it is in the transaction, which is not co
 `after-fsync` (it is stored, but not yet answered), `before-reply`, `after-reply` (the reply was
 sent, the acknowledgement was not), `before-ack`, `after-ack`; in sinks that rename files,
 `sink-before-rename` and `sink-after-rename`; in a dataset being compacted, `merge-before-rename`,
-`merge-after-rename`, `merge-before-delete` and `merge-after-delete`.
+`merge-after-rename`, `merge-before-delete` and `merge-after-delete`; in an import,
+`import-after-run`, `import-before-commit` and `import-after-chunk`.
 
 Without the variable a hit costs one call and one comparison. Unknown names are ignored.
 """

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +28,7 @@ _XZ_BYTES: Final = 134_217_728
 _REREAD_BYTES: Final = 512
 """The precision of the reported offset of damage."""
 
-_ONCE_BYTES: Final = 4096
+ONCE_BYTES: Final = 4096
 """The most that is lost before the damage in a stream that is not seekable."""
 
 _ERRORS: Final = (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError)
@@ -137,7 +138,7 @@ class _Reread:
         if self._again:
             return self._inner.read(1)
         try:
-            data = self._inner.read(size if self._file else min(size, _ONCE_BYTES))
+            data = self._inner.read(size if self._file else min(size, ONCE_BYTES))
         except DamagedError:
             if self._file is None:
                 raise
@@ -190,7 +191,8 @@ class _Members:
             try:
                 data = member.decompress(fed, size)
             except _ERRORS as error:
-                reason = f"damaged after byte {self._place}: {self._name}: {error}"
+                words = plain_reason(error)
+                reason = f"damaged after byte {self._place}: {self._name}: {words}"
                 raise DamagedError(reason) from None
             self._place += len(fed)
             if member.eof:
@@ -218,6 +220,17 @@ class _Members:
             raise DamagedError(f"byte {self._place}: {reason}")
         self._pending, self._member = bare, self._begin()
         return True
+
+
+_ZLIB_NUMBER: Final = re.compile("^Error -?[0-9]+ while decompressing data: ")
+
+
+def plain_reason(error: Exception) -> str:
+    """What a decompressor says, without the numbers of its library."""
+    words = _ZLIB_NUMBER.sub("", str(error))
+    if words in {"incorrect data check", "incorrect length check"}:
+        return "checksum mismatch, so something before it is damaged"
+    return words[:1].lower() + words[1:] or "its contents cannot be decompressed"
 
 
 class _Arrow:

@@ -18,7 +18,7 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pointgate.bulk.compressed import ZlibDecompressor
+from pointgate.bulk.compressed import ONCE_BYTES, ZlibDecompressor, plain_reason
 from pointgate.bulk.file_types import TAR_SUM, Kind, tar_number, tar_sum
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Limited, Readable, Source, truncated
 
@@ -307,9 +307,10 @@ class _Member:
         fed = self._body.read(READ_BYTES) if wants else b""
         place = self._stream.place
         try:
-            data = self._reader.decompress(fed, size)
+            # A decompressor that fails drops what it had decompressed in that call.
+            data = self._reader.decompress(fed, min(size, ONCE_BYTES))
         except (zlib.error, OSError) as error:
-            raise DamagedError(f"damaged before byte {place}: {error}") from None
+            raise DamagedError(f"damaged before byte {place}: {plain_reason(error)}") from None
         if self._reader.eof:
             self._ended = True
             if isinstance(self._body, Source):

@@ -91,6 +91,8 @@ def parts_of(
                     yield path, packed
                 else:
                     yield from parts_of(path, packed, depth=depth + 1)
+            while source.read(READ_BYTES):
+                pass  # behind the last member stands the checksum of what is compressed
         except DamagedError as error:
             yield name, str(error)
     else:

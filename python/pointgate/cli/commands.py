@@ -18,6 +18,7 @@ from pointgate.cli.check import check
 from pointgate.cli.compact import compact
 from pointgate.cli.demo import demo
 from pointgate.cli.explain import explain
+from pointgate.cli.import_ import import_
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 for _command in (serve, check, explain, validate, rejects, replay, compact, demo):
     app.command()(_command)
+app.command("import")(import_)
 
 
 def _print_version(*, wanted: bool) -> None:

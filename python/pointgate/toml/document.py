@@ -21,7 +21,8 @@ import stat
 import sys
 import time
 import tomllib
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -188,9 +189,8 @@ def _walk(
         if field is None:
             return None, None
         table = _model_in(field.annotation)
-        entries = next(filter(None, map(_model_in, get_args(field.annotation))), None)
-        if entries is not None:
-            table = None
+        if table is None:
+            entries = next(filter(None, map(_model_in, get_args(field.annotation))), None)
     return table, field
 
 
@@ -201,6 +201,10 @@ def _field(table: type[Document], key: str) -> FieldInfo | None:
 
 
 def _model_in(annotation: object) -> type[Document] | None:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in {Union, UnionType}:  # of a table that may be missing
+        annotation = next((one for one in get_args(annotation) if one is not NoneType), None)
     if isinstance(annotation, type) and issubclass(annotation, Document):
         return annotation
     return None

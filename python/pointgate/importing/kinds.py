@@ -1,0 +1,89 @@
+"""What kind of JSON value each point of a model takes, asked of the judge itself.
+
+A text of an export says nothing of its type: `1` is a number for a DOUBLE and a text for a STRING.
+The judge is given one value of each kind for a device of its own; what it does not refuse by its
+type is the point's kind. So no rule of the contract stands here a second time.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from pointgate import Validator, _core
+from pointgate.topics import request_topic
+
+if TYPE_CHECKING:
+    from pointgate._core import Product
+
+_DEVICE: Final = "probe"
+
+_REQUEST: Final = (
+    '{"version":"1.0","method":"integration.measurepoint.post","params":'
+    '[{"deviceKey":"probe","measurepoints":{%s:%s},"time":1700000000000}]}'
+)
+
+
+class Kind(Enum):
+    """A kind of JSON value."""
+
+    NUMBER = auto()
+    BOOL = auto()
+    TEXT = auto()
+    JSON = auto()
+    UNKNOWN = auto()
+
+
+_PROBES: Final = (
+    (Kind.BOOL, "true"),
+    (Kind.NUMBER, "1"),
+    (Kind.TEXT, '"x"'),
+    (Kind.JSON, "[]"),
+    (Kind.JSON, "{}"),
+)
+
+_QUALITY: Final = '{"value":1,"quality":0}'
+
+
+class Kinds:
+    """The kinds of one product's points.
+
+    Args:
+        key: The product's key.
+        product: The product; None for one that the catalog lacks.
+    """
+
+    def __init__(self, key: str, product: Product | None) -> None:
+        self._found: dict[str, tuple[Kind, bool]] = {}
+        self._topic = request_topic(key)
+        self._validator: Validator | None = None
+        if product is not None:
+            devices = _core.Devices.parse(f"{_DEVICE}\n".encode(), "txt")
+            probe = _core.Product(product.model, devices)
+            self._validator = Validator(_core.Catalog({key: probe}))
+
+    def of(self, identifier: str) -> tuple[Kind, bool]:
+        """The kind of a point, and whether it has quality."""
+        found = self._found.get(identifier)
+        if found is None:
+            found = self._found[identifier] = self._probe(identifier)
+        return found
+
+    def _probe(self, identifier: str) -> tuple[Kind, bool]:
+        reasons = [self._reason(identifier, token) for _, token in _PROBES]
+        if self._validator is None or "unknown_point" in reasons:
+            return Kind.UNKNOWN, False
+        for (kind, _), reason in zip(_PROBES, reasons, strict=True):
+            if reason != "type":
+                has = kind is Kind.NUMBER and self._reason(identifier, _QUALITY) != "type"
+                return kind, has
+        return Kind.UNKNOWN, False
+
+    def _reason(self, identifier: str, token: str) -> str:
+        if self._validator is None:
+            return "device"
+        payload = _REQUEST % (orjson.dumps(identifier).decode(), token)
+        (report,) = self._validator.validate([self._topic], [payload.encode()])
+        return report.fault.reason if report.fault else ""

@@ -1,0 +1,117 @@
+"""What an import did, for people and for programs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from pointgate.importing.coverage import day_text
+from pointgate.importing.picture import bars, span
+from pointgate.terminal import printable, unicode_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pointgate.importing.coverage import Coverage, Days
+    from pointgate.importing.state import State
+
+_DEVICES: Final = 20
+"""Devices in the terminal; `--json` and `--coverage` have them all."""
+
+_WIDTH: Final = 48
+_GAPS: Final = 3
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
+    """The report, a line each."""
+    counts = state.counts
+    rejected = sum(counts.rejected.values())
+    yield _count("rows", counts.rows)
+    yield _count("points", coverage.points)
+    yield _count("  with equal keys", counts.points - coverage.points)
+    yield _count("no value", counts.nulls)
+    if counts.skipped:
+        yield _count("skipped", counts.skipped)
+    yield _count("rejected", rejected)
+    for reason, count in sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0])):
+        yield _count(f"  {reason}", count)
+    yield f"{'seconds':<22}{seconds:>17,.2f}   {coverage.points / seconds:,.0f} points/s"
+    devices = sorted(coverage.devices.items())
+    if devices:
+        yield ""
+    first, last = span(coverage)
+    for (product, device), days in devices[:_DEVICES]:
+        name = printable(f"{product}/{device}")
+        yield f"{name[:28]:<28} {bars(days, first, last, _WIDTH):<{_WIDTH}} {_about(days)}"
+    if len(devices) > _DEVICES:
+        yield f"and {len(devices) - _DEVICES:,} more devices"
+
+
+def _count(name: str, count: int) -> str:
+    return f"{name:<22}{count:>17,}"
+
+
+def _about(days: Days) -> str:
+    gaps = [_range(*gap) for gap in days.gaps()]
+    shown = ", ".join(gaps[:_GAPS]) + (", …" if len(gaps) > _GAPS else "")
+    points = f"{sum(days.counts):,} points, {_range(days.days[0], days.days[-1])}"
+    return points + (f", no points: {shown}" if gaps else "")
+
+
+def _range(first: int, last: int) -> str:
+    return day_text(first) + (f" to {day_text(last)}" if last > first else "")
+
+
+def document(state: State, coverage: Coverage, seconds: float) -> dict[str, object]:
+    """The report as JSON."""
+    counts = state.counts
+    return {
+        "inputs": len(state.inputs),
+        "rows": counts.rows,
+        "points": coverage.points,
+        "duplicates": counts.points - coverage.points,
+        "nulls": counts.nulls,
+        "skipped": counts.skipped,
+        "rejected": sum(counts.rejected.values()),
+        "reasons": [
+            {"reason": reason, "count": count}
+            for reason, count in sorted(counts.rejected.items(), key=lambda one: (-one[1], one[0]))
+        ],
+        "seconds": round(seconds, 6),
+        "sinks": {name: one.chunks for name, one in state.sinks.items()},
+        "products": coverage.by_product(),
+        "series": [
+            {
+                "product": product,
+                "device": device,
+                "identifier": identifier,
+                "points": one.points,
+                "days": one.days,
+                "first": _instant(one.first),
+                "last": _instant(one.last),
+            }
+            for (product, device, identifier), one in sorted(coverage.series.items())
+        ],
+        "devices": [
+            {
+                "product": product,
+                "device": device,
+                "points": sum(days.counts),
+                "days": {
+                    day_text(day): count for day, count in zip(days.days, days.counts, strict=True)
+                },
+                "gaps": [{"from": day_text(a), "to": day_text(b)} for a, b in days.gaps()],
+            }
+            for (product, device), days in sorted(coverage.devices.items())
+        ],
+        "problems": [
+            {"file": unicode_text(name), "reason": reason}
+            for name, reason in sorted(state.problems.items())
+        ],
+    }
+
+
+def _instant(microseconds: int) -> str:
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,134 @@
+"""A mapping proposed from the first rows of a CSV file: a beginning that a person completes."""
+
+from __future__ import annotations
+
+import csv
+import re
+from typing import IO, TYPE_CHECKING, Final
+
+from pointgate.bulk.extract import parts_of
+from pointgate.diagnostics import shown
+from pointgate.importing.mapping import TimeMapping
+from pointgate.importing.records import TableError
+from pointgate.importing.times import TimeError, Times
+from pointgate.toml.document import dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_HEAD_BYTES: Final = 65_536
+_ROWS: Final = 200
+_DELIMITERS: Final = (";", "\t", ",", "|")
+_FORMATS: Final = (
+    "iso",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%m/%d/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%Y%m%d%H%M%S",
+    "%Y/%m/%d %H:%M:%S",
+)
+_COMMA: Final = re.compile(r"-?[0-9]+,[0-9]+")
+_POINT: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_NAMES: Final = {
+    "device": ("device", "asset", "equipment", "anlage", "gerät", "meter", "station"),
+    "identifier": ("identifier", "tag", "point", "signal", "name", "channel", "kanal"),
+    "value": ("value", "wert", "val", "reading", "messwert"),
+    "quality": ("quality", "status", "qualität", "q"),
+}
+
+
+def propose(name: str, file: IO[bytes], product: str) -> str:
+    """A mapping file for a CSV file that begins like this one.
+
+    Raises:
+        TableError: It is no CSV file with a header and a time.
+    """
+    rows, delimiter = _rows(name, file)
+    header, body = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    if not body:
+        raise TableError("expected a header and rows of as many columns, got none")
+    columns = {title: [row[place] for row in body] for place, title in enumerate(header)}
+    time, pattern = _time(columns)
+    comma = any(_COMMA.fullmatch(text) for texts in columns.values() for text in texts)
+    found = {what: _named(columns, words) for what, words in _NAMES.items()}
+    out = [f"product = {shown(product)}", "", "[csv]", f"delimiter = {shown(delimiter)}"]
+    out += ["", "[time]", f"column = {shown(time)}", f"format = {shown(pattern)}"]
+    out += ['zone = "UTC"    # or that of the clock, such as "Europe/Berlin"']
+    if comma and delimiter != ",":
+        out += ["", "[values]", 'decimal = ","']
+    out += ["", "[device]"]
+    device = found["device"]
+    out += [f"column = {shown(device)}" if device else 'value = "CHANGE-ME"']
+    if found["identifier"] and found["value"]:
+        out += _long(found, columns)
+    else:
+        out += _wide(columns, {time, device})
+    return "\n".join(out) + "\n"
+
+
+def _rows(name: str, file: IO[bytes]) -> tuple[list[list[str]], str]:
+    for _, text in parts_of(name, file):
+        if isinstance(text, str):
+            raise TableError(text)
+        data = text.peek(_HEAD_BYTES)
+        try:
+            lines = data.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            lines = data.decode("cp1252", "replace").splitlines()
+        lines = lines[: -1 if len(data) == _HEAD_BYTES else None][: _ROWS + 1]
+        if not lines:
+            break
+        delimiter = max(_DELIMITERS, key=lines[0].count)
+        return list(csv.reader(lines, delimiter=delimiter)), delimiter
+    raise TableError("expected a header, got an empty file")
+
+
+def _time(columns: dict[str, list[str]]) -> tuple[str, str]:
+    for pattern in _FORMATS:
+        times = Times(TimeMapping(column=1, format=pattern))
+        for title, texts in columns.items():
+            if not all(_POINT.fullmatch(text) for text in texts) and _all_times(times, texts):
+                return title, pattern
+    for title, texts in columns.items():
+        if re.search("time|date|zeit|datum|stamp", title.lower()):
+            return title, _number_format(texts)
+    raise TableError("expected a column of times, got none that is known: write [time] by hand")
+
+
+def _number_format(texts: Sequence[str]) -> str:
+    """What numbers of a column of times most likely count."""
+    digits = max(len(text.partition(".")[0].partition(",")[0]) for text in texts)
+    known = {5: "excel", 10: "epoch_s", 13: "epoch_ms", 16: "epoch_us", 19: "epoch_ns"}
+    return known.get(digits, "iso")
+
+
+def _all_times(times: Times, texts: Iterable[str]) -> bool:
+    try:
+        return all(times.milliseconds(text) is not None for text in texts)
+    except TimeError:
+        return False
+
+
+def _named(columns: dict[str, list[str]], words: Sequence[str]) -> str:
+    for title in columns:
+        steps = re.split(r"[^a-zäöüß]+", title.lower())
+        if any(word in steps for word in words):
+            return title
+    return ""
+
+
+def _long(found: dict[str, str], columns: dict[str, list[str]]) -> list[str]:
+    out = ["", "[long]", f"identifier = {shown(found['identifier'])}"]
+    out += [f"value = {shown(found['value'])}"]
+    if found["quality"]:
+        out += [f"quality = {shown(found['quality'])}"]
+    out += ["", "[points]", "# their name = an identifier of the model"]
+    names = dict.fromkeys(columns[found["identifier"]])
+    return out + [f"{dotted([name])} = {shown(name)}" for name in names]
+
+
+def _wide(columns: dict[str, list[str]], taken: set[str]) -> list[str]:
+    out = ["", "[wide]", "", "[points]", "# their column = an identifier of the model"]
+    return out + [f"{dotted([title])} = {shown(title)}" for title in columns if title not in taken]

@@ -1,0 +1,163 @@
+"""How far an import is: a file that is replaced as a whole, when all it speaks of is durable.
+
+    state.json       this
+    runs/            points that were read and are not in every sink yet
+    rejects.ndjson   rejected points
+
+    {"version":1,"phase":"reading","inputs":{"a.csv":{"part":0,"records":40000,…}},"runs":["000001"]}
+
+Whatever a crash leaves beyond what the state says is removed or cut off when the import continues.
+
+Invariants: one process holds the folder at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+import orjson
+
+from pointgate.durable_files import PRIVATE, make_folder, sync_folder, write_file
+from pointgate.errors import PointgateError
+from pointgate.importing.inputs import Fingerprint
+from pointgate.importing.judging import Counts
+from pointgate.importing.runs import Chunk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_VERSION: Final = 1
+
+
+class StateError(PointgateError):
+    """An import cannot continue from this state; the text says why and what to do."""
+
+
+class StateBusyError(PointgateError):
+    """Another process imports with the same state."""
+
+
+@dataclass(slots=True)
+class Input:
+    """How far an input is read.
+
+    Attributes:
+        fingerprint: What it was when it was begun.
+        part: Which of the files in it is being read, from 0.
+        records: How many rows of that were read.
+        done: Whether it was read to its end.
+    """
+
+    fingerprint: Fingerprint
+    part: int = 0
+    records: int = 0
+    done: bool = False
+
+
+@dataclass(slots=True)
+class SinkState:
+    """How far a sink is.
+
+    Attributes:
+        base: The sequence before that of the first chunk.
+        chunks: How many chunks are committed in it.
+        size: For a file of lines, its size before the chunk that is being written; else -1.
+    """
+
+    base: int
+    chunks: int = 0
+    size: int = -1
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that is known of an import; see the module."""
+
+    mapping: str
+    started_us: int
+    arrivals: int = 0
+    phase: Literal["reading", "writing", "done"] = "reading"
+    inputs: dict[str, Input] = field(default_factory=dict)
+    runs: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    rejects_bytes: int = 0
+    most_rows: int = 0
+    chunks: list[Chunk] = field(default_factory=list)
+    sinks: dict[str, SinkState] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+class StateFolder:
+    """The folder of an import.
+
+    Args:
+        path: Where it is; it is made.
+
+    Raises:
+        StateBusyError: Another process holds it.
+        OSError: It cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runs = path / "runs"
+        make_folder(self.runs, PRIVATE)
+        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, PRIVATE.file)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise StateBusyError(f"{path}: another process imports with this state") from None
+
+    def close(self) -> None:
+        """Let others import."""
+        os.close(self._lock)
+
+    def load(self) -> State | None:
+        """The state; None when there is none.
+
+        Raises:
+            StateError: It is damaged, or of another version.
+        """
+        file = self.path / "state.json"
+        try:
+            found = orjson.loads(file.read_bytes())
+            if found.pop("version") != _VERSION:
+                raise StateError(f"{file}: expected version {_VERSION}: use another --state")
+            return _state(found)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"{file}: not the state of an import: {error}") from None
+
+    def save(self, state: State) -> None:
+        """Make a state durable."""
+        write_file(
+            self.path / "state.json", orjson.dumps({"version": _VERSION} | asdict(state)), PRIVATE
+        )
+        sync_folder(self.path)
+
+    def tidy(self, state: State) -> None:
+        """Remove runs that the state does not speak of."""
+        known = set(state.runs)
+        for path in self.runs.iterdir():
+            if path.name.partition(".")[0].lstrip(".") not in known:
+                path.unlink(missing_ok=True)
+
+
+def _state(found: dict[str, object]) -> State:
+    state = State(**found)  # type: ignore[arg-type]
+    state.counts = Counts(**found["counts"])  # type: ignore[arg-type]
+    state.chunks = [Chunk(**one) for one in found["chunks"]]  # type: ignore[attr-defined]
+    state.sinks = {
+        name: SinkState(**one)
+        for name, one in found["sinks"].items()  # type: ignore[attr-defined]
+    }
+    state.inputs = {
+        name: Input(**one | {"fingerprint": Fingerprint(**one["fingerprint"])})
+        for name, one in found["inputs"].items()  # type: ignore[attr-defined]
+    }
+    return state

@@ -1,0 +1,195 @@
+"""Chunks of points into sinks, each chunk once.
+
+A sink is told the sequence of a chunk, which is the same whenever the chunk is written. A crash
+between a sink's commit and that of the state lets the chunk be written again:
+
+    parquet     the same sequence and the same points are the same file
+    postgres    the same keys are the same rows
+    ndjson      lines that are in the file behind the size noted before the write are counted,
+                compared with the chunk, and not written again
+    ndjson -    standard output has no memory: the chunk's lines come again
+
+Invariants: a chunk is noted as committed after its write has returned; nothing is held back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import orjson
+import pyarrow as pa
+
+from pointgate import failpoint
+from pointgate.importing.state import SinkState
+from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.registry import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
+
+    from pointgate.importing.state import State
+    from pointgate.sinks.base import Sink
+    from pointgate.sinks.settings import SinkSettings
+
+_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""A restart of PostgreSQL takes less; what is away longer is for the operator, who starts again."""
+
+T = TypeVar("T")
+
+
+class Sinks:
+    """The sinks of an import, on an event loop in a thread of their own.
+
+    Args:
+        settings: Which sinks.
+        state: How far each of them is.
+        save: Makes the state durable.
+        refuse: Takes each row that a sink refuses, with the sink's name and its reason.
+
+    Raises:
+        ConfigError: One cannot be made.
+        SinkUnavailableError: On entering and on writing: one is away.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[SinkSettings],
+        state: State,
+        save: Callable[[], None],
+        refuse: Callable[[str, dict[str, Any], str], None],
+    ) -> None:
+        self._settings = settings
+        self._sinks: list[Sink] = [sink for sink, _ in build(settings)]
+        self._state = state
+        self._save = save
+        self._refuse = refuse
+        self._opened: list[Sink] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="sinks", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            for sink in self._sinks:
+                self._run(_retried(sink.open))
+                self._opened.append(sink)
+                if sink.name not in self._state.sinks:
+                    newest = getattr(sink, "newest", None)
+                    self._state.sinks[sink.name] = SinkState(base=newest() if newest else 0)
+        except BaseException:
+            self._stop()
+            raise
+        self._save()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    @property
+    def committed(self) -> int:
+        """How many chunks every sink has."""
+        return min((self._state.sinks[sink.name].chunks for sink in self._sinks), default=0)
+
+    def write(self, number: int, points: pa.Table) -> None:
+        """Write a chunk into every sink that lacks it, and note that it is there.
+
+        Args:
+            number: Which one, from 0.
+            points: Its points; they may be none.
+        """
+        for settings, sink in zip(self._settings, self._sinks, strict=True):
+            state = self._state.sinks[sink.name]
+            if state.chunks > number:
+                continue
+            rows = self._missing(settings, state, points)
+            if rows.num_rows:
+                self._run(self._write(sink, rows, state.base + number + 1))
+            failpoint.hit("import-before-commit")
+            state.chunks = number + 1
+            state.size = -1
+            self._save()
+
+    def _missing(self, settings: SinkSettings, state: SinkState, points: pa.Table) -> pa.Table:
+        """Those points of a chunk that a file of lines does not have from before a crash."""
+        output = settings.output
+        if settings.kind != "ndjson" or output is None or output.kind != "file":
+            return points
+        size = output.path.stat().st_size
+        if state.size >= 0:
+            return points.slice(_lines_there(output.path, state.size, points))
+        state.size = size
+        self._save()
+        return points
+
+    async def _write(self, sink: Sink, points: pa.Table, sequence: int) -> None:
+        try:
+            await _retried(lambda: sink.write(points, sequence=sequence))
+        except SinkRefusedError as error:
+            if points.num_rows == 1:
+                self._refuse(sink.name, points.to_pylist()[0], str(error))
+                return
+            half = points.num_rows // 2
+            await self._write(sink, points.slice(0, half), sequence)
+            await self._write(sink, points.slice(half), sequence)
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+    def _stop(self) -> None:
+        try:
+            for sink in self._opened:
+                self._run(sink.close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+async def _retried(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    for seconds in _RETRY_SECONDS:
+        try:
+            return await call()
+        except SinkUnavailableError:
+            await asyncio.sleep(seconds)
+    return await call()
+
+
+def _lines_there(path: Path, size: int, points: pa.Table) -> int:
+    """How many of a chunk's points stand in a file, in lines behind a size."""
+    names = ("product", "device", "identifier")
+    columns = [points.column(name).to_pylist() for name in names]
+    times = points.column("time").cast(pa.int64()).to_pylist()
+    there = 0
+    with path.open("rb") as file:
+        file.seek(size)
+        for line in file:
+            if not line.endswith(b"\n") or there == points.num_rows:
+                break
+            found = orjson.loads(line)
+            key = [found[name] for name in names]
+            if (
+                key != [column[there] for column in columns]
+                or round(found["time"] * 1000) != times[there]
+            ):
+                raise SinkUnavailableError(
+                    f"{path}: another process has written to it since the import was stopped; "
+                    "expected the rest of the import's last write"
+                )
+            there += 1
+    return there
+
+
+def known(settings: Sequence[SinkSettings], names: Sequence[str]) -> list[SinkSettings]:
+    """The sinks that were asked for by name; all without any.
+
+    Raises:
+        ValueError: There is no such sink.
+    """
+    there = {one.name: one for one in settings}
+    for name in names:
+        if name not in there:
+            raise ValueError(f"--sink: expected one of {', '.join(there) or 'none'}, got {name}")
+    return [there[name] for name in dict.fromkeys(names)] if names else list(settings)

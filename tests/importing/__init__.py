@@ -1,0 +1,1 @@
+"""Importing history: mappings, sources, sorting, resuming."""

@@ -1,0 +1,157 @@
+"""An import that is stopped at any moment continues, and stores every point once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pytest
+
+from tests.support.historian import Shape, expected, export, mapping
+from tests.support.imports import command, configure, points, rejected, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHAPE = Shape(seed=11, rows=12_000, step_minutes=11, by_device=True)
+FAILPOINTS = [
+    "import-after-run:1",
+    "import-after-run:3",
+    "import-before-commit:1",
+    "import-before-commit:4",
+    "import-after-chunk:2",
+    "sink-before-rename:2",
+    "sink-after-rename:3",
+]
+
+
+def prepare(folder: Path, *sinks: str, shape: Shape = SHAPE) -> list[object]:
+    """A configuration, a mapping and an export; the arguments that import it."""
+    configure(folder, *sinks)
+    (folder / "mapping.toml").write_text(mapping(shape), "utf-8")
+    (folder / "export.csv").write_bytes(export(shape))
+    return ["export.csv", "--mapping", "mapping.toml", "--memory", "1MiB"]
+
+
+def parquet(folder: Path) -> list[tuple[str, str, int]]:
+    """The keys in the sink's Parquet dataset, as often as they are there."""
+    rows = pads.dataset(folder / "points", partitioning="hive", exclude_invalid_files=False)
+    table = rows.to_table(["device", "identifier", "time"])
+    milliseconds = table.column("time").cast(pa.timestamp("ms", "UTC")).cast("int64").to_pylist()
+    names = [table.column(name).to_pylist() for name in ("device", "identifier")]
+    return sorted(zip(*names, milliseconds, strict=True))
+
+
+def check(folder: Path, shape: Shape = SHAPE) -> None:
+    """Everything is stored once, and every bad line was reported once."""
+    oracle = expected(shape, (folder / "export.csv").read_bytes())
+    assert points(folder / "points.ndjson").keys() == oracle.points.keys()
+    assert parquet(folder) == sorted(oracle.points)
+    found = rejected(folder / "import-state")
+    assert {one["line"] for one in found} == oracle.bad_lines
+    assert len({json.dumps(one) for one in found}) == len(found)
+
+
+@pytest.mark.parametrize("place", FAILPOINTS)
+def test_a_kill_at_a_named_place(place: str, tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet")
+    killed = run(*arguments, cwd=tmp_path, POINTGATE_FAILPOINT=place)
+    assert killed.returncode == -signal.SIGKILL
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    check(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_kills_at_random_moments(number: signal.Signals, tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet")
+    dice = random.Random(int(number))  # noqa: S311 - a seed
+    killed = 0
+    for _ in range(30):
+        with subprocess.Popen(
+            command(*arguments), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                process.wait(dice.uniform(0.4, 1.6))
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+                killed += 1
+            process.communicate()
+        assert process.returncode in {-signal.SIGKILL, 128 + signal.SIGINT, 1}
+        if process.returncode == 1:
+            break
+    else:
+        assert run(*arguments, cwd=tmp_path).returncode == 1
+    assert killed
+    check(tmp_path)
+
+
+def test_an_import_that_has_ended_imports_only_what_is_new(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet")
+    assert run(*arguments, cwd=tmp_path).returncode == 1
+    before = (tmp_path / "points.ndjson").read_bytes()
+    again = run(*arguments, cwd=tmp_path)
+    assert again.returncode == 1
+    assert (tmp_path / "points.ndjson").read_bytes() == before
+    more = b"Zeit;Ger\xc3\xa4t;Tag;Wert;Status\n2025-05-01;inverter-001;T.activePower;21.5;\n"
+    (tmp_path / "more.csv").write_bytes(more)
+    done = run(*arguments, "more.csv", cwd=tmp_path)
+    assert len((tmp_path / "points.ndjson").read_bytes().splitlines()) == (
+        len(before.splitlines()) + 1
+    ), done.stderr
+
+
+def test_a_changed_input_is_refused_by_name(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson")
+    killed = run(*arguments, cwd=tmp_path, POINTGATE_FAILPOINT="import-after-run:2")
+    assert killed.returncode == -signal.SIGKILL
+    with (tmp_path / "export.csv").open("ab") as file:
+        file.write(b"\n")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "export.csv: has changed since its import began: its size was" in done.stderr
+    os.truncate(tmp_path / "export.csv", (tmp_path / "export.csv").stat().st_size - 1)
+    os.utime(tmp_path / "export.csv", ns=(1, 1))
+    assert "its time of modification is another" in run(*arguments, cwd=tmp_path).stderr
+
+
+def test_a_changed_mapping_is_refused(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson")
+    assert run(*arguments, cwd=tmp_path).returncode == 1
+    (tmp_path / "mapping.toml").write_text(mapping(Shape(factor="2")), "utf-8")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "import-state: begun with another mapping" in done.stderr
+
+
+def test_a_sink_that_is_away_ends_the_command_and_not_the_import(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet")
+    (tmp_path / "points").write_text("a file in the place of the folder")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 74
+    assert "the same command continues from here" in done.stderr
+    (tmp_path / "points").unlink()
+    assert run(*arguments, cwd=tmp_path).returncode == 1
+    check(tmp_path)
+
+
+def test_two_imports_do_not_share_a_state(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson")
+    with subprocess.Popen(
+        command("-", *arguments[1:]), cwd=tmp_path, stdin=subprocess.PIPE
+    ) as first:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "import-state/lock").exists():
+            assert time.monotonic() < deadline
+        done = run(*arguments, cwd=tmp_path)
+        first.kill()
+    assert done.returncode == 75
+    assert "another process imports with this state" in done.stderr
