@@ -16,7 +16,7 @@ Mosquitto 2.0 does not: it sends its whole backlog first, with the PUBACKs of ou
 SUBACK) behind it. It acknowledges at once, so it accepts more replies than its own Receive Maximum,
 and more than there are packet ids (docs/decisions/0011).
 
-Invariants: the requests in flight (`flow.py`) never exceed twice `limits` and one burst; an error
+Invariants: the requests in flight (`intake.py`) never exceed twice `limits` and one burst; an error
 in a callback of the event loop ends the connection, which is never left hanging.
 
 It does not know what `connection.py` does with requests.
@@ -34,7 +34,7 @@ from pointgate.errors import ConnectionLost
 from pointgate.sources.admission import RESUME, Admission
 from pointgate.sources.mqtt.capabilities import of_connack
 from pointgate.sources.mqtt.errors import BrokerRefused, broken, ended, refused, speaks_http
-from pointgate.sources.mqtt.flow import BURST_BYTES, BURST_REQUESTS, Intake
+from pointgate.sources.mqtt.intake import BURST_BYTES, BURST_REQUESTS, Intake
 from pointgate.sources.mqtt.packets import HEADER_BYTES, MalformedPacketError, Splitter, pubcomp
 from pointgate.sources.mqtt.paho import Library
 from pointgate.sources.mqtt.replies import Replies

@@ -1,4 +1,4 @@
-//! The codes of replies (contract 3).
+//! The codes of replies (contract 3). Which one wins is decided in `request.rs`.
 
 /// The code of a reply; its discriminant is the number on the wire (contract 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

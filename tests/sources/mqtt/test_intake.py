@@ -6,7 +6,7 @@ import pytest
 
 from pointgate.config import LimitSettings
 from pointgate.sources.admission import Admission
-from pointgate.sources.mqtt.flow import BURST_BYTES, BURST_REQUESTS, Intake
+from pointgate.sources.mqtt.intake import BURST_BYTES, BURST_REQUESTS, Intake
 from pointgate.sources.mqtt.request import MqttRequest
 
 _LARGE = 60_000
