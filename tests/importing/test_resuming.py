@@ -85,7 +85,8 @@ def test_kills_at_random_moments(number: signal.Signals, tmp_path: Path) -> None
                 process.send_signal(number)
                 killed += 1
             process.communicate()
-        assert process.returncode in {-signal.SIGKILL, 128 + signal.SIGINT, 1}
+        # -SIGINT where the signal came before the interpreter has got to us.
+        assert process.returncode in {-signal.SIGKILL, -signal.SIGINT, 128 + signal.SIGINT, 1}
         if process.returncode == 1:
             break
     else:

@@ -361,7 +361,7 @@ def test_a_broker_that_is_not_there(config: Path) -> None:
     done = command("replay", "-c", config)
     assert done.exit_code == 74
     assert "mqtt://127.0.0.1:1: " in done.stderr
-    assert ["not", "tried,", "kept", "3"] in [line.split() for line in done.stdout.splitlines()]
+    assert ["not", "posted,", "kept", "3"] in [line.split() for line in done.stdout.splitlines()]
     assert len(kept(config.parent / "q")) == 3
     done = command("replay", "-c", config, "--json", "--limit", "2")
     assert json.loads(done.stdout)["kept"] == 2
