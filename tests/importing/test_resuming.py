@@ -72,27 +72,28 @@ def test_a_kill_at_a_named_place(place: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_kills_at_random_moments(number: signal.Signals, tmp_path: Path) -> None:
-    arguments = prepare(tmp_path, "ndjson", "parquet")
     dice = random.Random(int(number))  # noqa: S311 - a seed
-    killed = 0
-    for _ in range(30):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    begun = time.monotonic()
+    assert run(*prepare(whole, "ndjson", "parquet"), cwd=whole).returncode == 1
+    lasts = time.monotonic() - begun
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    arguments = prepare(folder, "ndjson", "parquet")
+    for _ in range(8):
         with subprocess.Popen(
-            command(*arguments), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command(*arguments), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             try:
-                process.wait(dice.uniform(0.4, 1.6))
+                process.wait(dice.uniform(0.2, 0.9) * lasts)
             except subprocess.TimeoutExpired:
                 process.send_signal(number)
-                killed += 1
             process.communicate()
         # -SIGINT where the signal came before the interpreter has got to us.
         assert process.returncode in {-signal.SIGKILL, -signal.SIGINT, 128 + signal.SIGINT, 1}
-        if process.returncode == 1:
-            break
-    else:
-        assert run(*arguments, cwd=tmp_path).returncode == 1
-    assert killed
-    check(tmp_path)
+    assert run(*arguments, cwd=folder).returncode == 1
+    check(folder)
 
 
 def test_an_import_that_has_ended_imports_only_what_is_new(tmp_path: Path) -> None:
