@@ -1,20 +1,27 @@
 """The drain: takes points from the spool to the sinks, each at its own pace.
 
     for each sink, a task of its own:
-        portion = await spool.read(after=place, points=PORTION_POINTS, size=PORTION_BYTES)
-        await sink.write(portion)            # retried until it returns
-        spool.passed(sink, portion.last)     # what all have is deleted
+        leave points in the spool until they are worth a commit       # `Gather`
+        for each portion = await spool.read(after=…, points=PORTION_POINTS, size=PORTION_BYTES):
+            await sink.write(portion)
+        await sink.commit()
+        spool.passed(sink, last)             # what all have is deleted
 
-A write to a sink that is away is retried indefinitely with exponential backoff and jitter; a sink
-that refuses something gets the halves, and so on down to the single request, which is then
-dead-lettered (`refused.py`) so that it never blocks the others. Where an allocation fails it gets
-the halves, too, but nothing is dead-lettered for that. Under `ack = "sink"` somebody waits, so what
-is there is written at once; else a sink gets at most one write in `LINGER` seconds while it keeps
-up, because few large writes cost less than many small ones.
+A sink that is away is retried indefinitely with exponential backoff and jitter. What goes wrong in
+a commit of several portions gives up the commit, and the portions are written again one by one,
+each with a commit of its own, until the sink has caught up. Of such a portion a sink that refuses
+something gets the halves, and so on down to the single request, which is then dead-lettered
+(`dead_letters.py`) so that it never blocks the others. Where an allocation fails it gets the
+halves, too, but nothing is dead-lettered for that.
+
+Under `ack = "sink"` somebody waits, so what is there is written and committed at once; so it is at
+the end of the service, and when the spool is a quarter full. A sink that does not gather gets at
+most one write in `LINGER` seconds while it keeps up, because few large writes cost less than many
+small ones.
 
 Invariants: a sink gets its points in the order of arrival, at most `PORTION_BYTES` of them or one
-request at a time; it is passed only what it has, or what was dead-lettered durably; no sink waits
-for another; nothing a sink raises ends a task.
+request at a time; it is passed only what it has committed, or what was dead-lettered durably; no
+sink waits for another; nothing a sink raises ends a task.
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ import contextlib
 import logging
 import random
 import time
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +45,8 @@ from pointgate.sinks.tables import text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+    import pyarrow as pa
 
     from pointgate.sinks.base import Sink
     from pointgate.sinks.dead_letters import Quarantine
@@ -77,13 +87,20 @@ class _TooLargeError(PointgateError):
 
 @dataclass(slots=True)
 class _Lane:
-    """One sink on its way through the spool."""
+    """One sink on its way through the spool.
+
+    Between commits `written` and `ends` are ahead of `place` and `total`.
+    """
 
     sink: Sink
     required: bool
     figures: SinkStatistics
-    place: int  # the number of the last request that it has
+    place: int  # the number of the last request that it has committed
     total: int  # how many points had been in the spool with that one
+    written: int = 0  # the number of the last request that was written to it
+    ends: int = 0  # how many points had been in the spool with that one
+    points: int = 0  # how many points it has that are not committed
+    singly: bool = False  # whether each portion is committed by itself
     asked: float = 0.0  # since when it has owed an answer; 0 when it does not
     failure: str = ""
     failures: RateLimiter = field(default_factory=lambda: RateLimiter(_SELDOM))
@@ -173,22 +190,123 @@ class Drain:
             lane.total = found.begins
         await self._note_oldest(lane)
         await self._until_it_works(lane, lane.sink.open)
+        await self._until_it_works(lane, lambda: self._find_place(lane))
         loop = asyncio.get_running_loop()
         while True:
-            portion = await self._spool.read(lane.place, points=PORTION_POINTS, size=PORTION_BYTES)
+            await self._spool.grown(lane.place)
+            await self._gather(lane)
             begun = loop.time()
-            lane.figures.oldest = portion.since / 1000
-            if portion.ends and (dropped := portion.begins - lane.total) > 0:
-                self._count_dropped(lane, dropped)
-            if portion.points.num_rows:
-                await self._write(lane, portion, 0, len(portion.counts))
-            self._pass(lane, portion)
-            if not portion.more:
-                await self._rest(lane, begun + self._linger - loop.time())
+            await self._feed(lane)
+            await self._rest(lane, begun + self._linger - loop.time())
 
-    def _pass(self, lane: _Lane, portion: Portion) -> None:
-        lane.place = portion.last
-        lane.total = portion.ends or lane.total
+    async def _find_place(self, lane: _Lane) -> None:
+        """Begin behind what the sink has committed; the spool may know less of it."""
+        newest = await asyncio.to_thread(lane.sink.newest)
+        if lane.place < newest <= self._spool.last:
+            lane.place = newest
+            if found := await self._spool.oldest(newest):
+                lane.total = found.begins
+            else:
+                lane.total = self._spool.total
+            self._pass(lane)
+        elif newest > self._spool.last:
+            _log.warning(
+                "sink %s has committed points of another spool; all of this one are written to it",
+                lane.sink.name,
+            )
+
+    async def _gather(self, lane: _Lane) -> None:
+        """Leave points in the spool until they are worth a commit."""
+        gather = lane.sink.gather
+        if gather is None or self._waited_for:
+            return
+        found = await self._spool.oldest(lane.place)
+        if found is None:
+            return
+        lane.figures.oldest = found.since / 1000
+        loop = asyncio.get_running_loop()
+        # The clock of the system may be set; nothing waits longer for that.
+        due = loop.time() + min(gather.seconds, lane.figures.oldest + gather.seconds - time.time())
+        while (
+            (left := due - loop.time()) > 0
+            and self._spool.total - lane.total < gather.points
+            and not self._hurry.is_set()
+            and not self._spool.is_filling
+        ):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LINGER)):
+                    await self._hurry.wait()
+
+    async def _feed(self, lane: _Lane) -> None:
+        """Write and commit what is in the spool by now, or as much as makes a commit full."""
+        until = self._spool.last
+        lane.written, lane.ends, lane.points = lane.place, lane.total, 0
+        sink = lane.sink
+        singly = lane.singly or sink.gather is None or self._waited_for
+        while lane.written < until:
+            portion = await self._spool.read(
+                lane.written, points=PORTION_POINTS, size=PORTION_BYTES
+            )
+            if lane.figures.oldest is None or lane.written == lane.place:
+                lane.figures.oldest = portion.since / 1000
+            if portion.ends and (dropped := portion.begins - lane.ends) > 0:
+                self._count_dropped(lane, dropped)
+            # A sink that was interrupted in the middle of a batch has the beginning of it.
+            begin, end = bisect_right(portion.sequences, lane.written), len(portion.counts)
+            if begin == end:
+                pass
+            elif singly:
+                await self._write(lane, portion, begin, end)
+            elif not await self._write_more(lane, portion, begin):
+                return
+            lane.written, lane.ends = portion.last, portion.ends or lane.ends
+            if singly:
+                self._pass(lane)
+            elif sink.full or lane.written >= until:
+                if await self._commit(lane):
+                    self._pass(lane)
+                return
+        lane.singly = False
+
+    async def _write_more(self, lane: _Lane, portion: Portion, begin: int) -> bool:
+        """Write the rest of a portion into a commit of several; whether that worked."""
+        points = portion.points.slice(sum(portion.counts[:begin]))
+        lane.asked = time.monotonic()
+        try:
+            await lane.sink.write(points, sequence=portion.last)
+        except Exception as error:  # noqa: BLE001 - it is tried again, more carefully
+            self._give_up(lane, error)
+            return False
+        finally:
+            lane.asked = 0.0
+        lane.points += points.num_rows
+        return True
+
+    async def _commit(self, lane: _Lane) -> bool:
+        """Commit what was written; whether that worked."""
+        lane.asked = time.monotonic()
+        try:
+            await lane.sink.commit()
+        except Exception as error:  # noqa: BLE001 - as above
+            if not lane.sink.pending:
+                self._give_up(lane, error)
+                return False
+            self._note_failure(lane, error)
+            await self._until_it_works(lane, lane.sink.commit)
+        finally:
+            lane.asked = 0.0
+        lane.failure = ""
+        lane.figures.points += lane.points
+        return True
+
+    def _give_up(self, lane: _Lane, error: Exception) -> None:
+        """A commit of several portions failed: what is in the spool is written one by one."""
+        if not isinstance(error, SinkRefusedError):
+            self._note_failure(lane, error)
+        lane.singly = True
+
+    def _pass(self, lane: _Lane) -> None:
+        lane.place, lane.total = max(lane.place, lane.written), max(lane.total, lane.ends)
         if lane.place >= self._spool.last:
             lane.figures.oldest = None
             self._caught_up.set()
@@ -224,7 +342,7 @@ class Drain:
             return
         try:
             await self._until_it_works(
-                lane, lambda: lane.sink.write(points, sequence=sequence), several=several
+                lane, lambda: self._store(lane.sink, points, sequence), several=several
             )
         except (SinkRefusedError, _TooLargeError) as error:
             if several:
@@ -241,6 +359,13 @@ class Drain:
                 _log.warning("sink %s refused a request of %d points: %s", name, rows, reason)
         else:
             lane.figures.points += rows
+
+    @staticmethod
+    async def _store(sink: Sink, points: pa.Table, sequence: int) -> None:
+        """Write and commit."""
+        if not sink.pending:
+            await sink.write(points, sequence=sequence)
+        await sink.commit()
 
     async def _write_halves(self, lane: _Lane, portion: Portion, begin: int, end: int) -> None:
         middle = (begin + end) // 2
@@ -271,7 +396,7 @@ class Drain:
                 raise
             except Exception as error:
                 self._note_failure(lane, error)
-                if several and classify(error) is ErrorClass.MEMORY:
+                if several and not lane.sink.pending and classify(error) is ErrorClass.MEMORY:
                     raise _TooLargeError from error
                 await self._note_oldest(lane)
             else:

@@ -130,6 +130,7 @@ class Spool:
         self.total = folder.total
         self.arrivals = folder.arrivals
         self._folder = folder
+        self._max_bytes = max_bytes
         self._sinks = sinks
         self._figures = figures
         self._loop = asyncio.get_running_loop()
@@ -150,6 +151,11 @@ class Spool:
     def trouble(self) -> str:
         """Why nothing is kept now; empty when it is."""
         return self._writer.trouble
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether sinks should take what is here: it is half of what makes optional ones lose."""
+        return self._figures.bytes * 4 >= self._max_bytes
 
     async def open(self) -> None:
         """Find where each sink is, and begin to write."""
