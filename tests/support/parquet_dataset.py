@@ -59,15 +59,17 @@ async def store(sink: ParquetSink, points: pa.Table, *, sequence: int) -> None:
     await sink.commit()
 
 
-def write(path: Path, *writes: pa.Table, first: int = 1, **options: Any) -> None:
+def write(path: Path, *writes: pa.Table, first: int = 1, kind: str = LIVE, **options: Any) -> None:
     """Write some tables, as a service would in one run, each into a file of its own."""
 
     async def run() -> None:
-        sink = new_sink(path, **{"grow": False, **options})
-        await sink.open()
-        for sequence, points in enumerate(writes, first):
-            await store(sink, points, sequence=sequence)
-        await sink.close()
+        sink = new_sink(path, kind=kind, **{"grow": False, **options})
+        try:
+            await sink.open()
+            for sequence, points in enumerate(writes, first):
+                await store(sink, points, sequence=sequence)
+        finally:
+            await sink.close()
 
     asyncio.run(run())
 

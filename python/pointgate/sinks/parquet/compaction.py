@@ -466,10 +466,11 @@ def _read(
     run: _Run, most_bytes: int, progress: Callable[[float], object]
 ) -> Iterator[pa.RecordBatch]:
     rows = min(_ROWS_READ, max(_LEAST_ROWS_READ, most_bytes // (run.text_bytes + 1)))
+    dictionaries = [name for name in _DICTIONARIES if name != "product" or run.product is None]
     for path in run.files:
         try:
             with pq.ParquetFile(
-                path, read_dictionary=_DICTIONARIES, pre_buffer=False, buffer_size=_READ_AHEAD
+                path, read_dictionary=dictionaries, pre_buffer=False, buffer_size=_READ_AHEAD
             ) as file:
                 for batch in file.iter_batches(rows, run.row_groups, use_threads=False):
                     yield _points(batch, run.product)

@@ -65,6 +65,13 @@ _COMMITTED: Final = re.compile(r"committed-(?P<sequence>\d{19})")
 """19 digits hold every sequence, and make names sort as numbers."""
 
 
+_NAME: Final = re.compile(
+    r"(?:live|import|merged)-\d{19}-[0-9a-f]{8}-\d{5,}\.parquet"
+    r"|\d{19}-(?:\d{19}-)?[0-9a-f]{16}(?:-\d{4})?\.parquet"
+)
+"""Of a file with points; the second form is that of a former version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A temporary file whose content is on the disk.
@@ -281,9 +288,9 @@ def partition_name(partition: Partition, number: int) -> str:
 
 
 def stored_files(partition: Path) -> list[Path]:
-    """The files with points of a folder, in the order of their names."""
+    """The files with points of a folder, in the order of their names; none that others put there."""
     with os.scandir(partition) as entries:
-        names = [entry.name for entry in entries if entry.name.endswith(".parquet")]
+        names = [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
     return [partition / name for name in sorted(names)]
 
 

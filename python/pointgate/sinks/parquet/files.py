@@ -313,10 +313,10 @@ class _File:
 
     def abandon(self) -> None:
         """Close it as it is."""
-        with suppress(OSError, pa.ArrowException):
-            self._writer.close()
-        with suppress(OSError, pa.ArrowException):
-            self._file.close()
+        # After a full disk the writer raises whatever it likes.
+        for one in (self._writer, self._file):
+            with suppress(Exception):
+                one.close()
 
 
 def _copy(source: int, target: int) -> None:

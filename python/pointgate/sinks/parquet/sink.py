@@ -32,6 +32,7 @@ One process writes to a dataset at a time; `pointgate compact` may run beside it
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -166,8 +167,10 @@ class ParquetSink:
         except MemoryError:  # which Arrow's own is, beside an ArrowException
             raise
         except OSError as error:
+            # Arrow's own have the number of the system's, and other words.
+            plain = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
             raise SinkUnavailableError(
-                f"cannot write to {self._settings.path}: {os_reason(error)}"
+                f"cannot write to {self._settings.path}: {os_reason(plain)}"
             ) from error
         except pa.ArrowException as error:
             raise SinkRefusedError(f"cannot be written as Parquet: {error}") from error
