@@ -5,9 +5,11 @@
 In the order in which a request passes them: `after-receive`, `after-verdict`, `before-write` (no
 byte of it is on disk), `after-write` (it is in the transaction, which is not committed),
 `after-fsync` (it is stored, and nobody knows), `before-reply`, `after-reply` (the reply has left,
-its acknowledgement has not), `before-ack`, `after-ack`; in sinks that rename files,
-`sink-before-rename` and `sink-after-rename`; in a dataset being compacted, `merge-before-rename`,
-`merge-after-rename`, `merge-before-delete` and `merge-after-delete`.
+its acknowledgement has not), `before-ack`, `after-ack`; in commits of a dataset,
+`sink-before-record` (its files are on disk, and nothing is decided), `sink-before-rename`,
+`sink-between-renames`, `sink-after-rename` and `sink-before-forget`; in a dataset being compacted,
+`merge-before-record`, `merge-before-rename`, `merge-after-rename`, `merge-before-delete` and
+`merge-after-delete`.
 
 Without the variable a pass costs one call and one test. A name that is none never kills.
 """

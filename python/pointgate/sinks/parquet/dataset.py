@@ -15,7 +15,7 @@ A commit makes some files appear, or grow, as one step of the dataset's life:
     the temporary files are on the disk
     commit.json           written and synced: from here on the commit is decided
     rename them all, sync the folders
-    committed-SEQUENCE    an empty file, renamed; the folder is synced
+    committed-SEQUENCE    an empty file in place of the one before; the folder is synced
     remove commit.json
 
 Whoever opens the dataset for writing carries out what is decided, and removes every other temporary
@@ -244,15 +244,12 @@ class Dataset:
         (self.own / _RECORD).unlink(missing_ok=True)
 
     def _mark(self, sequence: int) -> None:
-        name = f"committed-{sequence:019}"
         marks = self._marks()
-        for mark in marks[:-1]:
-            mark.unlink()
-        if marks:
-            marks[-1].replace(self.own / name)
-        else:
-            (self.own / name).touch(SHARED.file)
+        (self.own / f"committed-{sequence:019}").touch(SHARED.file)
         sync_folder(self.own)
+        for mark in marks:
+            if int(mark.name.rpartition("-")[2]) != sequence:
+                mark.unlink()
 
     def _marks(self) -> list[Path]:
         return sorted(path for path in self.own.iterdir() if _COMMITTED.fullmatch(path.name))
@@ -288,7 +285,7 @@ def partition_name(partition: Partition, number: int) -> str:
 
 
 def stored_files(partition: Path) -> list[Path]:
-    """The files with points of a folder, in the order of their names; none that others put there."""
+    """The files with points of a folder, by name; none that others put there."""
     with os.scandir(partition) as entries:
         names = [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
     return [partition / name for name in sorted(names)]

@@ -41,10 +41,10 @@ from pointgate.sinks.parquet.rows import (
     parquet_writer,
     row_group,
 )
-from pointgate.sinks.tables import one_batch, pieces
+from pointgate.sinks.tables import TEXTS, one_batch, pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from pointgate.sinks.parquet.dataset import Dataset
@@ -64,10 +64,8 @@ _PARALLEL: Final = 8
 _COPIED: Final = 2**20
 """Bytes copied at a time."""
 
-_TAIL: Final = 8
-"""Bytes behind a footer: its length and `PAR1`."""
-
 _MAGIC: Final = 4
+"""Bytes before the first row group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +165,7 @@ class CommitFiles:
             OSError: They cannot be written; the commit must be given up.
             pa.ArrowException: The same.
         """
-        table = pa.Table.from_batches([rows])
-        for piece in pieces(table, most_rows=ROW_GROUP, most_bytes=ROW_GROUP_BYTES):
-            group = row_group(one_batch(piece))
+        for group in _row_groups(rows):
             file = self._open.get(partition)
             if file is None:
                 file = self._begin(partition, group)
@@ -288,20 +284,17 @@ class _File:
 
     def close(self) -> None:
         """Write the footer."""
+        end = os.lseek(self._file.fileno(), 0, os.SEEK_CUR)
         self._writer.close()
+        if self._before is not None:
+            self._before.append_row_groups(self._collected[0])
+            footer = pa.BufferOutputStream()
+            self._before.write_metadata_file(footer)
+            self._before = None
+            # It is longer than the writer's own, which has the new row groups alone.
+            os.lseek(self._file.fileno(), end, os.SEEK_SET)
+            self._file.write(footer.getvalue()[_MAGIC:])
         self._file.close()
-        if self._before is None:
-            return
-        self._before.append_row_groups(self._collected[0])
-        footer = pa.BufferOutputStream()
-        self._before.write_metadata_file(footer)
-        self._before = None
-        with self.temporary.open("r+b") as file:
-            file.seek(-_TAIL, os.SEEK_END)
-            new = int.from_bytes(file.read(_MAGIC), "little")
-            file.seek(-_TAIL - new, os.SEEK_END)
-            file.truncate()
-            file.write(footer.getvalue()[_MAGIC:])
 
     def sync(self) -> None:
         """Make it last."""
@@ -317,6 +310,15 @@ class _File:
         for one in (self._writer, self._file):
             with suppress(Exception):
                 one.close()
+
+
+def _row_groups(rows: pa.RecordBatch) -> Iterator[pa.Table]:
+    if len(rows) <= ROW_GROUP and all(rows[name].null_count == len(rows) for name in TEXTS):
+        yield row_group(rows)  # mostly there are no texts, and measuring them takes its time
+        return
+    table = pa.Table.from_batches([rows])
+    for piece in pieces(table, most_rows=ROW_GROUP, most_bytes=ROW_GROUP_BYTES):
+        yield row_group(one_batch(piece))
 
 
 def _copy(source: int, target: int) -> None:

@@ -57,8 +57,8 @@ if TYPE_CHECKING:
 _DAY: Final = 24 * 60 * 60 * 1_000_000
 """In the unit of `time`, microseconds."""
 
-_BUFFER_BYTES: Final = 48 * 1024 * 1024
-"""Rows that wait in memory, decoded: less than the largest legal request takes."""
+_BUFFER_BYTES: Final = 64 * 1024 * 1024
+"""Rows that wait in memory, decoded: as much as the largest legal request takes."""
 
 LIVE: Final = "live"
 """What the names of a service's files begin with."""
