@@ -34,7 +34,7 @@ from tests.readers.writer import DAYS, POINTS
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 QUERIES: Final = int(os.environ.get("POINTGATE_READERS", "400"))
@@ -111,7 +111,7 @@ def counted(numbers: pa.ChunkedArray) -> Counts:
         [("number", "count"), ("number", "count_distinct"), ("number", "max")]
     )
     rows = groups.select(["day", "number_count", "number_count_distinct", "number_max"]).to_pydict()
-    return {day: tuple(values) for day, *values in zip(*rows.values(), strict=True)}  # type: ignore[misc]
+    return {day: tuple(values) for day, *values in zip(*rows.values(), strict=True)}
 
 
 PLAIN: Final = {
@@ -170,7 +170,9 @@ def start(folder: Path, place: str = "") -> subprocess.Popen[str]:
     )
 
 
-def torture(folder: Path, readers: dict[str, Callable[[Path], Counts]], *, merge: bool) -> Outcome:
+def torture(
+    folder: Path, readers: Mapping[str, Callable[[Path], Counts]], *, merge: bool
+) -> Outcome:
     """Read while it is written, killed and, if wanted, merged."""
     points, outcome, stop = folder / "points", Outcome(), threading.Event()
     threads = [
