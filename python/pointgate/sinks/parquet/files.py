@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from pointgate.sinks.parquet.dataset import Dataset
 
-APPENDS: Final = 64
+APPENDS: Final = 24
 """Commits that a file takes."""
 
 _OPEN: Final = 64

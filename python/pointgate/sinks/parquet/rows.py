@@ -111,6 +111,9 @@ def parquet_writer(
             for name in ROWS.names
         },
         use_dictionary=NAMES,
+        # Those of values would skip no row group that is not sorted by them, and every footer that
+        # a file has had stays in it.
+        write_statistics=[*NAMES, "time", "received"],
         # Readers get strings, not dictionaries that differ from file to file.
         store_schema=False,
         sorting_columns=_SORTED,
