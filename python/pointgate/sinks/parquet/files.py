@@ -11,7 +11,7 @@ the old row groups and the new ones.
 Whoever took the footer of version 1 finds its row groups in version 2 where they were, and whoever
 took the length of version 1 finds its footer there. The versions are files of their own until one
 is renamed over the other, so that nobody sees half a version. A file takes `APPENDS` commits at
-most, because the old footers stay in it: some 60 kB at 20 commits, half a megabyte at 64.
+most, because the old footers stay in it: 0.2 MB at 24 commits, 2 MB at 64.
 
     files = CommitFiles(dataset, …)
     files.write(partition, rows)       # a row group, in a temporary file

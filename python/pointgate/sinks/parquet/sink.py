@@ -10,7 +10,7 @@ crashes, no request is written twice or left out.
 
 Points do not move from one file to another while the service runs, and no file goes away, so that
 a reader with a glob sees each of them once. Small files need not be merged, because a file grows
-with the commits that follow (`files.py`): a partition that gets points all day has some 24 files.
+with the commits that follow (`files.py`): a partition that gets points all day has 60 files.
 
 What a reader may see besides:
 
