@@ -40,7 +40,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pointgate.diagnostics import os_reason
-from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.base import CommitsEachWrite, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.ndjson.file import LineFile
 from pointgate.sinks.tables import one_batch, pieces
 
@@ -67,7 +67,7 @@ def build(settings: NdjsonSettings) -> NdjsonSink:
     return NdjsonSink(name=settings.name, path=settings.file)
 
 
-class NdjsonSink:
+class NdjsonSink(CommitsEachWrite):
     """Writes points as lines of JSON.
 
     Attributes:

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import psycopg
 import pyarrow as pa
 
-from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.base import CommitsEachWrite, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.postgres import session as sessions
 from pointgate.sinks.postgres.rows import copy_bytes, in_order
 from pointgate.sinks.postgres.series import SeriesIds
@@ -86,7 +86,7 @@ def build(settings: PostgresSettings) -> PostgresSink:
     )
 
 
-class PostgresSink:
+class PostgresSink(CommitsEachWrite):
     """Writes to PostgreSQL, or TimescaleDB.
 
     Attributes:
