@@ -27,10 +27,10 @@ from tests.support.points import counts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-POINTS: Final = 10
+POINTS: Final = 4
 DAYS: Final = 3
 
-_PAUSE: Final = 0.004
+_PAUSE: Final = 0.02
 
 
 def request(number: int) -> pa.Table:
