@@ -64,8 +64,7 @@ class SinkState:
     Attributes:
         base: The sequence before that of the first chunk.
         chunks: How many chunks are committed in it.
-        size: While a chunk is written into files: the size of a file of lines before it, 0 of a
-            folder; else -1.
+        size: For a file of lines, its size before the chunk that is being written; else -1.
     """
 
     base: int

@@ -3,8 +3,7 @@
 A sink is told the sequence of a chunk, which is the same whenever the chunk is written. A crash
 between a sink's commit and that of the state lets the chunk be written again:
 
-    parquet     the same sequence and the same points are the same file; of a dataset that commits
-                all files of a write in one step, the first point says whether it did
+    parquet     the same sequence and the same points are the same file
     postgres    the same keys are the same rows
     ndjson      lines that are in the file behind the size noted before the write are counted,
                 compared with the chunk, and not written again
@@ -78,8 +77,7 @@ class Sinks:
                 self._run(_retried(sink.open))
                 self._opened.append(sink)
                 if sink.name not in self._state.sinks:
-                    newest = getattr(sink, "newest", None)
-                    self._state.sinks[sink.name] = SinkState(base=newest() if newest else 0)
+                    self._state.sinks[sink.name] = SinkState(base=sink.newest())
         except BaseException:
             self._stop()
             raise
@@ -105,7 +103,7 @@ class Sinks:
             state = self._state.sinks[sink.name]
             if state.chunks > number:
                 continue
-            rows = self._missing(settings, sink, state, points)
+            rows = self._missing(settings, state, points)
             if rows.num_rows:
                 self._run(self._write(sink, rows, state.base + number + 1))
             failpoint.hit("import-before-commit")
@@ -113,26 +111,21 @@ class Sinks:
             state.size = -1
             self._save()
 
-    def _missing(
-        self, settings: SinkSettings, sink: Sink, state: SinkState, points: pa.Table
-    ) -> pa.Table:
-        """Those points of a chunk that a sink of files does not have from before a crash."""
+    def _missing(self, settings: SinkSettings, state: SinkState, points: pa.Table) -> pa.Table:
+        """Those points of a chunk that a file of lines does not have from before a crash."""
         output = settings.output
-        if output is None or output.kind == "stream":
+        if settings.kind != "ndjson" or output is None or output.kind != "file":
             return points
+        size = output.path.stat().st_size
         if state.size >= 0:
-            if output.kind == "file":
-                return points.slice(_lines_there(output.path, state.size, points))
-            is_atomic = hasattr(sink, "commit")
-            there = is_atomic and _is_in_dataset(output.path, points)
-            return points.slice(points.num_rows if there else 0)
-        state.size = output.path.stat().st_size if output.kind == "file" else 0
+            return points.slice(_lines_there(output.path, state.size, points))
+        state.size = size
         self._save()
         return points
 
     async def _write(self, sink: Sink, points: pa.Table, sequence: int) -> None:
         try:
-            await _retried(lambda: _stored(sink, points, sequence))
+            await _retried(lambda: sink.write(points, sequence=sequence))
         except SinkRefusedError as error:
             if points.num_rows == 1:
                 self._refuse(sink.name, points.to_pylist()[0], str(error))
@@ -154,15 +147,6 @@ class Sinks:
             self._loop.close()
 
 
-async def _stored(sink: Sink, points: pa.Table, sequence: int) -> None:
-    """Write points; a sink that gathers rows for its files commits them here, in one step."""
-    commit = getattr(sink, "commit", None)
-    if not getattr(sink, "pending", False):
-        await sink.write(points, sequence=sequence)
-    if commit is not None:
-        await commit()
-
-
 async def _retried(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
     for seconds in _RETRY_SECONDS:
         try:
@@ -170,22 +154,6 @@ async def _retried(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         except SinkUnavailableError:
             await asyncio.sleep(seconds)
     return await call()
-
-
-def _is_in_dataset(path: Path, points: pa.Table) -> bool:
-    """Whether a dataset has the first point of a chunk, as this import received it."""
-    import pyarrow.dataset as pads  # noqa: PLC0415 - seldom needed, and slow to load
-
-    files = [str(one) for one in path.rglob("*.parquet") if "/." not in str(one.relative_to(path))]
-    if not files or not points.num_rows:
-        return not points.num_rows
-    row = points.slice(0, 1)
-    wanted = None
-    for name in ("device", "identifier", "time", "received"):
-        value = row.column(name)[0].as_py()
-        one = pads.field(name) == value
-        wanted = one if wanted is None else wanted & one
-    return bool(pads.dataset(files, format="parquet").count_rows(filter=wanted))
 
 
 def _lines_there(path: Path, size: int, points: pa.Table) -> int:
