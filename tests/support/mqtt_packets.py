@@ -1,46 +1,29 @@
-"""A streaming parser and a writer for MQTT's PUBLISH and its acknowledgements.
+"""MQTT's frequent packets once more, in plain Python: what `_core.MqttCodec` is compared with.
 
-    splitter.feed(data, now)    the bytes of one read, split at any position
+    splitter.feed(data)         the bytes of one read, split at any position
       splitter.requests         every PUBLISH, in order
       splitter.acknowledged     every PUBACK of one of our replies, with its reason code
       splitter.released         the packet id of every PUBREL: our PUBREC of a request has arrived
       splitter.control          the bytes of every other packet, unchanged, for the client library
 
-Only these kinds of packets are frequent, so only they are parsed here: the client library needs
-130 µs for a request and its reply (docs/decisions/0004), this about 2 for each packet (Python 3.11,
-2026-11, 2 cores). Connecting, subscribing, pings and disconnecting are left to the library. Packets
-that it does not need are dropped: PINGRESP, because any byte of the broker proves as much, and
-acknowledgements of packets that we never send.
-
-Invariants: the output does not depend on where the input is split; time is linear in the bytes,
-however they are split; memory is bounded by `frame_limit`: the rest of a longer PUBLISH is
-discarded as it arrives.
-
-It does no I/O and never blocks.
+Tests also use it as a client's reader and writer of packets.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from pointgate.errors import PointgateError
-from pointgate.sources.mqtt.request import MqttRequest
+from pointgate.sources.mqtt.packets import HEADER_BYTES, MQTT_5, RECEIVED, MalformedPacketError
 
-MQTT_5: Final = 5
-"""The protocol level of MQTT 5 on the wire (3.1.1: 4); only MQTT 5 has properties."""
+__all__ = ["HEADER_BYTES", "MQTT_5", "RECEIVED", "MalformedPacketError", "Splitter"]
 
 FIRST_REPLY_ID: Final = 0x8000
 LAST_REPLY_ID: Final = 0xFFFF
 """The packet ids of our replies; the library's ids, for SUBSCRIBE, start at 1 and stay below."""
 
-HEADER_BYTES: Final = 0x2_0000
-"""More than the header of a PUBLISH without properties: the longest topic is 64 KiB."""
-
 NO_TOPIC: Final = "\ufffd"
 """Replaces an unknown topic: no product has it."""
-
-DISCONNECT: Final = b"\xe0\x00"
-"""A complete DISCONNECT: a normal disconnection, after which the session is kept."""
 
 REFUSED: Final = 0x80
 """MQTT 5 reason codes from here on are errors."""
@@ -88,17 +71,23 @@ _PROPERTY_SIZES: Final = {
 }
 """Every property that a PUBLISH can have (MQTT 5, 3.3.2.3)."""
 
-RECEIVED: Final = "pointgate-received"
-"""The user property of a replayed request: when it first arrived (contract 3.5)."""
-
 _RECEIVED: Final = RECEIVED.encode()
 _INSTANT_DIGITS: Final = 18
 MAX_INSTANT: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
 
 
-class MalformedPacketError(PointgateError, ValueError):
-    """The broker sent bytes that are not MQTT; the rest of the stream cannot be parsed."""
+@dataclass(slots=True)
+class NaiveRequest:
+    """A PUBLISH, as `_core.Request` is."""
+
+    topic: str
+    payload: bytes
+    stale: bool
+    observed: int | None
+    qos: int
+    packet_id: int
+    correlation: bytes | None
 
 
 class Splitter:
@@ -132,7 +121,7 @@ class Splitter:
     )
 
     def __init__(self, *, protocol: int, frame_limit: int) -> None:
-        self.requests: list[MqttRequest] = []
+        self.requests: list[NaiveRequest] = []
         self.acknowledged: list[tuple[int, int]] = []
         self.explained = ""
         self.released: list[int] = []
@@ -143,12 +132,11 @@ class Splitter:
         self._needed = 0  # the length at which parsing it is tried again
         self._skip = 0  # bytes of a truncated packet that have not arrived
 
-    def feed(self, data: bytes, now: float) -> None:
+    def feed(self, data: bytes) -> None:
         """Parse the bytes of one read.
 
         Args:
             data: The bytes, in the order of arrival.
-            now: When they arrived, on the monotonic clock.
 
         Raises:
             MalformedPacketError: They are not MQTT.
@@ -164,13 +152,13 @@ class Splitter:
             data = bytes(self._tail)
             self._tail = bytearray()
         try:
-            rest = self._cut(data, now)
+            rest = self._cut(data)
         except IndexError:
             raise MalformedPacketError("a packet from the broker ends too early") from None
         if rest < len(data):
             self._tail += data[rest:]
 
-    def _cut(self, data: bytes, now: float) -> int:
+    def _cut(self, data: bytes) -> int:
         """Parse every complete packet; returns where the first incomplete one begins."""
         start, end = 0, len(data)
         while end - start >= _SHORTEST:
@@ -188,7 +176,7 @@ class Splitter:
                     self._needed = self._frame_limit
                     return start
                 limit = start + self._frame_limit
-                self.requests.append(self._request(data, start, body, limit, now, cut=True))
+                self.requests.append(self._request(data, start, body, limit, cut=True))
                 self._skip = max(0, stop - end)
                 start = min(stop, end)
                 continue
@@ -196,7 +184,7 @@ class Splitter:
                 self._needed = stop - start
                 return start
             if data[start] & _KIND == _PUBLISH:
-                self.requests.append(self._request(data, start, body, stop, now))
+                self.requests.append(self._request(data, start, body, stop))
             else:
                 self._other(data, start, body, stop)
             start = stop
@@ -224,8 +212,8 @@ class Splitter:
         self.acknowledged.append((packet_id, reason))
 
     def _request(
-        self, data: bytes, start: int, body: int, stop: int, now: float, *, cut: bool = False
-    ) -> MqttRequest:
+        self, data: bytes, start: int, body: int, stop: int, *, cut: bool = False
+    ) -> NaiveRequest:
         first = data[start]
         at = body + 2 + (data[body] << 8 | data[body + 1])
         # A topic that is not UTF-8 gets U+FFFD, which no product key has: it is a bad topic,
@@ -254,7 +242,7 @@ class Splitter:
         if at > stop:
             raise MalformedPacketError("a PUBLISH from the broker ends inside its header")
         stale = bool(first & _RETAIN)
-        return MqttRequest(topic, data[at:stop], now, stale, observed, qos, packet_id, correlation)
+        return NaiveRequest(topic, data[at:stop], stale, observed, qos, packet_id, correlation)
 
 
 def publish(
@@ -375,7 +363,8 @@ def _read_properties(data: bytes, at: int, stop: int) -> tuple[bytes | None, int
         elif length == _PAIR:
             name, begin = data[begin:at], at + 2
             at = begin + (data[at] << 8 | data[at + 1])
-            observed = _instant(data[begin:at]) if name == _RECEIVED else observed
+            if name == _RECEIVED and (instant := _instant(data[begin:at])) is not None:
+                observed = instant
     if at != end:
         raise MalformedPacketError(
             "the properties of a PUBLISH from the broker do not fill their length"

@@ -199,6 +199,7 @@ impl Burst {
         let Some(entry) = self.requests.get(place).filter(|entry| !entry.stale) else { return };
         let (topic, payload) = (&topics[entry.topic.clone()], &bytes[entry.payload.clone()]);
         let start = replies.len();
+        self.outcomes[place] = Outcome::default();
         let verdict = judge(&Request { topic, payload, now_ms, arrived_us, observed_us }, replies);
         let reply = (replies.len() > start).then_some(start..replies.len());
         self.outcomes[place] = Outcome { verdict: Some(verdict), reply };
