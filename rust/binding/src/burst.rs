@@ -109,7 +109,10 @@ impl Burst {
     #[getter]
     fn requests<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let requests: Vec<_> = self.burst.iter().map(|request| Request::new(py, &request)).collect();
-        PyList::new(py, requests.into_iter().map(|request| Bound::new(py, request)).collect::<PyResult<Vec<_>>>()?)
+        PyList::new(
+            py,
+            requests.into_iter().map(|request| Bound::new(py, request)).collect::<PyResult<Vec<_>>>()?,
+        )
     }
 
     /// The verdict of each request; None for a stale one and where the judge failed.
@@ -176,7 +179,7 @@ impl Burst {
             return Err(PyValueError::new_err(format!("expected {len} replies, got {}", replies.len())));
         }
         for (place, reply) in replies.iter().enumerate() {
-            self.burst.answer(place, reply.as_ref().map(|reply| reply.as_bytes()));
+            self.burst.answer(place, reply.as_ref().map(PyBytesMethods::as_bytes));
         }
         Ok(())
     }

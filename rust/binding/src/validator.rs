@@ -198,7 +198,8 @@ impl Validator {
         let bytes = burst.payload_bytes_in(start..end);
         let catalog = self.catalog(py);
         let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let mut judge = |snapshot: &core::Catalog| self.judge_range(snapshot, burst, start..end, collect, seconds);
+        let mut judge =
+            |snapshot: &core::Catalog| self.judge_range(snapshot, burst, start..end, collect, seconds);
         let (end, points) = if bytes < RELEASE_BYTES {
             judge(&catalog.get().snapshot)
         } else {

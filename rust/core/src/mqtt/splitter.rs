@@ -140,9 +140,7 @@ impl Splitter {
 
     /// Removes the requests that arrived first, as many as a burst may have.
     pub fn take(&mut self) -> Option<Burst> {
-        self.full.pop_front().or_else(|| {
-            (!self.burst.is_empty()).then(|| std::mem::take(&mut self.burst))
-        })
+        self.full.pop_front().or_else(|| (!self.burst.is_empty()).then(|| std::mem::take(&mut self.burst)))
     }
 
     /// Parses every complete packet; returns where the first incomplete one begins.
