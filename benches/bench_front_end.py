@@ -23,8 +23,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from bench_echo import CATALOG, SETTINGS, cpu_seconds, free_port, start
-from load import PAYLOAD, packet, text
+# Run as a script, Python looks for modules beside this file only.
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benches.bench_echo import CATALOG, SETTINGS, cpu_seconds, free_port, start
+from benches.load import PAYLOAD, packet, text
 
 TOPIC: Final = "sys/protocol/integration/measurepoint/post"
 BLOCK: Final = 128
@@ -45,7 +49,7 @@ class StandIn:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._qos = options.qos
-        self._five = options.protocol == 5  # noqa: PLR2004 - the protocol's level
+        self._five = options.protocol == 5
         self._window = max(1, options.window // BLOCK)
         self._requests = [self._block(number) for number in range(BLOCKS)]
         self._pubacks = [
@@ -74,10 +78,10 @@ class StandIn:
         self._socket, _ = self._listener.accept()
         self._socket.settimeout(START_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        assert self._socket.recv(65536)[0] == 0x10  # noqa: PLR2004 - CONNECT
+        assert self._socket.recv(65536)[0] == 0x10  # CONNECT
         self._socket.sendall(packet(0x20, b"\0\0" + b"\0" * self._five))
         subscribe = self._socket.recv(65536)
-        assert subscribe[0] == 0x82, subscribe  # noqa: PLR2004 - SUBSCRIBE
+        assert subscribe[0] == 0x82, subscribe  # SUBSCRIBE
         self._socket.sendall(packet(0x90, subscribe[2:4] + b"\0" * self._five + b"\1\1"))
 
     def run(self, seconds: float) -> Figures:
@@ -95,7 +99,7 @@ class StandIn:
         while self._done < self._sent:
             size = connection.recv_into(buffer)
             assert size, "the service closed the connection"
-            if received < 1_000_000:  # noqa: PLR2004 - some thousands of replies
+            if received < 1_000_000:  # some thousands of replies
                 head += buffer[:size]
             received += size
             while self._done - before < received // (self._unit * BLOCK):

@@ -144,9 +144,7 @@ def store_rejected() -> None:
 
     async def planted(gate: Gate, burst: Burst) -> list[Points]:
         found = await judge(gate, burst)
-        for one, report, instant in zip(
-            burst.requests, burst.reports, burst.instants, strict=True
-        ):
+        for one, report, instant in zip(burst.requests, burst.reports, burst.instants, strict=True):
             if report and report.code in {1204, 1257}:
                 request = json.loads(one.payload)
                 request["params"].pop()

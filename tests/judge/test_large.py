@@ -31,7 +31,7 @@ from tests.support.collected import entry, one_product, request, topic
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from pointgate import Validator
     from pointgate.store.base import Store

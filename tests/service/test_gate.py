@@ -20,7 +20,7 @@ from pointgate.store.arrival_clock import ArrivalClock
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from pointgate._core import Points
+    from pointgate.store.base import Points
 
 TOPIC = "sys/pk/integration/measurepoint/post"
 
@@ -109,7 +109,9 @@ class _Connection:
             self.settled += settled
             raise error
         self._journal.append("settle")
-        self.answers += zip((_id(one.payload) for one in burst.requests), burst.replies, strict=True)
+        self.answers += zip(
+            (_id(one.payload) for one in burst.requests), burst.replies, strict=True
+        )
         self.settled += len(burst)
 
 
@@ -127,9 +129,7 @@ class _Store:
         self.given: list[int] = []  # points of each call
         self.points: list[Points] = []
 
-    def append(
-        self, counts: bytes, points: Sequence[Points]
-    ) -> asyncio.Future[Collection[int]]:
+    def append(self, counts: bytes, points: Sequence[Points]) -> asyncio.Future[Collection[int]]:
         requests = array("I", counts)
         assert not points or sum(requests) == sum(map(len, points))
         self.given.append(sum(map(len, points)))
@@ -215,9 +215,7 @@ async def test_requests_arrive_at_instants_of_their_own_and_say_when_they_were_o
         (6, 0),
     ]
     names = [str(number) for number in range(7)]
-    burst = Burst.of(
-        [TOPIC] * 7, [_payload(name) for name in names], stale=[1], observed=observed
-    )
+    burst = Burst.of([TOPIC] * 7, [_payload(name) for name in names], stale=[1], observed=observed)
     world = _World(burst)
     world.store.collects = True
     clock = ArrivalClock(start - 1, now=lambda: 0)
@@ -290,7 +288,9 @@ async def test_times_that_look_like_seconds_are_logged_once_for_each_product(
 
     def request(product: str, time: int, slash: str = "") -> tuple[str, bytes]:
         entry = f'{{"deviceKey":"d","measurepoints":{{}},"time":{time}}}'
-        payload = f'{{"id":"1","version":"1","method":"integration.measurepoint.post","params":{entry}}}'
+        payload = (
+            f'{{"id":"1","version":"1","method":"integration.measurepoint.post","params":{entry}}}'
+        )
         return f"{slash}sys/{product}/integration/measurepoint/post", payload.encode()
 
     def burst(*requests: tuple[str, bytes], stale: Sequence[int] = ()) -> Burst:

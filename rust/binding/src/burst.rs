@@ -142,7 +142,7 @@ impl Burst {
         PyBytes::new(py, &counts)
     }
 
-    /// The rejected requests: their topics, payloads, reports and instants; as for `Quarantine.add`.
+    /// The rejected requests: their topics, payloads, reports and instants.
     #[getter]
     fn rejected<'py>(&self, py: Python<'py>) -> Rejected<'py> {
         let mut found = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -94,7 +94,7 @@ impl MqttCodec {
         Ok((splitter.requests - requests, splitter.bytes - bytes, acknowledged))
     }
 
-    /// Remove the requests that arrived first, as many as a burst may have; None if there are none.
+    /// Remove the requests that arrived first, at most a burst; None if there are none.
     fn take_burst(&mut self) -> Option<Burst> {
         self.splitter.take().map(|burst| Burst { burst })
     }
@@ -156,8 +156,9 @@ impl MqttCodec {
         self.replies.must_wait(&burst.burst, place)
     }
 
-    /// Write replies and acknowledgements: those of the request at `start` in any case, then until
-    /// a reply must wait.
+    /// Write replies and acknowledgements until a reply must wait.
+    ///
+    /// Those of the request at `start` are written in any case.
     ///
     /// Args:
     ///     burst: A judged burst.
