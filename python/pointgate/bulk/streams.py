@@ -14,6 +14,10 @@ from pointgate.errors import PointgateError
 
 READ_BYTES: Final = 65_536
 
+MARGIN_BYTES: Final = 1_048_576
+"""The bytes over the limit that are read of a payload, so that the fault can report its size up to
+that."""
+
 
 class DamagedError(PointgateError):
     """A stream is truncated or corrupt; the text has the offset and the reason."""

@@ -29,9 +29,10 @@ from rich.progress import (
 
 from pointgate.bulk.inputs import STDIN, Inputs, unusable
 from pointgate.bulk.jobs import RunOptions
-from pointgate.bulk.judge import MARGIN_BYTES, load_catalog
+from pointgate.bulk.judge import load_catalog
 from pointgate.bulk.pool import Pool, WorkerLostError
 from pointgate.bulk.report import RejectsWriter, Totals
+from pointgate.bulk.streams import MARGIN_BYTES
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from pointgate import Validator, _core
-from pointgate.topics import request_topic
+from pointgate.topics import METHOD, request_topic
 
 if TYPE_CHECKING:
     from pointgate._core import Product
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DEVICE: Final = "probe"
 
 _REQUEST: Final = (
-    '{"version":"1.0","method":"integration.measurepoint.post","params":'
+    f'{{"version":"1.0","method":"{METHOD}","params":'
     '[{"deviceKey":"probe","measurepoints":{%s:%s},"time":1700000000000}]}'
 )
 

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from pointgate import Validator, failpoint
-from pointgate.bulk.streams import DamagedError
+from pointgate.bulk.streams import MARGIN_BYTES, DamagedError
 from pointgate.diagnostics import os_reason
 from pointgate.importing.coverage import Coverage
 from pointgate.importing.inputs import STDIN, Filter, expand, fingerprint
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 _ENTRIES: Final = 4000
 _REQUESTS: Final = 64
-_MARGIN: Final = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +283,7 @@ class Import:
     def _requests(self, part: str, text: Source, one: Input, show: Callable[[], None]) -> None:
         product = self._plan.product or ""
         topic = request_topic(product)
-        keep = self._plan.payload_bytes + _MARGIN
+        keep = self._plan.payload_bytes + MARGIN_BYTES
         lines = islice(payloads(text, part, keep), one.records, None)
         while some := list(islice(lines, _REQUESTS)):
             arrived_us = self._arrive(len(some))
