@@ -37,7 +37,7 @@ from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
     catalog_or_exit,
-    local_path_option,
+    path_option,
     settings_for_catalog,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
@@ -78,19 +78,11 @@ OnePerFileOption = Annotated[
 ]
 RejectsOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Write rejected requests to this file, as JSON lines.",
-        parser=local_path_option,
-    ),
+    path_option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FOLDER",
-        help="Write accepted points to this folder, as Parquet.",
-        parser=local_path_option,
-    ),
+    path_option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
 ]
 NowOption = Annotated[
     int | None,

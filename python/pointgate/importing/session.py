@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from pointgate.bulk.streams import Source
     from pointgate.catalog import Catalog
-    from pointgate.importing.kinds import Kinds
     from pointgate.importing.layouts import Entry
     from pointgate.importing.mapping import Mapping as TableMapping
+    from pointgate.importing.value_kinds import ValueKinds
     from pointgate.sinks.settings import SinkSettings
 
 _ENTRIES: Final = 4000
@@ -102,7 +102,7 @@ class Import:
         self.state = self._begin()
         self.coverage = Coverage()
         self._rejects = RejectsFile(folder.path / "rejects.ndjson", self.state.rejects_bytes)
-        self._kinds: dict[str, Kinds] = {}
+        self._kinds: dict[str, ValueKinds] = {}
         self._judging = Judging(
             Validator(plan.catalog, payload_bytes=plan.payload_bytes),
             self.state.counts,
