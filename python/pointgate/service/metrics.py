@@ -325,15 +325,15 @@ class Metrics(Collector):
         quarantine = self.quarantine
         yield GaugeMetricFamily(
             "pointgate_quarantine_bytes",
-            "Size of the stored rejected requests, in bytes.",
+            "Size of the kept rejected requests, in bytes.",
             quarantine.bytes,
         )
         yield CounterMetricFamily(
-            "pointgate_quarantine_kept", "Rejected requests stored.", quarantine.kept
+            "pointgate_quarantine_kept", "Rejected requests kept.", quarantine.kept
         )
         for name, help_text, values in (
-            ("not_kept", "Rejected requests not stored, by reason.", quarantine.not_kept),
-            ("removed", "Stored rejected requests deleted, by reason.", quarantine.removed),
+            ("not_kept", "Rejected requests not kept, by reason.", quarantine.not_kept),
+            ("removed", "Kept rejected requests deleted, by reason.", quarantine.removed),
         ):
             yield _counters(f"pointgate_quarantine_{name}", help_text, "reason", values)
 
