@@ -127,7 +127,7 @@ fn the_rest_of_a_request_over_the_limit_is_dropped_as_it_arrives() {
 
 #[test]
 fn properties_over_the_limit_are_a_request_that_is_only_acknowledged() {
-    let user = [&b"\x26"[..], &string(&[b'k'; 60_000]), &string(&[b'v'; 60_000])].concat();
+    let user = [&b"\x26"[..], &string(&b"k".repeat(60_000)), &string(&b"v".repeat(60_000))].concat();
     let properties = packet(0, &user.repeat(10))[1..].to_vec();
     let stream = publish(0x32, b"t", 7, &properties, b"{}");
     let mut splitter = Splitter::new(Protocol::V5, HEADER_BYTES, LIMITS);
@@ -138,7 +138,7 @@ fn properties_over_the_limit_are_a_request_that_is_only_acknowledged() {
     assert_eq!(burst.get(0), Some(expected));
 }
 
-fn request<'a>(payload: &'a [u8], packet_id: u16) -> Arrived<'a> {
+fn request(payload: &[u8], packet_id: u16) -> Arrived<'_> {
     let delivery = Delivery { qos: u8::from(packet_id > 0), packet_id, correlation: None };
     Arrived { topic: "sys/pk/integration/measurepoint/post", payload, delivery, ..Arrived::default() }
 }
