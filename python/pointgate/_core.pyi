@@ -365,6 +365,16 @@ class Burst:
     def rejected(self) -> tuple[list[str], list[bytes], list[Report], list[int]]:
         """The rejected requests: their topics, payloads, reports and instants."""
 
+    def early_times(self, settled: int) -> list[tuple[str, int, bytes]]:
+        """The topics of accepted requests with times before 1971, probably seconds (contract 3.5).
+
+        Args:
+            settled: How many requests of the burst count.
+
+        Returns:
+            For each topic how many of its requests have such times, and the payload of the first.
+        """
+
     def stamp(self, first_us: int, now_ms: int) -> None:
         """Give each request that is judged its arrival instant (contract 3.5).
 

@@ -165,18 +165,17 @@ class Gate:
 
     def _warn_of_early_times(self, burst: Burst, settled: int) -> None:
         """Log, rate-limited for each product, that its times are probably seconds."""
-        for request, report in zip(burst.requests[:settled], burst.reports, strict=False):
-            if report is None or not report.early_times:
-                continue
+        for topic, requests, payload in burst.early_times(settled):
             # Bounded: only products of the catalog have accepted requests.
-            product = request.topic.split("/")[-4]
-            if events := self._early.setdefault(product, RateLimiter(EARLY_SECONDS)).count():
+            product = topic.split("/")[-4]
+            limiter = self._early.setdefault(product, RateLimiter(EARLY_SECONDS))
+            if events := limiter.count(requests):
                 _log.warning(
                     "times before 1971 accepted: product %s, %d requests; are they seconds instead "
                     "of milliseconds? time.min in catalog.toml refuses them: %s",
                     product,
                     events,
-                    ascii(request.payload[:_SHOWN_BYTES]),
+                    ascii(payload[:_SHOWN_BYTES]),
                 )
 
     async def _judge(self, burst: Burst) -> list[Points]:

@@ -30,6 +30,9 @@ impl Burst {
     }
 }
 
+/// By topic: how many requests, and the payload of the first one.
+type EarlyTimes<'py> = Vec<(String, usize, Bound<'py, PyBytes>)>;
+
 /// Rejected requests: topics, payloads, reports and instants.
 type Rejected<'py> = (Vec<String>, Vec<Bound<'py, PyBytes>>, Vec<Report>, Vec<i64>);
 
@@ -157,6 +160,30 @@ impl Burst {
             found.3.push(self.burst.instant_us(place));
         }
         found
+    }
+
+    /// The topics of accepted requests with times before 1971, probably seconds (contract 3.5).
+    ///
+    /// Args:
+    ///     settled: How many requests of the burst count.
+    ///
+    /// Returns:
+    ///     For each topic how many of its requests have such times, and the payload of the first.
+    fn early_times<'py>(&self, py: Python<'py>, settled: usize) -> EarlyTimes<'py> {
+        let mut found: Vec<(&str, usize, &[u8])> = Vec::new();
+        for (place, request) in self.burst.iter().enumerate().take(settled) {
+            if self.burst.verdict(place).is_none_or(|verdict| verdict.early_times == 0) {
+                continue;
+            }
+            match found.iter_mut().find(|one| one.0 == request.topic) {
+                Some(one) => one.1 += 1,
+                None => found.push((request.topic, 1, request.payload)),
+            }
+        }
+        let entry = |(topic, count, payload): (&str, usize, &[u8])| {
+            (topic.to_owned(), count, PyBytes::new(py, payload))
+        };
+        found.into_iter().map(entry).collect()
     }
 
     /// Give each request that is judged its arrival instant (contract 3.5).
