@@ -9,7 +9,7 @@ its queue is bounded, and needs 130 µs for a request and its reply. So a `Relay
 and the socket, an `MqttCodec` takes every PUBLISH and every PUBACK of a reply out of the stream,
 and paho gets the rest. paho cannot acknowledge a request that it does not see
 (docs/decisions/0004). The codec is compiled: requests and replies are never objects of Python
-(docs/decisions/0015).
+(docs/decisions/0014).
 
 Backpressure: reading stops while more than `limits` is in flight (the high-water mark) and resumes
 below half of that, with one exception: the broker's PUBACKs of our replies are behind requests in
