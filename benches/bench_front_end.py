@@ -8,6 +8,9 @@ the service's, and reads are full, as behind a broker that is faster than the se
 of the first blocks must be 200, in order; later ones must have exactly the bytes expected in total.
 The CPU time of the service, with all its threads, is read from /proc (Linux).
 
+`--block 1 --window 1` is one request at a time, `--rate` an open loop: what it costs to wait for
+other requests.
+
 Behind Mosquitto, which sends one packet at a time, a request costs more: `bench_echo.py`.
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import select
 import socket
 import sys
 import tempfile
@@ -31,10 +35,9 @@ from benches.bench_echo import CATALOG, SETTINGS, cpu_seconds, free_port, start
 from benches.load import PAYLOAD, packet, text
 
 TOPIC: Final = "sys/protocol/integration/measurepoint/post"
-BLOCK: Final = 128
-"""Requests that are sent together; a divisor of the number of packet ids of replies."""
+IDS: Final = 0x8000
+"""The number of packet ids of replies; a block of requests must divide it."""
 
-BLOCKS: Final = 256
 FIRST_REPLY_ID: Final = 0x8000
 START_SECONDS: Final = 20
 PUBACK_BYTES: Final = 4
@@ -50,13 +53,16 @@ class StandIn:
         self.port = self._listener.getsockname()[1]
         self._qos = options.qos
         self._five = options.protocol == 5
-        self._window = max(1, options.window // BLOCK)
-        self._requests = [self._block(number) for number in range(BLOCKS)]
+        self._block = options.block
+        self._window = max(1, options.window // self._block)
+        self._interval = self._block / options.rate if options.rate else 0.0
+        starts = range(0, IDS, self._block)
+        self._requests = [self._request_block(start) for start in starts]
         self._pubacks = [
             b"".join(
-                b"\x40\2" + (FIRST_REPLY_ID + number * BLOCK + n).to_bytes(2) for n in range(BLOCK)
+                b"\x40\2" + (FIRST_REPLY_ID + start + n).to_bytes(2) for n in range(self._block)
             )
-            for number in range(BLOCKS)
+            for start in starts
         ]
         reply = text(TOPIC + "_reply") + b"\0\0" * bool(self._qos) + b"\0" * self._five
         reply += b'{"id":"00000000","code":200,"data":{}}'
@@ -64,9 +70,9 @@ class StandIn:
         self._socket: socket.socket | None = None
         self._sent = self._done = 0  # blocks
 
-    def _block(self, number: int) -> bytes:
+    def _request_block(self, start: int) -> bytes:
         frames = []
-        for n in range(number * BLOCK, number * BLOCK + BLOCK):
+        for n in range(start, start + self._block):
             packet_id = (n + 1).to_bytes(2) if self._qos else b""
             body = text(TOPIC) + packet_id + b"\0" * self._five + (PAYLOAD % n).encode()
             frames.append(packet(0x30 | self._qos << 1, body))
@@ -85,40 +91,64 @@ class StandIn:
         self._socket.sendall(packet(0x90, subscribe[2:4] + b"\0" * self._five + b"\1\1"))
 
     def run(self, seconds: float) -> Figures:
-        """Keep requests in flight for `seconds`, then wait for the last reply."""
-        connection = self._socket
-        assert connection is not None
+        """Send requests for `seconds`, then wait for the last reply."""
+        assert self._socket is not None
         head = bytearray()
         before, received = self._done, 0
+        self._sent_at: list[float] = []
+        latencies: list[float] = []
         begun = time.perf_counter()
         end = begun + seconds
-        for _ in range(self._window):
-            connection.sendall(self._requests[self._sent % BLOCKS])
-            self._sent += 1
+        for _ in range(1 if self._interval else self._window):
+            self._send_block()
         buffer = bytearray(1 << 20)
-        while self._done < self._sent:
-            size = connection.recv_into(buffer)
+        while self._done < self._sent or (self._interval and time.perf_counter() < end):
+            if self._interval and self._wait(begun, before, end):
+                self._send_block()
+                continue
+            size = self._socket.recv_into(buffer)
             assert size, "the service closed the connection"
             if received < 1_000_000:  # some thousands of replies
                 head += buffer[:size]
             received += size
-            while self._done - before < received // (self._unit * BLOCK):
-                out = self._pubacks[self._done % BLOCKS] if self._qos else b""
+            now = time.perf_counter()
+            while self._done - before < received // (self._unit * self._block):
+                latencies.append(now - self._sent_at[self._done - before])
+                out = self._pubacks[self._done % len(self._pubacks)] if self._qos else b""
                 self._done += 1
-                if time.perf_counter() < end:
-                    out += self._requests[self._sent % BLOCKS]
-                    self._sent += 1
-                connection.sendall(out)
+                self._socket.sendall(out)
+                if now < end and not self._interval:
+                    self._send_block()
         elapsed = time.perf_counter() - begun
-        requests = (self._sent - before) * BLOCK
+        requests = (self._sent - before) * self._block
         assert received == requests * self._unit, "some replies have another length"
-        self._check(bytes(head), before * BLOCK)
-        return {"requests": requests, "seconds": elapsed}
+        self._check(bytes(head), before * self._block)
+        latencies.sort()
+        return {
+            "requests": requests,
+            "seconds": elapsed,
+            "p50_ms": latencies[len(latencies) // 2] * 1000,
+            "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
+        }
+
+    def _send_block(self) -> None:
+        assert self._socket is not None
+        self._sent_at.append(time.perf_counter())
+        self._socket.sendall(self._requests[self._sent % len(self._requests)])
+        self._sent += 1
+
+    def _wait(self, begun: float, before: int, end: float) -> bool:
+        """In an open loop: wait for replies or the next block; returns whether that is due."""
+        assert self._socket is not None
+        due = begun + (self._sent - before) * self._interval
+        rest = due - time.perf_counter() if due < end else START_SECONDS
+        ready, _, _ = select.select([self._socket], [], [], max(0.0, rest))
+        return not ready
 
     def _check(self, head: bytes, first: int) -> None:
         for number in range(len(head) // self._unit):
             reply = head[number * self._unit : (number + 1) * self._unit]
-            expected = b'{"id":"%08d","code":200,"data":{}}' % ((first + number) % (BLOCK * BLOCKS))
+            expected = b'{"id":"%08d","code":200,"data":{}}' % ((first + number) % IDS)
             assert expected in reply, (number, reply)
 
 
@@ -160,6 +190,8 @@ def main() -> None:
     parser.add_argument("--protocol", type=int, choices=(4, 5), default=5)
     parser.add_argument("--ack", choices=("verdict", "spool"), default="verdict")
     parser.add_argument("--window", type=int, default=896, help="requests in flight")
+    parser.add_argument("--block", type=int, default=128, help="requests that are sent together")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second; 0: closed loop")
     parser.add_argument("--service", default="", help="the command of another service to compare")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -170,7 +202,8 @@ def main() -> None:
         print(
             f"QoS {options.qos}, ack {options.ack}: "
             f"{figures['requests_per_second']:,.0f} requests/s, "
-            f"{figures['service_us']:.2f} µs CPU of the service a request"
+            f"{figures['service_us']:.2f} µs CPU of the service a request, "
+            f"replies after {figures['p50_ms']:.2f} ms (median), {figures['p99_ms']:.2f} ms (99 %)"
         )
 
 
