@@ -213,26 +213,9 @@ class Gate:
             The place of the first request that was not judged.
         """
         start, end = part
-        judge = partial(
-            self._validator.judge_burst,
-            burst,
-            start,
-            end=end,
-            collect=self._store.collects,
-            seconds=None if in_thread else _SLOW,
-        )
         started = time.perf_counter()
         try:
-            while True:
-                try:
-                    judged, some = await self._in_thread(judge) if in_thread else judge()
-                    break
-                except (MemoryError, RuntimeError) as error:
-                    if classify(error) is not ErrorClass.MEMORY:
-                        raise
-                    if self._failures.count():
-                        _log.error("the judge is out of memory: retrying")
-                    await asyncio.sleep(_NO_MEMORY)
+            judged, some = await self._call_judge(burst, part, in_thread=in_thread)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - a panic of the extension is no Exception
@@ -247,6 +230,29 @@ class Gate:
         if some:
             points.append(some)
         return judged
+
+    async def _call_judge(
+        self, burst: Burst, part: tuple[int, int], *, in_thread: bool
+    ) -> tuple[int, Points | None]:
+        """Call the judge, again while memory is short (see `_judge_part`)."""
+        start, end = part
+        judge = partial(
+            self._validator.judge_burst,
+            burst,
+            start,
+            end=end,
+            collect=self._store.collects,
+            seconds=None if in_thread else _SLOW,
+        )
+        while True:
+            try:
+                return await self._in_thread(judge) if in_thread else judge()
+            except (MemoryError, RuntimeError) as error:
+                if classify(error) is not ErrorClass.MEMORY:
+                    raise
+                if self._failures.count():
+                    _log.error("the judge is out of memory: retrying")
+                await asyncio.sleep(_NO_MEMORY)
 
     def _log_poison(self, burst: Burst, place: int) -> None:
         """Log the one request on which the judge failed, with the exception, rate-limited."""

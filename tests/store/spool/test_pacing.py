@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
 from pointgate.store.spool.pacing import Pace
+from pointgate.store.spool.segment import Segment
+from pointgate.store.spool.spool import open_spool
+from pointgate.store.spool.statistics import SpoolStatistics
+from tests.support.points import counts, points
+from tests.support.spools import PATIENCE, keep, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 _DELAY = 0.004
 _COMMIT = 0.0005
@@ -74,3 +88,33 @@ def test_without_a_delay_nothing_waits() -> None:
     pace = Pace(0.0, now=clock)
     _commit(pace, clock, 1000)
     assert pace.rest(1) <= 0
+
+
+async def test_the_writer_waits_for_as_many_requests_as_were_in_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, write = threading.Event(), Segment.write
+
+    def wait(self: Segment, batch: Any, **rest: Any) -> bool:
+        if batch is not None:
+            go.wait(PATIENCE)
+        return write(self, batch, **rest)
+
+    monkeypatch.setattr(Segment, "write", wait)
+    figures = SpoolStatistics()
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_spool(
+            tmp_path, max_bytes=2**30, max_delay=1000.0, sinks={"main": True}, figures=figures
+        ) as spool,
+    ):
+        first = spool.append(counts(1), [points(1.0)])
+        await until(lambda: not spool._writer._waiting)  # its commit has begun
+        second = spool.append(counts(1), [points(2.0)])
+        go.set()
+        await first
+        await until(lambda: spool._writer._pausing)
+        assert not second.done()
+        await keep(spool, 3.0)
+        assert second.done()
+        assert figures.histogram()["buckets"][-1] == 2
