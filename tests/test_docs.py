@@ -26,6 +26,13 @@ PAGES: Final = [
     ROOT / "deploy/README.md",
 ]
 WIDTH: Final = 100
+NAMED_BY_RULE: Final = {
+    *(f"cli/{command}.py" for command in ("check", "compact", "demo", "explain", "import_")),
+    *(f"cli/{command}.py" for command in ("rejects", "replay", "serve", "validate")),
+    *(f"sinks/{kind}/settings.py" for kind in SINKS),
+    "sinks/parquet/merge_sources.py",  # a part of compaction
+}
+"""Modules that the map of the code does not name one by one."""
 README: Final = (ROOT / "README.md").read_text("utf-8")
 REFERENCE: Final = (ROOT / "docs" / "reference.md").read_text("utf-8")
 
@@ -63,6 +70,12 @@ def test_files_that_the_documentation_names_exist() -> None:
     for page in PAGES:
         missing = {path for path in _named_files(page.read_text("utf-8")) if not _is_there(path)}
         assert not {path for path in missing if "/" in path or path not in names}, page.name
+
+
+def test_the_map_names_every_module() -> None:
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    modules = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("[!_]*.py")}
+    assert not {name for name in modules - NAMED_BY_RULE if f"`{name}`" not in page}
 
 
 def test_files_that_the_code_names_exist() -> None:

@@ -124,8 +124,8 @@ async def test_a_spool_without_memory_is_read_later_and_less_at_once(
             await keep(opened, float(number))
         monkeypatch.setattr(reader.Reader, "_rows", note)
         monkeypatch.setattr(reader, "decode", _fail(2, decode, NO_MEMORY))
-        portion = await read(opened, size=2**20)
-        assert values(portion.points) == [0.0, 1.0, 2.0]
+        chunk = await read(opened, size=2**20)
+        assert values(chunk.points) == [0.0, 1.0, 2.0]
         assert sizes == [2**20, 2**19, 2**18]
     assert figures.unreadable == 0
     assert len(files(tmp_path)) == 1
@@ -191,11 +191,11 @@ async def test_a_flipped_bit_in_the_file_that_is_written_is_kept_too(
         (path,) = files(tmp_path)
         with monkeypatch.context() as patch:
             patch.setattr(reader, "decode", _fail(1, decode, BrokenBatchError("checksum")))
-            portion = await read(opened)
-        assert portion.unreadable == 1
-        opened.commit_offset("main", portion.last)
+            chunk = await read(opened)
+        assert chunk.unreadable == 1
+        opened.commit_offset("main", chunk.last)
         last = await keep(opened, 1.0)  # in another file
-        assert values((await read(opened, portion.last)).points) == [1.0]
+        assert values((await read(opened, chunk.last)).points) == [1.0]
         opened.commit_offset("main", last)
         await until(lambda: not path.exists())
     with closing(sqlite3.connect(path.with_name(path.name + ".damaged"))) as connection:

@@ -1,4 +1,4 @@
-"""The topics of requests and replies (contract 1.1), written in one place.
+"""The topics of requests and replies (contract 1.1) and their method, written in one place.
 
 sys/{productKey}/integration/measurepoint/post         also with a leading slash
 sys/{productKey}/integration/measurepoint/post_reply   the same form as the request had
@@ -7,6 +7,9 @@ sys/{productKey}/integration/measurepoint/post_reply   the same form as the requ
 from __future__ import annotations
 
 from typing import Final
+
+METHOD: Final = "integration.measurepoint.post"
+"""The `method` of every request (contract 3.1)."""
 
 REPLY_SUFFIX: Final = "_reply"
 

@@ -22,8 +22,9 @@ import pytest
 
 from pointgate.bulk.inputs import Inputs
 from pointgate.bulk.jobs import DocumentFiles, RunOptions
-from pointgate.bulk.judge import MARGIN_BYTES, Judge
+from pointgate.bulk.judge import Judge
 from pointgate.bulk.report import RejectsWriter, Totals
+from pointgate.bulk.streams import MARGIN_BYTES
 from tests.support.paths import CATALOG as CASES
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from rich.console import Console
 import pointgate
 from pointgate import Catalog, Validator, _core
 from pointgate.demo import broker as broker_module
-from pointgate.demo import session, view
+from pointgate.demo import run as demo_run
+from pointgate.demo import view
 from pointgate.demo.fleet import Tally
 from pointgate.demo.plants import MISTAKES, PLANTS, body
 from pointgate.service import catalog_watcher
@@ -115,7 +116,7 @@ def test_the_figures_are_read_from_the_metrics() -> None:
 
 
 def test_the_notice_is_what_the_catalog_watcher_logs() -> None:
-    assert catalog_watcher._log.name == session._WATCHER
+    assert catalog_watcher._log.name == demo_run._WATCHER
 
 
 def test_the_view_shows_text_that_came_from_a_payload_as_text() -> None:
@@ -145,7 +146,7 @@ def test_the_command_it_tells_works_from_another_terminal(
 ) -> None:
     monkeypatch.chdir(Path(sys.executable).parent.parent)
     monkeypatch.setattr(sys, "argv", [called])
-    command = [*shlex.split(session._command()), "--version"]
+    command = [*shlex.split(demo_run._command()), "--version"]
     done = subprocess.run(command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, check=True)
     assert done.stdout.startswith(b"pointgate ")
 
@@ -154,7 +155,7 @@ async def test_without_a_broker_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(broker_module, "_mosquitto", lambda: None)
-    assert await session.run(seconds=1, rate=10) == 1
+    assert await demo_run.run(seconds=1, rate=10) == 1
     assert capsys.readouterr().err.startswith("the demo needs an MQTT broker: install Mosquitto")
 
 
@@ -162,7 +163,7 @@ async def test_a_broker_that_does_not_start_is_explained(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(broker_module, "_mosquitto", lambda: shutil.which("false"))
-    assert await session.run(seconds=1, rate=10) == 1
+    assert await demo_run.run(seconds=1, rate=10) == 1
     assert capsys.readouterr().err.startswith("mosquitto does not start; its log ends with")
 
 
@@ -190,9 +191,9 @@ async def test_what_dies_meanwhile_is_named_and_the_rest_is_stopped(
         return ""
 
     monkeypatch.setattr(broker_module, "process", watch)
-    monkeypatch.setattr(session, "process", watch)
+    monkeypatch.setattr(demo_run, "process", watch)
     monkeypatch.setattr(view, "line", kill)
-    assert await session.run(seconds=30, rate=200) == 1
+    assert await demo_run.run(seconds=30, rate=200) == 1
     assert capsys.readouterr().err.startswith(said)
     assert all(running.returncode is not None for running in started)
 

@@ -335,7 +335,7 @@ async def _serve(config: Path, environ: Mapping[str, str]) -> int:
     settings = load_settings(config, environ)
     stop = Stop()
     handler = _UntilFirstTry(stop)
-    log = logging.getLogger("pointgate.sources.mqtt.session")
+    log = logging.getLogger("pointgate.sources.mqtt.source")
     log.addHandler(handler)
     try:
         async with asyncio.timeout(60):

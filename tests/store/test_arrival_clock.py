@@ -194,10 +194,10 @@ async def test_a_spool_of_the_former_version_is_read(tmp_path: Path) -> None:
         (committed,) = connection.execute("SELECT max(committed) FROM batch").fetchone()
     async with spool(tmp_path / "spool") as opened:
         assert opened.arrivals.last == 1000 * (committed + 1)
-        portion = await read(opened)
-        assert portion.points.schema == SCHEMA
+        chunk = await read(opened)
+        assert chunk.points.schema == SCHEMA
         start = 1_700_000_000_000_000
-        assert times(portion.points) == [start, start + 1_000_000, start]
+        assert times(chunk.points) == [start, start + 1_000_000, start]
         await keep(opened, 4.0)
         assert await read_all(opened) == [1.0, 2.0, 3.0, 4.0]
 

@@ -53,9 +53,9 @@ async def read_all(spool: Spool) -> list[float]:
     found: list[float] = []
     place = spool.progress["main"]
     while place < spool.last:
-        portion = await read(spool, place)
-        found += values(portion.points)
-        place = portion.last
+        chunk = await read(spool, place)
+        found += values(chunk.points)
+        place = chunk.last
     return found
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import IO, Final, Protocol
 
-from pointgate.bulk.file_types import Kind
+from pointgate.bulk.file_types import FileType
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Readable, truncated
 
 _XZ_BYTES: Final = 134_217_728
@@ -76,45 +76,45 @@ class ZlibDecompressor:
 
 _Begin = Callable[[], _Decompressor]
 
-_MEMBERS: Final[dict[Kind, tuple[str, bytes, _Begin]]] = {
-    Kind.GZIP: ("gzip", b"\x1f\x8b", partial(ZlibDecompressor, 31)),
-    Kind.BZIP2: ("bzip2", b"BZh", bz2.BZ2Decompressor),
-    Kind.XZ: (
+_MEMBERS: Final[dict[FileType, tuple[str, bytes, _Begin]]] = {
+    FileType.GZIP: ("gzip", b"\x1f\x8b", partial(ZlibDecompressor, 31)),
+    FileType.BZIP2: ("bzip2", b"BZh", bz2.BZ2Decompressor),
+    FileType.XZ: (
         "xz",
         b"\xfd7zXZ\x00",
         lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_BYTES),
     ),
-    Kind.LZMA: (
+    FileType.LZMA: (
         "lzma",
         b"]\x00\x00",
         lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_XZ_BYTES),
     ),
 }
 
-_ARROW: Final = {Kind.ZSTD: "zstd", Kind.LZ4: "lz4"}
+_ARROW: Final = {FileType.ZSTD: "zstd", FileType.LZ4: "lz4"}
 
 
-def decompressed(kind: Kind, stream: Readable, file: IO[bytes] | None) -> Readable | None:
+def decompressed(file_type: FileType, stream: Readable, file: IO[bytes] | None) -> Readable | None:
     """The decompressed content of a stream.
 
     Args:
-        kind: Its compression.
+        file_type: Its compression.
         stream: The stream.
         file: The file of the stream, if it is seekable and the stream is all of it.
 
     Returns:
         None if it is not compressed.
     """
-    make = _maker(kind)
+    make = _maker(file_type)
     return _Reread(make, stream, file) if make else None
 
 
-def _maker(kind: Kind) -> Callable[[Readable], _Members | _Arrow] | None:
-    if kind in _MEMBERS:
-        name, mark, begin = _MEMBERS[kind]
+def _maker(file_type: FileType) -> Callable[[Readable], _Members | _Arrow] | None:
+    if file_type in _MEMBERS:
+        name, mark, begin = _MEMBERS[file_type]
         return lambda stream: _Members(stream, name, mark, begin)
-    if kind in _ARROW:
-        name = _ARROW[kind]
+    if file_type in _ARROW:
+        name = _ARROW[file_type]
         return lambda stream: _Arrow(stream, name)
     return None
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pointgate.bulk.compressed import ONCE_BYTES, ZlibDecompressor, plain_reason
-from pointgate.bulk.file_types import TAR_SUM, Kind, tar_number, tar_sum
+from pointgate.bulk.file_types import TAR_SUM, FileType, tar_number, tar_sum
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Limited, Readable, Source, truncated
 
 if TYPE_CHECKING:
@@ -44,17 +44,17 @@ _STORED, _DEFLATED, _BZIP2 = 0, 8, 12
 _IN_EXTRA: Final = 0xFFFFFFFF
 
 
-def members_of(kind: Kind, stream: Source) -> Members | None:
+def members_of(file_type: FileType, stream: Source) -> Members | None:
     """The files in an archive, without hidden ones, whose names begin with a dot.
 
     Args:
-        kind: The archive's format.
+        file_type: The archive's format.
         stream: The archive.
 
     Returns:
         None if it is not an archive. The iterator raises `DamagedError` where it is damaged.
     """
-    found = {Kind.ZIP: _zip, Kind.TAR: _tar}.get(kind)
+    found = {FileType.ZIP: _zip, FileType.TAR: _tar}.get(file_type)
     return _visible(found(stream)) if found else None
 
 

@@ -26,7 +26,7 @@ import orjson
 from pointgate.bulk.blocks import blocks_of, whole_lines
 from pointgate.bulk.compressed import decompressed
 from pointgate.bulk.containers import members_of
-from pointgate.bulk.file_types import HEAD_BYTES, foreign, is_ordinary, kind_of, mark_bytes
+from pointgate.bulk.file_types import HEAD_BYTES, file_type_of, foreign, is_ordinary, mark_bytes
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Readable, Source, decoded
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def parts_of(
     if reason := foreign_content(head):
         yield name, reason
         return
-    kind = kind_of(head)
-    contents = decompressed(kind, source, file)
-    members = members_of(kind, source)
+    file_type = file_type_of(head)
+    contents = decompressed(file_type, source, file)
+    members = members_of(file_type, source)
     if depth == _DEEPEST and (contents or members):
         yield name, f"expected at most {_DEEPEST} nested archives, got more"
     elif contents:
@@ -96,8 +96,8 @@ def parts_of(
         except DamagedError as error:
             yield name, str(error)
     else:
-        source.read(mark_bytes(head, kind))
-        yield name, decoded(kind, source)
+        source.read(mark_bytes(head, file_type))
+        yield name, decoded(file_type, source)
 
 
 def is_document(text: Source, name: str, keep: int) -> bool:

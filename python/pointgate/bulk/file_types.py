@@ -17,7 +17,7 @@ _BLOCK: Final = 512
 TAR_SUM: Final = slice(148, 156)
 
 
-class Kind(Enum):
+class FileType(Enum):
     """The types of file that are read."""
 
     TEXT = auto()
@@ -37,18 +37,18 @@ class Kind(Enum):
 
 
 _MARKS: Final = (
-    (b"\xef\xbb\xbf", Kind.UTF8_MARKED),
-    (b"\xff\xfe\x00\x00", Kind.UTF32_LE),
-    (b"\x00\x00\xfe\xff", Kind.UTF32_BE),
-    (b"\xff\xfe", Kind.UTF16_LE),
-    (b"\xfe\xff", Kind.UTF16_BE),
-    (b"\x1f\x8b", Kind.GZIP),
-    (b"\xfd7zXZ\x00", Kind.XZ),
-    (b"]\x00\x00", Kind.LZMA),
-    (b"\x28\xb5\x2f\xfd", Kind.ZSTD),
-    (b"\x04\x22\x4d\x18", Kind.LZ4),
-    (b"PK\x03\x04", Kind.ZIP),
-    (b"PK\x05\x06", Kind.ZIP),
+    (b"\xef\xbb\xbf", FileType.UTF8_MARKED),
+    (b"\xff\xfe\x00\x00", FileType.UTF32_LE),
+    (b"\x00\x00\xfe\xff", FileType.UTF32_BE),
+    (b"\xff\xfe", FileType.UTF16_LE),
+    (b"\xfe\xff", FileType.UTF16_BE),
+    (b"\x1f\x8b", FileType.GZIP),
+    (b"\xfd7zXZ\x00", FileType.XZ),
+    (b"]\x00\x00", FileType.LZMA),
+    (b"\x28\xb5\x2f\xfd", FileType.ZSTD),
+    (b"\x04\x22\x4d\x18", FileType.LZ4),
+    (b"PK\x03\x04", FileType.ZIP),
+    (b"PK\x05\x06", FileType.ZIP),
 )
 
 _BZIP2: Final = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
@@ -94,31 +94,32 @@ def foreign(head: bytes) -> str:
     return next((name for mark, name in _FOREIGN if head.startswith(mark)), "")
 
 
-def kind_of(head: bytes) -> Kind:
+def file_type_of(head: bytes) -> FileType:
     """The type of a file that may contain requests.
 
     Args:
         head: Its first `HEAD_BYTES`, or all of it.
     """
     if is_ordinary(head):
-        return Kind.TEXT
-    for mark, kind in _MARKS:
+        return FileType.TEXT
+    for mark, file_type in _MARKS:
         if head.startswith(mark):
-            return kind
+            return file_type
     if _BZIP2.match(head):
-        return Kind.BZIP2
+        return FileType.BZIP2
     if _is_tar(head):
-        return Kind.TAR
+        return FileType.TAR
     # A document begins with an ASCII character, which is one zero and one other byte in UTF-16.
     zeros = [byte == 0 for byte in head[:2]]
     if zeros == [True, False]:
-        return Kind.UTF16_BE
-    return Kind.UTF16_LE if zeros == [False, True] else Kind.TEXT
+        return FileType.UTF16_BE
+    return FileType.UTF16_LE if zeros == [False, True] else FileType.TEXT
 
 
-def mark_bytes(head: bytes, kind: Kind) -> int:
+def mark_bytes(head: bytes, file_type: FileType) -> int:
     """The length of the byte-order mark at the beginning of a text; 0 without one."""
-    return next((len(mark) for mark, one in _MARKS if one is kind and head.startswith(mark)), 0)
+    marks = (mark for mark, one in _MARKS if one is file_type)
+    return next((len(mark) for mark in marks if head.startswith(mark)), 0)
 
 
 def _is_tar(head: bytes) -> bool:

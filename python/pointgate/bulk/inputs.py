@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pointgate.bulk.extract import document_in, foreign_content, is_document, lines_in, parts_of
-from pointgate.bulk.file_types import HEAD_BYTES, Kind, kind_of, mark_bytes
+from pointgate.bulk.file_types import HEAD_BYTES, FileType, file_type_of, mark_bytes
 from pointgate.bulk.jobs import Block, DocumentFiles, FileRange, Job
 from pointgate.bulk.streams import READ_BYTES, DamagedError, Source
 from pointgate.diagnostics import os_reason
@@ -136,7 +136,7 @@ class Inputs:
         """Jobs for a plain text file, which workers read."""
         size = os.fstat(file.fileno()).st_size
         text = Source(file)
-        text.put_back(head[mark_bytes(head, kind_of(head[:HEAD_BYTES])) :])
+        text.put_back(head[mark_bytes(head, file_type_of(head[:HEAD_BYTES])) :])
         if self._is_whole(text, name):
             yield DocumentFiles((path,), size)
             return
@@ -187,7 +187,7 @@ def _is_plain(file: IO[bytes], head: bytes, size: int) -> bool:
     else:
         last = head[-1:]
     start = head[:HEAD_BYTES]
-    is_text = kind_of(start) in {Kind.TEXT, Kind.UTF8_MARKED}
+    is_text = file_type_of(start) in {FileType.TEXT, FileType.UTF8_MARKED}
     return is_text and last != b"\x00" and not foreign_content(start)
 
 

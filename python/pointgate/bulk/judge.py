@@ -32,6 +32,7 @@ from pointgate.bulk.jobs import (
     Result,
     RunOptions,
 )
+from pointgate.bulk.streams import MARGIN_BYTES
 from pointgate.catalog import Catalog
 from pointgate.codes import Code
 from pointgate.diagnostics import os_reason
@@ -45,10 +46,6 @@ if TYPE_CHECKING:
 
     from pointgate import Fault, Report
 
-
-MARGIN_BYTES: Final = 1_048_576
-"""The bytes over the limit that are read of a payload, so that the fault can report its size up to
-that."""
 
 _BURST: Final = 64
 """Requests a call. With 1,000 small ones a call, the throughput is halved by cache misses. If

@@ -9,10 +9,14 @@ from __future__ import annotations
 import codecs
 from typing import Final, Protocol
 
-from pointgate.bulk.file_types import Kind
+from pointgate.bulk.file_types import FileType
 from pointgate.errors import PointgateError
 
 READ_BYTES: Final = 65_536
+
+MARGIN_BYTES: Final = 1_048_576
+"""The bytes over the limit that are read of a payload, so that the fault can report its size up to
+that."""
 
 
 class DamagedError(PointgateError):
@@ -137,16 +141,16 @@ class Limited:
 
 
 _ENCODINGS: Final = {
-    Kind.UTF16_LE: "utf-16-le",
-    Kind.UTF16_BE: "utf-16-be",
-    Kind.UTF32_LE: "utf-32-le",
-    Kind.UTF32_BE: "utf-32-be",
+    FileType.UTF16_LE: "utf-16-le",
+    FileType.UTF16_BE: "utf-16-be",
+    FileType.UTF32_LE: "utf-32-le",
+    FileType.UTF32_BE: "utf-32-be",
 }
 
 
-def decoded(kind: Kind, stream: Source) -> Source:
+def decoded(file_type: FileType, stream: Source) -> Source:
     """A text as UTF-8, after its byte-order mark was read."""
-    encoding = _ENCODINGS.get(kind)
+    encoding = _ENCODINGS.get(file_type)
     return Source(_Decoded(stream, encoding)) if encoding else stream
 
 

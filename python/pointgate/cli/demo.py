@@ -23,6 +23,6 @@ def demo(
     ] = 100.0,
 ) -> NoReturn:
     """Run a broker, the service and simulated senders; no setup."""
-    from pointgate.demo.session import run  # noqa: PLC0415 - no other command needs it
+    from pointgate.demo.run import run  # noqa: PLC0415 - no other command needs it
 
     sys.exit(asyncio.run(run(seconds=seconds, rate=rate)))

@@ -17,6 +17,7 @@ import typer
 from rich.text import Text
 
 from pointgate import Validator
+from pointgate.bulk.streams import MARGIN_BYTES
 from pointgate.cli.excerpt import Excerpt, excerpt
 from pointgate.cli.member_hints import member_hints
 from pointgate.cli.options import (
@@ -29,7 +30,7 @@ from pointgate.codes import Code
 from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.fault_document import fault_document
 from pointgate.terminal import Status, console, print_json, printable, say, unicode_text
-from pointgate.topics import request_topic
+from pointgate.topics import REPLY_SUFFIX, request_topic
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 _GUTTER_CELLS = 12
 """The width left of the payload's line, for its number and a bar."""
-
-_MARGIN_BYTES: Final = 1_048_576
-"""The bytes over the limit that are read of a payload, so that the fault can report its size up to
-that."""
 
 
 def explain(
@@ -70,7 +67,7 @@ def explain(
     topic = unicode_text(topic)
     settings = settings_for_catalog(config, catalog)
     loaded = catalog_or_exit(catalog or settings.catalog.path)
-    payload = _read(file, settings.limits.payload_bytes + _MARGIN_BYTES)
+    payload = _read(file, settings.limits.payload_bytes + MARGIN_BYTES)
     validator = Validator(
         loaded,
         payload_bytes=settings.limits.payload_bytes,
@@ -130,7 +127,7 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
     if report.reply is None:
         stdout.print("no reply is sent")
         return
-    stdout.print(Text.assemble((f"reply to {printable(topic)}_reply", "bold")))
+    stdout.print(Text.assemble((f"reply to {printable(topic)}{REPLY_SUFFIX}", "bold")))
     stdout.print(f"  {printable(_text(report.reply))}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -34,29 +35,21 @@ def local_path_option(text: str) -> Path:
     return Path(text)
 
 
+path_option = partial(typer.Option, parser=local_path_option)
+"""An option whose value is a path."""
+
 ConfigOption = Annotated[
-    Path,
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="The configuration.", parser=local_path_option
-    ),
+    Path, path_option("--config", "-c", metavar="FILE", help="The configuration.")
 ]
 ConfigOrDefaultOption = Annotated[
     Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        help="The configuration; default pointgate.toml.",
-        parser=local_path_option,
+    path_option(
+        "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
     ),
 ]
 CatalogOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FOLDER",
-        help="The catalog; default: that of the configuration.",
-        parser=local_path_option,
-    ),
+    path_option(metavar="FOLDER", help="The catalog; default: that of the configuration."),
 ]
 
 

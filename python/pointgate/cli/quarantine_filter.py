@@ -67,7 +67,7 @@ def selection(
 
 @contextmanager
 def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None]:
-    """The quarantine in the settings; None if no request was ever stored in it."""
+    """The quarantine in the settings; None if no request was ever kept in it."""
     folder: Path | None = settings.quarantine.path
     if folder is None:
         reason = "expected a folder, got nothing: the quarantine is off"

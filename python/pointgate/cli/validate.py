@@ -29,14 +29,15 @@ from rich.progress import (
 
 from pointgate.bulk.inputs import STDIN, Inputs, unusable
 from pointgate.bulk.jobs import RunOptions
-from pointgate.bulk.judge import MARGIN_BYTES, load_catalog
+from pointgate.bulk.judge import load_catalog
 from pointgate.bulk.pool import Pool, WorkerLostError
 from pointgate.bulk.report import RejectsWriter, Totals
+from pointgate.bulk.streams import MARGIN_BYTES
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
     catalog_or_exit,
-    local_path_option,
+    path_option,
     settings_for_catalog,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
@@ -77,19 +78,11 @@ OnePerFileOption = Annotated[
 ]
 RejectsOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Write rejected requests to this file, as JSON lines.",
-        parser=local_path_option,
-    ),
+    path_option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FOLDER",
-        help="Write accepted points to this folder, as Parquet.",
-        parser=local_path_option,
-    ),
+    path_option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
 ]
 NowOption = Annotated[
     int | None,

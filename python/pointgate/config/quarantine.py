@@ -1,4 +1,4 @@
-"""The section `[quarantine]`: where rejected requests are stored, and their retention."""
+"""The section `[quarantine]`: where rejected requests are kept, and their retention."""
 
 from collections.abc import Iterable
 from typing import Annotated, Final
@@ -30,7 +30,7 @@ def _products(value: object) -> object:
 
 
 class QuarantineSettings(Document):
-    """Where rejected requests are stored; they are not if `path` is not set."""
+    """Where rejected requests are kept; they are not if `path` is not set."""
 
     path: AnyPath | None = Field(default=None, description="a folder")
     max_bytes: Bytes = Field(
@@ -65,5 +65,5 @@ class QuarantineSettings(Document):
         ]
 
     def keeps(self, product: str) -> bool:
-        """Whether rejected requests of a product are stored."""
+        """Whether rejected requests of a product are kept."""
         return product not in self.without and (self.products is None or product in self.products)

@@ -1,6 +1,6 @@
 """`pointgate demo`: a local broker, simulated senders, the service, and a live view.
 
-    session.py   starts everything, shows it, stops everything
+    run.py       starts everything, shows it, stops everything
     broker.py    a Mosquitto on loopback
     plants.py    the requests of simulated plants, valid and faulty
     fleet.py     posts them, and receives the replies

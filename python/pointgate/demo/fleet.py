@@ -25,7 +25,8 @@ from paho.mqtt.properties import Properties
 
 from pointgate.codes import Code
 from pointgate.demo.broker import HOST
-from pointgate.demo.plants import METHOD, MISTAKES, PLANTS, body
+from pointgate.demo.plants import MISTAKES, PLANTS, body
+from pointgate.topics import REPLY_FILTERS, REPLY_SUFFIX
 
 if TYPE_CHECKING:
     from pointgate.demo.plants import Plant
@@ -152,10 +153,10 @@ async def run_fleet(port: int, stop: asyncio.Event, *, rate: float, tally: Tally
     async with AsyncExitStack() as clients:
         for sender in senders:
             await clients.enter_async_context(sender.client)
-            await sender.client.subscribe(f"{sender.plant.topic}_reply", qos=1)
+            await sender.client.subscribe(f"{sender.plant.topic}{REPLY_SUFFIX}", qos=1)
         await clients.enter_async_context(observer)
-        for slash in ("", "/"):
-            await observer.subscribe(f"{slash}sys/+/{METHOD.replace('.', '/')}_reply")
+        for replies in REPLY_FILTERS:
+            await observer.subscribe(replies)
         async with asyncio.TaskGroup() as tasks:
             receiving = [tasks.create_task(sender.receive()) for sender in senders]
             receiving.append(tasks.create_task(_observe(observer, tally)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pointgate.topics import request_topic
+from pointgate.topics import METHOD, request_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     Values = dict[str, Any]
     Body = dict[str, Any]
     Mistake = Callable[[Body, Random], bytes]
-
-METHOD: Final = "integration.measurepoint.post"
 
 _STEP_MS: Final = 10_000
 _DAY_MS: Final = 86_400_000

@@ -15,6 +15,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
+from pointgate.codes import Code
 from pointgate.demo.broker import HOST
 from pointgate.terminal import printable
 
@@ -26,15 +27,7 @@ if TYPE_CHECKING:
     Figures = dict[str, dict[str, int]]
     """The metrics by name, without the prefix; the values of each by the value of its label."""
 
-_MEANINGS: Final = {
-    "200": "accepted",
-    "1008": "too large",
-    "1204": "violates the model",
-    "1220": "not well-formed",
-    "1251": "empty",
-    "1257": "unknown device",
-    "1260": "wrong method",
-}
+_MEANINGS: Final = {str(code.value): code.name.replace("_", " ").lower() for code in Code}
 _TIMEOUT_SECONDS: Final = 5.0
 _MEGA: Final = 1_000_000
 

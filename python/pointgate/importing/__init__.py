@@ -3,7 +3,7 @@
     mapping    the file that says what a table's columns mean
     inputs     files, folders, patterns and stdin, each with a fingerprint
     csv_rows, json_rows, parquet_rows    records of an input, each with its line
-    times, values, kinds    texts as UTC milliseconds and as JSON tokens
+    times, values, value_kinds    texts as UTC milliseconds and as JSON tokens
     layouts    a record as points to be judged, or why it cannot be read
     judging    points as requests of the protocol, through `Validator.collect`
     runs       accepted points spilled to sorted files, and planned into chunks of whole days

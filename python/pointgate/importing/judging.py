@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pointgate.codes import Code
 from pointgate.fault_document import fault_document, payload_member
-from pointgate.topics import request_topic
+from pointgate.topics import METHOD, request_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pointgate.importing.layouts import Entry
 
 _ENTRIES: Final = 500
-_PREFIX: Final = '{"version":"1.0","method":"integration.measurepoint.post","params":['
+_PREFIX: Final = f'{{"version":"1.0","method":"{METHOD}","params":['
 _SUFFIX: Final = "]}"
 
 UNREADABLE: Final = "unreadable"

@@ -15,9 +15,9 @@ import orjson
 
 from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import PointgateError
-from pointgate.importing.kinds import Kind, Kinds
 from pointgate.importing.mapping import column_name
 from pointgate.importing.times import TimeError, Times
+from pointgate.importing.value_kinds import ValueKind, ValueKinds
 from pointgate.importing.values import Values
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class _Reader(NamedTuple):
     """How a point is read."""
 
     values: Values
-    kind: Kind
+    kind: ValueKind
     has_quality: bool
     member: str
     quality: int | None
@@ -138,7 +138,7 @@ class Layout:
         mapping: Mapping,
         table: Table,
         products: MappingOf[str, Product],
-        kinds: dict[str, Kinds],
+        kinds: dict[str, ValueKinds],
     ) -> None:
         self._mapping = mapping
         self._table = table
@@ -298,7 +298,7 @@ class Layout:
         identifier = point.identifier if point else name
         kinds = self._kinds.get(product)
         if kinds is None:
-            kinds = self._kinds[product] = Kinds(product, self._products.get(product))
+            kinds = self._kinds[product] = ValueKinds(product, self._products.get(product))
         kind, has_quality = kinds.of(identifier)
         return _Reader(
             Values(self._mapping.values, point),

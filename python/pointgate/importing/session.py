@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from pointgate import Validator, failpoint
-from pointgate.bulk.streams import DamagedError
+from pointgate.bulk.streams import MARGIN_BYTES, DamagedError
 from pointgate.diagnostics import os_reason
 from pointgate.importing.coverage import Coverage
 from pointgate.importing.inputs import STDIN, Filter, expand, fingerprint
@@ -42,14 +42,13 @@ if TYPE_CHECKING:
 
     from pointgate.bulk.streams import Source
     from pointgate.catalog import Catalog
-    from pointgate.importing.kinds import Kinds
     from pointgate.importing.layouts import Entry
     from pointgate.importing.mapping import Mapping as TableMapping
+    from pointgate.importing.value_kinds import ValueKinds
     from pointgate.sinks.settings import SinkSettings
 
 _ENTRIES: Final = 4000
 _REQUESTS: Final = 64
-_MARGIN: Final = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class Import:
         self.state = self._begin()
         self.coverage = Coverage()
         self._rejects = RejectsFile(folder.path / "rejects.ndjson", self.state.rejects_bytes)
-        self._kinds: dict[str, Kinds] = {}
+        self._kinds: dict[str, ValueKinds] = {}
         self._judging = Judging(
             Validator(plan.catalog, payload_bytes=plan.payload_bytes),
             self.state.counts,
@@ -290,7 +289,7 @@ class Import:
     def _requests(self, part: str, text: Source, one: Input, show: Callable[[], None]) -> None:
         product = self._plan.product or ""
         topic = request_topic(product)
-        keep = self._plan.payload_bytes + _MARGIN
+        keep = self._plan.payload_bytes + MARGIN_BYTES
         lines = islice(payloads(text, part, keep), one.records, None)
         while some := list(islice(lines, _REQUESTS)):
             arrived_us = self._arrive(len(some))

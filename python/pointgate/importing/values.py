@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from pointgate.importing.kinds import Kind
+from pointgate.importing.value_kinds import ValueKind
 
 if TYPE_CHECKING:
     from pointgate.importing.mapping import PointMapping, ValueMapping
@@ -47,24 +47,24 @@ class Values:
         self._pattern = re.compile(rf"[+-]?[0-9]{{1,3}}(?:{re.escape(self._thousands)}[0-9]{{3}})+")
         self._plain = not self._scaled and self._decimal == "." and not self._thousands
 
-    def token(self, value: object, kind: Kind) -> str | None:
+    def token(self, value: object, kind: ValueKind) -> str | None:
         """A value as JSON; None where there is none."""
         if not isinstance(value, str):
             return self._of_object(value, kind)
         text = value.strip()
         if text in self._null:
             return None
-        if kind is Kind.NUMBER or kind is Kind.UNKNOWN:
+        if kind is ValueKind.NUMBER or kind is ValueKind.UNKNOWN:
             if self._plain and _JSON_NUMBER.fullmatch(text):
                 return text
             return self._number(text) or _string(value)
-        if kind is Kind.BOOL:
+        if kind is ValueKind.BOOL:
             word = text.lower()
             return word if word in {"true", "false"} else self._number(text) or _string(value)
-        is_json = kind is Kind.JSON and text[:1] in "[{" and _is_json(text)
+        is_json = kind is ValueKind.JSON and text[:1] in "[{" and _is_json(text)
         return text if is_json else _string(value)
 
-    def _of_object(self, value: object, kind: Kind) -> str | None:
+    def _of_object(self, value: object, kind: ValueKind) -> str | None:
         """The same of what is no text: of Parquet or JSON."""
         if value is None or value != value:  # noqa: PLR0124 - NaN
             return None
@@ -72,7 +72,7 @@ class Values:
             text = str(value)
             if text in self._null:
                 return None
-            if kind is Kind.TEXT:
+            if kind is ValueKind.TEXT:
                 return text
             return self._number(text, plain=True) or _string(text)
         try:

@@ -1,1 +1,1 @@
-"""Rejected requests, stored for inspection and replay: `writer` adds, `database` is the file."""
+"""Rejected requests, kept for inspection and replay: `writer` adds, `database` is the file."""

@@ -88,7 +88,7 @@ class Rejected:
         expected: What was expected.
         got: What was found.
         did_you_mean: The most similar valid name.
-        payload: The payload; None if it was too large to be stored.
+        payload: The payload; None if it was too large to be kept.
     """
 
     number: int

@@ -10,10 +10,10 @@ class QuarantineStatistics:
     """The statistics of `writer.Quarantine`, for a service without one.
 
     Attributes:
-        kept: Rejected requests stored.
-        not_kept: Rejected requests that were not stored, by reason.
+        kept: Rejected requests that were kept.
+        not_kept: Rejected requests that were not kept, by reason.
         removed: Stored requests that were deleted, by reason.
-        bytes: The size of the stored requests.
+        bytes: The size of the kept requests.
     """
 
     kept: int = 0

@@ -1,10 +1,10 @@
-"""The quarantine: rejected requests, stored for inspection and replay.
+"""The quarantine: rejected requests, kept for inspection and replay.
 
     the gate:      add(topics, payloads, reports, received_us)     never blocks
     a thread:      queued requests ─► one transaction ─► delete the oldest above the limits
 
 It is best effort: it never slows or stops the gate. Requests that arrive faster than they can be
-written, or while the disk fails, are counted but not stored. The thread has a limited duty cycle,
+written, or while the disk fails, are counted but not kept. The thread has a limited duty cycle,
 so that a flood of rejected requests does not take a core from the judge. After a slow write it
 pauses for at most `_LONGEST_PAUSE`, so that the queue is written soon after file and disk respond
 again. A commit is not synced: a crash of the machine may lose the last requests, a crash of the
@@ -14,7 +14,7 @@ If the file cannot be opened at first, because it is locked or the disk is full,
 later. A folder that can never be used is refused before (`preflight.py`).
 
 Invariants: the queue is bounded in bytes; the file is bounded in bytes and in age, and the oldest
-requests are deleted first; every rejected request of a selected product is counted once, as stored
+requests are deleted first; every rejected request of a selected product is counted once, as kept
 or by the reason why not.
 """
 
@@ -80,12 +80,12 @@ class Quarantine:
         settings: The folder, the limits and the products; its `path` must be set.
 
     Attributes:
-        kept: How many requests were stored.
+        kept: How many requests were kept.
         not_kept: How many were not: `overflow`, the queue was full; `failed`, the file could not be
             written; `too_large`, the request exceeds half of the file's limit.
         removed: How many were deleted: `bytes`, to make room; `age`, they had expired.
-        bytes: The size of the stored requests.
-        newest: The latest arrival among the requests stored before the start, UTC microseconds; 0
+        bytes: The size of the kept requests.
+        newest: The latest arrival among the requests kept before the start, UTC microseconds; 0
             if the file could not be opened at first.
     """
 

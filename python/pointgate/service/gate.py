@@ -20,7 +20,7 @@ Invariants: a request is answered only after its points are stored, acknowledged
 answered, and both in the order of arrival; every received request is counted exactly once as
 settled, ignored, failed or abandoned; no request can stop the gate.
 
-It does not know MQTT, how connections are opened (`sources/mqtt/session.py`), or verdicts' content.
+It does not know MQTT, how connections are opened (`sources/mqtt/source.py`), or verdicts' content.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import platform
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import (
@@ -281,63 +282,58 @@ class Metrics(Collector):
         )
 
     def _sinks(self) -> Iterator[Metric]:
-        sinks = self.sinks
-        for name, help_text, values in (
-            (
-                "points_written",
-                "Points written by the sink.",
-                {k: v.points for k, v in sinks.items()},
-            ),
+        for name, help_text, count in (
+            ("points_written", "Points written by the sink.", attrgetter("points")),
             (
                 "points_refused",
                 "Points permanently rejected by the sink (dead-lettered).",
-                {k: v.refused for k, v in sinks.items()},
+                attrgetter("refused"),
             ),
             (
                 "points_dropped",
                 "Points dropped before the sink wrote them (it is not required).",
-                {k: v.dropped for k, v in sinks.items()},
+                attrgetter("dropped"),
             ),
-            (
-                "failures",
-                "Writes that failed and are retried.",
-                {k: v.failures for k, v in sinks.items()},
-            ),
+            ("failures", "Writes that failed and are retried.", attrgetter("failures")),
         ):
-            yield _counters(f"pointgate_sink_{name}", help_text, "sink", values)
+            counts = {sink: count(statistics) for sink, statistics in self.sinks.items()}
+            yield _counters(f"pointgate_sink_{name}", help_text, "sink", counts)
         now = time.time()
-        ages = {k: 0.0 if v.oldest is None else now - v.oldest for k, v in sinks.items()}
-        for name, help_text, gauges in (
+
+        def age(sink: SinkStatistics) -> float:
+            return 0.0 if sink.oldest is None else now - sink.oldest
+
+        for name, help_text, lag in (
             (
                 "requests",
                 "Requests in the spool that the sink has not written.",
-                {k: v.lag_requests for k, v in sinks.items()},
+                attrgetter("lag_requests"),
             ),
             (
                 "points",
                 "Points in the spool that the sink has not written.",
-                {k: v.lag_points for k, v in sinks.items()},
+                attrgetter("lag_points"),
             ),
-            ("seconds", "Age of the oldest request that the sink has not written.", ages),
+            ("seconds", "Age of the oldest request that the sink has not written.", age),
         ):
             family = GaugeMetricFamily(f"pointgate_sink_lag_{name}", help_text, labels=["sink"])
-            for sink, value in gauges.items():
-                family.add_metric([sink], max(0, value))
+            for sink, statistics in self.sinks.items():
+                family.add_metric([sink], max(0, lag(statistics)))
             yield family
 
     def _quarantine(self) -> Iterator[Metric]:
         quarantine = self.quarantine
         yield GaugeMetricFamily(
             "pointgate_quarantine_bytes",
-            "Size of the stored rejected requests, in bytes.",
+            "Size of the kept rejected requests, in bytes.",
             quarantine.bytes,
         )
         yield CounterMetricFamily(
-            "pointgate_quarantine_kept", "Rejected requests stored.", quarantine.kept
+            "pointgate_quarantine_kept", "Rejected requests kept.", quarantine.kept
         )
         for name, help_text, values in (
-            ("not_kept", "Rejected requests not stored, by reason.", quarantine.not_kept),
-            ("removed", "Stored rejected requests deleted, by reason.", quarantine.removed),
+            ("not_kept", "Rejected requests not kept, by reason.", quarantine.not_kept),
+            ("removed", "Kept rejected requests deleted, by reason.", quarantine.removed),
         ):
             yield _counters(f"pointgate_quarantine_{name}", help_text, "reason", values)
 

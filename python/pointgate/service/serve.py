@@ -1,7 +1,7 @@
 """`pointgate serve`: builds the components from the settings, starts them and shuts them down.
 
     prepare ─► HTTP (alive, not ready) ─► spool ─► catalog
-            ─► sinks, MQTT session, catalog watcher ─► signal ─► drain
+            ─► sinks, MQTT source, catalog watcher ─► signal ─► drain
 
 SIGTERM and SIGINT start a graceful shutdown: reading stops, received requests are answered and
 acknowledged, and the broker gets a DISCONNECT and keeps our session. The sinks write the spool's
@@ -16,7 +16,7 @@ Invariants: every task belongs to the TaskGroup, or to a step of the start; an i
 the start, and is refused while running; an invalid configuration is refused by `preflight.py`,
 which `pointgate check` calls, too.
 
-It decides nothing about requests (`gate.py`) or connections (`sources/mqtt/session.py`).
+It decides nothing about requests (`gate.py`) or connections (`sources/mqtt/source.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from pointgate.service.pipeline import open_store
 from pointgate.service.preflight import Prepared, prepare
 from pointgate.service.systemd import Notifier
 from pointgate.sources.admission import Admission
-from pointgate.sources.mqtt.session import Session
+from pointgate.sources.mqtt.source import MqttSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -60,7 +60,7 @@ _THREADS: Final = 6
 """Threads for blocking calls: catalog files, dead letters, name lookups."""
 
 _SINK_SECONDS: Final = 2.0
-"""Seconds for the sinks to write the spool's points, while the session disconnects."""
+"""Seconds for the sinks to write the spool's points, while the source disconnects."""
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Health:
     """The state behind /livez and /readyz."""
 
     def __init__(self) -> None:
-        self.session: Session | None = None
+        self.source: MqttSource | None = None
         self.store: Store | None = None
         self.starting = "catalog not loaded"  # what the start waits for
         self.draining = False
@@ -88,10 +88,10 @@ class Health:
         """Whether requests are received and answered; and why not, or the broker's shortfalls."""
         if self.draining:
             return False, "draining"
-        if self.session is None:
+        if self.source is None:
             return False, self.starting
-        trouble = self.session.trouble or (self.store.trouble if self.store else "")
-        return not trouble, trouble or "\n".join(self.session.shortfalls)
+        trouble = self.source.trouble or (self.store.trouble if self.store else "")
+        return not trouble, trouble or "\n".join(self.source.shortfalls)
 
 
 class Stop:
@@ -256,8 +256,8 @@ async def _run(
         quarantine=quarantine,
         arrivals=pipeline.arrivals,
     )
-    session = Session(settings, gate=gate, statistics=metrics.mqtt, admission=admission)
-    health.session = session
+    source = MqttSource(settings, gate=gate, statistics=metrics.mqtt, admission=admission)
+    health.source = source
 
     def swap(newer: Catalog) -> None:
         validator.catalog = newer
@@ -272,13 +272,13 @@ async def _run(
     signals.reload = watcher.request_reload
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(session.run(), name="mqtt session")
+            running = tasks.create_task(source.run(), name="mqtt source")
             watching = tasks.create_task(watcher.run(), name="catalog watcher")
             writing = tasks.create_task(pipeline.run(), name="drain")
             await signals.stop.wait()
             health.draining = True
             watching.cancel()
-            await _drain(session, running)
+            await _drain(source, running)
             await pipeline.finish(_SINK_SECONDS)
             writing.cancel()
     finally:
@@ -286,12 +286,12 @@ async def _run(
     _log.info("stopped")
 
 
-async def _drain(session: Session, running: asyncio.Task[None]) -> None:
-    """Answer the received requests, for at most `_DRAIN_SECONDS`, and end the session."""
-    session.drain()
+async def _drain(source: MqttSource, running: asyncio.Task[None]) -> None:
+    """Answer the received requests, for at most `_DRAIN_SECONDS`, and end the source."""
+    source.drain()
     # A connection that is still being opened has nothing to drain.
-    await asyncio.wait({running}, timeout=_DRAIN_SECONDS if session.connected else 0)
-    if session.connected:
+    await asyncio.wait({running}, timeout=_DRAIN_SECONDS if source.connected else 0)
+    if source.connected:
         _log.warning(
             "drain timed out after %.0f s; unanswered requests will be redelivered", _DRAIN_SECONDS
         )
@@ -339,8 +339,8 @@ class _Signals:
     @property
     def status(self) -> int:
         """The exit status, as `serve` returns it."""
-        number, session = self.stop.signal, self._health.session
-        was_ready = session is not None and session.was_ready
+        number, source = self.stop.signal, self._health.source
+        was_ready = source is not None and source.was_ready
         return 0 if was_ready or number is None else 128 + number
 
     def _handle(self, number: signal.Signals) -> None:

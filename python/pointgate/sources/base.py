@@ -5,7 +5,7 @@ drains when the service stops. It encapsulates its protocol (packet ids, quality
 offsets, in-flight windows), and does not know models, codes or metrics.
 
     service/gate.py            uses a `Connection`
-    sources/mqtt/session.py    opens one after another
+    sources/mqtt/source.py     opens one after another
 
 Invariants: a request is acknowledged only in `settle`, after its reply was sent and in the order
 of arrival (contract 7.2); requests are never dropped under load: the source stops reading when the

@@ -48,14 +48,14 @@ async def test_what_is_kept_is_read_in_the_order_of_arrival(tmp_path: Path) -> N
         last = await opened.append(counts(1, 2), [points(3.0), points(4.0, 5.0, device="other")])
         assert last == first + 2
         assert await read_all(opened) == [1.0, 2.0, 3.0, 4.0, 5.0]
-        portion = await read(opened, first)
-        assert (list(portion.counts), list(portion.sequences)) == ([1, 2], [first + 1, first + 2])
-        assert (portion.begins, portion.ends) == (2, 5)
-        assert portion.points.column("device").to_pylist() == ["device1", "other", "other"]
-        assert portion.points.column("device").num_chunks == 1
+        chunk = await read(opened, first)
+        assert (list(chunk.counts), list(chunk.sequences)) == ([1, 2], [first + 1, first + 2])
+        assert (chunk.begins, chunk.ends) == (2, 5)
+        assert chunk.points.column("device").to_pylist() == ["device1", "other", "other"]
+        assert chunk.points.column("device").num_chunks == 1
 
 
-async def test_a_portion_is_no_larger_than_asked_for_unless_one_batch_is(tmp_path: Path) -> None:
+async def test_a_chunk_is_no_larger_than_asked_for_unless_one_batch_is(tmp_path: Path) -> None:
     async with spool(tmp_path) as opened:
         place = opened.last
         for _ in range(3):
@@ -153,9 +153,9 @@ async def test_a_sink_that_is_not_required_loses_the_oldest_and_stops_nobody(
         for number in range(20):
             opened.commit_offset("main", await keep(opened, float(number)))
         await until(lambda: figures.bytes <= 4 * 4096)
-        portion = await read(opened, place)
-        assert values(portion.points) == [16.0, 17.0, 18.0, 19.0]
-        assert (portion.begins, portion.ends) == (16, 20)
+        chunk = await read(opened, place)
+        assert values(chunk.points) == [16.0, 17.0, 18.0, 19.0]
+        assert (chunk.begins, chunk.ends) == (16, 20)
 
 
 class _Broken:

@@ -1,1 +1,1 @@
-"""MQTT: `session` reconnects, `connection` settles requests, `channel` reads and writes bytes."""
+"""MQTT: `source` reconnects, `connection` settles requests, `channel` reads and writes bytes."""

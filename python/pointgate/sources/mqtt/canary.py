@@ -28,7 +28,7 @@ from pointgate.sources.mqtt.capabilities import of_suback
 from pointgate.sources.mqtt.errors import not_connected
 from pointgate.sources.mqtt.paho import cancellable
 from pointgate.sources.mqtt.plain_client import Tap, plain_client
-from pointgate.topics import request_topic
+from pointgate.topics import METHOD, REPLY_SUFFIX, request_topic
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
@@ -81,7 +81,7 @@ class _Canary:
         self._results: dict[str, str] = {}  # failures, by topic; empty for a success
 
     async def probe(self, reply_timeout: float) -> list[str]:
-        filters = [f"{topic}_reply" for topic in self._topics]
+        filters = [f"{topic}{REPLY_SUFFIX}" for topic in self._topics]
         reasons = await self._client.subscribe([(name, 1) for name in filters])
         of_suback(filters, cast("list[ReasonCode]", reasons), self._tap.suback)
         self._client.timeout = _CLOSE_SECONDS  # the disconnect must not delay a shutdown
@@ -114,8 +114,7 @@ class _Canary:
 
 
 def _request(name: str) -> bytes:
-    document = {"id": name, "version": "1.0", "params": []}
-    return orjson.dumps(document | {"method": "integration.measurepoint.post"})
+    return orjson.dumps({"id": name, "version": "1.0", "method": METHOD, "params": []})
 
 
 def _answer(payload: Any) -> tuple[str, object]:

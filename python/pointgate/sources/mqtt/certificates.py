@@ -1,6 +1,6 @@
 """Identifies the content of TLS files, and reads the validity of certificates.
 
-    kind_of(data)       "PKCS#12", "a private key" …: what a file contains, for error messages
+    contents_of(data)   "PKCS#12", "a private key" …: what a file contains, for error messages
     certificates(data)  the certificates of a PEM file, as DER
     validity(der)       the period in which a certificate is valid
 
@@ -50,7 +50,7 @@ _CENTURY_TURNS: Final = 50
 """UTCTime has a two-digit year: 50 and above mean 19xx (RFC 5280)."""
 
 
-def kind_of(data: bytes) -> str:
+def contents_of(data: bytes) -> str:
     """The kind of a TLS file, in words; `other content` if it is unknown."""
     if not data.strip():
         return "an empty file"

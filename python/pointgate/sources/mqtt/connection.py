@@ -73,7 +73,7 @@ async def connect(
         on_refused: Called with the reason for each reply that the broker rejected.
 
     Raises:
-        BrokerRefused: The broker refuses us; a retry cannot help.
+        BrokerRefused: The broker refuses us until its settings or ours are changed.
         ConnectionLost: The connection failed.
         ConfigError: A TLS file cannot be used.
     """
@@ -90,7 +90,7 @@ class AiomqttConnection(Channel):
 
     Attributes:
         settled: See `base.Connection`.
-        stale_filters: Other filters that the session may be subscribed to; set before `subscribe`.
+        recorded_filters: Filters of earlier runs, to unsubscribe from; set before `subscribe`.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class AiomqttConnection(Channel):
     ) -> None:
         super().__init__(settings, admission, on_refused=on_refused)
         self.settled = 0
-        self.stale_filters: Sequence[str] = ()
+        self.recorded_filters: Sequence[str] = ()
 
-    # The connection's life cycle, for `connect` and `session.py`.
+    # The connection's life cycle, for `connect` and `source.py`.
 
     async def open(self) -> None:
         """Connect and wait for CONNACK (see `connect`)."""
@@ -141,7 +141,7 @@ class AiomqttConnection(Channel):
         reasons = await self._answer(self._library.subscribe(filters))
         self.shortfalls += of_suback(filters, reasons, self._library.suback)
         plain = REQUEST_FILTERS if self._settings.share_group else ()
-        known = dict.fromkeys((*plain, *self.stale_filters))
+        known = dict.fromkeys((*plain, *self.recorded_filters))
         stale = [name for name in known if name not in filters]
         if stale and self.session_present:
             await self._answer(self._library.unsubscribe(stale))

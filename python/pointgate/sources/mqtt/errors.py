@@ -1,7 +1,8 @@
 """Converts errors of aiomqtt, paho and sockets into exceptions that say why a connection ended.
 
-The class of the exception decides about the retry: a `BrokerRefused` is permanent until somebody
-changes the settings, after a `SessionTakenOver` we wait before reconnecting.
+The class of the exception decides when we reconnect (`backoff.py`): a `BrokerRefused` lasts until
+somebody changes the settings of the broker or ours, and is retried every 5 s for that moment; after
+a `SessionTakenOver` we wait longer.
 
 The functions return exceptions; none raises.
 """
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class BrokerRefused(ConnectionLost):
-    """The broker refuses the connection or a subscription: settings or permissions are wrong."""
+    """The broker refuses the connection or a subscription: settings or permissions are wrong.
+
+    It is retried all the same: the broker's settings can be corrected without a restart of ours.
+    """
 
 
 class ProtocolRefused(BrokerRefused):

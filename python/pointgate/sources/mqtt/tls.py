@@ -10,9 +10,9 @@ from pointgate.diagnostics import os_reason
 from pointgate.errors import ConfigError, PointgateError, Problem
 from pointgate.sources.mqtt.certificates import (
     certificates,
+    contents_of,
     is_certificate,
     is_private_key,
-    kind_of,
     labels_of,
     validity,
 )
@@ -84,12 +84,12 @@ def _verifying(file: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=file)
     except OSError as error:  # ssl.SSLError is one
-        kind = kind_of(_content(file))
-        got = "a damaged certificate" if kind == "a certificate" else kind
+        found = contents_of(_content(file))
+        got = "a damaged certificate" if found == "a certificate" else found
         _refuse("mqtt.ca_file", file, f"expected CA certificates in PEM, got {got}", error)
     if file and not context.cert_store_stats()["x509"]:
-        kind = kind_of(_content(file))
-        _refuse("mqtt.ca_file", file, f"expected CA certificates in PEM, got {kind}")
+        found = contents_of(_content(file))
+        _refuse("mqtt.ca_file", file, f"expected CA certificates in PEM, got {found}")
     return context
 
 
@@ -112,12 +112,12 @@ def _refuse_own(cert_file: Path, key_file: Path | None, error: OSError) -> NoRet
     """Report which of the two files OpenSSL refuses, and why."""
     data = _content(cert_file)
     if not any(map(is_certificate, labels_of(data))):
-        reason = f"expected a certificate in PEM, got {kind_of(data)}"
+        reason = f"expected a certificate in PEM, got {contents_of(data)}"
         _refuse("mqtt.cert_file", cert_file, reason, error)
     key = "mqtt.key_file" if key_file else "mqtt.cert_file"
     data = _content(key_file or cert_file)
     if not any(map(is_private_key, labels_of(data))):
-        reason = f"expected a private key in PEM, got {kind_of(data)}"
+        reason = f"expected a private key in PEM, got {contents_of(data)}"
         if key_file is None:
             reason = "expected the private key in this file or in mqtt.key_file, got none"
         _refuse(key, key_file or cert_file, reason, error)

@@ -1,1 +1,1 @@
-"""The spool, a write-ahead log on disk: `spool` is its face, `writer` and `reader` its threads."""
+"""The write-ahead log on disk: `spool` is its interface, `writer` and `reader` are its threads."""

@@ -1,18 +1,10 @@
-"""The session with the broker: connects, runs the gate, and reconnects when the connection is lost.
+"""The MQTT source: connects, runs the gate, and reconnects when the connection is lost.
 
     connect ─► subscribe │ gate ─► lost ─► wait ─► connect …
 
-The broker may be down when the service starts, restart, refuse us or be down for days. Attempts
-follow exponential backoff with jitter, from 0.1 to 5 s; jitter keeps the services of a fleet from
-reconnecting in step. A connection that worked (it was subscribed or settled a request) resets the
-backoff: the next attempt follows at once. So the service reconnects immediately even to a broker
-that restarts twice within seconds. Connections that repeatedly work only for seconds back off, too.
-
-Two clients with one client id take the session over from each other indefinitely. If the broker
-reports a takeover, as in MQTT 5, we wait for a minute before reconnecting, then two, up to 15. In
-MQTT 3.1.1, and with Mosquitto 2.0.11 in both versions, the broker only closes the connection, as it
-does when it stops. The one visible difference: a stopped broker refuses the next attempt, and after
-a takeover the broker accepts it. After three such closes in a row a hint is logged, nothing else.
+The broker may be down when the service starts, restart, refuse us or be down for days. No error
+ends the source: it reconnects indefinitely, and `backoff.py` says after how many seconds. Here,
+"session" is the one of MQTT: what the broker stores for our client id while we are disconnected.
 
 Invariants: one connection at a time; after `drain`, `run` returns when all received requests are
 answered.
@@ -22,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -31,9 +22,10 @@ from pointgate.errors import ConfigError, ConnectionLost, SessionTakenOver
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sources.admission import Admission
 from pointgate.sources.mqtt import canary
+from pointgate.sources.mqtt.backoff import Backoff
 from pointgate.sources.mqtt.capabilities import SHARE_GROUP_UNVERIFIED
 from pointgate.sources.mqtt.connection import connect
-from pointgate.sources.mqtt.errors import BrokerRefused, ClosedByBroker, ProtocolRefused, Unanswered
+from pointgate.sources.mqtt.errors import BrokerRefused, ProtocolRefused, Unanswered
 from pointgate.sources.mqtt.packets import MQTT_5
 from pointgate.sources.mqtt.subscriptions import Subscriptions
 
@@ -44,19 +36,6 @@ if TYPE_CHECKING:
     from pointgate.sources.base import Handler
     from pointgate.sources.mqtt.connection import AiomqttConnection
     from pointgate.sources.mqtt.statistics import MqttStatistics
-
-_FIRST_WAIT: Final = 0.1
-_LONGEST_WAIT: Final = 5.0
-
-_SHORT_LIVED: Final = 10.0
-"""Seconds. Consecutive connections that worked for less increase the backoff, too."""
-
-_SUSPECT_AFTER: Final = 3
-"""Consecutive connections that the broker closed within seconds and accepted at the next attempt,
-until a takeover is suspected."""
-
-_TAKEOVER_WAIT: Final = 60.0
-_LONGEST_TAKEOVER_WAIT: Final = 900.0
 
 _REMINDER: Final = 30.0
 _REFUSED_REPLIES: Final = 60.0
@@ -81,61 +60,8 @@ _REASONS: Final = 16
 _log = logging.getLogger(__name__)
 
 
-class Backoff:
-    """Exponential backoff with jitter between two attempts to connect.
-
-    Attributes:
-        suspects_takeover: Whether another client seems to use the same client id.
-    """
-
-    def __init__(self) -> None:
-        self.suspects_takeover = False
-        self._closed = 0  # consecutive short-lived connections that the broker closed
-        self._short_lived = 0  # consecutive short-lived connections that worked
-        self._failures = 0  # consecutive failed attempts
-        self._takeover_wait = _TAKEOVER_WAIT
-
-    def wait(self, error: ConnectionLost, lasted: float | None) -> float:
-        """Record the end of a connection or attempt.
-
-        Args:
-            error: Why it ended.
-            lasted: How many seconds the connection was up; None for a failed attempt: the
-                connection never worked.
-
-        Returns:
-            Seconds until the next attempt.
-        """
-        self._detect_takeovers(error, lasted)
-        if lasted is not None and lasted > _LONGEST_TAKEOVER_WAIT:
-            self._takeover_wait = _TAKEOVER_WAIT
-        if isinstance(error, SessionTakenOver):
-            wait = self._takeover_wait
-            self._takeover_wait = min(2 * wait, _LONGEST_TAKEOVER_WAIT)
-            return wait
-        if isinstance(error, BrokerRefused):
-            return _LONGEST_WAIT  # permanent until somebody changes the settings
-        if lasted is None:
-            self._failures += 1
-        else:
-            self._failures = 0
-            self._short_lived = self._short_lived + 1 if lasted < _SHORT_LIVED else 0
-        doublings = max(self._failures, self._short_lived, 1) - 1
-        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(doublings, 16))
-        return wait * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-
-    def _detect_takeovers(self, error: ConnectionLost, lasted: float | None) -> None:
-        """Detect the pattern of takeovers that the broker does not report."""
-        closed = isinstance(error, ClosedByBroker)
-        if closed and lasted is not None and lasted < _SHORT_LIVED:
-            self._closed += 1
-        else:
-            self._closed = 0
-        self.suspects_takeover = self._closed >= _SUSPECT_AFTER
-
-
-class Session:
-    """Owns the connection.
+class MqttSource:
+    """Runs one connection after another.
 
     Args:
         settings: The broker and the limits.
@@ -275,7 +201,7 @@ class Session:
         recorded = older or self._settings.mqtt.share_group
         if recorded and not set(filters) <= set(older):
             await asyncio.to_thread(self._record.write, [*older, *filters])
-        connection.stale_filters = older
+        connection.recorded_filters = older
         await connection.subscribe()
         if recorded and not set(older) <= set(filters):
             await asyncio.to_thread(self._record.write, filters)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from pointgate import Validator, _core
-from pointgate.topics import request_topic
+from pointgate.topics import METHOD, request_topic
 
 if TYPE_CHECKING:
     from pointgate._core import Product
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _DEVICE: Final = "probe"
 
 _REQUEST: Final = (
-    '{"version":"1.0","method":"integration.measurepoint.post","params":'
+    f'{{"version":"1.0","method":"{METHOD}","params":'
     '[{"deviceKey":"probe","measurepoints":{%s:%s},"time":1700000000000}]}'
 )
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """A kind of JSON value."""
 
     NUMBER = auto()
@@ -37,17 +37,17 @@ class Kind(Enum):
 
 
 _PROBES: Final = (
-    (Kind.BOOL, "true"),
-    (Kind.NUMBER, "1"),
-    (Kind.TEXT, '"x"'),
-    (Kind.JSON, "[]"),
-    (Kind.JSON, "{}"),
+    (ValueKind.BOOL, "true"),
+    (ValueKind.NUMBER, "1"),
+    (ValueKind.TEXT, '"x"'),
+    (ValueKind.JSON, "[]"),
+    (ValueKind.JSON, "{}"),
 )
 
 _QUALITY: Final = '{"value":1,"quality":0}'
 
 
-class Kinds:
+class ValueKinds:
     """The kinds of one product's points.
 
     Args:
@@ -56,7 +56,7 @@ class Kinds:
     """
 
     def __init__(self, key: str, product: Product | None) -> None:
-        self._found: dict[str, tuple[Kind, bool]] = {}
+        self._found: dict[str, tuple[ValueKind, bool]] = {}
         self._topic = request_topic(key)
         self._validator: Validator | None = None
         if product is not None:
@@ -64,22 +64,22 @@ class Kinds:
             probe = _core.Product(product.model, devices)
             self._validator = Validator(_core.Catalog({key: probe}))
 
-    def of(self, identifier: str) -> tuple[Kind, bool]:
+    def of(self, identifier: str) -> tuple[ValueKind, bool]:
         """The kind of a point, and whether it has quality."""
         found = self._found.get(identifier)
         if found is None:
             found = self._found[identifier] = self._probe(identifier)
         return found
 
-    def _probe(self, identifier: str) -> tuple[Kind, bool]:
+    def _probe(self, identifier: str) -> tuple[ValueKind, bool]:
         reasons = [self._reason(identifier, token) for _, token in _PROBES]
         if self._validator is None or "unknown_point" in reasons:
-            return Kind.UNKNOWN, False
+            return ValueKind.UNKNOWN, False
         for (kind, _), reason in zip(_PROBES, reasons, strict=True):
             if reason != "type":
-                has = kind is Kind.NUMBER and self._reason(identifier, _QUALITY) != "type"
+                has = kind is ValueKind.NUMBER and self._reason(identifier, _QUALITY) != "type"
                 return kind, has
-        return Kind.UNKNOWN, False
+        return ValueKind.UNKNOWN, False
 
     def _reason(self, identifier: str, token: str) -> str:
         if self._validator is None:
