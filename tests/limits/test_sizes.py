@@ -16,8 +16,8 @@ import pytest
 
 from pointgate.sinks.base import SinkRefusedError
 from pointgate.sinks.ndjson.sink import NdjsonSink
-from pointgate.sinks.parquet.compaction import FILE_BYTES
 from pointgate.sinks.parquet.dataset import Dataset
+from pointgate.sinks.parquet.merging import FILE_BYTES
 from pointgate.sinks.parquet.rows import ROWS
 from pointgate.sinks.postgres.rows import copy_bytes
 from tests.limits import largest

@@ -22,7 +22,7 @@ from pointgate.sinks import drain
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.ndjson import file as ndjson_file
 from pointgate.sinks.ndjson.sink import NdjsonSink
-from pointgate.sinks.parquet import compaction, files
+from pointgate.sinks.parquet import compaction, files, merging
 from pointgate.sinks.parquet import sink as parquet_sink
 from pointgate.sinks.parquet.dataset import Dataset
 from pointgate.sinks.parquet.sink import ParquetSink
@@ -39,8 +39,8 @@ REFUSED: Final = "refused"
 """The product."""
 
 LIMITS: Final = (
-    (compaction, "ROW_GROUP", 15),
-    (compaction, "_IN_MEMORY", 1_000),
+    (merging, "ROW_GROUP", 15),
+    (merging, "_IN_MEMORY", 1_000),
     (files, "APPENDS", 4),
     (parquet_sink, "APPENDS", 4),
     (drain, "LINGER", 0.03),

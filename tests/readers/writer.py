@@ -3,8 +3,9 @@
     python -m tests.readers.writer FOLDER
 
 Spool, drain and Parquet sink are those of the service; only the broker is missing. Request number n
-has `POINTS` points of the day n % DAYS, with n in `value_long`. A process goes on where the spool
-of the one before ends, so each request is stored once, whatever was killed.
+has `POINTS` points of the day n % DAYS, with n in `value_long`. A process goes on where the one
+before has ended, by what is in spool and dataset, so each request is stored once, whatever was
+killed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
 
 from pointgate.config import Settings, SpoolSettings, StoreSettings
 from pointgate.service.metrics import Metrics
@@ -26,6 +30,8 @@ from tests.support.points import counts
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from pointgate.store.spool.spool import Spool
 
 POINTS: Final = 4
 DAYS: Final = 3
@@ -48,6 +54,18 @@ def request(number: int) -> pa.Table:
     )
 
 
+async def stored(spool: Spool, points: Path, *, there: bool) -> int:
+    """How many requests are in the spool or, from before, in the dataset."""
+    tables = [pads.dataset(points, partitioning="hive").to_table()] if there else []
+    after = -1
+    while after < spool.last:
+        chunk = await spool.read(after, points=1_000_000, size=2**26)
+        tables.append(chunk.points)
+        after = chunk.last
+    numbers = [pc.max(table["value_long"]).as_py() for table in tables if table.num_rows]
+    return int(max(numbers, default=-1)) + 1
+
+
 async def main(folder: Path) -> None:
     """Store until killed; or, with a file `end`, until the sink has everything."""
     drain.LINGER = 0.03  # type: ignore[misc]
@@ -56,16 +74,18 @@ async def main(folder: Path) -> None:
         spool=SpoolSettings(path=folder / "spool"),
         sinks=(ParquetSettings(path=folder / "points", rotate_age=0),),
     )
+    points = folder / "points"
+    there = points.exists()
     async with open_store(settings, Metrics(ack="spool"), build(settings.sinks)) as pipeline:
-        draining = asyncio.create_task(pipeline.run())
         spool = pipeline.store._spool  # type: ignore[attr-defined]
-        number = spool.total // POINTS
+        number = await stored(spool, points, there=there)
+        draining = asyncio.create_task(pipeline.run())
         while not (folder / "end").exists():
-            await spool.keep(counts(POINTS), [request(number)])
+            await spool.append(counts(POINTS), [request(number)])
             number += 1
             await asyncio.sleep(_PAUSE)
         await pipeline.finish(30.0)
-        print(spool.total, flush=True)  # noqa: T201 - for who has started it
+        print(number * POINTS, flush=True)  # noqa: T201 - for who has started it
         draining.cancel()
         await asyncio.wait([draining])
 

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.parquet import compaction, recovery
+from pointgate.sinks.parquet import compaction, merging, recovery, runs
 from pointgate.sinks.parquet.dataset import Dataset, stored_files
 from tests.support.parquet_dataset import (
     compacted,
@@ -105,7 +105,7 @@ def test_a_file_that_is_being_merged_does_not_grow(tmp_path: Path) -> None:
     def point(number: int) -> pa.Table:
         return table([Point(time=number, received=number)])
 
-    merge = compaction.merge
+    merge = merging.merge
 
     async def run() -> None:
         sink = new_sink(tmp_path)
@@ -155,8 +155,9 @@ def test_values_of_every_type_survive(tmp_path: Path) -> None:
 @pytest.fixture
 def tiny() -> Iterator[None]:
     """Bounds so low that a few points meet them all."""
-    with patch.multiple(
-        compaction, _ROWS_READ=2, _IN_MEMORY=1, _OPEN_FILES=3, ROW_GROUP=4, FILE_BYTES=3000
+    with (
+        patch.multiple(merging, _IN_MEMORY=1, ROW_GROUP=4, FILE_BYTES=3000),
+        patch.multiple(runs, _ROWS_READ=2, _OPEN_FILES=3),
     ):
         yield
 

@@ -29,7 +29,7 @@ Invariants: a file gets its name when its content is on the disk. Of a crash onl
 `.pointgate` are left. Files there are empty between commits: polars' scan of a whole folder
 overlooks those.
 
-It knows nothing of points: `files.py` writes them, `compaction.py` merges them.
+It knows nothing of points: `files.py` writes them, `merging.py` merges them.
 """
 
 from __future__ import annotations
