@@ -7,12 +7,13 @@ EXTENSION := python/pointgate/_core.abi3.so
 FUZZ_SECONDS ?= 60
 KILLS ?= 1000
 STATES ?= 1000
+QUERIES ?= 10000
 MINUTES ?= 10
 # Most tests wait for processes more than they compute.
 TEST_WORKERS ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2))
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench brokers instructions fuzz crash limits powercut soak setup extension broker servers lock clean
+.PHONY: help demo test check format bench brokers instructions fuzz crash limits powercut readers soak setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -74,6 +75,9 @@ limits: setup servers ## the largest values, requests, imports and backlogs, in 
 
 powercut: setup servers ## rebuild what 1,000 power cuts leave of a recorded service, restart it, and look for what was answered 200; STATES=100, SEED=7
 	@$(BIN)/python -m tests.powercut --states $(STATES) $(if $(SEED),--seed $(SEED))
+
+readers: setup ## query a dataset 10,000 times while it is written and its writer killed; QUERIES=1000
+	POINTGATE_READERS=$(QUERIES) $(BIN)/pytest -q -s tests/readers/test_torture.py
 
 soak: setup broker ## watch the memory of a service whose sink stands still; MINUTES=30 for longer
 	$(BIN)/python -m benches.soak --minutes $(MINUTES)

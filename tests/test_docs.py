@@ -30,7 +30,6 @@ NAMED_BY_RULE: Final = {
     *(f"cli/{command}.py" for command in ("check", "compact", "demo", "explain", "import_")),
     *(f"cli/{command}.py" for command in ("rejects", "replay", "serve", "validate")),
     *(f"sinks/{kind}/settings.py" for kind in SINKS),
-    "sinks/parquet/merge_sources.py",  # a part of compaction
 }
 """Modules that the map of the code does not name one by one."""
 README: Final = (ROOT / "README.md").read_text("utf-8")

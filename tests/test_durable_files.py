@@ -17,11 +17,11 @@ from pointgate.quarantine.database import QuarantineDatabase
 from pointgate.sinks.dead_letters import DeadLetters
 from pointgate.sinks.ndjson.sink import NdjsonSink
 from pointgate.sinks.parquet.dataset import Dataset
-from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.store.spool import folder
 from pointgate.store.spool.batch import COUNTS
 from pointgate.store.spool.spool import open_spool
 from pointgate.store.spool.statistics import SpoolStatistics
+from tests.support.parquet_dataset import new_sink, store
 from tests.support.point_tables import Point, table
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ async def test_dead_letters_are_private_and_durable(
 
 async def test_a_dataset_may_be_read_by_a_group(tmp_path: Path, umask: int) -> None:
     path = tmp_path / "points"
-    sink = ParquetSink(name="main", path=path, on_conflict="ignore")
+    sink = new_sink(path, on_conflict="ignore")
     await sink.open()
-    await sink.write(table([Point(long=1)]), sequence=1)
+    await store(sink, table([Point(long=1)]), sequence=1)
     await sink.close()
     assert_modes(path, umask, directory=0o750, file=0o640)
 
@@ -175,10 +175,10 @@ def test_a_dataset_is_durable_in_the_folder_above_it(tmp_path: Path, synced: lis
     dataset.create()
     assert synced == [str(tmp_path), str(path)]
     synced.clear()
-    partition = dataset.folder("solar", 0)
-    assert synced == [str(path), str(partition.parent)]
-    dataset.folder("solar", 0)
-    assert synced == [str(path), str(partition.parent)]
+    dataset.folder("date=2026-11-23")
+    assert synced == [str(path)]
+    dataset.folder("date=2026-11-23")
+    assert synced == [str(path)]
 
 
 @pytest.mark.parametrize("left", [("-wal",), ("-shm",), ("-journal",), ("-wal", "-shm"), ()])

@@ -4,11 +4,13 @@
 
 In the order in which a request reaches them: `after-receive`, `after-verdict`, `before-write` (no
 byte of it is on disk), `after-write` (it is in the transaction, which is not committed),
-`after-fsync` (it is stored, but not yet answered), `before-reply`, `after-reply` (the reply was
-sent, the acknowledgement was not), `before-ack`, `after-ack`; in sinks that rename files,
-`sink-before-rename` and `sink-after-rename`; in a dataset being compacted, `merge-before-rename`,
-`merge-after-rename`, `merge-before-delete` and `merge-after-delete`; in an import,
-`import-after-run`, `import-before-commit` and `import-after-chunk`.
+`after-fsync` (it is stored, and nobody knows), `before-reply`, `after-reply` (the reply has left,
+its acknowledgement has not), `before-ack`, `after-ack`; in commits of a dataset,
+`sink-before-record` (its files are on disk, and nothing is decided), `sink-before-rename`,
+`sink-between-renames`, `sink-after-rename` and `sink-before-forget`; in a dataset being compacted,
+`merge-before-record`, `merge-before-rename`, `merge-after-rename`, `merge-before-delete` and
+`merge-after-delete`; in an import, `import-after-run`, `import-before-commit` and
+`import-after-chunk`.
 
 Without the variable a hit costs one call and one comparison. Unknown names are ignored.
 """

@@ -360,11 +360,16 @@ def test_accepted_points_are_written(tmp_path: Path, processes: str) -> None:
     columns = "device, identifier, epoch_us(time), value_double, epoch_us(received)"
     found = rows(f"SELECT {columns} FROM read_parquet('{out}/**/*.parquet')")  # noqa: S608
     assert sorted(found) == sorted(expected)
-    # A second run is behind the first one: its points count.
+    # A second run arrives later: its points count.
     (tmp_path / "b.json").write_bytes(dated(-2, 10_000_000))
-    summary(tmp_path / "b.json", *arguments)
-    files = sorted(path.name for path in out.rglob("date=1970-01-01/*.parquet"))
-    assert [name[:19] for name in files] == [f"{1:019}", f"{2:019}"]
+    summary(tmp_path / "b.json", "--out", out, "--now-ms", "7777")
+    files = [path.name for path in out.rglob("date=1970-01-01/*.parquet")]
+    assert [name.split("-")[0] for name in files] == ["import", "import"]
+    newest = rows(
+        "SELECT arg_max(value, received) "  # noqa: S608
+        f"FROM read_parquet('{out}/**/*.parquet') WHERE epoch_ms(time) = 10000000"
+    )
+    assert newest == [(-2.0,)]
 
 
 @pytest.mark.parametrize("processes", ["1", "3"])

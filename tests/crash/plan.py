@@ -34,19 +34,14 @@ PLACES: Final = {
     "after-reply": 60,
     "before-ack": 60,
     "after-ack": 60,
-    # once a write to a sink
+    # once a commit to a sink that renames files
+    "sink-before-record": 3,
     "sink-before-rename": 3,
+    "sink-between-renames": 6,
     "sink-after-rename": 3,
+    "sink-before-forget": 3,
 }
 """Each with the most passes before the kill."""
-
-MERGES: Final = (
-    "merge-before-rename",
-    "merge-after-rename",
-    "merge-before-delete",
-    "merge-after-delete",
-)
-"""Passed only when there are enough files to merge."""
 
 COMMITS: Final = ("before-commit", "after-commit")
 """Of the database; only `launch.py` knows these."""
@@ -57,7 +52,7 @@ longer until the next one, up to a minute."""
 
 _NAMED: Final = 0.5
 _RARE: Final = 0.15
-"""How many of those at named places are at merges, and as many of the others at commits."""
+"""How many of those at named places are at commits of the database."""
 
 _EARLY: Final = 0.3
 """How many of the others come while it starts, or right after the kill before."""
@@ -116,8 +111,6 @@ def _kill(victim: str, database: bool, draw: Random) -> Kill:  # noqa: FBT001 - 
 
 
 def _place(database: bool, draw: Random) -> tuple[str, int]:  # noqa: FBT001 - as above
-    if draw.random() < _RARE:
-        return draw.choice(MERGES), 1
     if database and draw.random() < _RARE:
         return draw.choice(COMMITS), draw.randint(1, 4)
     place = draw.choice(list(PLACES))

@@ -114,13 +114,13 @@ def forget_fsync() -> None:
 
 def forget_fsync_of_files() -> None:
     """Renames Parquet files that may not be on the disk yet."""
-    module = import_module(ParquetSink.__module__)
-    _plant(module, "write_synced", lambda path, content, _access: path.write_bytes(content))
+    module = import_module("pointgate.sinks.parquet.files")
+    _plant(module._File, "sync", lambda _file: None)
 
 
 def forget_fsync_of_folders() -> None:
     """Renames Parquet files, and does not see to it that the new names last."""
-    _plant(import_module(ParquetSink.__module__), "sync_folder", lambda _path: None)
+    _plant(import_module("pointgate.sinks.parquet.dataset"), "sync_folder", lambda _path: None)
 
 
 def accept_rejected() -> None:
@@ -166,17 +166,16 @@ def half_a_request() -> None:
 
 def keep_the_first() -> None:
     """Both sinks keep the value that came first, as if they had been told to."""
-    for sink in (ParquetSink, PostgresSink):
-        _ignore(sink)
+    begin, begin_postgres = ParquetSink.__init__, PostgresSink.__init__
 
+    def planted(self: Any, settings: Any, **options: Any) -> None:
+        begin(self, settings.model_copy(update={"on_conflict": "ignore"}), **options)
 
-def _ignore(sink: Any) -> None:
-    begin = sink.__init__
+    def planted_postgres(self: Any, **options: Any) -> None:
+        begin_postgres(self, **options | {"on_conflict": "ignore"})
 
-    def planted(self: Any, **options: Any) -> None:
-        begin(self, **options | {"on_conflict": "ignore"})
-
-    _plant(sink, "__init__", planted)
+    _plant(ParquetSink, "__init__", planted)
+    _plant(PostgresSink, "__init__", planted_postgres)
 
 
 def _shorten(sink: Any) -> None:
@@ -205,14 +204,14 @@ def answer_at_the_spool() -> None:
 
 def pass_first() -> None:
     """Notes that a sink has something before it has it."""
-    write = Drain._write
+    commit = Drain._commit
 
-    async def planted(drain: Drain, lane: Any, portion: Any, *what: Any) -> None:
-        drain._spool.commit_offset(lane.sink.name, portion.last)
+    async def planted(drain: Drain, lane: Any) -> bool:
+        drain._spool.commit_offset(lane.sink.name, lane.written)
         await asyncio.sleep(_LATE)
-        await write(drain, lane, portion, *what)
+        return await commit(drain, lane)
 
-    _plant(Drain, "_write", planted)
+    _plant(Drain, "_commit", planted)
 
 
 def _plant(owner: object, name: str, what: object) -> None:

@@ -315,7 +315,7 @@ class Run:
         return stored
 
     def _compact(self) -> list[str]:
-        command = [sys.executable, "-m", "pointgate", "compact", str(self._service.points)]
+        command = [sys.executable, "-m", "pointgate", "compact", "--now", str(self._service.points)]
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=10 * PATIENCE, check=False
         )

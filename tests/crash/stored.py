@@ -1,7 +1,7 @@
 """What stands in a sink, as the comparison wants it: rows of `ledger.EXPECTED` without the number.
 
-Read as users are told to: Parquet by DuckDB, of several rows of a point the one in the file with
-the greatest name; PostgreSQL through the view `points`.
+Read as users are told to: Parquet by DuckDB, of several rows of a point the one that was received
+last; PostgreSQL through the view `points`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _ROWS: Final = EXPECTED.remove(0)
 _PARQUET: Final = """
 SELECT product, device, identifier, epoch_ms(time) AS time, value_double, value_long,
     coalesce(value_json, value_text, value_bool::text) AS value_json, quality
-FROM read_parquet(?, hive_partitioning = true, hive_types_autocast = false, filename = true)
+FROM read_parquet(?)
 """
 
 _NEWEST: Final = """
 QUALIFY row_number() OVER (
-    PARTITION BY product, device, identifier, time ORDER BY filename DESC
+    PARTITION BY product, device, identifier, time ORDER BY received DESC
 ) = 1
 """
 
@@ -48,11 +48,11 @@ def of_parquet(folder: Path, *, newest: bool = True) -> pa.Table:
         folder: Its folder.
         newest: Whether to leave out what was posted again.
     """
-    if not next(folder.glob("*/*/*.parquet"), None):
+    if not next(folder.glob("*/*.parquet"), None):
         return _ROWS.empty_table()
     with duckdb.connect() as database:
         statement = _PARQUET + _NEWEST if newest else _PARQUET
-        found = database.sql(statement, params=[f"{folder}/*/*/*.parquet"])
+        found = database.sql(statement, params=[f"{folder}/*/*.parquet"])
         return found.to_arrow_table().cast(_ROWS)
 
 

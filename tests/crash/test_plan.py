@@ -13,7 +13,6 @@ from tests.crash.plan import (
     BROKER,
     COMMITS,
     DATABASE,
-    MERGES,
     PLACES,
     SERVICE,
     make,
@@ -24,7 +23,7 @@ from tests.crash.summary import Summary
 def test_a_plan_kills_everybody_at_every_place_and_at_random() -> None:
     plan = make(5000, ALL, Random(1))  # noqa: S311 - the same each time
     assert {(kill.victim, kill.place) for kill in plan} == {
-        (victim, place) for victim in ALL for place in ("", *PLACES, *MERGES, *COMMITS)
+        (victim, place) for victim in ALL for place in ("", *PLACES, *COMMITS)
     }
     assert plan == make(5000, ALL, Random(1))  # noqa: S311
     lives = "".join(kill.victim[0] for kill in plan).replace(DATABASE[0], "").split(SERVICE[0])

@@ -28,7 +28,7 @@ CASES: Final = {
     "half-a-request": (IN_WORK,),
     "keep-the-first": (IN_WORK, IN_WORK),
     "answer-at-the-spool": (IN_WORK,),
-    "pass-first": (Kill(SERVICE, "sink-before-rename", 2, 0, 0.0),) * 2,
+    "pass-first": (Kill(SERVICE, "sink-before-record", 2, 0, 0.0),) * 2,
 }
 """Each bug, and the kills that show it."""
 

@@ -212,7 +212,7 @@ class Service(Pointgate):
             'username = "pointgate"\npassword_file = "password"',
             f'[catalog]\npath = "{CATALOG}"\n[metrics]\nlisten = "127.0.0.1:0"',
             f'[store]\nack = "{ack}"\n[spool]\npath = "spool"',
-            '[[sinks]]\ntype = "parquet"\npath = "points"',
+            '[[sinks]]\ntype = "parquet"\npath = "points"\nrotate_age = 0',
         ]
         if database:
             url = f"postgresql://pointgate@127.0.0.1:{database}/postgres"

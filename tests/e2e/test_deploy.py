@@ -280,7 +280,7 @@ def test_the_shipped_settings_make_a_service(broker: ShippedBroker, tmp_path: Pa
         product.subscribe(TOPIC + "_reply").publish(TOPIC, small(1))
         assert json.loads(product.next()[1])["code"] == 200
         assert gate.end() == 0
-    assert list((tmp_path / "points").rglob("product=protocol/*/*.parquet"))
+    assert list((tmp_path / "points").rglob("date=*/*.parquet"))
 
 
 def options_of(configuration: str) -> dict[str, str]:

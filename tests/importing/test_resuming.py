@@ -27,8 +27,10 @@ FAILPOINTS = [
     "import-before-commit:1",
     "import-before-commit:4",
     "import-after-chunk:2",
+    "sink-before-record:2",
     "sink-before-rename:2",
     "sink-after-rename:3",
+    "sink-before-forget:2",
 ]
 
 

@@ -16,13 +16,13 @@ import pytest
 
 from pointgate.sinks.base import SinkRefusedError
 from pointgate.sinks.ndjson.sink import NdjsonSink
-from pointgate.sinks.parquet.compaction import FILE_BYTES
-from pointgate.sinks.parquet.dataset import Dataset, written_name
+from pointgate.sinks.parquet.dataset import Dataset
+from pointgate.sinks.parquet.merging import FILE_BYTES
 from pointgate.sinks.parquet.rows import ROWS
-from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.sinks.postgres.rows import copy_bytes
 from tests.limits import largest
 from tests.support.cgroup import MIB, MemoryLimit
+from tests.support.parquet_dataset import new_sink
 from tests.support.point_tables import Point, table
 
 if TYPE_CHECKING:
@@ -65,9 +65,10 @@ def dataset(folder: Path, *, files: int, rows: int) -> None:
     """Write files as a version without bounds did: one row group each, all of the same text."""
     day = Dataset(folder)
     day.create()
-    partition = day.folder("p", 19_000)
+    partition = day.folder("date=2022-01-08")
     for number in range(files):
         columns = {
+            "product": pa.repeat("p", rows).dictionary_encode(),
             "device": pa.repeat("d", rows).dictionary_encode(),
             "identifier": pa.repeat("i", rows).dictionary_encode(),
             "time": pa.array(range(number, number + rows * files, files), pa.int64()).cast(
@@ -82,7 +83,7 @@ def dataset(folder: Path, *, files: int, rows: int) -> None:
         everything = columns | more
         pq.write_table(
             pa.table({name: everything[name] for name in ROWS.names}),
-            partition / written_name(number + 1, f"{number:016x}"),
+            partition / f"{day.file_name('live', number + 1, 1)}.parquet",
             compression="zstd",
             store_schema=False,
         )
@@ -100,7 +101,7 @@ def test_small_files_of_large_texts_are_merged_in_little_memory(
 ) -> None:
     dataset(tmp_path, files=files, rows=rows)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.parquet")) < 64 * 1024 * files
-    pointgate("compact", tmp_path, memory=LIMIT // 2)
+    pointgate("compact", "--now", tmp_path, memory=LIMIT // 2)
     assert stored(tmp_path) == (files * rows, files * rows)
     for path in tmp_path.rglob("*.parquet"):
         assert path.stat().st_size < FILE_BYTES * 1.1
@@ -129,7 +130,7 @@ def test_an_archive_is_imported_whole_and_compacted_in_bounded_memory(
     options = ("--product", largest.PRODUCT, "--catalog", catalog, "--out", out)
     pointgate("validate", archive(tmp_path, requests), *options, memory=LIMIT)
     assert stored(out) == (requests * largest.TEXTS,) * 2
-    pointgate("compact", out, memory=LIMIT)
+    pointgate("compact", "--now", out, memory=LIMIT)
     assert stored(out) == (requests * largest.TEXTS,) * 2
 
 
@@ -145,7 +146,7 @@ def beyond() -> pa.Table:
 @pytest.mark.timeout(3600)
 def test_a_table_that_is_too_large_for_a_sink_is_refused_as_a_whole(tmp_path: Path) -> None:
     async def run() -> None:
-        sink = ParquetSink(name="parquet", path=tmp_path, on_conflict="update")
+        sink = new_sink(tmp_path)
         await sink.open()
         try:
             with pytest.raises(SinkRefusedError, match="do not fit in one batch"):

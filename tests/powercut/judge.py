@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -111,16 +110,15 @@ def _stored(state: Path, damaged: list[str]) -> dict[str, list[_Row]]:
 
 
 def _points(state: Path, damaged: list[str]) -> Iterable[_Row]:
-    """The rows of a dataset, in the order of the names of their files, which is that of age."""
-    paths = sorted((state / "points").glob("*/*/*.parquet"), key=lambda path: path.name)
-    for path in paths:
-        product = unquote(path.parent.parent.name.removeprefix("product="))
+    """The rows of a dataset in the order in which they were received."""
+    tables = []
+    for path in sorted((state / "points").glob("*/*.parquet")):
         try:
-            table = pq.read_table(path, partitioning=None)
+            tables.append(pq.read_table(path, partitioning=None))
         except (OSError, pa.ArrowException) as error:
             damaged.append(f"parquet: damaged: {path.relative_to(state)}: {error}")
-            continue
-        yield from _rows(table.append_column("product", pa.array([product] * len(table))))
+    if tables:
+        yield from _rows(pa.concat_tables(tables).sort_by("received"))
 
 
 def _letters(state: Path, damaged: list[str]) -> Iterable[_Row]:

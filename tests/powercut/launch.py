@@ -2,15 +2,18 @@
 
     python -m tests.powercut.launch none serve -c pointgate.toml
 
-A merge of four files, not sixteen, into several of a few rows; a checkpoint each 64 KiB of the log;
-a mark each 16 KiB of lines; a write whenever there is something. The Parquet sink refuses a
-product. While there is a file `hold` beside the settings, the sinks take nothing. Instead of
-`none`: the name of a bug (`planted.py`).
+A checkpoint each 64 KiB of the log; a mark each 16 KiB of lines; a write whenever there is
+something; the dataset is compacted, as by `pointgate compact` beside the service, after each few
+commits. The Parquet sink refuses a product. While there is a file `hold` beside the settings, the
+sinks take nothing. Instead of `none`: the name of a bug (`planted.py`).
 """
 
 from __future__ import annotations
 
+import itertools
+import queue
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +22,9 @@ from pointgate.sinks import drain
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.ndjson import file as ndjson_file
 from pointgate.sinks.ndjson.sink import NdjsonSink
-from pointgate.sinks.parquet import compaction, maintenance, merge_sources
+from pointgate.sinks.parquet import compaction, files, merging
+from pointgate.sinks.parquet import sink as parquet_sink
+from pointgate.sinks.parquet.dataset import Dataset
 from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.store.spool import segment
 from tests.powercut.planted import BUGS
@@ -27,16 +32,17 @@ from tests.powercut.planted import BUGS
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_COMMITS: Final = 7
+_GRACE: Final = 0.2
+
 REFUSED: Final = "refused"
 """The product."""
 
 LIMITS: Final = (
-    (compaction, "FAN_IN", 4),
-    (compaction, "FILE_BYTES", 500),
-    (compaction, "ROW_GROUP", 15),
-    (merge_sources, "_IN_MEMORY", 1_000),
-    (maintenance, "FAN_IN", 4),
-    (maintenance, "_PAUSE_FACTOR", 0),
+    (merging, "ROW_GROUP", 15),
+    (merging, "_IN_MEMORY", 1_000),
+    (files, "APPENDS", 4),
+    (parquet_sink, "APPENDS", 4),
     (drain, "LINGER", 0.03),
     (drain, "_LONGEST_WAIT", 0.2),
     (segment, "CHECKPOINT_BYTES", 64 * 1024),
@@ -71,11 +77,34 @@ def _wrap(sink: Any, hold: Path) -> None:
     sink.write = wrapped
 
 
+def compact() -> None:
+    """Compact datasets after each few commits, in a thread, with a grace that is over soon."""
+    due: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    commit = ParquetSink.commit
+    commits = itertools.count(1)
+
+    async def wrapped(self: ParquetSink) -> None:
+        await commit(self)
+        if next(commits) % _COMMITS == 0:
+            due.put(self._settings.path)
+
+    def run() -> None:
+        while True:
+            dataset = Dataset(due.get())
+            with dataset.locked("compaction", wait=True):
+                compaction.compact_all(dataset, grace=_GRACE, progress=lambda *_: None)
+                compaction.wait(dataset)
+
+    setattr(ParquetSink, "commit", wrapped)  # noqa: B010 - a method, for mypy
+    threading.Thread(target=run, daemon=True).start()
+
+
 def main() -> None:
     """Run as a process."""
     _, bug, *arguments = sys.argv
     tighten()
     obey(Path(arguments[-1]).with_name("hold"))
+    compact()
     if bug != "none":
         BUGS[bug]()
     sys.argv = ["pointgate", *arguments]

@@ -35,7 +35,7 @@ def forget_folder_of_folders() -> None:
 
 def forget_fsync_of_merges() -> None:
     """Merges files, deletes what they were made of, and syncs none of the new ones."""
-    _plant("pointgate.sinks.parquet.compaction", "sync_folder", lambda _path: None)
+    _plant("pointgate.sinks.parquet.recovery", "sync_folder", lambda _path: None)
 
 
 def forget_fsync_of_lines() -> None:

@@ -54,9 +54,9 @@ _HELD: Final = 30
 
 _SEEN: Final = {
     "files of the spool": re.compile(r"spool-\d+-\d+\.db"),
-    "files of points": re.compile(r"\d+-\w{16}\.parquet"),
-    "merged files": re.compile(r"\d+-\d+-\w+-0000\.parquet"),
-    "further parts of merges": re.compile(r"\d+-\d+-\w+-000[1-9]\.parquet"),
+    "versions of files of points": re.compile(r"live-\d+-\w+-\d+\.parquet"),
+    "commits of files": re.compile(r"commit\.json"),
+    "merged files": re.compile(r"merged-\d+-\w+-\d+\.parquet"),
     "dead letters": re.compile(r"\d+\.arrow"),
 }
 """What names of files tell."""
@@ -84,6 +84,7 @@ path = "state/quarantine"
 name = "parquet"
 type = "parquet"
 path = "state/points"
+rotate_age = 0
 [[sinks]]
 name = "lines"
 type = "ndjson"

@@ -77,7 +77,7 @@ def compact(points: Path) -> list[str]:
     dataset = Dataset(points)
     dataset.create()
     with dataset.locked("compaction", wait=True):
-        return compact_all(dataset, progress=lambda _done, _all: None).problems
+        return compact_all(dataset, grace=0.0, progress=lambda _done, _all: None).problems
 
 
 async def _restart(settings: Settings, found: Restart) -> None:

@@ -19,7 +19,7 @@ from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_store
 from pointgate.sinks import drain as drains
 from pointgate.sinks import registry as builder
-from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.base import CommitsEachWrite, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.dead_letters import DeadLetters
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.ndjson.settings import NdjsonSettings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 PATIENCE = 15.0
 
 
-class FakeSink:
+class FakeSink(CommitsEachWrite):
     """Takes what it is told to take."""
 
     def __init__(self, name: str = "main") -> None:
@@ -356,7 +356,7 @@ async def test_the_settings_say_what_is_opened(tmp_path: Path) -> None:
 def test_a_sink_whose_package_is_missing_names_its_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(_settings: object) -> None:
+    def missing(_settings: object, _writer: str) -> None:
         raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
 
     monkeypatch.setattr(builder, "_build", missing)

@@ -3,7 +3,11 @@
 Tables arrive job by job and are collected until a write is large enough. One write is under way, on
 an event loop in its own thread, while the next one is collected.
 
-Invariants: points reach the sink in the order of the inputs; at most two writes are in memory.
+Files appear when enough is written for files of full size, and at the end. They have names of their
+own, so that an import never takes the place of a service's writes; of two points with the same key
+the one that was accepted last counts, wherever it came from.
+
+Invariants: points reach the sink in the order of the inputs; at most two writes' points are held.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pointgate.bulk.jobs import ARRIVAL_BASE
+from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.parquet.sink import ParquetSink
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from concurrent.futures import Future
     from pathlib import Path
+
+    from pointgate.sinks.parquet.settings import Partition
 
 _WRITE_POINTS: Final = 1_000_000
 """Points a write: enough that files are not tiny if the points spread over many days."""
@@ -45,10 +52,11 @@ class PointsWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._sink = ParquetSink(name="out", path=folder, on_conflict="update")
+        partition: Partition = "month" if any(folder.glob("month=*")) else "day"
+        settings = ParquetSettings(name="out", path=folder, partition=partition)
+        self._sink = ParquetSink(settings, writer="import")
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="out", daemon=True)
-        self._sequence = 0
         self._tables: list[pa.Table] = []
         self._points = 0
         self._bytes = 0
@@ -58,7 +66,6 @@ class PointsWriter:
         self._thread.start()
         try:
             self._begin(self._sink.open()).result()
-            self._sequence = self._sink.newest()
         except BaseException:
             self._stop()
             raise
@@ -68,7 +75,8 @@ class PointsWriter:
         try:
             if kind is None:
                 self._write()
-                self._write()  # waits for the previous one
+                self._write()  # waits for the former
+                self._begin(self._sink.commit()).result()
             elif self._writing is not None:
                 self._writing.cancel()
         finally:
@@ -102,10 +110,14 @@ class PointsWriter:
             writing, self._writing = self._writing, None
             writing.result()
         if self._tables:
-            self._sequence += 1
-            write = self._sink.write(pa.concat_tables(self._tables), sequence=self._sequence)
+            write = self._store(pa.concat_tables(self._tables))
             self._tables, self._points, self._bytes = [], 0, 0
             self._writing = self._begin(write)
+
+    async def _store(self, points: pa.Table) -> None:
+        await self._sink.write(points, sequence=0)  # there is nothing to go on from
+        if self._sink.full:
+            await self._sink.commit()
 
     def _begin(self, call: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(call, self._loop)

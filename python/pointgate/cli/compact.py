@@ -1,8 +1,12 @@
 """`pointgate compact`: merges the files of a Parquet dataset, and removes duplicate points.
 
-The service merges files of similar size in the background, so that a point that was posted twice
-can be in a large file and in a small one. After this command each product and day has one file, or
-several large ones, with one point for each key. It may run beside the service.
+A service never merges files by itself. After this command each day or month is one file, or several
+large ones, with one point for each key: the one that was accepted last. It makes a dataset of the
+former layout, with a folder for each product, one of today's. It may run beside the service.
+
+A reader may have listed the files that were merged and not opened them yet, so they stay for ten
+minutes, in which whoever lists the folder sees their points twice. `--now` deletes them at once,
+which is right where nobody reads.
 """
 
 from __future__ import annotations
@@ -31,10 +35,17 @@ def compact(
         ),
     ],
     *,
+    now: Annotated[
+        bool, typer.Option("--now", help="Delete merged files at once: nobody reads the folder.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> NoReturn:
-    """Merge the files of a Parquet sink, and remove duplicate points."""
-    from pointgate.sinks.parquet.compaction import compact_all  # noqa: PLC0415 - others need no pyarrow
+    """Merge the files of a Parquet dataset, and keep each point once."""
+    from pointgate.sinks.parquet.compaction import (  # noqa: PLC0415 - others need no pyarrow
+        GRACE,
+        compact_all,
+        wait,
+    )
     from pointgate.sinks.parquet.dataset import Dataset  # noqa: PLC0415 - as above
 
     if not path.is_dir():
@@ -44,7 +55,7 @@ def compact(
     dataset = Dataset(path)
     try:
         if not dataset.exists:
-            found = "a folder without any product=… in it"
+            found = "a folder without any date=… in it"
             say(f"{unicode_text(str(path))}: expected the folder of a parquet sink, got {found}")
             sys.exit(Status.USAGE)
         dataset.create()
@@ -56,8 +67,13 @@ def compact(
         with dataset.locked("compaction", wait=True), _bar() as bar:
             task = bar.add_task("")
             summary = compact_all(
-                dataset, progress=lambda size, total: bar.update(task, advance=size, total=total)
+                dataset,
+                grace=0.0 if now else GRACE,
+                progress=lambda size, total: bar.update(task, advance=size, total=total),
             )
+            if not now and summary.merged:
+                say(f"merged; deleting what was merged in {GRACE / 60:.0f} minutes (see --now)")
+            wait(dataset)
     except PermissionError as error:
         say(f"{unicode_text(str(error.filename))}: permission denied")
         sys.exit(Status.FINDINGS)
@@ -78,7 +94,7 @@ def _print(summary: Summary) -> None:
     for problem in summary.problems:
         typer.echo(printable(problem))
     typer.echo(
-        f"{summary.merged:,} of {summary.folders:,} days of products merged: "
+        f"{summary.merged:,} of {summary.folders:,} days or months merged: "
         f"{summary.files_before:,} files into {summary.files_after:,}, "
         f"{summary.bytes_before:,} bytes into {summary.bytes_after:,}, "
         f"{summary.duplicates:,} of {summary.points_before:,} points removed"

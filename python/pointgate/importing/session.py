@@ -11,6 +11,7 @@ Invariants: what the state says is durable before it says so.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -142,7 +143,11 @@ class Import:
         names = [name for name in expand(self._plan.names, problems) if self._wants(name)]
         state = self._folder.load()
         if state is None:
-            state = State(mapping=self._plan.digest, started_us=time.time_ns() // 1000)
+            state = State(
+                id=secrets.token_hex(8),
+                mapping=self._plan.digest,
+                started_us=time.time_ns() // 1000,
+            )
         elif state.mapping != self._plan.digest:
             raise StateError(
                 f"{self._folder.path}: begun with another mapping or product: "
@@ -152,6 +157,7 @@ class Import:
         fresh = [name for name in names if self._check(name, state, problems)]
         if state.phase == "done" and fresh:  # the same history goes on
             state.phase, state.sinks, state.chunks = "reading", {}, []
+            state.id = secrets.token_hex(8)
         if state.phase == "writing" and fresh:
             raise StateError(
                 f"{fresh[0]}: expected the inputs of the import that was stopped; "

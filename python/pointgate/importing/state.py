@@ -4,7 +4,7 @@
     runs/            points that were read and are not in every sink yet
     rejects.ndjson   rejected points
 
-    {"version":1,"phase":"reading","inputs":{"a.csv":{"part":0,"records":40000,…}},"runs":["000001"]}
+    {"version":2,"id":"3f9c21aa90b1c2d3","phase":"reading","inputs":{"a.csv":{"part":0,"records":40000,…}},"runs":["000001"]}
 
 Whatever a crash leaves beyond what the state says is removed or cut off when the import continues.
 
@@ -29,7 +29,7 @@ from pointgate.importing.runs import Chunk
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class StateError(PointgateError):
@@ -62,20 +62,23 @@ class SinkState:
     """How far a sink is.
 
     Attributes:
-        base: The sequence before that of the first chunk.
         chunks: How many chunks are committed in it.
         size: For a file of lines, its size before the chunk that is being written; else -1.
     """
 
-    base: int
     chunks: int = 0
     size: int = -1
 
 
 @dataclass(slots=True)
 class State:
-    """Everything that is known of an import; see the module."""
+    """Everything that is known of an import; see the module.
 
+    Attributes:
+        id: What a sink knows its chunks by; another one when they are cut anew.
+    """
+
+    id: str
     mapping: str
     started_us: int
     arrivals: int = 0

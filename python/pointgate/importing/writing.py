@@ -1,9 +1,9 @@
 """Chunks of points into sinks, each chunk once.
 
-A sink is told the sequence of a chunk, which is the same whenever the chunk is written. A crash
-between a sink's commit and that of the state lets the chunk be written again:
+A sink is told the number of a chunk, from 1, as the sequence of a writer that is this import alone
+(`sinks.base.LIVE`). A crash between a sink's commit and that of the state:
 
-    parquet     the same sequence and the same points are the same file
+    parquet     the dataset knows the last chunk that is in it; it is not written again
     postgres    the same keys are the same rows
     ndjson      lines that are in the file behind the size noted before the write are counted,
                 compared with the chunk, and not written again
@@ -62,7 +62,7 @@ class Sinks:
         refuse: Callable[[str, dict[str, Any], str], None],
     ) -> None:
         self._settings = settings
-        self._sinks: list[Sink] = [sink for sink, _ in build(settings)]
+        self._sinks: list[Sink] = [sink for sink, _ in build(settings, writer=f"import-{state.id}")]
         self._state = state
         self._save = save
         self._refuse = refuse
@@ -76,8 +76,8 @@ class Sinks:
             for sink in self._sinks:
                 self._run(_retried(sink.open))
                 self._opened.append(sink)
-                if sink.name not in self._state.sinks:
-                    self._state.sinks[sink.name] = SinkState(base=sink.newest())
+                state = self._state.sinks.setdefault(sink.name, SinkState())
+                state.chunks = max(state.chunks, sink.newest())
         except BaseException:
             self._stop()
             raise
@@ -105,7 +105,7 @@ class Sinks:
                 continue
             rows = self._missing(settings, state, points)
             if rows.num_rows:
-                self._run(self._write(sink, rows, state.base + number + 1))
+                self._run(self._write(sink, rows, number + 1))
             failpoint.hit("import-before-commit")
             state.chunks = number + 1
             state.size = -1
@@ -125,13 +125,14 @@ class Sinks:
 
     async def _write(self, sink: Sink, points: pa.Table, sequence: int) -> None:
         try:
-            await _retried(lambda: sink.write(points, sequence=sequence))
+            await _retried(lambda: _store(sink, points, sequence))
         except SinkRefusedError as error:
             if points.num_rows == 1:
                 self._refuse(sink.name, points.to_pylist()[0], str(error))
                 return
             half = points.num_rows // 2
-            await self._write(sink, points.slice(0, half), sequence)
+            # The chunk is there when its last part is.
+            await self._write(sink, points.slice(0, half), sequence - 1)
             await self._write(sink, points.slice(half), sequence)
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
@@ -145,6 +146,12 @@ class Sinks:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+
+async def _store(sink: Sink, points: pa.Table, sequence: int) -> None:
+    if not sink.pending:
+        await sink.write(points, sequence=sequence)
+    await sink.commit()
 
 
 async def _retried(call: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -133,6 +133,8 @@ class _Preparing:
             reason = file_reason(output.path)
         if reason:
             self._refuse(key, f"cannot use {output.path}: {reason}")
+        elif sink.mistake:
+            self._refuse(key, sink.mistake)
 
     def _check_quarantine(self, path: Path) -> None:
         self._claim(path, "quarantine.path")

@@ -1,22 +1,45 @@
 """The protocol of a sink: a destination that stores points durably.
 
-The drain (`drain.py`) writes the spool's batches to each sink in order, and continues only when a
-write has returned. A sink therefore never buffers a point in memory: when `write` returns, its
-points survive a crash of this process and of the machine.
+The drain (`drain.py`) gives each sink the spool's batches in their order. The spool holds them
+until the sink has committed them: when `commit` returns, what was written before survives a crash
+of this process and of the machine. A sink that commits in each `write` is a `CommitsEachWrite`.
 
-Delivery is at least once: after a crash the last write is repeated. Writes must therefore be
-idempotent by the key of a point (product, device, identifier, time): the last value written wins,
-or the first one if the sink is set to ignore later ones.
+A sink whose commits are worth more the larger they are says so with `gather`; until then the points
+are in the spool alone.
+
+After a crash writes may come again that were not committed, and the last one that was, where the
+sink does not keep sequences (`newest`). Such a sink stores the same point (product, device,
+identifier, time) in a way that does no harm: the last one written wins, or the first one where it
+is set to ignore later ones.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pointgate.errors import PointgateError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+LIVE: Final = "live"
+"""The writer that a service is: its sequences are those of its spool. An import is another one,
+`import-` and the import's id: it counts for itself, and takes nothing from a service's count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """When points are worth a commit, whichever comes first.
+
+    Attributes:
+        seconds: So long after the first of them was stored in the spool.
+        points: So many of them.
+    """
+
+    seconds: float
+    points: int
 
 
 class SinkUnavailableError(PointgateError):
@@ -36,8 +59,23 @@ class Sink(Protocol):
 
     name: str
 
+    @property
+    def gather(self) -> Gather | None:
+        """When points are worth a commit; None: as soon as there are some."""
+
+    @property
+    def full(self) -> bool:
+        """Whether what was written should be committed now."""
+
+    @property
+    def pending(self) -> bool:
+        """After a `commit` that raised: whether it must be called again, and nothing else.
+
+        If not, everything since the last commit was given up.
+        """
+
     def newest(self) -> int:
-        """The greatest sequence that it has stored; 0 if it does not store sequences.
+        """The last sequence of its writer that is committed; 0 if it does not keep sequences.
 
         May be called before `open`, in any thread.
 
@@ -53,18 +91,38 @@ class Sink(Protocol):
         """
 
     async def write(self, points: pa.Table, *, sequence: int) -> None:
-        """Store points durably: all of them, or after an exception a part that a retry completes.
+        """Take points. If it raises, everything since the last commit was given up.
 
         Args:
             points: Rows of `store.points.SCHEMA` in the order of arrival, of one or more requests.
-            sequence: The number of the last request in it. It increases from write to write. After
-                a crash, a write that never returned is repeated, possibly with other batch limits.
+            sequence: The number of the last request in it. It grows from write to write; what was
+                not committed may come again, cut at other requests.
 
         Raises:
-            SinkUnavailableError: A temporary failure; the drain retries the same call.
-            MemoryError: The same; the drain retries with fewer requests, if there are several.
-            SinkRefusedError: A permanent failure: a value in these points can never be stored.
+            SinkUnavailableError: Nothing is wrong with the points.
+            MemoryError: The same, with fewer points where there is more than one request.
+            SinkRefusedError: Something in these points can never be stored.
+        """
+
+    async def commit(self) -> None:
+        """Store for good what was written; all of it or, if it raises, see `pending`.
+
+        Raises:
+            SinkUnavailableError: As with `write`.
+            MemoryError: As with `write`.
+            SinkRefusedError: Something that was written can never be stored.
         """
 
     async def close(self) -> None:
-        """Release all resources; points that were written stay."""
+        """Let go of everything; what was written stays."""
+
+
+class CommitsEachWrite:
+    """What a sink has that commits in `write`: it stores all points or, if it raises, none."""
+
+    gather: Final[Gather | None] = None
+    full: Final = False
+    pending: Final = False
+
+    async def commit(self) -> None:
+        """Do nothing."""

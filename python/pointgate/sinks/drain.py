@@ -1,20 +1,27 @@
 """The drain: moves points from the spool to the sinks, each at its own pace.
 
     for each sink, a task of its own:
-        portion = await spool.read(after=offset, points=PORTION_POINTS, size=PORTION_BYTES)
-        await sink.write(portion)            # retried until it returns
-        spool.commit_offset(sink, portion.last)
+        leave points in the spool until they are worth a commit       # `Gather`
+        for each portion = await spool.read(after=…, points=PORTION_POINTS, size=PORTION_BYTES):
+            await sink.write(portion)
+        await sink.commit()
+        spool.commit_offset(sink, last)             # what all have is deleted
 
-A write to an unavailable sink is retried indefinitely with exponential backoff and jitter. When a
-sink permanently rejects a write, the drain bisects it down to the single request, which is then
-dead-lettered (`dead_letters.py`), so that a poison message never blocks the others. A write for
-which an allocation fails is bisected, too, but nothing is dead-lettered for that. Under
-`ack = "sink"` replies wait for the sinks, so points are written at once; otherwise a sink without
-lag gets at most one write in `LINGER` seconds: few large writes cost less than many small ones.
+A sink that is away is retried indefinitely with exponential backoff and jitter. What goes wrong in
+a commit of several portions gives up the commit, and the portions are written again one by one,
+each with a commit of its own, until the sink has caught up. Of such a portion a sink that refuses
+something gets the halves, and so on down to the single request, which is then dead-lettered
+(`dead_letters.py`) so that it never blocks the others. Where an allocation fails it gets the
+halves, too, but nothing is dead-lettered for that.
+
+Under `ack = "sink"` somebody waits, so what is there is written and committed at once; so it is at
+the end of the service, and when the spool is a quarter full. A sink that does not gather gets at
+most one write in `LINGER` seconds while it keeps up, because few large writes cost less than many
+small ones.
 
 Invariants: a sink gets its points in the order of arrival, at most `PORTION_BYTES` of them or one
-request at a time; its offset is committed only after the points are stored or dead-lettered
-durably; no sink waits for another; no exception of a sink ends a task.
+request at a time; it is passed only what it has committed, or what was dead-lettered durably; no
+sink waits for another; nothing a sink raises ends a task.
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ import contextlib
 import logging
 import random
 import time
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +45,8 @@ from pointgate.sinks.tables import text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+    import pyarrow as pa
 
     from pointgate.sinks.base import Sink
     from pointgate.sinks.dead_letters import DeadLetterStore
@@ -77,13 +87,20 @@ class _TooLargeError(PointgateError):
 
 @dataclass(slots=True)
 class _Lane:
-    """One sink and its position in the spool."""
+    """One sink on its way through the spool.
+
+    Between commits `written` and `ends` are ahead of `offset` and `total`.
+    """
 
     sink: Sink
     required: bool
     figures: SinkStatistics
-    offset: int  # the number of the last request that it has
-    total: int  # how many points had ever been in the spool up to that request
+    offset: int  # the number of the last request that it has committed
+    total: int  # how many points had been in the spool with that one
+    written: int = 0  # the number of the last request that was written to it
+    ends: int = 0  # how many points had been in the spool with that one
+    points: int = 0  # how many points it has that are not committed
+    singly: bool = False  # whether each portion is committed by itself
     called: float = 0.0  # when the pending call to it began; 0 without one
     failure: str = ""
     failures: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
@@ -176,22 +193,123 @@ class Drain:
             lane.total = found.begins
         await self._note_oldest(lane)
         await self._retry(lane, lane.sink.open)
+        await self._retry(lane, lambda: self._find_offset(lane))
         loop = asyncio.get_running_loop()
         while True:
-            portion = await self._spool.read(lane.offset, points=PORTION_POINTS, size=PORTION_BYTES)
+            await self._spool.wait_past(lane.offset)
+            await self._gather(lane)
             begun = loop.time()
-            lane.figures.oldest = portion.since / 1000
-            if portion.ends and (dropped := portion.begins - lane.total) > 0:
-                self._count_dropped(lane, dropped)
-            if portion.points.num_rows:
-                await self._write(lane, portion, 0, len(portion.counts))
-            self._commit_offset(lane, portion)
-            if not portion.more:
-                await self._wait_for_more(lane, begun + self._linger - loop.time())
+            await self._feed(lane)
+            await self._wait_for_more(lane, begun + self._linger - loop.time())
 
-    def _commit_offset(self, lane: _Lane, portion: Chunk) -> None:
-        lane.offset = portion.last
-        lane.total = portion.ends or lane.total
+    async def _find_offset(self, lane: _Lane) -> None:
+        """Begin behind what the sink has committed; the spool may know less of it."""
+        newest = await asyncio.to_thread(lane.sink.newest)
+        if lane.offset < newest <= self._spool.last:
+            lane.offset = newest
+            if found := await self._spool.oldest(newest):
+                lane.total = found.begins
+            else:
+                lane.total = self._spool.total
+            self._commit_offset(lane)
+        elif newest > self._spool.last:
+            _log.warning(
+                "sink %s has committed points of another spool; all of this one are written to it",
+                lane.sink.name,
+            )
+
+    async def _gather(self, lane: _Lane) -> None:
+        """Leave points in the spool until they are worth a commit."""
+        gather = lane.sink.gather
+        if gather is None or self._replies_wait:
+            return
+        found = await self._spool.oldest(lane.offset)
+        if found is None:
+            return
+        lane.figures.oldest = found.since / 1000
+        loop = asyncio.get_running_loop()
+        # The clock of the system may be set; nothing waits longer for that.
+        due = loop.time() + min(gather.seconds, lane.figures.oldest + gather.seconds - time.time())
+        while (
+            (left := due - loop.time()) > 0
+            and self._spool.total - lane.total < gather.points
+            and not self._finishing.is_set()
+            and not self._spool.is_filling
+        ):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LINGER)):
+                    await self._finishing.wait()
+
+    async def _feed(self, lane: _Lane) -> None:
+        """Write and commit what is in the spool by now, or as much as makes a commit full."""
+        until = self._spool.last
+        lane.written, lane.ends, lane.points = lane.offset, lane.total, 0
+        sink = lane.sink
+        singly = lane.singly or sink.gather is None or self._replies_wait
+        while lane.written < until:
+            portion = await self._spool.read(
+                lane.written, points=PORTION_POINTS, size=PORTION_BYTES
+            )
+            if lane.figures.oldest is None or lane.written == lane.offset:
+                lane.figures.oldest = portion.since / 1000
+            if portion.ends and (dropped := portion.begins - lane.ends) > 0:
+                self._count_dropped(lane, dropped)
+            # A sink that was interrupted in the middle of a batch has the beginning of it.
+            begin, end = bisect_right(portion.sequences, lane.written), len(portion.counts)
+            if begin == end:
+                pass
+            elif singly:
+                await self._write(lane, portion, begin, end)
+            elif not await self._write_more(lane, portion, begin):
+                return
+            lane.written, lane.ends = portion.last, portion.ends or lane.ends
+            if singly:
+                self._commit_offset(lane)
+            elif sink.full or lane.written >= until:
+                if await self._commit(lane):
+                    self._commit_offset(lane)
+                return
+        lane.singly = False
+
+    async def _write_more(self, lane: _Lane, portion: Chunk, begin: int) -> bool:
+        """Write the rest of a portion into a commit of several; whether that worked."""
+        points = portion.points.slice(sum(portion.counts[:begin]))
+        lane.called = time.monotonic()
+        try:
+            await lane.sink.write(points, sequence=portion.last)
+        except Exception as error:  # noqa: BLE001 - it is tried again, more carefully
+            self._give_up(lane, error)
+            return False
+        finally:
+            lane.called = 0.0
+        lane.points += points.num_rows
+        return True
+
+    async def _commit(self, lane: _Lane) -> bool:
+        """Commit what was written; whether that worked."""
+        lane.called = time.monotonic()
+        try:
+            await lane.sink.commit()
+        except Exception as error:  # noqa: BLE001 - as above
+            if not lane.sink.pending:
+                self._give_up(lane, error)
+                return False
+            self._note_failure(lane, error)
+            await self._retry(lane, lane.sink.commit)
+        finally:
+            lane.called = 0.0
+        lane.failure = ""
+        lane.figures.points += lane.points
+        return True
+
+    def _give_up(self, lane: _Lane, error: Exception) -> None:
+        """A commit of several portions failed: what is in the spool is written one by one."""
+        if not isinstance(error, SinkRefusedError):
+            self._note_failure(lane, error)
+        lane.singly = True
+
+    def _commit_offset(self, lane: _Lane) -> None:
+        lane.offset, lane.total = max(lane.offset, lane.written), max(lane.total, lane.ends)
         if lane.offset >= self._spool.last:
             lane.figures.oldest = None
             self._caught_up.set()
@@ -227,7 +345,7 @@ class Drain:
             return
         try:
             await self._retry(
-                lane, lambda: lane.sink.write(points, sequence=sequence), several=several
+                lane, lambda: self._store(lane.sink, points, sequence), several=several
             )
         except (SinkRefusedError, _TooLargeError) as error:
             if several:
@@ -244,6 +362,13 @@ class Drain:
                 _log.warning("sink %s: request of %d points dead-lettered: %s", name, rows, reason)
         else:
             lane.figures.points += rows
+
+    @staticmethod
+    async def _store(sink: Sink, points: pa.Table, sequence: int) -> None:
+        """Write and commit."""
+        if not sink.pending:
+            await sink.write(points, sequence=sequence)
+        await sink.commit()
 
     async def _write_halves(self, lane: _Lane, portion: Chunk, begin: int, end: int) -> None:
         middle = (begin + end) // 2
@@ -274,7 +399,7 @@ class Drain:
                 raise
             except Exception as error:
                 self._note_failure(lane, error)
-                if several and classify(error) is ErrorClass.MEMORY:
+                if several and not lane.sink.pending and classify(error) is ErrorClass.MEMORY:
                     raise _TooLargeError from error
                 await self._note_oldest(lane)
             else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from pointgate.errors import ConfigError, Problem
+from pointgate.sinks.base import LIVE
 from pointgate.sinks.ndjson.settings import NdjsonSettings
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.postgres.settings import PostgresSettings
@@ -28,7 +29,7 @@ class SinkKind:
 
     Attributes:
         settings: The model of its table in the configuration.
-        module: The module whose `build(settings)` makes a `Sink`.
+        module: The module whose `build(settings, writer)` makes a `Sink`.
     """
 
     settings: type[SinkSettings]
@@ -42,8 +43,12 @@ SINKS: Final[dict[str, SinkKind]] = {
 }
 
 
-def build(settings: Sequence[SinkSettings]) -> list[tuple[Sink, bool]]:
+def build(settings: Sequence[SinkSettings], *, writer: str = LIVE) -> list[tuple[Sink, bool]]:
     """Make the sinks; nothing is opened yet.
+
+    Args:
+        settings: Their settings.
+        writer: Whose sequences they will be told (see `base.LIVE`).
 
     Returns:
         Each sink, and whether it is required.
@@ -55,7 +60,7 @@ def build(settings: Sequence[SinkSettings]) -> list[tuple[Sink, bool]]:
     problems: list[Problem] = []
     for one in settings:
         try:
-            sinks.append((_build(one), one.required))
+            sinks.append((_build(one, writer), one.required))
         except ConfigError as error:
             problems += error.problems
         except ImportError as error:
@@ -73,6 +78,6 @@ def build(settings: Sequence[SinkSettings]) -> list[tuple[Sink, bool]]:
     return sinks
 
 
-def _build(settings: SinkSettings) -> Sink:
+def _build(settings: SinkSettings, writer: str) -> Sink:
     module = importlib.import_module(SINKS[settings.kind].module)
-    return cast("Sink", module.build(settings))
+    return cast("Sink", module.build(settings, writer))

@@ -61,6 +61,11 @@ class SinkSettings(Document):
         """The local path that it writes to; None without one."""
         return None
 
+    @property
+    def mistake(self) -> str:
+        """Why what it finds there cannot be used; empty when it can."""
+        return ""
+
     def model_post_init(self, _context: Any, /) -> None:  # noqa: D102 - pydantic's
         if not self.name:
             object.__setattr__(self, "name", self.kind)

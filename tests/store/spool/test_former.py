@@ -1,4 +1,4 @@
-"""A dataset whose files have milliseconds, as the former version wrote them, beside newer ones."""
+"""A dataset of the former layout, whose files have milliseconds, until it is compacted."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import polars as pl
-import polars.exceptions
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
+from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.parquet.dataset import Dataset, stored_files
-from pointgate.sinks.parquet.rows import ROWS
-from pointgate.store.points import SCHEMA
-from tests.support.parquet_dataset import compacted, files, write
+from tests.support.parquet_dataset import compacted, files, new_sink, write
 from tests.support.paths import FORMER
 from tests.support.points import points
 
@@ -26,16 +23,8 @@ if TYPE_CHECKING:
 START = 1_700_000_000_000_000
 SECOND = 1_000_000
 OLD = [(START + n * SECOND, float(n + 1)) for n in range(3)]
-NEW = [(START + 1, 8.0), (START + SECOND, 9.0)]
-"""One instant that no file of the former version could hold, and one that takes a point's place."""
 
 Rows = list[tuple[int, float]]
-
-
-def newer() -> pa.Table:
-    instants, values = zip(*NEW, strict=True)
-    times = pa.array(instants, SCHEMA.field("time").type)
-    return points(*values).set_column(3, SCHEMA.field("time"), times)
 
 
 @pytest.fixture
@@ -43,14 +32,6 @@ def dataset(tmp_path: Path) -> Path:
     shutil.copytree(FORMER / "points", tmp_path / "points")
     Dataset(tmp_path / "points").create()
     return tmp_path / "points"
-
-
-@pytest.fixture(params=["newer last", "newer first"])
-def mixed(request: pytest.FixtureRequest, dataset: Path) -> Path:
-    """Readers may take the columns of the first file for those of all."""
-    first = 1_800_000_000_000_000 if request.param == "newer last" else 1
-    write(dataset, newer(), first=first)
-    return dataset
 
 
 def rows_of(table: Any) -> Rows:
@@ -62,32 +43,11 @@ def units(path: Path) -> set[str]:
     return {pq.read_schema(file).field("time").type.unit for file in path.rglob("*.parquet")}
 
 
-def test_duckdb_reads_files_of_both_versions(mixed: Path) -> None:
-    assert units(mixed) == {"ms", "us"}
-    query = f"SELECT epoch_us(time), value_double FROM read_parquet('{mixed}/**/*.parquet')"  # noqa: S608
-    assert sorted(duckdb.execute(query).fetchall()) == sorted(OLD + NEW)
-
-
-def test_pyarrow_reads_files_of_both_versions_as_microseconds_where_it_is_told_to(
-    mixed: Path,
-) -> None:
-    found = pads.dataset(mixed, partitioning="hive", schema=ROWS.remove(0).remove(0)).to_table()
-    assert rows_of(found) == sorted(OLD + NEW)
-
-
-def test_polars_refuses_files_of_both_versions_until_they_are_merged(mixed: Path) -> None:
-    def scan() -> Rows:
-        frame = pl.scan_parquet(f"{mixed}/**/*.parquet", hive_partitioning=True).collect()
-        return rows_of(frame.to_arrow())
-
-    with pytest.raises(polars.exceptions.SchemaError, match="data type mismatch for column time"):
-        scan()
-    in_order = (OLD, NEW) if files(mixed)[0].startswith("00017") else (NEW, OLD)
-    compacted(mixed)
-    assert scan() == sorted(
-        dict(in_order[0] + in_order[1]).items()
-    )  # the later file's value counts
-    assert units(mixed) == {"us"}
+async def test_a_dataset_of_the_former_layout_is_not_written_to(dataset: Path) -> None:
+    sink = new_sink(dataset)
+    with pytest.raises(SinkUnavailableError, match="run pointgate compact"):
+        await sink.open()
+    await sink.close()
 
 
 def test_a_merge_upgrades_a_file_that_is_alone(dataset: Path) -> None:
@@ -100,9 +60,19 @@ def test_a_merge_upgrades_a_file_that_is_alone(dataset: Path) -> None:
     assert files(dataset) == before
 
 
-def test_a_file_that_cannot_be_read_is_not_taken_for_a_former_one(dataset: Path) -> None:
-    (folder,) = Dataset(dataset).partitions()
-    (file,) = stored_files(folder, "update")
-    file.path.write_bytes(b"nonsense")
-    assert compacted(dataset).merged == 0
-    assert file.path.read_bytes() == b"nonsense"
+def test_what_was_upgraded_is_written_to(dataset: Path) -> None:
+    compacted(dataset)
+    write(dataset, points(8.0, 9.0))
+    query = f"SELECT count(*), count(DISTINCT product) FROM '{dataset}/**/*.parquet'"  # noqa: S608
+    assert duckdb.execute(query).fetchall() == [(5, 1)]
+
+
+def test_a_file_that_cannot_be_read_is_named_and_stays(dataset: Path) -> None:
+    (folder,) = Dataset(dataset).former()
+    (file,) = stored_files(folder)
+    file.write_bytes(b"nonsense")
+    summary = compacted(dataset)
+    assert summary.merged == 0
+    assert len(summary.problems) == 1
+    assert file.name in summary.problems[0]
+    assert file.read_bytes() == b"nonsense"

@@ -40,7 +40,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pointgate.diagnostics import os_reason
-from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.base import CommitsEachWrite, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.ndjson.file import LineFile
 from pointgate.sinks.tables import one_batch, pieces
 
@@ -62,12 +62,12 @@ _POLL_SECONDS: Final = 0.2
 """The interval at which a blocked write to standard output checks whether the sink is closing."""
 
 
-def build(settings: NdjsonSettings) -> NdjsonSink:
+def build(settings: NdjsonSettings, writer: str) -> NdjsonSink:  # noqa: ARG001 - see `newest`
     """Make the sink from its settings."""
     return NdjsonSink(name=settings.name, path=settings.file)
 
 
-class NdjsonSink:
+class NdjsonSink(CommitsEachWrite):
     """Writes points as lines of JSON.
 
     Attributes:

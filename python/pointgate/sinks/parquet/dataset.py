@@ -1,127 +1,158 @@
-"""The folder of a Parquet dataset: file names, locks, and atomic creation of files.
+"""The folder of a Parquet dataset: its names, its locks, and commits of several files at once.
 
-    points/product=<key, percent-encoded>/date=<UTC day>/<sequence>-<digest>.parquet
-                                                         <last>-<first>-<merge>-<part>.parquet
-    points/.pointgate/        locks, and temporary files, which readers never see
+    points/date=2026-11-23/live-0001795407111095531-3f9c21aa-00001.parquet    of a service
+                           import-0001795407111095531-3f9c21aa-00001.parquet  of an import
+                           merged-0001795407111095531-3f9c21aa-00001.parquet  of `compact`
+    points/.pointgate/     locks, unfinished files, the record of a commit, the committed sequence
 
-The name of a file of one write consists of the write's sequence and a digest of the content, so
-that a repeated write makes the same file again, and never overwrites another one. The name of a
-merged file consists of the range of sequences in it and a digest of its sources. Files sorted by
-name are sorted by age: of two, the one with the greater last sequence has the newer points.
+The number in the name of a live file is the sequence of the last request of the commit that began
+it, so that names sort by commit; imports and merges have the time at which they began, and can
+never take the number of a later request. The order of names decides nothing: of two points with
+the same key the one with the later `received` was accepted last.
 
-Invariants: a file gets its name only when its content is synced; `durable_files.sync_folder` makes
-the name durable. A crash leaves only temporary files in `.pointgate`, which the next process that
-holds the lock removes.
+A commit makes some files appear, or grow, as one step of the dataset's life:
 
-It does not read or write points: `sink.py` writes them, `compaction.py` merges them.
+    the temporary files are on the disk
+    commit.json           written and synced: from here on the commit is decided
+    rename them all, sync the folders
+    committed-SEQUENCE    an empty file in place of the one before; the folder is synced
+    remove commit.json
+
+Each import counts for itself, in a file `committed-import-ID-CHUNK`: it takes nothing from the
+count of a service, whose spool may hold requests while the import runs.
+
+Whoever opens the dataset for writing carries out what is decided, and removes every other temporary
+file. A name of a temporary file is never used twice, so that a record that is carried out again
+finds nothing to rename.
+
+Invariants: a file gets its name when its content is on the disk. Of a crash only files in
+`.pointgate` are left. Files there are empty between commits: polars' scan of a whole folder
+overlooks those.
+
+It knows nothing of points: `files.py` writes them, `merging.py` merges them.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
+import secrets
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
-from pointgate.durable_files import SHARED, make_folder
-from pointgate.sinks.parquet.settings import OWN_FOLDER
+from pointgate import failpoint
+from pointgate.durable_files import SHARED, make_folder, sync_folder, write_synced
+from pointgate.sinks.base import LIVE
+from pointgate.sinks.parquet.settings import FORMER_PREFIX, OWN_FOLDER, PREFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pointgate.sinks.parquet.settings import Partition
     from pointgate.sinks.settings import OnConflict
 
 _REMEMBERED: Final = 20_000
-"""Folders that are known to exist and to be durable."""
+"""Folders that are known to be there."""
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
+_EPOCH_YEAR: Final = 1970
+_MONTHS: Final = 12
 
-_NO_KEY: Final = "__HIVE_DEFAULT_PARTITION__"
-"""Hive's placeholder for NULL in a folder's name. A product of that name is percent-encoded; DuckDB
-at least then distinguishes it from NULL."""
+_RECORD: Final = "commit.json"
+
+_DIGITS: Final = 19
+"""They hold every sequence, and make names sort as numbers."""
+
 
 _NAME: Final = re.compile(
-    r"(?P<last>\d{19})-(?:(?P<first>\d{19})-)?(?P<made_of>[0-9a-f]{16})(?:-\d{4})?\.parquet"
+    r"(?:live|import|merged)-\d{19}-[0-9a-f]{8}-\d{5,}\.parquet"
+    r"|\d{19}-(?:\d{19}-)?[0-9a-f]{16}(?:-\d{4})?\.parquet"
 )
-"""19 digits hold every sequence, and make names sort as numbers."""
+"""Of a file with points; the second form is that of a former version."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A file with points.
+class Finished:
+    """A temporary file whose content is on the disk.
 
     Attributes:
-        path: The file.
-        first: The lowest sequence of the writes in it.
-        last: The highest one.
-        merge: The digest that the parts of one merge share; empty for a file of one write.
-        size: Its size in bytes.
+        temporary: Its name in the dataset's own folder.
+        path: What it will be called, relative to the dataset.
     """
 
-    path: Path
-    first: int
-    last: int
-    merge: str
-    size: int
+    temporary: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A commit that is decided.
+
+    Attributes:
+        writer: Whose (see `sinks.base.LIVE`).
+        sequence: The last one that is in it; 0 for none.
+        files: The names of temporary files, and what they will be called.
+    """
+
+    writer: str
+    sequence: int
+    files: list[list[str]]
 
 
 class Dataset:
-    """A folder of Parquet files, which several processes may use."""
+    """A folder with points, of which this process may be one of several users."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._own = path / OWN_FOLDER
-        self._durable: set[Path] = set()
+        self.own = path / OWN_FOLDER
+        self._lasting: set[Path] = set()
+        self._run = secrets.token_hex(4)
 
     @property
     def exists(self) -> bool:
-        """Whether the folder was made by a sink, or by `validate --out`."""
-        return any(one.is_dir() for one in [self._own, *_folders(self.path, "product=")])
+        """Whether the folder was made by a sink, an import or `validate --out`."""
+        return self.own.is_dir() or bool(self.partitions() or self.former())
 
     def create(self) -> None:
-        """Create the folder durably."""
-        self._make(self._own)
+        """Make the folder, and make it last."""
+        self._make(self.own)
 
-    def folder(self, product: str, day: int) -> Path:
-        """The folder of a product and day, created durably if it is missing.
-
-        Args:
-            product: The product key; any text.
-            day: The day, counted from 1970.
-        """
-        key = "%5F" + _NO_KEY[1:] if product == _NO_KEY else quote(product, safe="")
-        utc_day = date.fromordinal(_EPOCH + day).isoformat()
-        path = self.path / f"product={key}" / f"date={utc_day}"
+    def folder(self, name: str) -> Path:
+        """A partition's folder, which is there and lasts."""
+        path = self.path / name
         self._make(path)
         return path
 
     def forget(self) -> None:
-        """Forget which folders exist: after an error, someone may have removed them."""
-        self._durable.clear()
+        """Something went wrong: maybe someone removed folders."""
+        self._lasting.clear()
 
     def temporary(self, name: str) -> Path:
-        """The path of a temporary file."""
-        return self._own / f"{name}.tmp"
+        """Where a file is written before it gets its name."""
+        return self.own / f"{name}.tmp"
 
     def clear(self, prefix: str) -> None:
-        """Remove the temporary files with this prefix that a crash has left."""
-        for path in self._own.glob(f"{prefix}*.tmp"):
+        """Remove what a crash left of the temporary files that begin with this."""
+        for path in self.own.glob(f"{prefix}*.tmp"):
             path.unlink(missing_ok=True)
+
+    def file_name(self, kind: str, number: int, part: int) -> str:
+        """The name of a file, or of a temporary one, that no other file has had."""
+        return f"{kind}-{number:019}-{self._run}-{part:05}"
 
     @contextmanager
     def locked(self, name: str, *, wait: bool) -> Iterator[None]:
-        """Hold a file lock, which the system releases when the process ends.
+        """Hold a lock that ends with the process.
 
         Raises:
-            BlockingIOError: Another process holds it, and `wait` is false.
+            BlockingIOError: Another process holds it, and we were not to wait.
         """
-        # Lock files are empty: polars skips empty files when it scans a whole folder.
-        descriptor = os.open(self._own / f"{name}.lock", os.O_RDWR | os.O_CREAT, SHARED.file)
+        descriptor = os.open(self.own / f"{name}.lock", os.O_RDWR | os.O_CREAT, SHARED.file)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
@@ -130,7 +161,7 @@ class Dataset:
 
     @property
     def on_conflict(self) -> OnConflict:
-        """The setting of the sink that last wrote to this dataset."""
+        """What was last set for this dataset."""
         return "ignore" if self._ignores.exists() else "update"
 
     @on_conflict.setter
@@ -142,68 +173,136 @@ class Dataset:
 
     @property
     def _ignores(self) -> Path:
-        return self._own / "on_conflict=ignore"
+        return self.own / "on_conflict=ignore"
 
     def partitions(self) -> list[Path]:
-        """The folders of all products and days, in order."""
+        """Every day, or month, in order."""
+        return [path for prefix in PREFIXES.values() for path in _folders(self.path, prefix)]
+
+    def former(self) -> list[Path]:
+        """Every product's every day in the layout of a former version, in order."""
         return [
-            day for product in _folders(self.path, "product=") for day in _folders(product, "date=")
+            day
+            for product in _folders(self.path, FORMER_PREFIX)
+            for day in _folders(product, PREFIXES["day"])
         ]
 
-    def newest(self) -> int:
-        """The greatest sequence in the names of its files; 0 without files.
+    # Commits
+
+    def newest(self, writer: str = LIVE) -> int:
+        """The last sequence of a writer that is committed; 0 if there is none.
 
         Raises:
-            OSError: A folder cannot be listed.
+            OSError: The folder cannot be listed.
         """
-        partitions = (stored_files(folder, "update") for folder in self.partitions())
-        return max((file.last for files in partitions for file in files), default=0)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            record = self._record()
+            decided = record.sequence if record and record.writer == writer else 0
+            return max([decided, *self._marks(writer)])
+        return 0
+
+    def decide(self, writer: str, sequence: int, files: Sequence[Finished]) -> None:
+        """Decide a commit: from here on it is carried out, whatever happens.
+
+        Args:
+            writer: Whose (see `sinks.base.LIVE`).
+            sequence: The last one that is in it; 0 if it need not be remembered.
+            files: The files, which are on the disk.
+
+        Raises:
+            OSError: `decided` says whether it is decided nevertheless.
+        """
+        record = _Record(writer, sequence, [[file.temporary, file.path] for file in files])
+        temporary = self.temporary("write-record")
+        write_synced(temporary, json.dumps(asdict(record)).encode(), SHARED)
+        sync_folder(self.own)  # a record without the files that it names would be a loss
+        failpoint.hit("sink-before-record")
+        temporary.replace(self.own / _RECORD)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a commit is decided and not carried out yet."""
+        return (self.own / _RECORD).exists()
+
+    def carry_out(self) -> None:
+        """Carry out a commit that is decided, if there is one; may be called again after an error.
+
+        Raises:
+            OSError: Not now.
+        """
+        record = self._record()
+        if record is None:
+            return
+        sync_folder(self.own)
+        failpoint.hit("sink-before-rename")
+        folders: set[Path] = set()
+        for temporary, name in record.files:
+            path = self.path / name
+            folders.add(path.parent)
+            with suppress(FileNotFoundError):  # carried out before
+                os.replace(self.own / temporary, path)  # noqa: PTH105 - strings, thousands of them
+                failpoint.hit("sink-between-renames")
+        failpoint.hit("sink-after-rename")
+        for folder in folders:
+            sync_folder(folder)
+        if record.sequence:
+            self._mark(record.writer, record.sequence)
+        failpoint.hit("sink-before-forget")
+        (self.own / _RECORD).unlink(missing_ok=True)
+
+    def _mark(self, writer: str, sequence: int) -> None:
+        marks = self._marks(writer)
+        self._mark_path(writer, sequence).touch(SHARED.file)
+        sync_folder(self.own)
+        for mark in marks:
+            if mark != sequence:
+                self._mark_path(writer, mark).unlink()
+
+    def _marks(self, writer: str) -> list[int]:
+        prefix = self._mark_path(writer, 0).name[:-_DIGITS]
+        mark = re.compile(rf"{re.escape(prefix)}(\d{{{_DIGITS}}})")
+        found = [mark.fullmatch(path.name) for path in self.own.iterdir()]
+        return [int(match[1]) for match in found if match]
+
+    def _mark_path(self, writer: str, sequence: int) -> Path:
+        whose = "" if writer == LIVE else f"{writer}-"
+        return self.own / f"committed-{whose}{sequence:0{_DIGITS}}"
+
+    def _record(self) -> _Record | None:
+        try:
+            return _Record(**json.loads((self.own / _RECORD).read_bytes()))
+        except FileNotFoundError:
+            return None
 
     def _make(self, path: Path) -> None:
-        if path in self._durable:
+        if path in self._lasting:
             return
         if self.path in path.parents:
             self._make(path.parent)
         make_folder(path, SHARED)
-        if len(self._durable) >= _REMEMBERED:
-            self._durable.clear()
-        self._durable.add(path)
+        if len(self._lasting) >= _REMEMBERED:
+            self._lasting.clear()
+        self._lasting.add(path)
 
 
-def written_name(sequence: int, digest: str) -> str:
-    """The name of a file of one write."""
-    return f"{sequence:019}-{digest}.parquet"
+def partition_name(partition: Partition, number: int) -> str:
+    """The name of a partition's folder.
 
-
-def merged_name(first: int, last: int, merge: str, part: int) -> str:
-    """The name of a merged file."""
-    return f"{last:019}-{first:019}-{merge}-{part:04}.parquet"
-
-
-def stored_files(partition: Path, on_conflict: OnConflict) -> list[Stored]:
-    """The files of a folder in order of precedence.
-
-    With `update`, points in later files replace those in earlier ones; with `ignore`, points in
-    earlier files win. Several writes may contain the same batches, because a crash interrupted one
-    of them. They then contain the same points, so their relative order does not matter. A merged
-    file has the points of all writes in its range. When one of those writes is repeated, the merged
-    file must follow it with `update`, and precede it with `ignore`.
+    Args:
+        partition: What a folder stands for.
+        number: The days, or months, since 1970.
     """
-    files: list[Stored] = []
+    if partition == "day":
+        return f"{PREFIXES[partition]}{date.fromordinal(_EPOCH + number).isoformat()}"
+    year, month = divmod(number, _MONTHS)
+    return f"{PREFIXES[partition]}{_EPOCH_YEAR + year:04}-{month + 1:02}"
+
+
+def stored_files(partition: Path) -> list[Path]:
+    """The files with points of a folder, by name; none that others put there."""
     with os.scandir(partition) as entries:
-        for entry in entries:
-            match = _NAME.fullmatch(entry.name)
-            if match is None:
-                continue
-            last = int(match["last"])
-            merge = match["made_of"] if match["first"] else ""
-            with suppress(FileNotFoundError):  # another process has just merged it
-                size = entry.stat().st_size
-                path = partition / entry.name
-                files.append(Stored(path, int(match["first"] or last), last, merge, size))
-    if on_conflict == "update":
-        return sorted(files, key=lambda file: (file.last, -file.first, file.path))
-    return sorted(files, key=lambda file: (file.first, -file.last, file.path))
+        names = [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
+    return [partition / name for name in sorted(names)]
 
 
 def _folders(path: Path, prefix: str) -> list[Path]:

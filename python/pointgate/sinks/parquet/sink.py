@@ -1,246 +1,288 @@
-"""The sink that writes Parquet files, a folder for each product and UTC day.
+"""The sink that writes Parquet files, a folder for each UTC day or month.
 
-    SELECT * FROM read_parquet('points/**/*.parquet', hive_partitioning = true)
+    SELECT * FROM read_parquet('points/**/*.parquet')
 
-A write becomes one file for each product and day in it, sorted by device, identifier and time, with
-one point for each key. `product` and `date` are in the folders' names, as Hive, Spark, DuckDB,
-polars and `pyarrow.dataset` read them; the other columns are those of `store.points.SCHEMA`, with
-plain strings. Files are compressed in memory, written to a temporary file, synced and renamed, and
-then the folders are synced, so that a reader sees a whole file or none.
+Files are written large and late. The spool holds everything durably, so the drain leaves points
+there until they are worth a commit (`Gather`): they are `rotate_age` old, or a few million, or the
+service ends. Under `ack = "sink"` every write is committed at once. A commit takes the files of all
+its partitions in one step (`dataset.py`), together with the sequence of its last request: whatever
+crashes, no request is written twice or left out.
 
-A reader can see these transient states:
+Points do not move from one file to another while the service runs, and no file goes away, so that
+a reader with a glob sees each of them once. Small files need not be merged, because a file grows
+with the commits that follow (`files.py`): a partition that gets points all day has 60 files.
 
-- A point that was posted twice is in two files until they are merged (`compaction.py`). The valid
-  one is in the file with the greater name; with `on_conflict = "ignore"`, with the smaller name. In
-  SQL: `QUALIFY row_number() OVER (PARTITION BY product, device, identifier, time ORDER BY filename
-  DESC) = 1`. `pointgate compact` removes the duplicates.
-- The files of one write appear one after the other. For a moment, or after a crash until the write
-  is repeated, a request may be visible for one day and not for another.
-- A write that is repeated after a crash makes the same files if it has the same batches; otherwise
-  its points are in two files, as if they were posted twice.
-- A file may be merged between listing and opening it: list again.
-- polars reads all files in a folder: `scan_parquet('points')` fails while there are temporary
-  files, `scan_parquet('points/**/*.parquet', hive_partitioning=True)` skips them.
-- A product called `__HIVE_DEFAULT_PARTITION__` is NULL to all readers but DuckDB.
+What a reader may see besides:
 
-Invariants: when `write` returns, its files and their names are durable. Sequences increase over the
-whole life of a dataset, because they alone decide which of two points is newer. One process writes
-to a dataset at a time; `pointgate compact` may run beside it.
+- A point that was posted again stands there twice. The last accepted one has the greatest
+  `received`: `QUALIFY row_number() OVER (PARTITION BY product, device, identifier, time ORDER BY
+  received DESC) = 1`; with `on_conflict = "ignore"` ascending. `pointgate compact` keeps that one.
+- The files of one commit appear one after the other, so that for a moment a request may be there
+  for one day and not for another.
+- polars reads whatever is in a folder: `scan_parquet('points')` fails while files are unfinished,
+  `scan_parquet('points/**/*.parquet')` does not see those.
 
-Measured with `benches/bench_parquet.py` on 2 cores with twice as much other work as they can do:
-1 M points of a day take 0.35 to 0.5 s (0.15 s on an idle machine), of the 365 days of a year 0.5
-to 1 s; a write of a thousand points takes 2 to 7 ms, so a sink with lag should write more at a
-time.
+Rows wait in memory until `_BUFFER_BYTES` of them can be sorted together: a row group for each
+partition in each portion of the drain would make 100,000 points over a year cost ten times as much.
+
+Invariants: when `commit` returns the files are on the disk under their names, and the sequence is.
+One process writes to a dataset at a time; `pointgate compact` may run beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import hashlib
-from concurrent.futures import ThreadPoolExecutor, wait
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pointgate import failpoint
 from pointgate.diagnostics import os_reason
-from pointgate.durable_files import SHARED, sync_folder, write_synced
-from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
-from pointgate.sinks.parquet.dataset import Dataset, written_name
-from pointgate.sinks.parquet.maintenance import BackgroundMerger
-from pointgate.sinks.parquet.rows import (
-    ROW_GROUP,
-    ROW_GROUP_BYTES,
-    key_order,
-    parquet_writer,
-    row_group,
-    take,
-)
-from pointgate.sinks.tables import one_batch, pieces
+from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.parquet import recovery
+from pointgate.sinks.parquet.dataset import Dataset, partition_name
+from pointgate.sinks.parquet.files import APPENDS, CommitFiles, Growth
+from pointgate.sinks.parquet.rows import key_order, take
+from pointgate.sinks.tables import one_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pointgate.sinks.parquet.settings import ParquetSettings
-    from pointgate.sinks.settings import OnConflict
 
 _DAY: Final = 24 * 60 * 60 * 1_000_000
 """In the unit of `time`, microseconds."""
 
-_FILES: Final = 1024
-"""Files that are renamed together, which bounds memory. A request may have points on 175,000 days;
-if the service stops in between, the files that were renamed stay."""
+_BUFFER_BYTES: Final = 64 * 1024 * 1024
+"""Rows that wait in memory, decoded: as much as the largest legal request takes."""
 
-_PARALLEL: Final = 8
-"""Files written in parallel. Concurrent fsync calls share a commit of the file system: 365 days of
-20,000 points took 0.7 s in 2 threads, 0.3 to 0.5 s in 4, 8 or 16, and of 1 M points 1.4 s in 2, 0.5
-to 1.1 s in 8 (2 shared cores, ext4)."""
+_GATHERED: Final = 4_000_000
+"""Points that are worth a commit, whatever their age: some 30 to 60 MiB of files."""
 
 
-def build(settings: ParquetSettings) -> ParquetSink:
-    """Make the sink from its settings."""
-    return ParquetSink(name=settings.name, path=settings.path, on_conflict=settings.on_conflict)
+def build(settings: ParquetSettings, writer: str) -> ParquetSink:
+    """The sink that a table of the configuration asks for."""
+    return ParquetSink(settings, writer=writer)
 
 
 class ParquetSink:
     """Writes points into a dataset of Parquet files.
 
+    Args:
+        settings: Its table in the configuration.
+        writer: Who writes (see `base.LIVE`); the names of files begin with its first word. The
+            dataset remembers the last sequence of each, unless that is 0.
+
     Attributes:
-        name: Its name in metrics and log lines.
+        name: What its metrics and log lines call it.
+        gather: When points are worth a commit.
     """
 
-    def __init__(self, *, name: str, path: Path, on_conflict: OnConflict) -> None:
-        self.name = name
-        self._path = path
-        self._on_conflict: OnConflict = on_conflict
-        self._dataset = Dataset(path)
-        self._merger = BackgroundMerger(self._dataset, name=name)
-        self._lock = ExitStack()
-        # One thread, so that a write completes before the next one or before `close`, even when
-        # the task that awaits it is cancelled.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {name}")
-        self._files = ThreadPoolExecutor(_PARALLEL, thread_name_prefix=f"files of {name}")
+    def __init__(self, settings: ParquetSettings, *, writer: str = LIVE) -> None:
+        self.name = settings.name
+        self.gather = Gather(seconds=settings.rotate_age, points=_GATHERED)
+        self._settings = settings
+        self._writer = writer
+        self._dataset = Dataset(settings.path)
+        self._growth = Growth(
+            self._dataset,
+            most_bytes=settings.rotate_bytes,
+            appends=APPENDS if settings.grow else 1,
+        )
+        self._tables: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._sequence = 0
+        self._files: CommitFiles | None = None
+        self._decided = False
+        self._held = ExitStack()
+        self._held_files = ExitStack()
+        # One thread, so that a write goes to its end before the next one or before `close`, also
+        # when the task that waited for it is cancelled.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {self.name}")
 
     def newest(self) -> int:
-        """The greatest sequence in the dataset (see `base.Sink`)."""
-        return self._dataset.newest()
+        """The last sequence of its writer that is committed (see `base.Sink`)."""
+        return self._dataset.newest(self._writer)
+
+    @property
+    def full(self) -> bool:
+        """Whether what was written is a file of full size."""
+        return self._files is not None and self._files.bytes >= self._settings.rotate_bytes
+
+    @property
+    def pending(self) -> bool:
+        """Whether a commit is decided and not carried out yet (see `base.Sink`)."""
+        return self._decided
 
     async def open(self) -> None:
-        """Lock the dataset, remove temporary files of a crash, start the background merger.
+        """Take the dataset, carry out what was decided, remove what else a crash left.
 
         Raises:
             SinkUnavailableError: The folder cannot be used, or another process writes to it.
         """
         await self._run(self._open)
-        self._merger.start()
 
     async def write(self, points: pa.Table, *, sequence: int) -> None:
-        """Store points durably.
+        """Take points; they are stored by the next `commit`.
 
         Args:
             points: Rows of `store.points.SCHEMA` in the order of arrival.
-            sequence: The first part of the files' names; greater than in all earlier writes,
-                except when a write is repeated.
+            sequence: Not less than in all writes of this writer before; 0 if it has none.
 
         Raises:
-            SinkUnavailableError: The disk is full or failing. Some days of the write may be
-                visible; a retry completes it.
-            SinkRefusedError: Arrow cannot store a value, or the file system a name.
-            MemoryError: An allocation failed; as with SinkUnavailableError.
+            SinkUnavailableError: The disk is full or failing; everything since the last commit is
+                given up.
+            SinkRefusedError: Arrow has no place for something in it; the same.
+            MemoryError: An allocation failed; the same.
         """
-        files = self._split(points)
-        while folders := await self._run(self._write, files, sequence):
-            for folder in folders:
-                self._merger.file_added(folder)
+        await self._run(self._write, points, sequence)
+
+    async def commit(self) -> None:
+        """Store for good what was written since the last commit.
+
+        Raises:
+            SinkUnavailableError: Not now. If `pending`, it is decided and the call must be
+                repeated; else everything since the last commit is given up.
+            SinkRefusedError: Arrow has no place for something in it; it is given up.
+            MemoryError: An allocation failed; it is given up.
+        """
+        await self._run(self._commit)
 
     async def close(self) -> None:
-        """Unlock the dataset, after a write that was cancelled has ended."""
-        await self._merger.stop()
-        await self._run(self._lock.close)
+        """Let others write to the dataset. A write that was cancelled ends before that."""
+        await self._run(self._close)
         self._thread.shutdown(wait=False)
-        self._files.shutdown(wait=False)
 
     async def _run(self, call: Callable[..., Any], *arguments: Any) -> Any:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, call, *arguments)
-        except OSError as error:
-            self._dataset.forget()
-            if error.errno == errno.ENAMETOOLONG:
-                raise SinkRefusedError(f"{error.filename}: {os_reason(error)}") from error
-            raise SinkUnavailableError(
-                f"cannot write to {self._path}: {os_reason(error)}"
-            ) from error
-        except MemoryError:  # Arrow's own is also an ArrowException
+        except MemoryError:  # which Arrow's own is, beside an ArrowException
             raise
+        except OSError as error:
+            # Arrow's own have the number of the system's, and other words.
+            plain = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
+            raise SinkUnavailableError(
+                f"cannot write to {self._settings.path}: {os_reason(plain)}"
+            ) from error
         except pa.ArrowException as error:
             raise SinkRefusedError(f"cannot be written as Parquet: {error}") from error
 
+    # In the thread
+
     def _open(self) -> None:
+        if mistake := self._settings.mistake:
+            raise SinkUnavailableError(mistake)
         self._dataset.create()
-        self._lock.close()
+        self._held.close()
         try:
-            self._lock.enter_context(self._dataset.locked("writer", wait=False))
+            self._held.enter_context(self._dataset.locked("writer", wait=False))
         except BlockingIOError:
-            raise SinkUnavailableError(f"another process writes to {self._path}") from None
+            raise SinkUnavailableError(
+                f"{self._settings.path} is written by another process"
+            ) from None
+        self._dataset.carry_out()
         self._dataset.clear("write-")
-        self._dataset.on_conflict = self._on_conflict
+        self._dataset.on_conflict = self._settings.on_conflict
+        recovery.recover(self._dataset)
 
-    def _write(self, parts: Iterator[tuple[str, int, pa.RecordBatch]], sequence: int) -> set[Path]:
-        """Write the next files; returns their folders."""
-        some = list(islice(parts, _FILES))
-        if not some:
-            return set()
-        self._dataset.create()
-        files = [
-            self._files.submit(self._write_file, number, *part, sequence)
-            for number, part in enumerate(some)
-        ]
-        wait(files)
-        try:
-            written = [file.result() for file in files]
-            failpoint.hit("sink-before-rename")
-            for temporary, path in written:
-                if temporary is not None:
-                    temporary.replace(path)
-        except (OSError, MemoryError, pa.ArrowException):
-            self._dataset.clear("write-")
-            raise
-        failpoint.hit("sink-after-rename")
-        folders = {path.parent for _, path in written}
-        list(self._files.map(sync_folder, folders))
-        return folders
-
-    def _split(self, points: pa.Table) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-        """The rows of each product and day, sorted by key."""
+    def _write(self, points: pa.Table, sequence: int) -> None:
         if not points.num_rows:
             return
-        batch = one_batch(points)
-        products = batch["product"].dictionary
-        days = pc.divide(batch["time"].view(pa.int64()), _DAY)
-        first, last = (day.as_py() for day in pc.min_max(days).values())
-        span = last - first + 1
-        codes = batch["product"].indices.cast(pa.int64())
-        groups = pc.add(pc.multiply(codes, span), pc.subtract(days, first))
-        # Usually there is only one group; without groups the sort takes half the time.
+        try:
+            batch = one_batch(points)
+            if self._bytes + batch.nbytes > _BUFFER_BYTES:
+                self._flush()
+            self._tables.append(batch)
+            self._bytes += batch.nbytes
+            self._sequence = sequence
+            if self._bytes > _BUFFER_BYTES:
+                self._flush()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _flush(self) -> None:
+        """Write the rows in memory into temporary files."""
+        if not self._tables:
+            return
+        if self._files is None:
+            self._files = self._begin()
+        tables, self._tables, self._bytes = self._tables, [], 0
+        batch = one_batch(pa.Table.from_batches(tables))
+        tables.clear()
+        for partition, rows in self._split(batch):
+            self._files.write(partition, rows)
+
+    def _begin(self) -> CommitFiles:
+        self._dataset.create()
+        self._held_files.enter_context(self._dataset.locked("files", wait=True))
+        recovery.recover(self._dataset)
+        return CommitFiles(
+            self._dataset,
+            kind=self._writer.partition("-")[0],
+            number=self._sequence if self._writer == LIVE else time.time_ns() // 1000,
+            metadata={"pointgate.on_conflict": self._settings.on_conflict},
+            growth=self._growth,
+            claimed=recovery.claimed(self._dataset),
+        )
+
+    def _commit(self) -> None:
+        if not self._decided:
+            try:
+                self._flush()
+                if self._files is None:
+                    return
+                finished = self._files.finish()
+                self._dataset.decide(self._writer, self._sequence, finished)
+            except BaseException:
+                self._decided = self._dataset.decided
+                if not self._decided:
+                    self._give_up()
+                raise
+            self._decided = True
+        self._dataset.carry_out()
+        self._decided = False
+        if self._files is not None:
+            self._growth.note(self._files.left())
+            self._files = None
+        self._held_files.close()
+
+    def _give_up(self) -> None:
+        self._tables, self._bytes = [], 0
+        self._dataset.forget()
+        if self._files is not None:
+            self._files.discard()
+            self._files = None
+        self._held_files.close()
+
+    def _close(self) -> None:
+        if not self._decided:
+            self._give_up()
+        self._held_files.close()
+        self._held.close()
+
+    def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """The rows of each partition, in the order of their keys."""
+        groups = self._partitions(batch["time"])
+        # Mostly there is but one group, and without them the sort takes half the time.
         one = pc.equal(*pc.min_max(groups).values()).as_py()
-        order = key_order(batch, on_conflict=self._on_conflict, groups=None if one else groups)
+        on_conflict = self._settings.on_conflict
+        order = key_order(batch, on_conflict=on_conflict, groups=None if one else groups)
         rows = take(batch, order)
         runs = pc.run_end_encode(groups.take(order))
         start = 0
         for group, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-            code, day = divmod(group, span)
-            yield products[code].as_py(), first + day, rows.slice(start, end - start)
+            yield partition_name(self._settings.partition, group), rows.slice(start, end - start)
             start = end
 
-    def _write_file(
-        self, number: int, product: str, day: int, rows: pa.RecordBatch, sequence: int
-    ) -> tuple[Path | None, Path]:
-        """Write one temporary file; returns its path and the final one.
-
-        A file that exists under the final name is left as it is: it belongs to an earlier attempt
-        of the same write.
-        """
-        folder = self._dataset.folder(product, day)
-        content = _encode(rows)
-        digest = hashlib.blake2b(content, digest_size=8).hexdigest()
-        path = folder / written_name(sequence, digest)
-        if path.exists():
-            return None, path
-        temporary = self._dataset.temporary(f"write-{number}")
-        write_synced(temporary, content, SHARED)
-        return temporary, path
-
-
-def _encode(rows: pa.RecordBatch) -> pa.Buffer:
-    content = pa.BufferOutputStream()
-    with parquet_writer(content) as writer:
-        table = pa.Table.from_batches([rows])
-        for piece in pieces(table, most_rows=ROW_GROUP, most_bytes=ROW_GROUP_BYTES):
-            writer.write_table(row_group(one_batch(piece)), ROW_GROUP)
-    return content.getvalue()
+    def _partitions(self, times: pa.Array) -> pa.Array:
+        """For each time the number of its partition since 1970."""
+        if self._settings.partition == "day":
+            return pc.divide(times.view(pa.int64()), _DAY)
+        years = pc.subtract(pc.year(times), 1970)
+        return pc.add(pc.multiply(years, 12), pc.subtract(pc.month(times), 1))

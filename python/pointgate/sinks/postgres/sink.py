@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import psycopg
 import pyarrow as pa
 
-from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.base import CommitsEachWrite, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.postgres import session as sessions
 from pointgate.sinks.postgres.rows import copy_bytes, in_order
 from pointgate.sinks.postgres.series import SeriesIds
@@ -70,7 +70,7 @@ _GIVE_UP_SECONDS: Final = 2.0
 connecting, which has a timeout of its own."""
 
 
-def build(settings: PostgresSettings) -> PostgresSink:
+def build(settings: PostgresSettings, writer: str) -> PostgresSink:  # noqa: ARG001 - see `newest`
     """Make the sink from its settings.
 
     Raises:
@@ -86,7 +86,7 @@ def build(settings: PostgresSettings) -> PostgresSink:
     )
 
 
-class PostgresSink:
+class PostgresSink(CommitsEachWrite):
     """Writes to PostgreSQL, or TimescaleDB.
 
     Attributes:

@@ -139,6 +139,7 @@ class Spool:
         self.total = folder.total
         self.arrivals = folder.arrivals
         self._folder = folder
+        self._max_bytes = max_bytes
         self._sinks = sinks
         self._figures = figures
         self._loop = asyncio.get_running_loop()
@@ -160,6 +161,11 @@ class Spool:
     def trouble(self) -> str:
         """Why nothing can be written now; empty if it can."""
         return self._writer.trouble
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether sinks should take what is here: it is half of what makes optional ones lose."""
+        return self._figures.bytes * 4 >= self._max_bytes
 
     async def open(self) -> None:
         """Find each sink's offset, and start the writer."""
