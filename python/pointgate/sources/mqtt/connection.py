@@ -3,7 +3,7 @@
     async with connect(settings.mqtt, admission, on_refused=count) as connection:
         await connection.subscribe()  # concurrently with the gate: a resumed session delivers first
         ... receive, settle, receive, settle ...
-        connection.drain()            # stops reading; then `receive` returns [] at the end
+        connection.drain()            # stops reading; then `receive` returns None at the end
 
 `channel.py` reads and writes the bytes. This module is the connection's life cycle, and its
 interface to the gate (`base.Connection`).
@@ -18,7 +18,7 @@ redelivered.
 
 Invariants: those of `base.py`.
 
-It does not reconnect (`session.py` does) and does not know the content of requests.
+It does not reconnect (`source.py` does) and does not know the content of requests.
 """
 
 from __future__ import annotations
