@@ -271,6 +271,11 @@ async def test_kept_files_have_what_was_accepted_and_the_query_reads_them(tmp_pa
     with duckdb.connect() as database:
         points = database.sql(query).to_arrow_table()["points"].to_pylist()
     assert sum(points) == int(accepted.replace(",", ""))
+    with duckdb.connect() as database:
+        measurepoints = database.read_parquet(str(folder / "dimensions/measurepoints.parquet"))
+        assert ("solar", "activePower", "kW") in measurepoints.select(
+            "product", "identifier", "unit"
+        ).fetchall()
     status, _, errors = await play(tmp_path, *options, interrupt=False)
     assert (status, errors) == (1, f"--keep: expected a new or an empty folder, got {folder}\n")
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 import pytest
 
+from pointgate import Catalog
+from pointgate.sinks.parquet import dimensions
 from tests.support.parquet_dataset import write
 from tests.support.paths import ROOT
 from tests.support.point_tables import Point, table
@@ -47,13 +49,14 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     state = first._replace(identifier="state", double=None, long=2)
     array = Point(identifier="stringCurrents", time=START, json="[1.5,2.5]", received=1)
     write(tmp_path / "points", table([*power, state, array]), table([again]))
+    dimensions.write(tmp_path / "dimensions", Catalog.load(ROOT / "python/pointgate/demo/catalog"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.usefixtures("dataset")
 def test_sql_of_the_page_gives_what_it_says() -> None:
-    view, newest, series, wide, array = blocks("sql")
+    view, newest, series, wide, array, described = blocks("sql")
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         found = database.sql(query).to_arrow_table()  # its own rows would need pytz
@@ -72,6 +75,10 @@ def test_sql_of_the_page_gives_what_it_says() -> None:
         assert [row[1:] for row in rows(series)] == [(10.0, 1), (1.0, 1), (2.0, 1), (3.0, 1)]
         assert next(row for row in rows(wide) if row[0] == "inverter-001")[2:4] == (10.0, 2.0)
         assert [row[2] for row in rows(array)] == json.loads("[1.5, 2.5]")
+        found = rows(described)
+        assert len(found) == 10
+        assert {row[4:] for row in found if row[2] == "activePower"} == {("kW", None)}
+        assert [row[3:] for row in found if row[2] == "state"] == [(2.0, None, "running")]
 
 
 @pytest.mark.usefixtures("dataset")

@@ -44,6 +44,11 @@ class Pipeline:
         self.arrivals = arrivals or ArrivalClock()
         self._drain = drain
 
+    @property
+    def stores(self) -> bool:
+        """Whether there are sinks."""
+        return self._drain is not None
+
     async def run(self) -> None:
         """Write to the sinks until cancelled; return at once if there are none."""
         if self._drain is not None:
