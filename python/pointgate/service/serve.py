@@ -281,11 +281,13 @@ async def _run(
             running = tasks.create_task(source.run(), name="mqtt source")
             watching = tasks.create_task(watcher.run(), name="catalog watcher")
             writing = tasks.create_task(pipeline.run(), name="drain")
+            expiring = tasks.create_task(pipeline.expire(), name="retention")
             describing = tasks.create_task(dimensions.run(), name="dimensions")
             await signals.stop.wait()
             health.draining = True
             watching.cancel()
             describing.cancel()
+            expiring.cancel()
             await _drain(source, running)
             await pipeline.finish(_SINK_SECONDS)
             writing.cancel()

@@ -24,6 +24,8 @@ FORMER_PREFIX: Final = "product="
 
 _LONGEST_AGE: Final = 86_400
 _LEAST_BYTES: Final = 2**20
+_LEAST_KEEP: Final = 86_400
+_LONGEST_KEEP: Final = 36_500 * 86_400
 
 
 class ParquetSettings(SinkSettings):
@@ -40,6 +42,12 @@ class ParquetSettings(SinkSettings):
     )
     rotate_bytes: Bytes = Field(
         default=64 * 2**20, ge=_LEAST_BYTES, le=2**40, description=bytes_words(_LEAST_BYTES, 2**40)
+    )
+    keep: Seconds | None = Field(
+        default=None,
+        ge=_LEAST_KEEP,
+        le=_LONGEST_KEEP,
+        description=seconds_words(_LEAST_KEEP, _LONGEST_KEEP),
     )
     dimensions: AnyPath | None = Field(default=None, description="a folder outside of path")
     grow: bool = Field(
