@@ -312,11 +312,16 @@ class ParquetSink:
 
     def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
         """The rows of each partition, in the order of their keys."""
-        groups = self._partitions(batch["time"])
-        # Mostly there is but one group, and without them the sort takes half the time.
-        one = pc.equal(*pc.min_max(groups).values()).as_py()
-        on_conflict = self._settings.on_conflict
-        order = key_order(batch, on_conflict=on_conflict, groups=None if one else groups)
+        times, on_conflict = batch["time"], self._settings.on_conflict
+        # Mostly there is but one group: without them the sort takes half the time.
+        bounds = pa.array(pc.min_max(times).values(), times.type)
+        first, last = self._partitions(bounds).to_pylist()
+        if first == last:
+            order = key_order(batch, on_conflict=on_conflict)
+            yield partition_name(self._settings.partition, first), take(batch, order)
+            return
+        groups = self._partitions(times)
+        order = key_order(batch, on_conflict=on_conflict, groups=groups)
         rows = take(batch, order)
         runs = pc.run_end_encode(groups.take(order))
         start = 0
