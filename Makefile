@@ -13,7 +13,7 @@ MINUTES ?= 10
 TEST_WORKERS ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2))
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench brokers instructions fuzz crash limits powercut readers soak setup extension broker servers lock clean
+.PHONY: help demo test check format bench brokers instructions fuzz crash limits powercut readers soak spark setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -78,6 +78,11 @@ powercut: setup servers ## rebuild what 1,000 power cuts leave of a recorded ser
 
 readers: setup ## query a dataset 10,000 times while it is written and its writer killed; QUERIES=1000
 	POINTGATE_READERS=$(QUERIES) $(BIN)/pytest -q -s tests/readers/test_torture.py
+
+# No part of the lock file: Spark is 400 MB, and one test needs it.
+spark: setup ## the Spark example of docs/reading.md, on a Spark from PyPI (Java 17)
+	$(BIN)/pip install --quiet --disable-pip-version-check pyspark==4.2.0
+	$(BIN)/pytest -q -rs tests/readers/test_reading.py
 
 soak: setup broker ## watch the memory of a service whose sink stands still; MINUTES=30 for longer
 	$(BIN)/python -m benches.soak --minutes $(MINUTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+import duckdb
 import orjson
 import pytest
 from rich.console import Console
@@ -21,12 +23,14 @@ from rich.console import Console
 import pointgate
 from pointgate import Catalog, Validator, _core
 from pointgate.demo import broker as broker_module
+from pointgate.demo import chart, stored, view
 from pointgate.demo import run as demo_run
-from pointgate.demo import view
 from pointgate.demo.fleet import Tally
 from pointgate.demo.plants import MISTAKES, PLANTS, body
 from pointgate.service import catalog_watcher
 from pointgate.service.metrics import Metrics
+from tests.support.parquet_dataset import write
+from tests.support.point_tables import Point, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -243,11 +247,77 @@ async def test_the_whole_demo_runs_and_ends(tmp_path: Path, *, interrupt: bool) 
     explain = f"{sys.executable} -m pointgate explain /"
     for promised in ("mosquitto_pub -h 127.0.0.1 -p ", explain, "/metrics", "points/s", "1204"):
         assert promised in text
-    replies = shown[-1].split("replies to the plants: ")[1].split(",")[0]
-    answered, sent = replies.split(" of ")
+    answered, sent = re.findall(r"replies to the plants: ([\d,]+) of ([\d,]+),", text)[0]
     assert answered == sent != "0"
     assert "not as the plants expected" not in text
+    accepted = re.findall(r"requests with ([\d,]+) accepted points", text)
+    assert re.findall(r"(?m)^stored: ([\d,]+) points in \d+ Parquet file", text) == accepted
+    assert re.search(r"activePower +│ +\d+ │ 20\d\d-", text)
+    assert re.search(r"^ *[\d,]+ ┤.*█", text, re.MULTILINE)
+    assert shown[-1] == "the files are removed now; --keep FOLDER keeps them\n"
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_kept_files_have_what_was_accepted_and_the_query_reads_them(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    options = ("--seconds", "2", "--rate", "60", "--keep", str(folder))
+    status, shown, errors = await play(tmp_path, *options, interrupt=False)
+    assert (status, errors) == (0, "")
+    (accepted,) = re.findall(r"requests with ([\d,]+) accepted points", "".join(shown))
+    _, _, query = shlex.split(shown[-1])
+    with duckdb.connect() as database:
+        points = database.sql(query).to_arrow_table()["points"].to_pylist()
+    assert sum(points) == int(accepted.replace(",", ""))
+    with duckdb.connect() as database:
+        measurepoints = database.read_parquet(str(folder / "dimensions/measurepoints.parquet"))
+        assert ("solar", "activePower", "kW") in measurepoints.select(
+            "product", "identifier", "unit"
+        ).fetchall()
+    status, _, errors = await play(tmp_path, *options, interrupt=False)
+    assert (status, errors) == (1, f"--keep: expected a new or an empty folder, got {folder}\n")
+
+
+def test_a_service_that_has_stored_nothing_is_shown(tmp_path: Path) -> None:
+    found = stored.read(tmp_path / "points", "solar")
+    (line,) = stored.report(found, identifier="temp")
+    assert "stored: 0 points in 0 Parquet files" in str(line)
+
+
+def test_what_is_stored_has_each_points_last_value(tmp_path: Path) -> None:
+    times = [hour * 3_600_000 for hour in range(72)]
+    first = [Point(device="d1", time=time, double=1.0, received=1) for time in times]
+    again = [Point(device="d1", time=time, double=2.0, received=2) for time in times[:1]]
+    texts = [Point(device="d1", identifier="text", text="\x1b" + 99 * "x", received=3)]
+    write(tmp_path / "points", table(first), table([*again, *texts, Point(device="d2")]))
+    found = stored.read(tmp_path / "points", "solar")
+    assert (found.products, found.files) == ({"solar": (75, 2)}, 4)
+    assert found.device["value"].to_pylist() == [2.0, *[1.0] * 71, None]
+    console = Console(width=100, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+    console.print(*stored.report(found, identifier="temp"))
+    text = console.export_text()
+    console.file.close()
+    assert "│ temp       │     72 │ 1970-01-03 23:00:00 │ 1 " in text
+    assert "│ \\x1bxxxxxxxxxxxxxxxxxx… │" in text
+    assert "temp of d1, 1970-01-01 00:00 to 1970-01-03 23:00 UTC" in text
+
+
+def test_a_chart_has_the_mean_of_each_column() -> None:
+    points = [(0.0, 0.0), (1.0, 8.0), (2.0, 15.0), (2.1, 17.0), (5.0, 4.0)]
+    assert chart.chart(points, width=6, height=2) == ["16 ┤  █", " 0 ┤▁██  ▄"]
+
+
+@pytest.mark.parametrize(
+    ("points", "lines"),
+    [([(7.0, 0.0)], ["0 ┤", "0 ┤▁"]), ([(0.0, -8.0), (1.0, -4.0)], ["-4 ┤ █", "-8 ┤▁█"])],
+    ids=["one point of nothing", "negative values"],
+)
+def test_a_chart_of_little_has_its_bars(
+    points: list[tuple[float, float]], lines: list[str]
+) -> None:
+    assert chart.chart(points, width=2, height=len(lines)) == lines
 
 
 @needs_mosquitto

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path  # noqa: TC003 - read by typer
 from typing import Annotated, NoReturn
 
 import typer
@@ -21,8 +22,12 @@ def demo(
     rate: Annotated[
         float, typer.Option(metavar="R", min=0.1, max=5000, help="Requests a second.")
     ] = 100.0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep all files in this new or empty folder."),
+    ] = None,
 ) -> NoReturn:
     """Run a broker, the service and simulated senders; no setup."""
     from pointgate.demo.run import run  # noqa: PLC0415 - no other command needs it
 
-    sys.exit(asyncio.run(run(seconds=seconds, rate=rate)))
+    sys.exit(asyncio.run(run(seconds=seconds, rate=rate, keep=keep)))

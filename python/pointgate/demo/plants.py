@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Mistake = Callable[[Body, Random], bytes]
 
 _STEP_MS: Final = 10_000
+"""Between two measurements of a device. Each request has a millisecond of its own in it, so that no
+two of 10,000 requests have a point with the same key."""
+
 _DAY_MS: Final = 86_400_000
 _MOST_STEPS_BACK: Final = 8_000
 
@@ -47,7 +50,8 @@ class Plant:
 
 def body(plant: Plant, random: Random, *, number: int, now_ms: int) -> Body:
     """A valid request with measurements of some devices of a plant."""
-    newest = now_ms - random.randrange(_MOST_STEPS_BACK) * _STEP_MS
+    step = now_ms // _STEP_MS - random.randrange(_MOST_STEPS_BACK)
+    newest = step * _STEP_MS + number % _STEP_MS
     entries = []
     for index in range(plant.entries):
         time = newest - (plant.entries - index) * _STEP_MS

@@ -1,9 +1,11 @@
 """A run of the demo: starts all parts in order, shows them, and stops them in reverse order.
 
     folder ─► broker ─► service ─► plants ─► view, once a second, until Ctrl-C or the timeout
+    the plants stop, the service writes the rest of its spool and ends ─► what is in the files
 
-Invariants: all parts are stopped and the temporary folder is removed, after any error; variables
-`POINTGATE_…` of the user do not reach the demo's service.
+Invariants: all parts are stopped, after any error, and a temporary folder is removed; a folder that
+the user names stays as it is at the end; variables `POINTGATE_…` of the user do not reach the
+demo's service.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -23,15 +25,16 @@ from typing import TYPE_CHECKING, Final
 import aiomqtt
 from rich.live import Live
 
-from pointgate.demo import view
+from pointgate.demo import stored, view
 from pointgate.demo.broker import HOST, DemoError, end_of, free_port, local_broker, process, until
 from pointgate.demo.fleet import Tally, run_fleet
 from pointgate.demo.plants import PLANTS
+from pointgate.diagnostics import os_reason
 from pointgate.terminal import Status, console, say
 from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pointgate.demo.fleet import Note
 
@@ -48,15 +51,20 @@ client_id = "demo-pointgate"
 path = "catalog"
 [metrics]
 listen = "{host}:{metrics_port}"
-[store]
-ack = "verdict"
+[[sinks]]
+type = "parquet"
+rotate_age = {rotate_seconds}
 """
+
+_ROTATE_SECONDS: Final = 2
+"""Points are in files after this time, for people who look; a service takes a minute."""
+
 
 _GREETING: Final = """\
 {count} plants ({plants}) post what their devices measured while they were offline,
 to mosquitto on {host}:{port}. pointgate validates every request against the product's thing \
 model and
-device table, and replies. Some requests contain a mistake.
+device table, stores its points, and replies: 200 means stored. Some requests contain a mistake.
 
 Post the protocol page's example, from another terminal:
   mosquitto_sub -h {host} -p {port} -t {topic}_reply &
@@ -65,21 +73,31 @@ Edit the example, and let pointgate explain what is wrong:
   {command} explain {folder}/example.json --product example --catalog {folder}/catalog
 Edit a model or a device table, which is reloaded within two seconds:
   {folder}/catalog
+Query what is stored, with DuckDB:
+  duckdb -c "{query}"
 Read the metrics as Prometheus does:
   curl http://{host}:{metrics_port}/metrics
 Ctrl-C ends the demo.
 """
 
 
-async def run(*, seconds: float | None, rate: float) -> int:
-    """Run the demo for some seconds, or until Ctrl-C; returns the exit status."""
+async def run(*, seconds: float | None, rate: float, keep: Path | None = None) -> int:
+    """Run the demo for some seconds, or until Ctrl-C; returns the exit status.
+
+    Args:
+        seconds: How long; None for ever.
+        rate: Requests a second.
+        keep: A new or empty folder for all files, which stay; else they are removed at the end.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
-        with TemporaryDirectory(prefix="pointgate-demo-") as name:
-            await _play(Path(name), stop, seconds=seconds, rate=rate)
+        with _folder(keep) as folder:
+            show = await _play(folder, stop, seconds=seconds, rate=rate)
+            if show is not None:
+                show.stored(keep=keep is not None)
     except DemoError as error:
         for line in str(error).splitlines():
             say(line)
@@ -87,14 +105,33 @@ async def run(*, seconds: float | None, rate: float) -> int:
     return Status.DONE
 
 
-async def _play(folder: Path, stop: asyncio.Event, *, seconds: float | None, rate: float) -> None:
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """The folder of all files: the user's, or a temporary one."""
+    if keep is None:
+        with TemporaryDirectory(prefix="pointgate-demo-") as name:
+            yield Path(name)
+        return
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise DemoError(f"--keep: expected a new or an empty folder, got {keep}")
+    except OSError as error:
+        raise DemoError(f"--keep: cannot use {keep}: {os_reason(error)}") from error
+    yield keep.absolute()
+
+
+async def _play(
+    folder: Path, stop: asyncio.Event, *, seconds: float | None, rate: float
+) -> _Show | None:
+    """Run everything; returns the output, for what is stored, unless it was stopped before."""
     package = Path(__file__).parent
     shutil.copytree(package / "catalog", folder / "catalog")
     shutil.copy(package / "example.json", folder)
     tally = Tally()
     async with local_broker(folder) as port, _service(folder, port, stop) as metrics_port:
         if stop.is_set():
-            return
+            return None
         show = _Show(folder, tally, port=port, metrics_port=metrics_port)
         failure: Exception | None = None
         try:
@@ -110,13 +147,18 @@ async def _play(folder: Path, stop: asyncio.Event, *, seconds: float | None, rat
         if failure:
             raise failure
         await show.end()
+    return show
 
 
 @asynccontextmanager
 async def _service(folder: Path, port: int, stop: asyncio.Event) -> AsyncIterator[int]:
     """Run the service in its own process, until it is ready; yields the port of its metrics."""
     metrics_port, config = free_port(), folder / "pointgate.toml"
-    config.write_text(_SETTINGS.format(host=HOST, port=port, metrics_port=metrics_port))
+    config.write_text(
+        _SETTINGS.format(
+            host=HOST, port=port, metrics_port=metrics_port, rotate_seconds=_ROTATE_SECONDS
+        )
+    )
     environ = {key: value for key, value in os.environ.items() if not key.startswith("POINTGATE_")}
     command = [sys.executable, "-P", "-m", "pointgate", "serve", "--config", str(config)]
     log = folder / "service.log"
@@ -134,6 +176,7 @@ class _Show:
     """The output of the demo, from the greeting to the summary."""
 
     def __init__(self, folder: Path, tally: Tally, *, port: int, metrics_port: int) -> None:
+        self._points = folder / "points"
         self._log = folder / "service.log"
         self._tally = tally
         self._metrics_port = metrics_port
@@ -145,7 +188,8 @@ class _Show:
         plants = ", ".join(plant.name for plant in PLANTS)
         values = {"count": len(PLANTS), "plants": plants, "host": HOST, "port": port}
         values |= {"metrics_port": metrics_port, "topic": request_topic("example")}
-        self._console.print(_GREETING.format(**values, command=_command(), folder=folder))
+        values |= {"query": self._query, "command": _command(), "folder": folder}
+        self._console.print(_GREETING.format(**values))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Update the view once a second, until `stop` is set."""
@@ -183,6 +227,25 @@ class _Show:
         await asyncio.sleep(_VIEW_SECONDS)  # the service renders metrics once a second
         await self._update()
         self._console.print(view.summary(self._moment, self._tally))
+
+    def stored(self, *, keep: bool) -> None:
+        """Print what is in the files, now that the service has ended.
+
+        Args:
+            keep: Whether they stay.
+        """
+        found = stored.read(self._points, PLANTS[0].product)
+        for part in stored.report(found, identifier="activePower"):
+            self._console.print(part)
+        if keep:
+            text = f'the files are in {self._points}; with DuckDB:\n  duckdb -c "{self._query}"'
+        else:
+            text = "the files are removed now; --keep FOLDER keeps them"
+        self._console.print(f"\n{text}")
+
+    @property
+    def _query(self) -> str:
+        return stored.DUCKDB.format(points=self._points)
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float | None) -> bool:

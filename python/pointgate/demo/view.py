@@ -81,6 +81,11 @@ class Moment:
         return self.count(name, label) > self.before.get(name, {}).get(label, 0)
 
     @property
+    def written(self) -> int:
+        """The points that the sink has written."""
+        return sum(self.now.get("sink_points_written_total", {}).values())
+
+    @property
     def codes(self) -> list[tuple[str, int]]:
         """The number of replies with each code, by code."""
         codes = self.now.get("requests_total", {})
@@ -112,7 +117,7 @@ def table(moment: Moment, tally: Tally, notice: str = "") -> RenderableType:
         )
     notes = [f"{note.clock} {explanation(note)}" for note in reversed(tally.notes)]
     warning = [_text(notice, "red")] if notice else []
-    head = [_text(title, "bold"), *warning, _text(_rates(moment, tally))]
+    head = [_text(title, "bold"), *warning, _text(_rates(moment, tally)), _text(_stored(moment))]
     return Group(*head, counts, *map(_text, notes))
 
 
@@ -123,7 +128,7 @@ def _text(text: str, style: str = "") -> Text:
 def line(moment: Moment, tally: Tally) -> str:
     """The view as one line, for a log or a pipe."""
     codes = " ".join(f"{code}:{count}" for code, count in moment.codes)
-    return f"{_rates(moment, tally)}  {codes}"
+    return f"{_rates(moment, tally)}  {_stored(moment)}  {codes}"
 
 
 def _rates(moment: Moment, tally: Tally) -> str:
@@ -132,6 +137,11 @@ def _rates(moment: Moment, tally: Tally) -> str:
         f"{moment.rate('points_accepted_total'):,.0f} points/s  "
         f"{moment.rate('received_bytes_total') / _MEGA:.2f} MB/s  {tally.latency()}"
     )
+
+
+def _stored(moment: Moment) -> str:
+    committed, written = moment.count("spool_points_total"), moment.written
+    return f"stored: {committed:,} points in the spool, {written:,} of them in Parquet files"
 
 
 def explanation(note: Note) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from pointgate.service.retention import expire_daily
 from pointgate.sinks.dead_letters import DeadLetters
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.statistics import SinkStatistics
@@ -38,16 +39,30 @@ class Pipeline:
     """
 
     def __init__(
-        self, store: Store, drain: Drain | None = None, arrivals: ArrivalClock | None = None
+        self,
+        store: Store,
+        drain: Drain | None = None,
+        arrivals: ArrivalClock | None = None,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         self.store = store
         self.arrivals = arrivals or ArrivalClock()
         self._drain = drain
+        self._sinks = sinks
+
+    @property
+    def stores(self) -> bool:
+        """Whether there are sinks."""
+        return self._drain is not None
 
     async def run(self) -> None:
         """Write to the sinks until cancelled; return at once if there are none."""
         if self._drain is not None:
             await self._drain.run()
+
+    async def expire(self) -> None:
+        """Let the sinks delete old points, once a day, until cancelled."""
+        await expire_daily(self._sinks)
 
     async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - it is not an error to end
         """Write the spool's points to the sinks, for at most `timeout` seconds."""
@@ -102,4 +117,4 @@ async def open_store(
         )
         metrics.refresh = drain.update_lag
         store = SinkStore(spool, drain) if waited_for else SpoolStore(spool)
-        yield Pipeline(store, drain, spool.arrivals)
+        yield Pipeline(store, drain, spool.arrivals, [sink for sink, _ in sinks])

@@ -34,6 +34,7 @@ from pointgate._core import Validator
 from pointgate.catalog import Catalog
 from pointgate.quarantine.writer import Quarantine
 from pointgate.service.catalog_watcher import CatalogWatcher, log_warnings
+from pointgate.service.dimension_writer import DimensionWriter
 from pointgate.service.gate import Gate
 from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
@@ -259,8 +260,13 @@ async def _run(
     source = MqttSource(settings, gate=gate, statistics=metrics.mqtt, admission=admission)
     health.source = source
 
+    sinks = settings.sinks if pipeline.stores else ()
+    folders = [folder for sink in sinks if (folder := sink.dimensions_folder)]
+    dimensions = DimensionWriter(folders, catalog)
+
     def swap(newer: Catalog) -> None:
         validator.catalog = newer
+        dimensions.update(newer)
 
     watcher = CatalogWatcher(
         settings.catalog.path,
@@ -275,9 +281,13 @@ async def _run(
             running = tasks.create_task(source.run(), name="mqtt source")
             watching = tasks.create_task(watcher.run(), name="catalog watcher")
             writing = tasks.create_task(pipeline.run(), name="drain")
+            expiring = tasks.create_task(pipeline.expire(), name="retention")
+            describing = tasks.create_task(dimensions.run(), name="dimensions")
             await signals.stop.wait()
             health.draining = True
             watching.cancel()
+            describing.cancel()
+            expiring.cancel()
             await _drain(source, running)
             await pipeline.finish(_SINK_SECONDS)
             writing.cancel()

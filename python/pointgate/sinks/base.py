@@ -16,7 +16,7 @@ is set to ignore later ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from pointgate.errors import PointgateError
 
@@ -115,6 +115,18 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; what was written stays."""
+
+
+@runtime_checkable
+class Expires(Protocol):
+    """What a sink has that deletes old points, as its settings say."""
+
+    async def expire(self) -> bool:
+        """Delete them; whether that was possible now.
+
+        Raises:
+            SinkUnavailableError: It failed.
+        """
 
 
 class CommitsEachWrite:

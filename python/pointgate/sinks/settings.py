@@ -62,6 +62,11 @@ class SinkSettings(Document):
         return None
 
     @property
+    def dimensions_folder(self) -> Path | None:
+        """Where tables that describe the points are written; None without any."""
+        return None
+
+    @property
     def mistake(self) -> str:
         """Why what it finds there cannot be used; empty when it can."""
         return ""

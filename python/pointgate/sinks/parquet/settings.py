@@ -24,6 +24,8 @@ FORMER_PREFIX: Final = "product="
 
 _LONGEST_AGE: Final = 86_400
 _LEAST_BYTES: Final = 2**20
+_LEAST_KEEP: Final = 86_400
+_LONGEST_KEEP: Final = 36_500 * 86_400
 
 
 class ParquetSettings(SinkSettings):
@@ -41,17 +43,37 @@ class ParquetSettings(SinkSettings):
     rotate_bytes: Bytes = Field(
         default=64 * 2**20, ge=_LEAST_BYTES, le=2**40, description=bytes_words(_LEAST_BYTES, 2**40)
     )
+    keep: Seconds | None = Field(
+        default=None,
+        ge=_LEAST_KEEP,
+        le=_LONGEST_KEEP,
+        description=seconds_words(_LEAST_KEEP, _LONGEST_KEEP),
+    )
+    dimensions: AnyPath | None = Field(default=None, description="a folder outside of path")
     grow: bool = Field(
         default=True, description="true, or false for files that are never replaced by longer ones"
     )
 
     @property
     def output(self) -> LocalOutput:  # noqa: D102 - see the base class
-        return LocalOutput(self.path, "folder", inner=(self.path / OWN_FOLDER,))
+        inner = [self.path / OWN_FOLDER]
+        if self.dimensions is not None:
+            inner.append(self.dimensions)
+        return LocalOutput(self.path, "folder", inner=tuple(inner))
+
+    @property
+    def dimensions_folder(self) -> Path:
+        """The folder that is set, or `dimensions` beside the points."""
+        return self.path.parent / "dimensions" if self.dimensions is None else self.dimensions
 
     @property
     def mistake(self) -> str:
         """Why the folder cannot be written as it is (see the base class)."""
+        if self.path in (self.dimensions_folder, *self.dimensions_folder.parents):
+            return (
+                f"expected dimensions outside of {self.path}, where readers look for points, got "
+                f"{self.dimensions_folder}"
+            )
         found = dict.fromkeys((FORMER_PREFIX, *PREFIXES.values()), False)
         try:
             with os.scandir(self.path) as entries:

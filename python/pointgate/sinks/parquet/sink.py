@@ -32,6 +32,7 @@ One process writes to a dataset at a time; `pointgate compact` may run beside it
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailable
 from pointgate.sinks.parquet import recovery
 from pointgate.sinks.parquet.dataset import Dataset, partition_name
 from pointgate.sinks.parquet.files import APPENDS, CommitFiles, Growth
+from pointgate.sinks.parquet.retention import expire
 from pointgate.sinks.parquet.rows import key_order, take
 from pointgate.sinks.tables import one_batch
 
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pointgate.sinks.parquet.settings import ParquetSettings
+
+_log = logging.getLogger(__name__)
 
 _DAY: Final = 24 * 60 * 60 * 1_000_000
 """In the unit of `time`, microseconds."""
@@ -76,17 +80,25 @@ class ParquetSink:
         settings: Its table in the configuration.
         writer: Who writes (see `base.LIVE`); the names of files begin with its first word. The
             dataset remembers the last sequence of each, unless that is 0.
+        clock: Gives the time, in seconds since 1970, for `keep`.
 
     Attributes:
         name: What its metrics and log lines call it.
         gather: When points are worth a commit.
     """
 
-    def __init__(self, settings: ParquetSettings, *, writer: str = LIVE) -> None:
+    def __init__(
+        self,
+        settings: ParquetSettings,
+        *,
+        writer: str = LIVE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.name = settings.name
         self.gather = Gather(seconds=settings.rotate_age, points=_GATHERED)
         self._settings = settings
         self._writer = writer
+        self._clock = clock
         self._dataset = Dataset(settings.path)
         self._growth = Growth(
             self._dataset,
@@ -152,6 +164,14 @@ class ParquetSink:
         """
         await self._run(self._commit)
 
+    async def expire(self) -> bool:
+        """Delete what is older than `keep`; whether that was possible now (see `base.Expires`).
+
+        Raises:
+            SinkUnavailableError: A file cannot be deleted.
+        """
+        return bool(await self._run(self._expire))
+
     async def close(self) -> None:
         """Let others write to the dataset. A write that was cancelled ends before that."""
         await self._run(self._close)
@@ -189,6 +209,30 @@ class ParquetSink:
         self._dataset.clear("write-")
         self._dataset.on_conflict = self._settings.on_conflict
         recovery.recover(self._dataset)
+        if self._writer == LIVE:  # an import may bring what is old
+            try:
+                self._expire()
+            except OSError as error:
+                _log.warning("retention failed: %s", os_reason(error))
+
+    def _expire(self) -> bool:
+        if self._settings.keep is None:
+            return True
+        if self._decided or self._files is not None:
+            return False
+        keep = self._settings.keep
+        deleted = expire(self._dataset, keep=keep, now=self._clock())
+        if deleted is not None and deleted.partitions:
+            _log.info(
+                "retention: %d partitions (%s to %s) of %d files, %.1f MB, deleted from %s",
+                len(deleted.partitions),
+                deleted.partitions[0],
+                deleted.partitions[-1],
+                deleted.files,
+                deleted.bytes / 1e6,
+                self._settings.path,
+            )
+        return deleted is not None
 
     def _write(self, points: pa.Table, sequence: int) -> None:
         if not points.num_rows:
@@ -268,11 +312,16 @@ class ParquetSink:
 
     def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
         """The rows of each partition, in the order of their keys."""
-        groups = self._partitions(batch["time"])
-        # Mostly there is but one group, and without them the sort takes half the time.
-        one = pc.equal(*pc.min_max(groups).values()).as_py()
-        on_conflict = self._settings.on_conflict
-        order = key_order(batch, on_conflict=on_conflict, groups=None if one else groups)
+        times, on_conflict = batch["time"], self._settings.on_conflict
+        # Mostly there is but one group: without them the sort takes half the time.
+        bounds = pa.array(pc.min_max(times).values(), times.type)
+        first, last = self._partitions(bounds).to_pylist()
+        if first == last:
+            order = key_order(batch, on_conflict=on_conflict)
+            yield partition_name(self._settings.partition, first), take(batch, order)
+            return
+        groups = self._partitions(times)
+        order = key_order(batch, on_conflict=on_conflict, groups=groups)
         rows = take(batch, order)
         runs = pc.run_end_encode(groups.take(order))
         start = 0
