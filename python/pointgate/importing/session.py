@@ -366,12 +366,12 @@ class Import:
     def _refuse(self, sink: str, row: Mapping[str, Any], reason: str) -> None:
         """Describe a point that a sink can never store."""
         self.state.counts.reject("refused")
-        shown: dict[str, object] = {
-            name: str(value) for name, value in row.items() if value is not None
-        }
-        self._rejects.write(
-            {"file": "", "line": None, "reason": "refused", "message": f"{sink}: {reason}"} | shown
-        )
+        found = {"file": "", "line": None, "reason": "refused", "message": f"{sink}: {reason}"}
+        values = (one for name, one in row.items() if name.startswith("value_"))
+        value = next((one for one in values if one is not None), None)
+        key = {name: row[name] for name in ("product", "device", "identifier")}
+        time = row["time"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self._rejects.write(found | key | {"time": time, "value": value})
 
 
 def _position(file: IO[bytes]) -> int:
