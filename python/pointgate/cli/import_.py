@@ -30,9 +30,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pointgate.bulk.pool import Pool, WorkerLostError, cores
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
+    ProcessesOption,
     catalog_or_exit,
     exit_with_problems,
     settings_for_catalog,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     from pointgate.config import Settings
     from pointgate.importing.coverage import Coverage
+    from pointgate.importing.reading import Block, BlockResult
     from pointgate.importing.session import Import, Plan
     from pointgate.importing.state import State
     from pointgate.sinks.settings import SinkSettings
@@ -98,6 +101,7 @@ def import_(
     memory: Annotated[
         str, typer.Option(metavar="SIZE", help="How much memory to sort in.")
     ] = "512MiB",
+    processes: ProcessesOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Judge and report; write nothing.")
     ] = False,
@@ -122,7 +126,7 @@ def import_(
     begun = time.perf_counter()
     with ExitStack() as stack:
         folder = _state_path(stack, state, out, config, dry_run=dry_run)
-        found = _run(stack, folder, plan, sinks)
+        found = _run(stack, folder, plan, sinks, processes)
         seconds = time.perf_counter() - begun
         if rejects is not None:
             _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
@@ -224,7 +228,23 @@ def _state_path(
     return (config or Path("pointgate.toml")).with_name("import-state")
 
 
-def _run(stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]) -> Import:
+def _pool(stack: ExitStack, plan: Plan, processes: int | None) -> Pool[Block, BlockResult] | None:
+    from pointgate.importing.reading import reading  # noqa: PLC0415 - as above
+
+    options = plan.reading
+    count = processes or cores()
+    if options is None or count == 1:
+        return None
+    return stack.enter_context(Pool(reading, options, processes=count))
+
+
+def _run(
+    stack: ExitStack,
+    path: Path,
+    plan: Plan,
+    sinks: Sequence[SinkSettings],
+    processes: int | None,
+) -> Import:
     from pointgate.importing.session import Import  # noqa: PLC0415 - as above
     from pointgate.importing.state import (  # noqa: PLC0415 - as above
         StateBusyError,
@@ -233,10 +253,12 @@ def _run(stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]
     )
 
     try:
+        # The pool first, because it forks, which is safe only while there is one thread.
+        pool = _pool(stack, plan, processes)
         folder = StateFolder(path)
         stack.callback(folder.close)
         bar = stack.enter_context(_Bar())
-        found = Import(plan, folder, bar.show)
+        found = Import(plan, folder, bar.show, pool)
         found.run(sinks)
     except ConfigError as error:
         exit_with_problems(error.problems)
@@ -246,6 +268,9 @@ def _run(stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]
     except StateError as error:
         say(str(error))
         sys.exit(Status.USAGE)
+    except WorkerLostError as error:
+        say(f"{error}; the same command continues from here")
+        sys.exit(Status.SOFTWARE)
     except SinkUnavailableError as error:
         say(f"{error}; the same command continues from here")
         sys.exit(Status.OUTPUT)

@@ -6,6 +6,7 @@
     times, values, value_kinds    texts as UTC milliseconds and as JSON tokens
     layouts    a record as points to be judged, or why it cannot be read
     judging    points as requests of the protocol, through `Validator.collect`
+    reading    rows to accepted points, block by block in worker processes
     runs       accepted points spilled to sorted files, and planned into chunks of whole days
     writing    chunks into sinks
     state      what is done, durable; `session` puts all of this together
