@@ -51,8 +51,9 @@ if TYPE_CHECKING:
 
     from pointgate.config import Settings
     from pointgate.importing.coverage import Coverage
+    from pointgate.importing.plan import Plan
     from pointgate.importing.reading import Block, BlockResult
-    from pointgate.importing.session import Import, Plan
+    from pointgate.importing.session import Import
     from pointgate.importing.state import State
     from pointgate.sinks.settings import SinkSettings
 
@@ -184,7 +185,7 @@ class _Choice:
 def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
     from pointgate.importing.inputs import Filter  # noqa: PLC0415 - as above
     from pointgate.importing.mapping import load_mapping  # noqa: PLC0415 - as above
-    from pointgate.importing.session import Plan, digest_of  # noqa: PLC0415 - as above
+    from pointgate.importing.plan import Plan, digest_of  # noqa: PLC0415 - as above
 
     found = None
     try:

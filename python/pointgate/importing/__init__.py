@@ -1,6 +1,7 @@
 """Importing history: tables of a historian, in any shape, through the judge into any sink.
 
     mapping    the file that says what a table's columns mean
+    plan       the arguments of an import
     inputs     files, folders, patterns and stdin, each with a fingerprint
     csv_rows, json_rows, parquet_rows    records of an input, each with its line
     times, values, value_kinds    texts as UTC milliseconds and as JSON tokens

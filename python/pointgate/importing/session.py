@@ -10,13 +10,11 @@ Invariants: what the state says is durable before it says so.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,13 +25,14 @@ import pyarrow as pa
 from pointgate import Validator, failpoint
 from pointgate.bulk.streams import MARGIN_BYTES, DamagedError
 from pointgate.diagnostics import os_reason
+from pointgate.errors import PointgateError
 from pointgate.importing.coverage import Coverage
 from pointgate.importing.csv_rows import CsvBlocks
-from pointgate.importing.inputs import STDIN, Filter, expand, fingerprint
+from pointgate.importing.inputs import STDIN, expand, fingerprint
 from pointgate.importing.judging import Judging, RejectsFile
 from pointgate.importing.layouts import Layout
 from pointgate.importing.opening import parts, payloads, table_of
-from pointgate.importing.reading import Block, BlockResult, ReadOptions, read_some, table_of_stream
+from pointgate.importing.reading import Block, BlockResult, read_some, table_of_stream
 from pointgate.importing.records import Table, TableError
 from pointgate.importing.runs import ROW_BYTES, Runs, spill
 from pointgate.importing.state import Input, State, StateError, StateFolder
@@ -45,49 +44,11 @@ if TYPE_CHECKING:
 
     from pointgate.bulk.pool import Pool
     from pointgate.bulk.streams import Source
-    from pointgate.catalog import Catalog
-    from pointgate.importing.mapping import Mapping as TableMapping
+    from pointgate.importing.plan import Plan
     from pointgate.importing.value_kinds import ValueKinds
     from pointgate.sinks.settings import SinkSettings
 
 _REQUESTS: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be imported, and how.
-
-    Attributes:
-        names: Files, folders, patterns, or `-`.
-        filter: Which files of these.
-        mapping: What their columns mean; None for archived requests.
-        product: The product of archived requests.
-        digest: A digest of the mapping, or of what stands in its place.
-        catalog: The catalog.
-        payload_bytes: The limit on a request.
-        memory: Bytes, about.
-    """
-
-    names: Sequence[str]
-    filter: Filter
-    mapping: TableMapping | None
-    product: str | None
-    digest: str
-    catalog: Catalog
-    payload_bytes: int
-    memory: int
-
-    @property
-    def reading(self) -> ReadOptions | None:
-        """What a pool reads lines with; None where inputs are not cut into lines."""
-        if self.mapping is None or not self.mapping.is_cut_into_lines:
-            return None
-        return ReadOptions(self.mapping, self.catalog, self.payload_bytes)
-
-
-def digest_of(text: bytes) -> str:
-    """A digest of what an import is made with."""
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 class Import:
@@ -402,7 +363,7 @@ class Import:
         self._rejects.write(found | key | {"time": time, "value": value})
 
 
-class _StateFailedError(Exception):
+class _StateFailedError(PointgateError):
     """The state cannot be written, which is not to be taken for an input that cannot be read."""
 
     def __init__(self, reason: OSError) -> None:
