@@ -101,7 +101,7 @@ def import_(
     ] = None,
     memory: Annotated[
         str, typer.Option(metavar="SIZE", help="How much memory to sort in.")
-    ] = "512MiB",
+    ] = "256MiB",
     processes: ProcessesOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Judge and report; write nothing.")
@@ -120,6 +120,12 @@ def import_(
         raise typer.BadParameter("expected either --mapping, or --product for archived requests")
     if out and sink:
         raise typer.BadParameter("expected either --out or --sink, got both")
+    for option, file in (("--rejects", rejects), ("--coverage", coverage)):
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            text = printable(str(file))
+            raise typer.BadParameter(
+                f"{option}: expected a file in a folder that exists, got {text}"
+            )
     settings = settings_for_catalog(config, catalog if out or dry_run else None)
     sinks = [] if dry_run else _sinks(settings, out, sink or [])
     chosen = _Choice(files, mapping, product, catalog, include or [], exclude or [])
@@ -132,6 +138,9 @@ def import_(
         if rejects is not None:
             _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
         _report(found, coverage, seconds, as_json=as_json)
+        if found.state.counts.rejected and rejects is None:
+            place = "--rejects FILE has" if dry_run else f"{printable(str(found.rejects))} has"
+            say(f"{place} the rejected points, each with its line and the reason")
         _exit(found.state)
 
 
@@ -140,6 +149,8 @@ def _propose(sample: Path, product: str) -> NoReturn:
     from pointgate.importing.sample import propose  # noqa: PLC0415 - as above
 
     try:
+        if sample.exists() and not sample.is_file():
+            raise typer.BadParameter(f"--sample: expected a file, got {printable(str(sample))}")
         with sample.open("rb") as file:
             typer.echo(propose(str(sample), file, product), nl=False)
     except OSError as error:
@@ -185,7 +196,11 @@ class _Choice:
 def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
     from pointgate.importing.inputs import Filter  # noqa: PLC0415 - as above
     from pointgate.importing.mapping import load_mapping  # noqa: PLC0415 - as above
-    from pointgate.importing.plan import Plan, digest_of  # noqa: PLC0415 - as above
+    from pointgate.importing.plan import (  # noqa: PLC0415 - as above
+        Plan,
+        digest_of,
+        unknown_points,
+    )
 
     found = None
     try:
@@ -203,6 +218,10 @@ def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
             reason = f"expected a product of the catalog, got {printable(fixed)}{near}"
             exit_with_problems([Problem(str(chosen.mapping), "product", reason)])
         raise typer.BadParameter(f"--product: the catalog has no product {printable(fixed)}{near}")
+    if found and fixed is not None:
+        problems = unknown_points(found, str(chosen.mapping), fixed, loaded)
+        if problems:
+            exit_with_problems(problems)
     meaning = found.model_dump_json().encode() if found else f"requests {chosen.product}".encode()
     return Plan(
         names=chosen.files,

@@ -6,7 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pointgate.diagnostics import shown
+from pointgate.errors import Problem
 from pointgate.importing.reading import ReadOptions
+from pointgate.importing.value_kinds import ValueKinds
+from pointgate.toml.document import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,3 +55,20 @@ class Plan:
 def digest_of(text: bytes) -> str:
     """A digest of what an import is made with."""
     return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def unknown_points(
+    mapping: TableMapping, name: str, product: str, catalog: Catalog
+) -> list[Problem]:
+    """The identifiers of a mapping file that the model of its product lacks."""
+    kinds = ValueKinds(product, catalog.products[product])
+    problems = []
+    for title, point in mapping.points.items():
+        near = kinds.unknown(point.identifier)
+        if near is not None:
+            reason = (
+                f"expected an identifier of the model of {product}, got {shown(point.identifier)}"
+            )
+            reason += f", did you mean {near}" if near else ""
+            problems.append(Problem(name, f"points.{dotted([title])}", reason))
+    return problems
