@@ -58,7 +58,7 @@ async def stored(spool: Spool, points: Path, *, there: bool) -> int:
     """How many requests are in the spool or, from before, in the dataset."""
     tables = [pads.dataset(points, partitioning="hive").to_table()] if there else []
     after = -1
-    while after < spool.last:
+    while await spool.oldest(after) is not None:
         chunk = await spool.read(after, points=1_000_000, size=2**26)
         tables.append(chunk.points)
         after = chunk.last
