@@ -29,6 +29,7 @@ from pointgate.bulk import blocks as bulk_blocks
 from pointgate.bulk import inputs as bulk_inputs
 from pointgate.bulk.blocks import blocks_of_range, lines_of, whole_lines
 from pointgate.bulk.jobs import FileRange, RunOptions
+from pointgate.bulk.judge import judging
 from pointgate.bulk.pool import Pool, WorkerLostError
 from tests.support.paths import CATALOG as CASES
 from tests.support.paths import ROOT
@@ -486,7 +487,7 @@ def test_progress_shows_on_a_terminal_only(tmp_path: Path) -> None:
 
 def test_a_lost_process_is_said(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(GOOD)
-    with Pool(OPTIONS, processes=1) as pool:
+    with Pool(judging, OPTIONS, processes=1) as pool:
         pool._workers[0].process.kill()
         pool._workers[0].process.join()
         with pytest.raises(WorkerLostError, match="ended by SIGKILL"):

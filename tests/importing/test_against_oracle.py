@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pointgate.catalog import Catalog
 from pointgate.importing.inputs import Filter
 from pointgate.importing.mapping import load_mapping
-from pointgate.importing.session import Import, Plan
+from pointgate.importing.plan import Plan
+from pointgate.importing.session import Import
 from pointgate.importing.state import StateFolder
 from pointgate.sinks.ndjson.settings import NdjsonSettings
 from tests.support.historian import FORMATS, Shape, expected, export, mapping

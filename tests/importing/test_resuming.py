@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
+from typer.testing import CliRunner
 
+from pointgate.cli.commands import app
+from pointgate.importing.runs import spill
 from tests.support.historian import Shape, expected, export, mapping
 from tests.support.imports import command, configure, points, rejected, run
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHAPE = Shape(seed=11, rows=12_000, step_minutes=11, by_device=True)
+SHORT = Shape(seed=11, rows=3_000, step_minutes=31, by_device=True)
 FAILPOINTS = [
     "import-after-run:1",
     "import-after-run:3",
@@ -145,6 +150,27 @@ def test_a_sink_that_is_away_ends_the_command_and_not_the_import(tmp_path: Path)
     (tmp_path / "points").unlink()
     assert run(*arguments, cwd=tmp_path).returncode == 1
     check(tmp_path)
+
+
+def test_a_disk_that_is_full_for_a_moment_costs_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet", shape=SHORT)
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+        failing = iter([OSError(errno.ENOSPC, "full")])
+
+        def spill_later(*rest: object) -> None:
+            if error := next(failing, None):
+                raise error
+            spill(*rest)  # type: ignore[arg-type]
+
+        patched.setattr("pointgate.importing.session.spill", spill_later)
+        done = CliRunner().invoke(app, ["import", *map(str, arguments)])
+        assert done.exit_code == 74, done.output
+        assert "the same command continues from here" in done.stderr
+    assert run(*arguments, cwd=tmp_path).returncode == 1
+    check(tmp_path, SHORT)
 
 
 def test_two_imports_do_not_share_a_state(tmp_path: Path) -> None:

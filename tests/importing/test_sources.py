@@ -296,3 +296,62 @@ def test_a_mapping_is_proposed_that_imports_the_sample(tmp_path: Path) -> None:
     done = run("a.csv", "--mapping", "mapping.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert values(tmp_path) == [1.5]
+
+
+LOCAL = "Zeit;Gerät;Tag;Wert\n" + "".join(
+    f"01.05.2024 00:{minute:02}:00;inverter-001;dayEnergy;1.000,{minute}\n"
+    for minute in range(1, 30)
+)
+
+
+def test_a_sample_with_a_bad_row_in_another_encoding(tmp_path: Path) -> None:
+    configure(tmp_path, "ndjson")
+    text = LOCAL + "yesterday;inverter-001;dayEnergy;1,5\n"
+    (tmp_path / "a.csv").write_text(text, "cp1252")
+    proposed = run("--sample", "a.csv", "--product", "solar", cwd=tmp_path)
+    assert proposed.returncode == 0, proposed.stderr
+    (tmp_path / "mapping.toml").write_text(proposed.stdout, "utf-8")
+    done = run("a.csv", "--mapping", "mapping.toml", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "import-state/rejects.ndjson has the rejected points" in done.stderr
+    assert len(values(tmp_path)) == 29
+    assert [one["line"] for one in rejected(tmp_path / "import-state")] == [31]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        (('"d"', '"d"\n[csv]\ndelimiter = ";"'), 2, 'csv.delimiter = "," would have it'),
+        (('column = "t"', 'column = "T"'), 2, 'expected a column "T"; there are "t", "d"'),
+        (('product = "solar"', 'product = "solr"'), 78, "did you mean solar"),
+        (
+            ("[long]", '[points]\nE = "dayEnergi"\n[long]'),
+            78,
+            'points.E: expected an identifier of the model of solar, got "dayEnergi"',
+        ),
+    ],
+)
+def test_a_mapping_that_is_wrong_says_what_is_right(
+    change: tuple[str, str], status: int, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_bytes(csv(1))
+    mapping = EPOCH.replace("device = { column = ", "[device]\ncolumn = ").replace('"d" }', '"d"')
+    arguments = start(tmp_path, mapping.replace(*change))
+    done = run("a.csv", *arguments, cwd=tmp_path)
+    assert done.returncode == status
+    assert message in done.stderr
+
+
+def test_an_empty_folder_and_outputs_without_a_folder_are_named(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    arguments = start(tmp_path, EPOCH)
+    done = run("in", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "in: expected a folder with files, got none that is not hidden" in done.stderr
+    for option in ("--rejects", "--coverage"):
+        done = run("in", *arguments, option, "no/file", cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"{option}: expected a file in a folder that exists, got no/file" in done.stderr
+    os.mkfifo(tmp_path / "pipe")
+    done = run("--sample", "pipe", cwd=tmp_path)
+    assert "--sample: expected a file, got pipe" in done.stderr

@@ -39,7 +39,7 @@ from pointgate.diagnostics import os_reason
 from pointgate.fault_document import fault_document, payload_member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -64,6 +64,11 @@ _points = attrgetter("points")
 def load_catalog(folder: Path) -> Catalog:
     """The catalog, loaded once; forked workers share its memory with the main process."""
     return Catalog.load(folder)
+
+
+def judging(options: RunOptions) -> Callable[[Job], Result]:
+    """What runs a job in a worker."""
+    return Judge(options).run
 
 
 class Judge:

@@ -17,22 +17,26 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
 import signal
 from collections import deque
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Self, TypeVar, cast
 
-from pointgate.bulk.jobs import FileRange, Job, Result, RunOptions
-from pointgate.bulk.judge import Judge
+from pointgate.bulk.jobs import FileRange
 from pointgate.errors import PointgateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
+
+J = TypeVar("J")
+OptionsT = TypeVar("OptionsT")
+R = TypeVar("R")
 
 _AHEAD: Final = 4
 
@@ -47,15 +51,18 @@ class WorkerLostError(PointgateError):
     """A worker process died with a job: killed by the OOM killer, or by a bug."""
 
 
-class Pool:
+class Pool(Generic[J, R]):
     """Worker processes with the same options.
 
     Args:
+        make: Called in each worker with the options; returns what runs a job there.
         options: The options. Load the catalog before, so that the workers share its memory.
         processes: The number of workers.
     """
 
-    def __init__(self, options: RunOptions, *, processes: int) -> None:
+    def __init__(
+        self, make: Callable[[OptionsT], Callable[[J], R]], options: OptionsT, *, processes: int
+    ) -> None:
         method = _start_method()
         context = multiprocessing.get_context(method)
         if method == "spawn":
@@ -67,12 +74,16 @@ class Pool:
         # for them. Handlers registered later run first, so they are killed before that.
         atexit.register(_kill, self._workers)
         for _ in range(processes):
-            self._workers.append(_Worker(context, options, self._workers))
+            self._workers.append(_Worker(context, make, options, self._workers))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers; may be called again."""
         for worker in self._workers:
             worker.connection.close()
         for worker in self._workers:
@@ -80,7 +91,7 @@ class Pool:
         _kill(self._workers)
         atexit.unregister(_kill)
 
-    def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Result]]:
+    def run(self, jobs: Iterator[J]) -> Iterator[tuple[J, R]]:
         """Run all jobs; yields each with its result, in order.
 
         Args:
@@ -89,8 +100,8 @@ class Pool:
         Raises:
             WorkerLostError: A worker died.
         """
-        begun: deque[tuple[int, Job]] = deque()
-        results: dict[int, Result] = {}
+        begun: deque[tuple[int, J]] = deque()
+        results: dict[int, R] = {}
         number = 0
         upcoming = next(jobs, None)
         while upcoming is not None or begun:
@@ -109,7 +120,7 @@ class Pool:
                 done, job = begun.popleft()
                 yield job, results.pop(done)
 
-    def _free(self, job: Job) -> _Worker | None:
+    def _free(self, job: J) -> _Worker | None:
         """The worker with the fewest jobs, if it can be sent this job now."""
         worker = min(self._workers, key=lambda worker: worker.jobs)
         return worker if worker.jobs < (2 if isinstance(job, FileRange) else 1) else None
@@ -124,7 +135,11 @@ class _Worker:
     """A worker process, as seen from the main process."""
 
     def __init__(
-        self, context: BaseContext, options: RunOptions, others: Sequence[_Worker]
+        self,
+        context: BaseContext,
+        make: Callable[[Any], Callable[[Any], Any]],
+        options: object,
+        others: Sequence[_Worker],
     ) -> None:
         self.jobs = 0
         self.connection, theirs = context.Pipe()
@@ -133,20 +148,20 @@ class _Worker:
         is_fork = context.get_start_method() == "fork"
         inherited = [self.connection, *(one.connection for one in others)] if is_fork else []
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(theirs, inherited, options), name="judge", daemon=True
+            target=_work, args=(theirs, inherited, make, options), name="judge", daemon=True
         )
         with _signals_blocked():  # until the worker ignores them
             self.process.start()
         theirs.close()
 
-    def send(self, number: int, job: Job) -> None:
+    def send(self, number: int, job: object) -> None:
         try:
             self.connection.send((number, job))
         except OSError:
             self._lose()
         self.jobs += 1
 
-    def receive(self) -> tuple[int, Result]:
+    def receive(self) -> tuple[int, Any]:
         try:
             number, result = self.connection.recv()
         except (EOFError, OSError):
@@ -166,7 +181,12 @@ def _kill(workers: Sequence[_Worker]) -> None:
         worker.process.kill()
 
 
-def _work(connection: Connection, inherited: Sequence[Connection], options: RunOptions) -> None:
+def _work(
+    connection: Connection,
+    inherited: Sequence[Connection],
+    make: Callable[[Any], Callable[[Any], Any]],
+    options: object,
+) -> None:
     """Run jobs until the main process closes the pipe or ends."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the main process decides
@@ -174,10 +194,10 @@ def _work(connection: Connection, inherited: Sequence[Connection], options: RunO
     for one in inherited:
         one.close()
     try:
-        judge = Judge(options)
+        run = make(options)
         while True:
             number, job = connection.recv()
-            connection.send((number, judge.run(job)))
+            connection.send((number, run(job)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -190,6 +210,13 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _start_method() -> str:

@@ -30,9 +30,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pointgate.bulk.pool import Pool, WorkerLostError, cores
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
+    ProcessesOption,
     catalog_or_exit,
     exit_with_problems,
     settings_for_catalog,
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
 
     from pointgate.config import Settings
     from pointgate.importing.coverage import Coverage
-    from pointgate.importing.session import Import, Plan
+    from pointgate.importing.plan import Plan
+    from pointgate.importing.reading import Block, BlockResult
+    from pointgate.importing.session import Import
     from pointgate.importing.state import State
     from pointgate.sinks.settings import SinkSettings
 
@@ -97,7 +101,8 @@ def import_(
     ] = None,
     memory: Annotated[
         str, typer.Option(metavar="SIZE", help="How much memory to sort in.")
-    ] = "512MiB",
+    ] = "256MiB",
+    processes: ProcessesOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Judge and report; write nothing.")
     ] = False,
@@ -115,6 +120,12 @@ def import_(
         raise typer.BadParameter("expected either --mapping, or --product for archived requests")
     if out and sink:
         raise typer.BadParameter("expected either --out or --sink, got both")
+    for option, file in (("--rejects", rejects), ("--coverage", coverage)):
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            text = printable(str(file))
+            raise typer.BadParameter(
+                f"{option}: expected a file in a folder that exists, got {text}"
+            )
     settings = settings_for_catalog(config, catalog if out or dry_run else None)
     sinks = [] if dry_run else _sinks(settings, out, sink or [])
     chosen = _Choice(files, mapping, product, catalog, include or [], exclude or [])
@@ -122,11 +133,14 @@ def import_(
     begun = time.perf_counter()
     with ExitStack() as stack:
         folder = _state_path(stack, state, out, config, dry_run=dry_run)
-        found = _run(stack, folder, plan, sinks)
+        found = _run(stack, folder, plan, sinks, processes)
         seconds = time.perf_counter() - begun
         if rejects is not None:
             _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
         _report(found, coverage, seconds, as_json=as_json)
+        if found.state.counts.rejected and rejects is None:
+            place = "--rejects FILE has" if dry_run else f"{printable(str(found.rejects))} has"
+            say(f"{place} the rejected points, each with its line and the reason")
         _exit(found.state)
 
 
@@ -135,6 +149,8 @@ def _propose(sample: Path, product: str) -> NoReturn:
     from pointgate.importing.sample import propose  # noqa: PLC0415 - as above
 
     try:
+        if sample.exists() and not sample.is_file():
+            raise typer.BadParameter(f"--sample: expected a file, got {printable(str(sample))}")
         with sample.open("rb") as file:
             typer.echo(propose(str(sample), file, product), nl=False)
     except OSError as error:
@@ -180,7 +196,11 @@ class _Choice:
 def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
     from pointgate.importing.inputs import Filter  # noqa: PLC0415 - as above
     from pointgate.importing.mapping import load_mapping  # noqa: PLC0415 - as above
-    from pointgate.importing.session import Plan, digest_of  # noqa: PLC0415 - as above
+    from pointgate.importing.plan import (  # noqa: PLC0415 - as above
+        Plan,
+        digest_of,
+        unknown_points,
+    )
 
     found = None
     try:
@@ -198,6 +218,10 @@ def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
             reason = f"expected a product of the catalog, got {printable(fixed)}{near}"
             exit_with_problems([Problem(str(chosen.mapping), "product", reason)])
         raise typer.BadParameter(f"--product: the catalog has no product {printable(fixed)}{near}")
+    if found and fixed is not None:
+        problems = unknown_points(found, str(chosen.mapping), fixed, loaded)
+        if problems:
+            exit_with_problems(problems)
     meaning = found.model_dump_json().encode() if found else f"requests {chosen.product}".encode()
     return Plan(
         names=chosen.files,
@@ -224,7 +248,23 @@ def _state_path(
     return (config or Path("pointgate.toml")).with_name("import-state")
 
 
-def _run(stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]) -> Import:
+def _pool(stack: ExitStack, plan: Plan, processes: int | None) -> Pool[Block, BlockResult] | None:
+    from pointgate.importing.reading import reading  # noqa: PLC0415 - as above
+
+    options = plan.reading
+    count = processes or cores()
+    if options is None or count == 1:
+        return None
+    return stack.enter_context(Pool(reading, options, processes=count))
+
+
+def _run(
+    stack: ExitStack,
+    path: Path,
+    plan: Plan,
+    sinks: Sequence[SinkSettings],
+    processes: int | None,
+) -> Import:
     from pointgate.importing.session import Import  # noqa: PLC0415 - as above
     from pointgate.importing.state import (  # noqa: PLC0415 - as above
         StateBusyError,
@@ -233,10 +273,12 @@ def _run(stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]
     )
 
     try:
+        # The pool first, because it forks, which is safe only while there is one thread.
+        pool = _pool(stack, plan, processes)
         folder = StateFolder(path)
         stack.callback(folder.close)
         bar = stack.enter_context(_Bar())
-        found = Import(plan, folder, bar.show)
+        found = Import(plan, folder, bar.show, pool)
         found.run(sinks)
     except ConfigError as error:
         exit_with_problems(error.problems)
@@ -246,6 +288,9 @@ def _run(stack: ExitStack, path: Path, plan: Plan, sinks: Sequence[SinkSettings]
     except StateError as error:
         say(str(error))
         sys.exit(Status.USAGE)
+    except WorkerLostError as error:
+        say(f"{error}; the same command continues from here")
+        sys.exit(Status.SOFTWARE)
     except SinkUnavailableError as error:
         say(f"{error}; the same command continues from here")
         sys.exit(Status.OUTPUT)

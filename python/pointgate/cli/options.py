@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from pointgate.errors import Problem
 
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=1024, help="Worker processes; default: one per core."),
+]
+
 
 def local_path_option(text: str) -> Path:
     """A path of the command line; a url is no path, and would become a folder of that name.

@@ -9,7 +9,6 @@ damaged input is validated up to the damage, and the other inputs completely.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import ExitStack
@@ -29,13 +28,14 @@ from rich.progress import (
 
 from pointgate.bulk.inputs import STDIN, Inputs, unusable
 from pointgate.bulk.jobs import RunOptions
-from pointgate.bulk.judge import load_catalog
-from pointgate.bulk.pool import Pool, WorkerLostError
+from pointgate.bulk.judge import judging, load_catalog
+from pointgate.bulk.pool import Pool, WorkerLostError, cores
 from pointgate.bulk.report import RejectsWriter, Totals
 from pointgate.bulk.streams import MARGIN_BYTES
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
+    ProcessesOption,
     catalog_or_exit,
     path_option,
     settings_for_catalog,
@@ -92,10 +92,6 @@ NowOption = Annotated[
         max=253_402_300_799_999,
         help="When the first request arrived, UTC milliseconds; default now.",
     ),
-]
-ProcessesOption = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, max=1024, help="Worker processes; default: one per core."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
@@ -167,12 +163,6 @@ def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> N
                 )
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # those that this process may use
-    return os.cpu_count() or 1
-
-
 def _run_or_exit(
     inputs: Inputs,
     options: RunOptions,
@@ -182,7 +172,7 @@ def _run_or_exit(
     processes: int | None,
 ) -> Totals:
     try:
-        return _run(inputs, options, rejects=rejects, out=out, processes=processes or _cores())
+        return _run(inputs, options, rejects=rejects, out=out, processes=processes or cores())
     except WorkerLostError as error:
         say(str(error))
         sys.exit(Status.SOFTWARE)
@@ -198,7 +188,7 @@ def _run(
     totals = Totals()
     with ExitStack() as stack:
         # The pool first, because it forks, which is safe only while there is one thread.
-        pool = stack.enter_context(Pool(options, processes=processes))
+        pool = stack.enter_context(Pool(judging, options, processes=processes))
         writer = RejectsWriter(stack.enter_context(_opened(rejects))) if rejects else None
         points = stack.enter_context(_points_writer(out)) if out else None
         bar = stack.enter_context(_Bar(inputs))

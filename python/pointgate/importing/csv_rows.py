@@ -14,19 +14,22 @@ Invariants: no more than `_LINES` lines and `_KEEP` bytes a line are held.
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pointgate.bulk.extract import lines_in
+from pointgate.bulk.streams import DamagedError
 from pointgate.importing.records import Record, Table, TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pointgate.bulk.streams import Source
     from pointgate.importing.mapping import CsvMapping
 
 _KEEP: Final = 1_048_576
 _LINES: Final = 1000
+_BLOCK_BYTES: Final = 400_000
+"""A block takes a worker some 50 ms."""
 
 csv.field_size_limit(2 * _KEEP)
 
@@ -38,39 +41,153 @@ def csv_table(text: Source, mapping: CsvMapping) -> Table:
         TableError: It has no header.
         DamagedError: It is damaged in its first lines.
     """
-    lines = _lines(text, "utf-8" if mapping.encoding == "auto" else mapping.encoding)
+    lines = _lines(text, _encoding(mapping))
     for _ in range(mapping.skip_lines):
         next(lines, None)
     records = _records(lines, mapping)
     columns = None
     if mapping.header:
-        header = next(records, None)
-        if header is None:
-            raise TableError("expected a header, got an empty file")
-        if header.fault:
-            raise TableError(f"line {header.line}: {header.fault}")
-        columns = [str(name).strip() for name in header.fields]
+        columns = _titles(next(records, None))
     return Table(columns, _of_width(records, len(columns) if columns else 0))
+
+
+class Lines(NamedTuple):
+    """Whole lines of a CSV file behind its header, to be read by any process.
+
+    Attributes:
+        before: How many lines are before them.
+        data: The lines.
+        width: How many columns they should have; 0 where they are all bad.
+    """
+
+    before: int
+    data: bytes
+    width: int
+
+
+class CsvBlocks:
+    """A CSV file as blocks of lines; not for `csv.line_breaks`.
+
+    Args:
+        text: The file.
+        mapping: How it is written.
+
+    Attributes:
+        columns: The titles of the columns; None without a header.
+
+    Raises:
+        TableError: It has no header.
+        DamagedError: On making and on iterating: the file is damaged there.
+    """
+
+    def __init__(self, text: Source, mapping: CsvMapping) -> None:
+        self._mapping = mapping
+        self._encoding = _encoding(mapping)
+        self._chunks = lines_in(text, _KEEP)
+        self._before = 0
+        self._rest = b""
+        self.columns: list[str] | None = None
+        self.skip(mapping.skip_lines)
+        if mapping.header:
+            line = self.skip(1)
+            header = _records(iter([line] if line else []), mapping)
+            self.columns = _titles(next(header, None))
+
+    def skip(self, count: int) -> tuple[int, str, str] | None:
+        """Pass over so many lines that are not blank; returns the last one of them."""
+        last = (0, "", "")
+        while count:
+            self._rest = self._rest or next(self._chunks, b"")
+            if not self._rest:
+                return None
+            for line in _lines_of(self._rest, self._before, self._encoding):
+                last = line
+                count -= 1
+                if not count:
+                    break
+            else:
+                self._before += self._rest.count(b"\n")
+                self._rest = b""
+                continue
+            place = 0
+            for _ in range(last[0] - self._before):
+                place = self._rest.find(b"\n", place) + 1 or len(self._rest)
+            self._before, self._rest = last[0], self._rest[place:]
+        return last
+
+    def __iter__(self) -> Iterator[Lines]:
+        width = len(self.columns) if self.columns else 0
+        held = [self._rest] if self._rest else []
+        is_open, failure = True, None
+        while is_open:
+            try:
+                while sum(map(len, held)) < _BLOCK_BYTES:
+                    held.append(next(self._chunks))
+            except StopIteration:
+                is_open = False
+            except DamagedError as error:
+                is_open, failure = False, error
+            if held:
+                width = width or self._width(held)
+                yield self._block(b"".join(held), width)
+            held = []
+        if failure:
+            raise failure
+
+    def _block(self, data: bytes, width: int) -> Lines:
+        before = self._before
+        self._before += data.count(b"\n")
+        return Lines(before, data, width)
+
+    def _width(self, chunks: Sequence[bytes]) -> int:
+        """The columns of the first line that is none of the bad ones."""
+        for chunk in chunks:
+            for record in _records(_lines_of(chunk, 0, self._encoding), self._mapping):
+                if not record.fault:
+                    return len(record.fields)
+        return 0
+
+
+def records_of(lines: Lines, mapping: CsvMapping) -> Iterator[Record]:
+    """The records in a block of lines."""
+    found = _lines_of(lines.data, lines.before, _encoding(mapping))
+    return _of_width(_records(found, mapping), lines.width)
+
+
+def _encoding(mapping: CsvMapping) -> str:
+    return "utf-8" if mapping.encoding == "auto" else mapping.encoding
+
+
+def _titles(header: Record | None) -> list[str]:
+    if header is None:
+        raise TableError("expected a header, got an empty file")
+    if header.fault:
+        raise TableError(f"line {header.line}: {header.fault}")
+    return [str(name).strip() for name in header.fields]
 
 
 def _lines(text: Source, encoding: str) -> Iterator[tuple[int, str, str]]:
     """Each line that is not blank: its number, its text, and why it is none."""
     number = 0
     for chunk in lines_in(text, _KEEP):
-        try:
-            decoded = chunk.decode(encoding)
-        except UnicodeDecodeError:
-            for raw in chunk.split(b"\n"):
-                number += 1
-                if raw.strip():
-                    yield number, *_decoded(raw, encoding)
-            number -= chunk.endswith(b"\n")
-            continue
-        for line in decoded.split("\n"):
+        yield from _lines_of(chunk, number, encoding)
+        number += chunk.count(b"\n")
+
+
+def _lines_of(chunk: bytes, number: int, encoding: str) -> Iterator[tuple[int, str, str]]:
+    """The same of whole lines; `number` of them are before."""
+    try:
+        decoded = chunk.decode(encoding)
+    except UnicodeDecodeError:
+        for raw in chunk.split(b"\n"):
             number += 1
-            if line and line != "\r":
-                yield number, line.removesuffix("\r"), ""
-        number -= decoded.endswith("\n")
+            if raw and raw != b"\r":
+                yield number, *_decoded(raw, encoding)
+        return
+    for line in decoded.split("\n"):
+        number += 1
+        if line and line != "\r":
+            yield number, line.removesuffix("\r"), ""
 
 
 def _decoded(line: bytes, encoding: str) -> tuple[str, str]:

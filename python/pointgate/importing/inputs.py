@@ -91,16 +91,7 @@ def _files_of(name: str, problems: dict[str, str]) -> Iterator[str]:
     if name == STDIN:
         yield name
     elif path.is_dir():
-        for folder, folders, files in os.walk(
-            name, onerror=lambda error: problems.update({str(error.filename): os_reason(error)})
-        ):
-            folders[:] = sorted(one for one in folders if not one.startswith("."))
-            for file in sorted(one for one in files if not one.startswith(".")):
-                inner = Path(folder, file)
-                if _is_pipe(inner):
-                    problems[str(inner)] = "expected a file, got a pipe, a socket or a device"
-                else:
-                    yield str(inner)
+        yield from _files_in(name, problems)
     elif not path.exists() and glob.has_magic(name):
         # A Path drops what the user wrote.
         found = [one for one in sorted(glob.glob(name, recursive=True)) if Path(one).is_file()]  # noqa: PTH207
@@ -113,6 +104,23 @@ def _files_of(name: str, problems: dict[str, str]) -> Iterator[str]:
         problems[name] = "expected a file, or - for standard input, got a pipe or a device"
     else:
         yield name
+
+
+def _files_in(name: str, problems: dict[str, str]) -> Iterator[str]:
+    is_empty = True
+    for folder, folders, files in os.walk(
+        name, onerror=lambda error: problems.update({str(error.filename): os_reason(error)})
+    ):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for file in sorted(one for one in files if not one.startswith(".")):
+            inner = Path(folder, file)
+            is_empty = False
+            if _is_pipe(inner):
+                problems[str(inner)] = "expected a file, got a pipe, a socket or a device"
+            else:
+                yield str(inner)
+    if is_empty and name not in problems:
+        problems[name] = "expected a folder with files, got none that is not hidden"
 
 
 def _is_pipe(path: Path) -> bool:

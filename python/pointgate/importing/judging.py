@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
 import pyarrow as pa
@@ -60,6 +60,22 @@ class Counts:
         """Count one."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
+    def add(self, other: Counts) -> None:
+        """Count what others have counted."""
+        self.rows += other.rows
+        self.points += other.points
+        self.nulls += other.nulls
+        self.skipped += other.skipped
+        for reason, count in other.rejected.items():
+            self.rejected[reason] = self.rejected.get(reason, 0) + count
+
+
+class Rejects(Protocol):
+    """Where rejected points are written."""
+
+    def write(self, found: dict[str, object]) -> None:
+        """Write one."""
+
 
 class Judging:
     """Judges what an import reads.
@@ -67,15 +83,18 @@ class Judging:
     Args:
         validator: The judge.
         counts: Where everything is counted.
-        rejects: Where rejected points are written, a JSON object a line.
+        rejects: Where rejected points are written.
         payload_bytes: The limit on a request.
+
+    Attributes:
+        counts: Where everything is counted.
     """
 
     def __init__(
-        self, validator: Validator, counts: Counts, rejects: RejectsFile, *, payload_bytes: int
+        self, validator: Validator, counts: Counts, rejects: Rejects, *, payload_bytes: int
     ) -> None:
+        self.counts = counts
         self._validator = validator
-        self._counts = counts
         self._rejects = rejects
         self._most = payload_bytes
 
@@ -91,7 +110,7 @@ class Judging:
             table = self._whole(topic, [payload for payload, _ in groups], arrived_us)
             if table is None:
                 table = self._in_parts(file, topic, groups, arrived_us)
-            self._counts.points += table.num_rows
+            self.counts.points += table.num_rows
             tables.append(table)
         return [table for table in tables if table.num_rows]
 
@@ -111,12 +130,12 @@ class Judging:
         for topic, (line, payload), report in zip(topics, payloads, reports, strict=True):
             if report.fault is not None:
                 self._reject({"file": file, "line": line}, topic, report, payload)
-        self._counts.points += len(points)
+        self.counts.points += len(points)
         return [pa.table(points)] if len(points) else []
 
     def unreadable(self, file: str, line: int, fields: Sequence[object], reason: str) -> None:
         """Count and describe a row that cannot be made a request."""
-        self._counts.reject(UNREADABLE)
+        self.counts.reject(UNREADABLE)
         row = ["" if one is None else str(one) for one in fields]
         self._rejects.write(
             {"file": file, "line": line, "reason": UNREADABLE, "message": reason, "row": row}
@@ -200,7 +219,7 @@ class Judging:
     def _reject(self, place: dict[str, object], topic: str, report: Report, payload: bytes) -> None:
         if report.fault is None:
             return
-        self._counts.reject(report.fault.reason)
+        self.counts.reject(report.fault.reason)
         found = place | {"topic": topic[:1024], "code": report.code} | fault_document(report.fault)
         if report.code != Code.TOO_LARGE:
             found |= payload_member(payload)
@@ -222,12 +241,11 @@ class RejectsFile:
 
     def write(self, found: dict[str, object]) -> None:
         """Write one."""
-        file = (
-            str(found["file"])
-            .encode("utf-8", "surrogateescape")
-            .decode("utf-8", "backslashreplace")
-        )
-        self._file.write(orjson.dumps(found | {"file": file}) + b"\n")
+        self._file.write(_line(found))
+
+    def append(self, lines: bytes) -> None:
+        """Write those of a buffer."""
+        self._file.write(lines)
 
     def sync(self) -> int:
         """Make all of it durable; returns its size."""
@@ -238,6 +256,27 @@ class RejectsFile:
     def close(self) -> None:
         """Close it."""
         self._file.close()
+
+
+class RejectsBuffer:
+    """Rejected points in memory."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+
+    def write(self, found: dict[str, object]) -> None:
+        """Write one."""
+        self._lines.append(_line(found))
+
+    def taken(self) -> bytes:
+        """All since the last call."""
+        lines, self._lines = self._lines, []
+        return b"".join(lines)
+
+
+def _line(found: dict[str, object]) -> bytes:
+    file = str(found["file"]).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return orjson.dumps(found | {"file": file}) + b"\n"
 
 
 def _payload(entries: Sequence[str]) -> bytes:

@@ -259,6 +259,11 @@ class Mapping(Document):
     wide: WideMapping | None = Field(default=None, description="a table")
     points: Points = Field(default={}, description="a table of points")
 
+    @property
+    def is_cut_into_lines(self) -> bool:
+        """Whether each line of a file is a row that can be read without the others."""
+        return self.format == "csv" and not self.csv.line_breaks
+
     def columns(self) -> list[str | int]:
         """Every column that is named, for a source that reads only these."""
         found: list[str | int | None] = [self.product.column, self.device.column]

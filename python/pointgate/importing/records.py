@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import PointgateError
@@ -11,7 +11,8 @@ from pointgate.errors import PointgateError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SHOWN_COLUMNS = 12
+SHOWN_COLUMNS: Final = 12
+DELIMITERS: Final = (";", "\t", ",", "|")
 
 
 class Record(NamedTuple):
@@ -58,10 +59,20 @@ class Table:
         if column not in names:
             there = ", ".join(shown(name) for name in names[:SHOWN_COLUMNS])
             more = ", …" if len(names) > SHOWN_COLUMNS else ""
-            near = did_you_mean(column, names)
+            near = did_you_mean(column, names) or _delimiter(column, names)
             raise TableError(f"expected a column {shown(column)}{near}; there are {there}{more}")
         return names.index(column)
 
 
 class TableError(PointgateError):
     """An input is not the table that the mapping says; the text says how it differs."""
+
+
+def _delimiter(column: str, names: Sequence[str]) -> str:
+    """What to set where one column has all the titles."""
+    if len(names) > 1:
+        return ""
+    for delimiter in DELIMITERS:
+        if column in [name.strip() for name in names[0].split(delimiter)]:
+            return f": csv.delimiter = {shown(delimiter)} would have it"
+    return ""

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 DAY_US: Final = 86_400_000_000
 
+_OPEN: Final = 256
+"""Runs that are open at a time."""
+
 ROW_BYTES: Final = 64
 """What a point takes in memory, without its texts."""
 
@@ -132,10 +135,14 @@ class Runs:
         return _keyed(one_batch(table)) if table.num_rows else None
 
     def _reader(self, name: str) -> ipc.RecordBatchFileReader:
-        if name not in self._open:
-            file = pa.memory_map(str(self._folder / f"{name}.arrow"))
-            self._open[name] = ipc.open_file(file)
-        return self._open[name]
+        reader = self._open.pop(name, None)
+        if reader is None:
+            if len(self._open) >= _OPEN:
+                del self._open[next(iter(self._open))]
+            # Not mapped: pages of compressed files would be counted as this process's memory.
+            reader = ipc.open_file(pa.OSFile(str(self._folder / f"{name}.arrow")))
+        self._open[name] = reader  # the last one used
+        return reader
 
 
 def _between(table: pa.Table, chunk: Chunk) -> pa.Table:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import re
+from functools import partial
 from typing import IO, TYPE_CHECKING, Final
 
 from pointgate.bulk.extract import parts_of
 from pointgate.diagnostics import shown
 from pointgate.importing.mapping import TimeMapping
-from pointgate.importing.records import TableError
+from pointgate.importing.records import DELIMITERS, TableError
 from pointgate.importing.times import TimeError, Times
 from pointgate.toml.document import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
 _HEAD_BYTES: Final = 65_536
 _ROWS: Final = 200
-_DELIMITERS: Final = (";", "\t", ",", "|")
 _FORMATS: Final = (
     "iso",
     "%d.%m.%Y %H:%M:%S",
@@ -30,6 +30,7 @@ _FORMATS: Final = (
     "%Y/%m/%d %H:%M:%S",
 )
 _COMMA: Final = re.compile(r"-?[0-9]+,[0-9]+")
+_GROUPED: Final = re.compile(r"-?[0-9]{1,3}(\.[0-9]{3})+,[0-9]+")
 _POINT: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _NAMES: Final = {
     "device": ("device", "asset", "equipment", "anlage", "gerät", "meter", "station"),
@@ -45,7 +46,7 @@ def propose(name: str, file: IO[bytes], product: str) -> str:
     Raises:
         TableError: It is no CSV file with a header and a time.
     """
-    rows, delimiter = _rows(name, file)
+    rows, delimiter, encoding = _rows(name, file)
     header, body = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
     if not body:
         raise TableError("expected a header and rows of as many columns, got none")
@@ -54,10 +55,13 @@ def propose(name: str, file: IO[bytes], product: str) -> str:
     comma = any(_COMMA.fullmatch(text) for texts in columns.values() for text in texts)
     found = {what: _named(columns, words) for what, words in _NAMES.items()}
     out = [f"product = {shown(product)}", "", "[csv]", f"delimiter = {shown(delimiter)}"]
+    out += [f"encoding = {shown(encoding)}"] if encoding else []
     out += ["", "[time]", f"column = {shown(time)}", f"format = {shown(pattern)}"]
     out += ['zone = "UTC"    # or that of the clock, such as "Europe/Berlin"']
     if comma and delimiter != ",":
         out += ["", "[values]", 'decimal = ","']
+        if any(_GROUPED.fullmatch(text) for texts in columns.values() for text in texts):
+            out += ['thousands = "."']
     out += ["", "[device]"]
     device = found["device"]
     out += [f"column = {shown(device)}" if device else 'value = "CHANGE-ME"']
@@ -68,20 +72,23 @@ def propose(name: str, file: IO[bytes], product: str) -> str:
     return "\n".join(out) + "\n"
 
 
-def _rows(name: str, file: IO[bytes]) -> tuple[list[list[str]], str]:
+def _rows(name: str, file: IO[bytes]) -> tuple[list[list[str]], str, str]:
+    """The first rows, their delimiter, and their encoding where the mapping must say it."""
     for _, text in parts_of(name, file):
         if isinstance(text, str):
             raise TableError(text)
         data = text.peek(_HEAD_BYTES)
+        # A peek may end within a character.
+        data = data[: data.rfind(b"\n") + 1 or None] if len(data) >= _HEAD_BYTES else data
         try:
-            lines = data.decode("utf-8-sig").splitlines()
+            lines, encoding = data.decode("utf-8-sig").splitlines(), ""
         except UnicodeDecodeError:
-            lines = data.decode("cp1252", "replace").splitlines()
-        lines = lines[: -1 if len(data) == _HEAD_BYTES else None][: _ROWS + 1]
+            lines, encoding = data.decode("cp1252", "replace").splitlines(), "cp1252"
+        lines = lines[: _ROWS + 1]
         if not lines:
             break
-        delimiter = max(_DELIMITERS, key=lines[0].count)
-        return list(csv.reader(lines, delimiter=delimiter)), delimiter
+        delimiter = max(DELIMITERS, key=lines[0].count)
+        return list(csv.reader(lines, delimiter=delimiter)), delimiter, encoding
     raise TableError("expected a header, got an empty file")
 
 
@@ -89,7 +96,7 @@ def _time(columns: dict[str, list[str]]) -> tuple[str, str]:
     for pattern in _FORMATS:
         times = Times(TimeMapping(column=1, format=pattern))
         for title, texts in columns.items():
-            if not all(_POINT.fullmatch(text) for text in texts) and _all_times(times, texts):
+            if not _mostly(texts, _POINT.fullmatch) and _mostly(texts, partial(_is_time, times)):
                 return title, pattern
     for title, texts in columns.items():
         if re.search("time|date|zeit|datum|stamp", title.lower()):
@@ -104,10 +111,15 @@ def _number_format(texts: Sequence[str]) -> str:
     return known.get(digits, "iso")
 
 
-def _all_times(times: Times, texts: Iterable[str]) -> bool:
+def _mostly(texts: Sequence[str], test: Callable[[str], object]) -> bool:
+    """Whether nine of ten texts are so: an export has some that are nothing."""
+    return 10 * sum(1 for text in texts if test(text)) >= 9 * len(texts)
+
+
+def _is_time(times: Times, text: str) -> bool:
     try:
-        return all(times.milliseconds(text) is not None for text in texts)
-    except TimeError:
+        return times.milliseconds(text) is not None
+    except (TimeError, OverflowError):
         return False
 
 

@@ -10,12 +10,11 @@ Invariants: what the state says is durable before it says so.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,11 +25,14 @@ import pyarrow as pa
 from pointgate import Validator, failpoint
 from pointgate.bulk.streams import MARGIN_BYTES, DamagedError
 from pointgate.diagnostics import os_reason
+from pointgate.errors import PointgateError
 from pointgate.importing.coverage import Coverage
-from pointgate.importing.inputs import STDIN, Filter, expand, fingerprint
+from pointgate.importing.csv_rows import CsvBlocks
+from pointgate.importing.inputs import STDIN, expand, fingerprint
 from pointgate.importing.judging import Judging, RejectsFile
-from pointgate.importing.layouts import Layout, RowError
+from pointgate.importing.layouts import Layout
 from pointgate.importing.opening import parts, payloads, table_of
+from pointgate.importing.reading import Block, BlockResult, read_some, table_of_stream
 from pointgate.importing.records import Table, TableError
 from pointgate.importing.runs import ROW_BYTES, Runs, spill
 from pointgate.importing.state import Input, State, StateError, StateFolder
@@ -38,47 +40,15 @@ from pointgate.importing.writing import Sinks
 from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pointgate.bulk.pool import Pool
     from pointgate.bulk.streams import Source
-    from pointgate.catalog import Catalog
-    from pointgate.importing.layouts import Entry
-    from pointgate.importing.mapping import Mapping as TableMapping
+    from pointgate.importing.plan import Plan
     from pointgate.importing.value_kinds import ValueKinds
     from pointgate.sinks.settings import SinkSettings
 
-_ENTRIES: Final = 4000
 _REQUESTS: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be imported, and how.
-
-    Attributes:
-        names: Files, folders, patterns, or `-`.
-        filter: Which files of these.
-        mapping: What their columns mean; None for archived requests.
-        product: The product of archived requests.
-        digest: A digest of the mapping, or of what stands in its place.
-        catalog: The catalog.
-        payload_bytes: The limit on a request.
-        memory: Bytes, about.
-    """
-
-    names: Sequence[str]
-    filter: Filter
-    mapping: TableMapping | None
-    product: str | None
-    digest: str
-    catalog: Catalog
-    payload_bytes: int
-    memory: int
-
-
-def digest_of(text: bytes) -> str:
-    """A digest of what an import is made with."""
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 class Import:
@@ -88,15 +58,21 @@ class Import:
         plan: What and how.
         folder: Where its state is.
         show: Called with the phase, how far it is and how much there is.
+        pool: Reads and judges lines; None to do so in this process.
 
     Raises:
         StateError: The state is of another import, or an input has changed.
     """
 
     def __init__(
-        self, plan: Plan, folder: StateFolder, show: Callable[[str, int, int], None]
+        self,
+        plan: Plan,
+        folder: StateFolder,
+        show: Callable[[str, int, int], None],
+        pool: Pool[Block, BlockResult] | None = None,
     ) -> None:
         self._plan = plan
+        self._pool = pool
         self._folder = folder
         self._show = show
         self._names: list[str] = []
@@ -134,7 +110,11 @@ class Import:
             if self.state.phase == "reading":
                 self._read_all()
                 self._finish_reading()
+            if self._pool:
+                self._pool.close()
             self._write_all(sinks)
+        except _StateFailedError as error:
+            raise error.reason from error
         finally:
             self._rejects.close()
 
@@ -244,6 +224,8 @@ class Import:
                     self._rows(part, opened, one, lambda: show(_position(file)))
                 elif self._plan.mapping is None:
                     self._requests(part, opened, one, lambda: show(_position(file)))
+                elif self._pool and self._plan.mapping.is_cut_into_lines:
+                    self._lines(part, opened, one, file, show)
                 else:
                     table = table_of(opened, self._plan.mapping)
                     self._rows(part, table, one, lambda: show(_position(file)))
@@ -251,40 +233,56 @@ class Import:
                 self.state.problems[part] = str(error)
 
     def _rows(self, part: str, table: Table, one: Input, show: Callable[[], None]) -> None:
-        assert self._plan.mapping is not None  # noqa: S101 - as above
-        layout = Layout(self._plan.mapping, table, self._plan.catalog.products, self._kinds)
+        layout = self._layout(table)
         records = islice(table.records, one.records, None)
-        failure: Exception | None = None
-        while failure is None:
-            entries: list[Entry] = []
-            taken = members = 0
-            try:
-                for record in records:
-                    taken += 1
-                    try:
-                        entry = layout.entry(record)
-                        if entry is not None:
-                            entries.append(entry)
-                            members += len(entry.members)
-                    except RowError as error:
-                        self._judging.unreadable(part, record.line, record.fields, str(error))
-                    if taken >= _ENTRIES or members >= _ENTRIES:
-                        break
-            except DamagedError as error:
-                failure = error
-            counts = self.state.counts
-            counts.rows += taken
-            counts.nulls += layout.nulls
-            counts.skipped += layout.skipped
-            layout.nulls = layout.skipped = 0
-            self._take(self._judging.entries(part, entries, arrived_us=self._arrive(1)))
-            one.records += taken
-            self._full()
+        while (
+            taken := read_some(part, records, layout, self._judging, lambda: self._arrive(1))
+        ).rows:
+            self._took(taken.rows, taken.tables, one)
             show()
-            if not taken:
+            if taken.failure:
                 break
+        if taken.failure:
+            raise taken.failure
+
+    def _lines(
+        self, part: str, text: Source, one: Input, file: IO[bytes], show: Callable[[int], None]
+    ) -> None:
+        """The same by the pool."""
+        assert self._plan.mapping is not None  # noqa: S101 - as above
+        assert self._pool is not None  # noqa: S101 - as above
+        blocks = CsvBlocks(text, self._plan.mapping.csv)
+        self._layout(Table(blocks.columns, iter(())))  # a column may be missing
+        blocks.skip(one.records)
+        failure: list[DamagedError | OSError] = []
+
+        def jobs() -> Iterator[Block]:
+            try:
+                for lines in blocks:
+                    yield Block(part, blocks.columns, lines, self._arrive(1), _position(file))
+            except (DamagedError, OSError) as error:  # after the results of what was before it
+                failure.append(error)
+
+        for block, result in self._pool.run(jobs()):
+            self.state.counts.add(result.counts)
+            with _of_state():
+                self._rejects.append(result.rejects)
+            self._took(result.counts.rows, list(map(table_of_stream, result.points)), one)
+            show(block.at)
         if failure:
-            raise failure
+            raise failure[0]
+
+    def _layout(self, table: Table) -> Layout:
+        assert self._plan.mapping is not None  # noqa: S101 - as above
+        return Layout(self._plan.mapping, table, self._plan.catalog.products, self._kinds)
+
+    def _took(self, rows: int, tables: Sequence[pa.Table], one: Input) -> None:
+        """Note what was read of an input; make it durable when it is enough."""
+        one.records += rows
+        self._tables += tables
+        self._bytes += sum(table.nbytes for table in tables)
+        if self._bytes >= self._plan.memory // 4:
+            self._commit()
 
     def _requests(self, part: str, text: Source, one: Input, show: Callable[[], None]) -> None:
         product = self._plan.product or ""
@@ -295,9 +293,7 @@ class Import:
             arrived_us = self._arrive(len(some))
             tables = self._judging.requests(part, [topic] * len(some), some, arrived_us=arrived_us)
             self.state.counts.rows += len(some)
-            self._take(tables)
-            one.records += len(some)
-            self._full()
+            self._took(len(some), tables, one)
             show()
 
     def _arrive(self, count: int) -> int:
@@ -305,23 +301,16 @@ class Import:
         self.state.arrivals += count
         return self.state.started_us + self.state.arrivals - count
 
-    def _take(self, tables: Sequence[pa.Table]) -> None:
-        self._tables += tables
-        self._bytes += sum(table.nbytes for table in tables)
-
-    def _full(self) -> None:
-        if self._bytes >= self._plan.memory // 4:
-            self._commit()
-
     def _commit(self) -> None:
         """Make what was read durable, then say so."""
-        if self._tables:
-            name = f"{int(self.state.runs[-1]) + 1 if self.state.runs else 1:06}"
-            spill(self._tables, self._folder.runs, name)
-            failpoint.hit("import-after-run")
-            self.state.runs.append(name)
-            self._tables, self._bytes = [], 0
-        self._save()
+        with _of_state():
+            if self._tables:
+                name = f"{int(self.state.runs[-1]) + 1 if self.state.runs else 1:06}"
+                tables, self._tables, self._bytes = self._tables, [], 0
+                spill(tables, self._folder.runs, name)
+                failpoint.hit("import-after-run")
+                self.state.runs.append(name)
+            self._save()
 
     def _save(self) -> None:
         self.state.rejects_bytes = self._rejects.sync()
@@ -366,12 +355,28 @@ class Import:
     def _refuse(self, sink: str, row: Mapping[str, Any], reason: str) -> None:
         """Describe a point that a sink can never store."""
         self.state.counts.reject("refused")
-        shown: dict[str, object] = {
-            name: str(value) for name, value in row.items() if value is not None
-        }
-        self._rejects.write(
-            {"file": "", "line": None, "reason": "refused", "message": f"{sink}: {reason}"} | shown
-        )
+        found = {"file": "", "line": None, "reason": "refused", "message": f"{sink}: {reason}"}
+        values = (one for name, one in row.items() if name.startswith("value_"))
+        value = next((one for one in values if one is not None), None)
+        key = {name: row[name] for name in ("product", "device", "identifier")}
+        time = row["time"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self._rejects.write(found | key | {"time": time, "value": value})
+
+
+class _StateFailedError(PointgateError):
+    """The state cannot be written, which is not to be taken for an input that cannot be read."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@contextmanager
+def _of_state() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _StateFailedError(error) from error
 
 
 def _position(file: IO[bytes]) -> int:

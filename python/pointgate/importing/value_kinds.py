@@ -16,7 +16,7 @@ from pointgate import Validator, _core
 from pointgate.topics import METHOD, request_topic
 
 if TYPE_CHECKING:
-    from pointgate._core import Product
+    from pointgate._core import Fault, Product
 
 _DEVICE: Final = "probe"
 
@@ -71,6 +71,15 @@ class ValueKinds:
             found = self._found[identifier] = self._probe(identifier)
         return found
 
+    def unknown(self, identifier: str) -> str | None:
+        """A near miss, or nothing, of an identifier that the model lacks; else None."""
+        if self._validator is None:
+            return None
+        fault = self._fault(identifier, "null")
+        if fault is None or fault.reason != "unknown_point":
+            return None
+        return fault.did_you_mean or ""
+
     def _probe(self, identifier: str) -> tuple[ValueKind, bool]:
         reasons = [self._reason(identifier, token) for _, token in _PROBES]
         if self._validator is None or "unknown_point" in reasons:
@@ -82,8 +91,12 @@ class ValueKinds:
         return ValueKind.UNKNOWN, False
 
     def _reason(self, identifier: str, token: str) -> str:
+        fault = self._fault(identifier, token)
+        return fault.reason if fault else ""
+
+    def _fault(self, identifier: str, token: str) -> Fault | None:
         if self._validator is None:
-            return "device"
+            return None
         payload = _REQUEST % (orjson.dumps(identifier).decode(), token)
         (report,) = self._validator.validate([self._topic], [payload.encode()])
-        return report.fault.reason if report.fault else ""
+        return report.fault
