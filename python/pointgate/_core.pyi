@@ -276,7 +276,7 @@ class Request:
         """Its payload."""
 
     @property
-    def stale(self) -> bool:
+    def retained(self) -> bool:
         """Whether it is acknowledged without being judged (contract 1.5)."""
 
     @property
@@ -308,7 +308,7 @@ class Burst:
         payloads: Sequence[bytes],
         *,
         arrived: float = 0.0,
-        stale: Sequence[int] = ...,
+        retained: Sequence[int] = ...,
         observed: Sequence[tuple[int, int]] = ...,
     ) -> Burst:
         """Make a burst of requests that are acknowledged by nobody, such as those of a test.
@@ -317,7 +317,7 @@ class Burst:
             topics: The topics of the requests.
             payloads: Their payloads, as many as topics.
             arrived: When the first one arrived, on the monotonic clock, in seconds.
-            stale: The places of those that are acknowledged without being judged.
+            retained: The places of those that are acknowledged without being judged.
             observed: By place, when a request first arrived, UTC microseconds.
 
         Raises:
@@ -339,7 +339,7 @@ class Burst:
 
     @property
     def fresh(self) -> int:
-        """The number of requests that are judged: those that are not stale."""
+        """The number of requests that are judged: those that are not retained."""
 
     @property
     def requests(self) -> list[Request]:
@@ -347,7 +347,7 @@ class Burst:
 
     @property
     def reports(self) -> list[Report | None]:
-        """The verdict of each request; None for a stale one and where the judge failed."""
+        """The verdict of each request; None for a retained one and where the judge failed."""
 
     @property
     def replies(self) -> list[bytes | None]:
@@ -596,7 +596,7 @@ class Validator:
         collect: bool = False,
         seconds: float | None = None,
     ) -> tuple[int, Points | None]:
-        """Judge requests of a burst, which keeps their verdicts and replies; skip stale ones.
+        """Judge requests of a burst, which keeps their verdicts and replies; skip retained ones.
 
         Args:
             burst: The burst, stamped.

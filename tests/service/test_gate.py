@@ -73,8 +73,8 @@ class _Counters:
     def settle(self, burst: Burst, settled: int, seconds: float) -> None:
         assert seconds >= 0
         for request, report in zip(burst.requests[:settled], burst.reports, strict=False):
-            self.retained += request.stale
-            self.failed += report is None and not request.stale
+            self.retained += request.retained
+            self.failed += report is None and not request.retained
             self.settled += report is not None
 
     def abandon(self, requests: int) -> None:
@@ -181,8 +181,8 @@ def _payload(name: str, *, points: int = 1, size: int = 0) -> bytes:
 def _burst(*names: str, retained: Sequence[str] = (), **options: int) -> Burst:
     """A burst with these requests; some were retained by the broker."""
     payloads = [_payload(name, **options) for name in names]
-    stale = [place for place, name in enumerate(names) if name in retained]
-    return Burst.of([TOPIC] * len(names), payloads, stale=stale)
+    places = [place for place, name in enumerate(names) if name in retained]
+    return Burst.of([TOPIC] * len(names), payloads, retained=places)
 
 
 def _reply(name: str) -> bytes:
@@ -215,7 +215,9 @@ async def test_requests_arrive_at_instants_of_their_own_and_say_when_they_were_o
         (6, 0),
     ]
     names = [str(number) for number in range(7)]
-    burst = Burst.of([TOPIC] * 7, [_payload(name) for name in names], stale=[1], observed=observed)
+    burst = Burst.of(
+        [TOPIC] * 7, [_payload(name) for name in names], retained=[1], observed=observed
+    )
     world = _World(burst)
     world.store.collects = True
     clock = ArrivalClock(start - 1, now=lambda: 0)
@@ -223,7 +225,7 @@ async def test_requests_arrive_at_instants_of_their_own_and_say_when_they_were_o
     await gate.run(world.connection)
     expected = [start, start + 1, start + 1, start + 3, start + 4, 0]
     instants = burst.instants
-    del instants[1]  # the stale one has none
+    del instants[1]  # the retained one has none
     assert instants == expected
     points = pa.table(world.store.points[0])
     assert points["time"].cast(pa.int64()).to_pylist() == expected
@@ -293,13 +295,15 @@ async def test_times_that_look_like_seconds_are_logged_once_for_each_product(
         )
         return f"{slash}sys/{product}/integration/measurepoint/post", payload.encode()
 
-    def burst(*requests: tuple[str, bytes], stale: Sequence[int] = ()) -> Burst:
-        return Burst.of([one[0] for one in requests], [one[1] for one in requests], stale=stale)
+    def burst(*requests: tuple[str, bytes], retained: Sequence[int] = ()) -> Burst:
+        return Burst.of(
+            [one[0] for one in requests], [one[1] for one in requests], retained=retained
+        )
 
     world = _World(
         burst(request("solar", 1_762_999_999), request("wind", 1_762_999_999_000)),
         burst(request("hydro", 31_535_999_999, "/"), request("solar", 1_763_000_000)),
-        burst(("t", b'{"id":"0"}'), request("solar", 1_763_000_001), stale=[0]),
+        burst(("t", b'{"id":"0"}'), request("solar", 1_763_000_001), retained=[0]),
     )
     counters = _core.Counters()
     watching = Gate(validator=_core.Validator(catalog), store=world.store, counters=counters)

@@ -117,7 +117,7 @@ def test_every_request_received_is_somewhere() -> None:
     topic = "sys/pk/integration/measurepoint/post"
     payloads = [b"", b"{", b'{"version":"1","method":"integration.measurepoint.post","params":[]}']
     payloads += [b"retained", b"cut off", b"in flight"]
-    burst = _core.Burst.of([topic] * 6, payloads, stale=[3])
+    burst = _core.Burst.of([topic] * 6, payloads, retained=[3])
     validator.judge_burst(burst, 0)
     metrics.counters.receive(burst)
     metrics.counters.judged(0.001)

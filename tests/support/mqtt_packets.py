@@ -83,7 +83,7 @@ class NaiveRequest:
 
     topic: str
     payload: bytes
-    stale: bool
+    retained: bool
     observed: int | None
     qos: int
     packet_id: int
@@ -241,8 +241,8 @@ class Splitter:
                 at += 1
         if at > stop:
             raise MalformedPacketError("a PUBLISH from the broker ends inside its header")
-        stale = bool(first & _RETAIN)
-        return NaiveRequest(topic, data[at:stop], stale, observed, qos, packet_id, correlation)
+        retained = bool(first & _RETAIN)
+        return NaiveRequest(topic, data[at:stop], retained, observed, qos, packet_id, correlation)
 
 
 def publish(

@@ -44,18 +44,18 @@ impl Burst {
     ///     topics: The topics of the requests.
     ///     payloads: Their payloads, as many as topics.
     ///     arrived: When the first one arrived, on the monotonic clock, in seconds.
-    ///     stale: The places of those that are acknowledged without being judged.
+    ///     retained: The places of those that are acknowledged without being judged.
     ///     observed: By place, when a request first arrived, UTC microseconds.
     ///
     /// Raises:
     ///     ValueError: `topics` and `payloads` differ in length.
     #[staticmethod]
-    #[pyo3(signature = (topics, payloads, *, arrived=0.0, stale=Vec::new(), observed=Vec::new()))]
+    #[pyo3(signature = (topics, payloads, *, arrived=0.0, retained=Vec::new(), observed=Vec::new()))]
     fn of(
         topics: Vec<String>,
         payloads: Vec<Bound<'_, PyBytes>>,
         arrived: f64,
-        stale: Vec<usize>,
+        retained: Vec<usize>,
         observed: Vec<(usize, i64)>,
     ) -> PyResult<Self> {
         if topics.len() != payloads.len() {
@@ -71,7 +71,7 @@ impl Burst {
             let request = core::Arrived {
                 topic,
                 payload: payload.as_bytes(),
-                stale: stale.contains(&place),
+                retained: retained.contains(&place),
                 observed_us,
                 delivery: core::Delivery::default(),
             };
@@ -102,7 +102,7 @@ impl Burst {
         self.burst.payload_bytes()
     }
 
-    /// The number of requests that are judged: those that are not stale.
+    /// The number of requests that are judged: those that are not retained.
     #[getter]
     fn fresh(&self) -> usize {
         self.burst.fresh()
@@ -118,7 +118,7 @@ impl Burst {
         )
     }
 
-    /// The verdict of each request; None for a stale one and where the judge failed.
+    /// The verdict of each request; None for a retained one and where the judge failed.
     #[getter]
     fn reports(&self, py: Python<'_>) -> Vec<Option<Report>> {
         (0..self.burst.len()).map(|place| self.report(py, place)).collect()
@@ -238,7 +238,7 @@ pub(crate) struct Request {
     /// Its payload.
     payload: Py<PyBytes>,
     /// Whether it is acknowledged without being judged (contract 1.5).
-    stale: bool,
+    retained: bool,
     /// When it first arrived, UTC microseconds, if it is a replay that states this.
     observed: Option<i64>,
     /// 0, 1 or, in a session that another program created, 2.
@@ -255,7 +255,7 @@ impl Request {
         Self {
             topic: request.topic.to_owned(),
             payload: PyBytes::new(py, request.payload).unbind(),
-            stale: request.stale,
+            retained: request.retained,
             observed: request.observed_us,
             qos,
             packet_id,

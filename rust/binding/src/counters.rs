@@ -126,7 +126,7 @@ impl Counters {
         let mut replies = 0;
         let early_times = figures.early_times;
         for (place, request) in burst.burst.iter().take(settled).enumerate() {
-            if request.stale {
+            if request.retained {
                 figures.retained += 1;
             } else if let Some(verdict) = burst.burst.verdict(place) {
                 figures.settle(verdict);

@@ -169,7 +169,7 @@ impl Validator {
         Ok((reports, Points::new(points)))
     }
 
-    /// Judge requests of a burst, which keeps their verdicts and replies; skip stale ones.
+    /// Judge requests of a burst, which keeps their verdicts and replies; skip retained ones.
     ///
     /// Args:
     ///     burst: The burst, stamped.

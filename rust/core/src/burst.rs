@@ -29,7 +29,7 @@ pub struct Arrived<'a> {
     pub payload: &'a [u8],
     /// Whether it is acknowledged without being judged: a stored message that the source delivers
     /// to every new subscriber (contract 1.5).
-    pub stale: bool,
+    pub retained: bool,
     /// When it first arrived, UTC microseconds, if it is a replay that states this (contract 3.5).
     pub observed_us: Option<i64>,
     /// How it is acknowledged and answered.
@@ -83,7 +83,7 @@ struct Entry {
     observed_us: Option<i64>,
     packet_id: u16,
     qos: u8,
-    stale: bool,
+    retained: bool,
     /// How many requests before it are judged.
     place: usize,
 }
@@ -109,11 +109,11 @@ impl Burst {
             observed_us: request.observed_us,
             packet_id,
             qos,
-            stale: request.stale,
+            retained: request.retained,
             place: self.fresh,
         });
         self.outcomes.push(Outcome::default());
-        self.fresh += usize::from(!request.stale);
+        self.fresh += usize::from(!request.retained);
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Burst {
         self.size
     }
 
-    /// Number of requests that are judged: those that are not stale.
+    /// Number of requests that are judged: those that are not retained.
     pub fn fresh(&self) -> usize {
         self.fresh
     }
@@ -154,7 +154,7 @@ impl Burst {
         Some(Arrived {
             topic: &self.topics[entry.topic.clone()],
             payload: &self.bytes[entry.payload.clone()],
-            stale: entry.stale,
+            retained: entry.retained,
             observed_us: entry.observed_us,
             delivery: Delivery { qos: entry.qos, packet_id: entry.packet_id, correlation },
         })
@@ -188,7 +188,7 @@ impl Burst {
         (observed <= self.arrived_us(place)).then_some(observed)
     }
 
-    /// Judges the request at a place, unless it is stale: `judge` returns its verdict and appends
+    /// Judges the request at a place, unless it is retained: `judge` returns its verdict and appends
     /// its reply, or nothing if none may be sent.
     ///
     /// A panic of `judge` leaves this request without a verdict, and all others as they were.
@@ -196,7 +196,7 @@ impl Burst {
         let (now_ms, arrived_us, observed_us) =
             (self.now_ms, self.arrived_us(place), self.observed_us(place));
         let Self { topics, bytes, replies, .. } = self;
-        let Some(entry) = self.requests.get(place).filter(|entry| !entry.stale) else { return };
+        let Some(entry) = self.requests.get(place).filter(|entry| !entry.retained) else { return };
         let (topic, payload) = (&topics[entry.topic.clone()], &bytes[entry.payload.clone()]);
         let start = replies.len();
         self.outcomes[place] = Outcome::default();
@@ -205,7 +205,7 @@ impl Burst {
         self.outcomes[place] = Outcome { verdict: Some(verdict), reply };
     }
 
-    /// The verdict of a request; `None` before it, for a stale request, and where the judge failed.
+    /// The verdict of a request; `None` before it, for a retained request, and where the judge failed.
     pub fn verdict(&self, place: usize) -> Option<&Verdict> {
         self.outcomes.get(place)?.verdict.as_ref()
     }

@@ -202,14 +202,14 @@ fn a_judge_that_panics_leaves_every_other_request_its_verdict_and_reply() {
 fn what_the_store_rejects_is_counted_among_the_requests_with_points() {
     let mut judge = Judge::new();
     let mut burst = Burst::default();
-    for (payload, stale) in [
+    for (payload, retained) in [
         (payload(0), false),
         (payload(1), true),
         (payload(2), false),
         (b"{".to_vec(), false),
         (payload(3), false),
     ] {
-        burst.push(&Arrived { stale, ..request(&payload, 0) }).unwrap();
+        burst.push(&Arrived { retained, ..request(&payload, 0) }).unwrap();
     }
     for place in 0..burst.len() {
         burst.judge(place, |request, reply| judge.judge(request, reply));
@@ -225,10 +225,10 @@ fn what_the_store_rejects_is_counted_among_the_requests_with_points() {
 #[test]
 fn instants_are_those_of_the_requests_that_are_judged() {
     let mut burst = Burst::default();
-    for (stale, observed_us) in
+    for (retained, observed_us) in
         [(false, None), (true, Some(5)), (false, Some(101)), (false, Some(103)), (false, Some(5))]
     {
-        burst.push(&Arrived { stale, observed_us, ..request(b"", 0) }).unwrap();
+        burst.push(&Arrived { retained, observed_us, ..request(b"", 0) }).unwrap();
     }
     burst.stamp(100, 0);
     let arrived: Vec<_> = (0..burst.len()).map(|place| burst.arrived_us(place)).collect();

@@ -39,7 +39,7 @@ def _read_by_paho(frame: bytes, protocol: int) -> dict[str, Any]:
         "topic": read.topic.decode(),
         "payload": bytes(read.payload),
         "qos": read.qos,
-        "stale": read.retain,
+        "retained": read.retain,
         "packet_id": read.mid if read.qos else 0,
         "correlation": getattr(read.properties, "CorrelationData", None),
     }
@@ -103,7 +103,7 @@ def test_replies_are_written_as_paho_reads_them(
         "topic": topic + "_reply",
         "payload": payload,
         "qos": 1 if packet_id else 0,
-        "stale": False,
+        "retained": False,
         "packet_id": FIRST_REPLY_ID if packet_id else 0,
         "correlation": correlation if protocol == 5 else None,
     }

@@ -47,7 +47,7 @@ pub(super) fn read(
     deliver(&Arrived {
         topic: &topic,
         payload: cursor.rest(),
-        stale: first & RETAIN != 0,
+        retained: first & RETAIN != 0,
         observed_us: properties.observed_us,
         delivery: Delivery { qos, packet_id, correlation: properties.correlation },
     })
