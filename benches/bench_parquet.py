@@ -3,7 +3,7 @@
     python -m benches.bench_parquet --points 1000000 --rounds 5 --json
 
 Makes tables as the spool gives them, from entries of 20 points each of random devices, and gives
-them to a sink in portions of 100,000 points, as the drain does, with one commit, synced to the disk
+them to a sink in chunks of 100,000 points, as the drain does, with one commit, synced to the disk
 of `--folder`:
 
     live        one day, as it comes from a service that keeps up
@@ -39,7 +39,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from pointgate.sinks.drain import PORTION_POINTS
+from pointgate.sinks.drain import CHUNK_POINTS
 from pointgate.sinks.ndjson.sink import NdjsonSink
 from pointgate.sinks.parquet.compaction import compact_all
 from pointgate.sinks.parquet.dataset import Dataset
@@ -147,9 +147,9 @@ async def run(folder: Path, points: int, devices: int, rounds: int) -> dict[str,
     for number in range(1, rounds + 1):
         for case, table in tables.items():
             with figures.round(case, table.num_rows):
-                for begin in range(0, table.num_rows, PORTION_POINTS):
-                    portion = table.slice(begin, PORTION_POINTS)
-                    await sinks[case].write(portion, sequence=number)
+                for begin in range(0, table.num_rows, CHUNK_POINTS):
+                    chunk = table.slice(begin, CHUNK_POINTS)
+                    await sinks[case].write(chunk, sequence=number)
                 await sinks[case].commit()
         with figures.round("plain", tables["live"].num_rows):
             pq.write_table(tables["live"], folder / "plain.parquet", compression="zstd")

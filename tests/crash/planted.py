@@ -206,10 +206,10 @@ def pass_first() -> None:
     """Notes that a sink has something before it has it."""
     commit = Drain._commit
 
-    async def planted(drain: Drain, lane: Any) -> bool:
-        drain._spool.commit_offset(lane.sink.name, lane.written)
+    async def planted(drain: Drain, state: Any) -> bool:
+        drain._spool.commit_offset(state.sink.name, state.written)
         await asyncio.sleep(_LATE)
-        return await commit(drain, lane)
+        return await commit(drain, state)
 
     _plant(Drain, "_commit", planted)
 

@@ -4,7 +4,7 @@ Each point is judged as the service would, and written by the sinks of the confi
 beside the output says how far the import is: the same command continues after any interruption.
 
 Exit status 0 when everything is imported, 1 when something was rejected, 2 when an input cannot be
-read, 74 when a sink is away, 75 when another process imports with the same state, 78 for a
+read, 74 when a sink is unavailable, 75 when another process imports with the same state, 78 for a
 configuration or a mapping that cannot be used.
 """
 

@@ -103,7 +103,7 @@ class Import:
 
         Raises:
             ConfigError: A sink cannot be made.
-            SinkUnavailableError: A sink is away.
+            SinkUnavailableError: A sink is unavailable.
             OSError: The state cannot be written.
         """
         try:

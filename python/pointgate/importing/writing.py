@@ -51,7 +51,7 @@ class Sinks:
 
     Raises:
         ConfigError: One cannot be made.
-        SinkUnavailableError: On entering and on writing: one is away.
+        SinkUnavailableError: On entering and on writing: one is unavailable.
     """
 
     def __init__(

@@ -2,24 +2,24 @@
 
     for each sink, a task of its own:
         leave points in the spool until they are worth a commit       # `Gather`
-        for each portion = await spool.read(after=…, points=PORTION_POINTS, size=PORTION_BYTES):
-            await sink.write(portion)
+        for each chunk = await spool.read(after=…, points=CHUNK_POINTS, size=CHUNK_BYTES):
+            await sink.write(chunk)
         await sink.commit()
         spool.commit_offset(sink, last)             # what all have is deleted
 
-A sink that is away is retried indefinitely with exponential backoff and jitter. What goes wrong in
-a commit of several portions gives up the commit, and the portions are written again one by one,
-each with a commit of its own, until the sink has caught up. Of such a portion a sink that refuses
-something gets the halves, and so on down to the single request, which is then dead-lettered
-(`dead_letters.py`) so that it never blocks the others. Where an allocation fails it gets the
-halves, too, but nothing is dead-lettered for that.
+An unavailable sink is retried indefinitely with exponential backoff and jitter. A failure in a
+commit of several chunks gives up the commit, and the chunks are written again one by one, each with
+a commit of its own, until the sink has caught up. A chunk that the sink rejects is bisected down to
+the single request, which is then dead-lettered (`dead_letters.py`) so that it never blocks the
+others. A chunk for which an allocation fails is bisected, too, but nothing is dead-lettered for
+that.
 
-Under `ack = "sink"` somebody waits, so what is there is written and committed at once; so it is at
+Points are committed at once, without `Gather`, under `ack = "sink"`, where senders wait for it, at
 the end of the service, and when the spool is a quarter full. A sink that does not gather gets at
 most one write in `LINGER` seconds while it keeps up, because few large writes cost less than many
 small ones.
 
-Invariants: a sink gets its points in the order of arrival, at most `PORTION_BYTES` of them or one
+Invariants: a sink gets its points in the order of arrival, at most `CHUNK_BYTES` of them or one
 request at a time; it is passed only what it has committed, or what was dead-lettered durably; no
 sink waits for another; nothing a sink raises ends a task.
 """
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     from pointgate.store.spool.reader import Chunk
     from pointgate.store.spool.spool import Spool
 
-PORTION_POINTS: Final = 100_000
+CHUNK_POINTS: Final = 100_000
 """The largest write: some 5 MB, which outweighs the fixed cost of a file or a transaction."""
 
-PORTION_BYTES: Final = 16 * 1024 * 1024
+CHUNK_BYTES: Final = 16 * 1024 * 1024
 """The largest write in memory, decoded: writing it takes some five times as much. Points without
 texts stay below."""
 
@@ -86,7 +86,7 @@ class _TooLargeError(PointgateError):
 
 
 @dataclass(slots=True)
-class _Lane:
+class _SinkState:
     """One sink on its way through the spool.
 
     Between commits `written` and `ends` are ahead of `offset` and `total`.
@@ -100,7 +100,7 @@ class _Lane:
     written: int = 0  # the number of the last request that was written to it
     ends: int = 0  # how many points had been in the spool with that one
     points: int = 0  # how many points it has that are not committed
-    singly: bool = False  # whether each portion is committed by itself
+    singly: bool = False  # whether each chunk is committed by itself
     called: float = 0.0  # when the pending call to it began; 0 without one
     failure: str = ""
     failures: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
@@ -140,8 +140,8 @@ class Drain:
         self._replies_wait = replies_wait
         self._linger = 0.0 if replies_wait else LINGER
         self._finishing = asyncio.Event()
-        self._lanes = [
-            _Lane(sink, required, figures[sink.name], spool.progress[sink.name], spool.total)
+        self._states = [
+            _SinkState(sink, required, figures[sink.name], spool.progress[sink.name], spool.total)
             for sink, required in sinks
         ]
         self._waiting: deque[tuple[int, Callable[[Collection[int]], None]]] = deque()
@@ -151,7 +151,9 @@ class Drain:
     @property
     def trouble(self) -> str:
         """Why a required sink is unavailable; empty when all are available."""
-        return next((lane.trouble for lane in self._lanes if lane.required and lane.trouble), "")
+        return next(
+            (state.trouble for state in self._states if state.required and state.trouble), ""
+        )
 
     def when_committed(self, sequence: int, call: Callable[[Collection[int]], None]) -> None:
         """Call when every required sink has passed this request (`store.durable.Arrivals`)."""
@@ -160,79 +162,79 @@ class Drain:
 
     def update_lag(self) -> None:
         """Bring the lag of every sink up to date, before metrics are rendered."""
-        for lane in self._lanes:
-            lane.figures.lag_requests = self._spool.last - lane.offset
-            lane.figures.lag_points = self._spool.total - lane.total
+        for state in self._states:
+            state.figures.lag_requests = self._spool.last - state.offset
+            state.figures.lag_points = self._spool.total - state.total
 
     async def run(self) -> None:
         """Write to the sinks until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for lane in self._lanes:
-                    tasks.create_task(self._run(lane), name=f"sink {lane.sink.name}")
+                for state in self._states:
+                    tasks.create_task(self._run(state), name=f"sink {state.sink.name}")
         finally:
-            await asyncio.gather(*(_close(lane.sink) for lane in self._lanes))
+            await asyncio.gather(*(_close(state.sink) for state in self._states))
 
     async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - it is not an error to end
         """Write all points in the spool without lingering; return when done, or at the timeout."""
         self._finishing.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while any(lane.offset < self._spool.last for lane in self._lanes):
+                while any(state.offset < self._spool.last for state in self._states):
                     self._caught_up.clear()
                     await self._caught_up.wait()
                 return
-        behind = [lane.sink.name for lane in self._lanes if lane.offset < self._spool.last]
+        behind = [state.sink.name for state in self._states if state.offset < self._spool.last]
         _log.info(
             "sinks still behind: %s; remaining points are delivered after restart",
             ", ".join(behind),
         )
 
-    async def _run(self, lane: _Lane) -> None:
-        if found := await self._spool.oldest(lane.offset):
-            lane.total = found.begins
-        await self._note_oldest(lane)
-        await self._retry(lane, lane.sink.open)
-        await self._retry(lane, lambda: self._find_offset(lane))
+    async def _run(self, state: _SinkState) -> None:
+        if found := await self._spool.oldest(state.offset):
+            state.total = found.begins
+        await self._note_oldest(state)
+        await self._retry(state, state.sink.open)
+        await self._retry(state, lambda: self._find_offset(state))
         loop = asyncio.get_running_loop()
         while True:
-            await self._spool.wait_past(lane.offset)
-            await self._gather(lane)
+            await self._spool.wait_past(state.offset)
+            await self._gather(state)
             begun = loop.time()
-            await self._feed(lane)
-            await self._wait_for_more(lane, begun + self._linger - loop.time())
+            await self._feed(state)
+            await self._wait_for_more(state, begun + self._linger - loop.time())
 
-    async def _find_offset(self, lane: _Lane) -> None:
+    async def _find_offset(self, state: _SinkState) -> None:
         """Begin behind what the sink has committed; the spool may know less of it."""
-        newest = await asyncio.to_thread(lane.sink.newest)
-        if lane.offset < newest <= self._spool.last:
-            lane.offset = newest
+        newest = await asyncio.to_thread(state.sink.newest)
+        if state.offset < newest <= self._spool.last:
+            state.offset = newest
             if found := await self._spool.oldest(newest):
-                lane.total = found.begins
+                state.total = found.begins
             else:
-                lane.total = self._spool.total
-            self._commit_offset(lane)
+                state.total = self._spool.total
+            self._commit_offset(state)
         elif newest > self._spool.last:
             _log.warning(
-                "sink %s has committed points of another spool; all of this one are written to it",
-                lane.sink.name,
+                "sink %s has committed points of another spool: all of this spool are written to it",
+                state.sink.name,
             )
 
-    async def _gather(self, lane: _Lane) -> None:
+    async def _gather(self, state: _SinkState) -> None:
         """Leave points in the spool until they are worth a commit."""
-        gather = lane.sink.gather
+        gather = state.sink.gather
         if gather is None or self._replies_wait:
             return
-        found = await self._spool.oldest(lane.offset)
+        found = await self._spool.oldest(state.offset)
         if found is None:
             return
-        lane.figures.oldest = found.since / 1000
+        state.figures.oldest = found.since / 1000
         loop = asyncio.get_running_loop()
         # The clock of the system may be set; nothing waits longer for that.
-        due = loop.time() + min(gather.seconds, lane.figures.oldest + gather.seconds - time.time())
+        due = loop.time() + min(gather.seconds, state.figures.oldest + gather.seconds - time.time())
         while (
             (left := due - loop.time()) > 0
-            and self._spool.total - lane.total < gather.points
+            and self._spool.total - state.total < gather.points
             and not self._finishing.is_set()
             and not self._spool.is_filling
         ):
@@ -240,128 +242,126 @@ class Drain:
                 async with asyncio.timeout(min(left, LINGER)):
                     await self._finishing.wait()
 
-    async def _feed(self, lane: _Lane) -> None:
+    async def _feed(self, state: _SinkState) -> None:
         """Write and commit what is in the spool by now, or as much as makes a commit full."""
         until = self._spool.last
-        lane.written, lane.ends, lane.points = lane.offset, lane.total, 0
-        sink = lane.sink
-        singly = lane.singly or sink.gather is None or self._replies_wait
-        while lane.written < until:
-            portion = await self._spool.read(
-                lane.written, points=PORTION_POINTS, size=PORTION_BYTES
-            )
-            if lane.figures.oldest is None or lane.written == lane.offset:
-                lane.figures.oldest = portion.since / 1000
-            if portion.ends and (dropped := portion.begins - lane.ends) > 0:
-                self._count_dropped(lane, dropped)
+        state.written, state.ends, state.points = state.offset, state.total, 0
+        sink = state.sink
+        singly = state.singly or sink.gather is None or self._replies_wait
+        while state.written < until:
+            chunk = await self._spool.read(state.written, points=CHUNK_POINTS, size=CHUNK_BYTES)
+            if state.figures.oldest is None or state.written == state.offset:
+                state.figures.oldest = chunk.since / 1000
+            if chunk.ends and (dropped := chunk.begins - state.ends) > 0:
+                self._count_dropped(state, dropped)
             # A sink that was interrupted in the middle of a batch has the beginning of it.
-            begin, end = bisect_right(portion.sequences, lane.written), len(portion.counts)
+            begin, end = bisect_right(chunk.sequences, state.written), len(chunk.counts)
             if begin == end:
                 pass
             elif singly:
-                await self._write(lane, portion, begin, end)
-            elif not await self._write_more(lane, portion, begin):
+                await self._write(state, chunk, begin, end)
+            elif not await self._write_more(state, chunk, begin):
                 return
-            lane.written, lane.ends = portion.last, portion.ends or lane.ends
+            state.written, state.ends = chunk.last, chunk.ends or state.ends
             if singly:
-                self._commit_offset(lane)
-            elif sink.full or lane.written >= until:
-                if await self._commit(lane):
-                    self._commit_offset(lane)
+                self._commit_offset(state)
+            elif sink.full or state.written >= until:
+                if await self._commit(state):
+                    self._commit_offset(state)
                 return
-        lane.singly = False
+        state.singly = False
 
-    async def _write_more(self, lane: _Lane, portion: Chunk, begin: int) -> bool:
-        """Write the rest of a portion into a commit of several; whether that worked."""
-        points = portion.points.slice(sum(portion.counts[:begin]))
-        lane.called = time.monotonic()
+    async def _write_more(self, state: _SinkState, chunk: Chunk, begin: int) -> bool:
+        """Write the rest of a chunk into a commit of several; whether that worked."""
+        points = chunk.points.slice(sum(chunk.counts[:begin]))
+        state.called = time.monotonic()
         try:
-            await lane.sink.write(points, sequence=portion.last)
+            await state.sink.write(points, sequence=chunk.last)
         except Exception as error:  # noqa: BLE001 - it is tried again, more carefully
-            self._give_up(lane, error)
+            self._give_up(state, error)
             return False
         finally:
-            lane.called = 0.0
-        lane.points += points.num_rows
+            state.called = 0.0
+        state.points += points.num_rows
         return True
 
-    async def _commit(self, lane: _Lane) -> bool:
+    async def _commit(self, state: _SinkState) -> bool:
         """Commit what was written; whether that worked."""
-        lane.called = time.monotonic()
+        state.called = time.monotonic()
         try:
-            await lane.sink.commit()
+            await state.sink.commit()
         except Exception as error:  # noqa: BLE001 - as above
-            if not lane.sink.pending:
-                self._give_up(lane, error)
+            if not state.sink.pending:
+                self._give_up(state, error)
                 return False
-            self._note_failure(lane, error)
-            await self._retry(lane, lane.sink.commit)
+            self._note_failure(state, error)
+            await self._retry(state, state.sink.commit)
         finally:
-            lane.called = 0.0
-        lane.failure = ""
-        lane.figures.points += lane.points
+            state.called = 0.0
+        state.failure = ""
+        state.figures.points += state.points
         return True
 
-    def _give_up(self, lane: _Lane, error: Exception) -> None:
-        """A commit of several portions failed: what is in the spool is written one by one."""
+    def _give_up(self, state: _SinkState, error: Exception) -> None:
+        """A commit of several chunks failed: what is in the spool is written one by one."""
         if not isinstance(error, SinkRefusedError):
-            self._note_failure(lane, error)
-        lane.singly = True
+            self._note_failure(state, error)
+        state.singly = True
 
-    def _commit_offset(self, lane: _Lane) -> None:
-        lane.offset, lane.total = max(lane.offset, lane.written), max(lane.total, lane.ends)
-        if lane.offset >= self._spool.last:
-            lane.figures.oldest = None
+    def _commit_offset(self, state: _SinkState) -> None:
+        state.offset, state.total = max(state.offset, state.written), max(state.total, state.ends)
+        if state.offset >= self._spool.last:
+            state.figures.oldest = None
             self._caught_up.set()
-        self._spool.commit_offset(lane.sink.name, lane.offset)
+        self._spool.commit_offset(state.sink.name, state.offset)
         self._call_waiting()
 
     def _call_waiting(self) -> None:
         """Make the calls whose requests all required sinks have passed."""
-        offset = min((lane.offset for lane in self._lanes if lane.required), default=0)
+        offset = min((state.offset for state in self._states if state.required), default=0)
         while self._waiting and self._waiting[0][0] <= offset:
             sequence, call = self._waiting.popleft()
             rejected = {number for number in self._rejected if number <= sequence}
             self._rejected -= rejected
             call(rejected)
 
-    async def _wait_for_more(self, lane: _Lane, seconds: float) -> None:
-        """Let points accumulate, unless a whole portion is ready or the drain is finishing."""
-        if seconds <= 0 or self._spool.total - lane.total >= PORTION_POINTS:
+    async def _wait_for_more(self, state: _SinkState, seconds: float) -> None:
+        """Let points accumulate, unless a whole chunk is ready or the drain is finishing."""
+        if seconds <= 0 or self._spool.total - state.total >= CHUNK_POINTS:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._finishing.wait()
 
-    async def _write(self, lane: _Lane, portion: Chunk, begin: int, end: int) -> None:
-        """Write some requests of a portion; bisect if they are too large or one is rejected."""
-        before, rows = sum(portion.counts[:begin]), sum(portion.counts[begin:end])
-        points = portion.points.slice(before, rows)
-        sequence = portion.sequences[end - 1]
+    async def _write(self, state: _SinkState, chunk: Chunk, begin: int, end: int) -> None:
+        """Write some requests of a chunk; bisect if they are too large or one is rejected."""
+        before, rows = sum(chunk.counts[:begin]), sum(chunk.counts[begin:end])
+        points = chunk.points.slice(before, rows)
+        sequence = chunk.sequences[end - 1]
         several = end - begin > 1
-        # A batch written by an earlier version can be larger than a portion.
-        if several and text_bytes(points) + rows * _POINT_BYTES > 2 * PORTION_BYTES:
-            await self._write_halves(lane, portion, begin, end)
+        # A batch written by an earlier version can be larger than a chunk.
+        if several and text_bytes(points) + rows * _POINT_BYTES > 2 * CHUNK_BYTES:
+            await self._write_halves(state, chunk, begin, end)
             return
         try:
             await self._retry(
-                lane, lambda: self._store(lane.sink, points, sequence), several=several
+                state, lambda: self._store(state.sink, points, sequence), several=several
             )
         except (SinkRefusedError, _TooLargeError) as error:
             if several:
-                await self._write_halves(lane, portion, begin, end)
+                await self._write_halves(state, chunk, begin, end)
                 return
-            name, reason = lane.sink.name, str(error)
+            name, reason = state.sink.name, str(error)
             await self._retry(
-                lane, lambda: self._dead_letters.add(name, points, reason, sequence=sequence)
+                state, lambda: self._dead_letters.add(name, points, reason, sequence=sequence)
             )
-            lane.figures.refused += rows
-            if lane.required and self._replies_wait:
+            state.figures.refused += rows
+            if state.required and self._replies_wait:
                 self._rejected.add(sequence)
-            if lane.rejections.count():
+            if state.rejections.count():
                 _log.warning("sink %s: request of %d points dead-lettered: %s", name, rows, reason)
         else:
-            lane.figures.points += rows
+            state.figures.points += rows
 
     @staticmethod
     async def _store(sink: Sink, points: pa.Table, sequence: int) -> None:
@@ -370,18 +370,18 @@ class Drain:
             await sink.write(points, sequence=sequence)
         await sink.commit()
 
-    async def _write_halves(self, lane: _Lane, portion: Chunk, begin: int, end: int) -> None:
+    async def _write_halves(self, state: _SinkState, chunk: Chunk, begin: int, end: int) -> None:
         middle = (begin + end) // 2
-        await self._write(lane, portion, begin, middle)
-        await self._write(lane, portion, middle, end)
+        await self._write(state, chunk, begin, middle)
+        await self._write(state, chunk, middle, end)
 
     async def _retry(
-        self, lane: _Lane, call: Callable[[], Awaitable[Any]], *, several: bool = False
+        self, state: _SinkState, call: Callable[[], Awaitable[Any]], *, several: bool = False
     ) -> None:
         """Retry a call until it returns, with exponential backoff and full jitter.
 
         Args:
-            lane: The sink.
+            state: The sink.
             call: The call.
             several: Whether it is a write of several requests, which can be bisected.
 
@@ -391,51 +391,51 @@ class Drain:
         """
         tries = 0
         while True:
-            lane.called = time.monotonic()
+            state.called = time.monotonic()
             try:
                 await call()
             except SinkRefusedError:
-                lane.failure = ""
+                state.failure = ""
                 raise
             except Exception as error:
-                self._note_failure(lane, error)
-                if several and not lane.sink.pending and classify(error) is ErrorClass.MEMORY:
+                self._note_failure(state, error)
+                if several and not state.sink.pending and classify(error) is ErrorClass.MEMORY:
                     raise _TooLargeError from error
-                await self._note_oldest(lane)
+                await self._note_oldest(state)
             else:
-                lane.failure = ""
+                state.failure = ""
                 return
             finally:
-                lane.called = 0.0
+                state.called = 0.0
             longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 16))
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
             tries += 1
 
-    async def _note_oldest(self, lane: _Lane) -> None:
-        """Set the age of the lag of a sink for which no portion was read yet."""
-        behind = lane.offset < self._spool.last
-        if lane.figures.oldest is None and behind:
-            found = await self._spool.oldest(lane.offset)
-            lane.figures.oldest = found.since / 1000 if found else None
+    async def _note_oldest(self, state: _SinkState) -> None:
+        """Set the age of the lag of a sink for which no chunk was read yet."""
+        behind = state.offset < self._spool.last
+        if state.figures.oldest is None and behind:
+            found = await self._spool.oldest(state.offset)
+            state.figures.oldest = found.since / 1000 if found else None
 
-    def _note_failure(self, lane: _Lane, error: Exception) -> None:
-        lane.figures.failures += 1
+    def _note_failure(self, state: _SinkState, error: Exception) -> None:
+        state.figures.failures += 1
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        lane.failure = f"sink {lane.sink.name}: {reason or type(error).__name__}"
-        if events := lane.failures.count():
+        state.failure = f"sink {state.sink.name}: {reason or type(error).__name__}"
+        if events := state.failures.count():
             # An unexpected exception may be a bug: it is logged with its traceback.
             known = isinstance(error, (SinkUnavailableError, OSError, MemoryError))
             unexpected = None if known else error
-            _log.error("%s; %d failures, retrying", lane.failure, events, exc_info=unexpected)
+            _log.error("%s; %d failures, retrying", state.failure, events, exc_info=unexpected)
 
-    def _count_dropped(self, lane: _Lane, points: int) -> None:
-        lane.figures.dropped += points
-        if lane.losses.count():
+    def _count_dropped(self, state: _SinkState, points: int) -> None:
+        state.figures.dropped += points
+        if state.losses.count():
             _log.error(
                 "sink %s: %d points lost so far: it is not required, and they were deleted from "
                 "the full spool before it had them",
-                lane.sink.name,
-                lane.figures.dropped,
+                state.sink.name,
+                state.figures.dropped,
             )
 
 

@@ -23,7 +23,7 @@ What a reader may see besides:
   `scan_parquet('points/**/*.parquet')` does not see those.
 
 Rows wait in memory until `_BUFFER_BYTES` of them can be sorted together: a row group for each
-partition in each portion of the drain would make 100,000 points over a year cost ten times as much.
+partition in each chunk of the drain would make 100,000 points over a year cost ten times as much.
 
 Invariants: when `commit` returns the files are on the disk under their names, and the sequence is.
 One process writes to a dataset at a time; `pointgate compact` may run beside it.

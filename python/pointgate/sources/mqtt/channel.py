@@ -285,13 +285,13 @@ class Channel:
 
     # Events of the library (`paho.Events`)
 
-    def opened(self, relay: Relay) -> None:  # noqa: D102 - see library.Events
+    def opened(self, relay: Relay) -> None:  # noqa: D102 - see paho.Events
         if self._lost:
             raise self._lost  # the attempt was cancelled or has timed out
         self._relay = relay
         self._loop.call_soon_threadsafe(self._adjust_reading)
 
-    def pending(self) -> None:  # noqa: D102 - see library.Events
+    def pending(self) -> None:  # noqa: D102 - see paho.Events
         self._loop.call_soon_threadsafe(self._write_control)
 
     def _write_control(self) -> None:
@@ -300,7 +300,7 @@ class Channel:
                 self._library.write()
                 self._flush()
 
-    def accepted(  # noqa: D102 - see library.Events
+    def accepted(  # noqa: D102 - see paho.Events
         self, *, session_present: bool, properties: Properties | None
     ) -> None:
         self.session_present = session_present
@@ -311,12 +311,12 @@ class Channel:
         except BrokerRefused as refusal:
             self._lost = refusal
 
-    def refused(  # noqa: D102 - see library.Events
+    def refused(  # noqa: D102 - see paho.Events
         self, *, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._lost = refused(reason, properties)
 
-    def closing(self) -> None:  # noqa: D102 - see library.Events
+    def closing(self) -> None:  # noqa: D102 - see paho.Events
         # The loop does not detect that a descriptor was closed, and would not watch the next socket
         # with the same number.
         relay = self._relay
@@ -324,7 +324,7 @@ class Channel:
             self._stop_reading(relay)
             self._loop.remove_writer(relay.fileno())
 
-    def ended(  # noqa: D102 - see library.Events
+    def ended(  # noqa: D102 - see paho.Events
         self, *, reason: ReasonCode, by_broker: bool, properties: Properties | None
     ) -> None:
         client_id = self._settings.client_id
