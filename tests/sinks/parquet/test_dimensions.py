@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,9 +14,6 @@ from pointgate import Catalog, Devices, Model, Product
 from pointgate.sinks.parquet import dimensions
 from pointgate.sinks.parquet.settings import ParquetSettings
 from tests.support.paths import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STATES = {"0": "off", "1": {"defaultValue": "on"}, "2": '{"i18nValue": {"en_US": "fault"}}'}
 
@@ -149,6 +147,21 @@ def test_the_folder_is_beside_the_points_unless_it_is_set(tmp_path: Path) -> Non
     other = ParquetSettings(path=tmp_path / "points", dimensions=tmp_path / "other")
     assert other.dimensions_folder == tmp_path / "other"
     assert other.output.inner[-1] == tmp_path / "other"
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [("points", "dimensions"), (".", "../dimensions"), ("dimensions", None)],
+)
+def test_any_path_of_points_is_accepted_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, folder: str | None
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    settings = ParquetSettings(path=Path(path))
+    expected = None if folder is None else (work / folder).resolve()
+    assert (settings.mistake, settings.dimensions_folder) == ("", expected)
 
 
 @pytest.mark.parametrize("inside", [".", "dimensions", "a/b"])

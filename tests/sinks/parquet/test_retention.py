@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +149,30 @@ async def test_it_waits_for_a_commit_and_for_compaction_and_then_writes_go_on(
     await sink.close()
     assert folders(path) == ["date=2026-11-06", "date=2026-11-09"]
     assert pads.dataset(path, partitioning="hive").count_rows() == 3
+
+
+_SERVICE = f"""
+import asyncio, pathlib, sys
+from pointgate.sinks.parquet.settings import ParquetSettings
+from pointgate.sinks.parquet.sink import ParquetSink
+settings = ParquetSettings(path=pathlib.Path(sys.argv[1]), keep={7 * SECONDS})
+asyncio.run(ParquetSink(settings, clock=lambda: {NOVEMBER_10}).open())
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_what_a_crash_leaves_goes_the_next_time(dataset: Path, times: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SERVICE, str(dataset)],
+        env=os.environ | {"POINTGATE_FAILPOINT": f"retention-before-delete:{times}"},
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert pads.dataset(dataset, partitioning="hive").count_rows() == 13 - times
+    reopen(dataset, Clock(NOVEMBER_10), keep=7 * SECONDS)
+    assert folders(dataset) == [f"date=2026-11-{number:02}" for number in range(3, 11)]
+    assert pads.dataset(dataset, partitioning="hive").count_rows() == 8
 
 
 def test_days_that_were_just_merged_wait(dataset: Path) -> None:

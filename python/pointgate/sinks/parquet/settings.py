@@ -62,18 +62,24 @@ class ParquetSettings(SinkSettings):
         return LocalOutput(self.path, "folder", inner=tuple(inner))
 
     @property
-    def dimensions_folder(self) -> Path:
-        """The folder that is set, or `dimensions` beside the points."""
-        return self.path.parent / "dimensions" if self.dimensions is None else self.dimensions
+    def dimensions_folder(self) -> Path | None:
+        """The folder that is set, or `dimensions` beside the points; None if those are in it."""
+        if self.dimensions is not None:
+            return self.dimensions
+        path = self.path.absolute()
+        beside = path.parent / "dimensions"
+        return None if beside == path else beside
 
     @property
     def mistake(self) -> str:
         """Why the folder cannot be written as it is (see the base class)."""
-        if self.path in (self.dimensions_folder, *self.dimensions_folder.parents):
-            return (
-                f"expected dimensions outside of {self.path}, where readers look for points, got "
-                f"{self.dimensions_folder}"
-            )
+        if self.dimensions is not None:
+            path, place = Path(os.path.realpath(self.path)), Path(os.path.realpath(self.dimensions))
+            if path in (place, *place.parents):
+                return (
+                    f"expected dimensions outside of {self.path}, where readers look for points, "
+                    f"got {self.dimensions}"
+                )
         found = dict.fromkeys((FORMER_PREFIX, *PREFIXES.values()), False)
         try:
             with os.scandir(self.path) as entries:

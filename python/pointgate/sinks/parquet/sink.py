@@ -8,9 +8,10 @@ service ends. Under `ack = "sink"` every write is committed at once. A commit ta
 its partitions in one step (`dataset.py`), together with the sequence of its last request: whatever
 crashes, no request is written twice or left out.
 
-Points do not move from one file to another while the service runs, and no file goes away, so that
-a reader with a glob sees each of them once. Small files need not be merged, because a file grows
-with the commits that follow (`files.py`): a partition that gets points all day has 60 files.
+Points do not move from one file to another while the service runs, and no file goes away before it
+is older than `keep` (`retention.py`), so that a reader with a glob sees each of them once. Small
+files need not be merged, because a file grows with the commits that follow (`files.py`): a
+partition that gets points all day has 60 files.
 
 What a reader may see besides:
 
