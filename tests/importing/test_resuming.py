@@ -44,7 +44,7 @@ def prepare(folder: Path, *sinks: str, shape: Shape = SHAPE) -> list[object]:
     configure(folder, *sinks)
     (folder / "mapping.toml").write_text(mapping(shape), "utf-8")
     (folder / "export.csv").write_bytes(export(shape))
-    return ["export.csv", "--mapping", "mapping.toml", "--memory", "1MiB"]
+    return ["export.csv", "--mapping", "mapping.toml", "--memory", "1MiB", "--processes", "2"]
 
 
 def parquet(folder: Path) -> list[tuple[str, str, int]]:

@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 _REDRAW_SECONDS = 0.2
 _LEAST_MEMORY = 2**20
 
+_LARGE = 16 * 2**20
+"""Bytes of inputs, as they are on the disk."""
+
 
 def import_(
     files: Annotated[
@@ -252,10 +255,23 @@ def _pool(stack: ExitStack, plan: Plan, processes: int | None) -> Pool[Block, Bl
     from pointgate.importing.reading import reading  # noqa: PLC0415 - as above
 
     options = plan.reading
-    count = processes or cores()
+    count = processes or (cores() if _is_large(plan.names) else 1)
     if options is None or count == 1:
         return None
     return stack.enter_context(Pool(reading, options, processes=count))
+
+
+def _is_large(names: Sequence[str]) -> bool:
+    """Whether starting processes, which takes a second, is worth it."""
+    from pointgate.importing.inputs import STDIN, expand  # noqa: PLC0415 - as above
+
+    size = 0
+    for name in expand(names, {}):
+        with suppress(OSError):
+            size += _LARGE if name == STDIN else Path(name).stat().st_size
+        if size >= _LARGE:
+            return True
+    return False
 
 
 def _run(

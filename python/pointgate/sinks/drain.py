@@ -216,7 +216,7 @@ class Drain:
             self._commit_offset(state)
         elif newest > self._spool.last:
             _log.warning(
-                "sink %s has committed points of another spool: all of this spool are written to it",
+                "sink %s has committed points of another spool; it gets all points of this one",
                 state.sink.name,
             )
 
