@@ -7,11 +7,11 @@ and a log entry that makes all of them visible at once. The entry carries an app
 (`txn` in the protocol of Delta): the writer and the last sequence in the commit. `newest` reads it
 back, and the drain begins behind it, so each request is in the table once, whatever crashes.
 
-An answer can be lost while the commit is in the table. So a commit begins by reading the table
-again, and finds its own sequence there (`_attempted`). Any other sequence than the last one known is
-that of another service with the same `writer`, whose sequences mean nothing here: nothing is written
-then, because each of the two would begin behind the requests of the other one. Delta itself lets
-only one of two commits with the same writer pass.
+An answer can be lost while the commit is in the table. So a commit that raises stays `pending`, and
+its repetition begins by reading the table again: it may find its own sequence there. Any other
+sequence than the last one known is that of another service with the same `writer`, whose sequences
+mean nothing here: nothing is written then, because each of the two would begin behind the requests
+of the other one. Delta itself lets only one of two commits with the same writer pass.
 
 Invariants: when `commit` returns, the points are in the table; if it raises and they are there
 nevertheless, the repetition writes nothing. Rows in memory are bounded by `_BUFFER_BYTES` and one
@@ -29,7 +29,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,6 +54,9 @@ _BUFFER_BYTES: Final = 64 * 1024 * 1024
 
 _GATHERED: Final = 1_000_000
 """Points that are worth a commit, whatever their age."""
+
+_COMMIT_RETRIES: Final = 15
+"""Of a commit that meets those of other writers."""
 
 _DATE: Final = "date"
 
@@ -102,8 +105,6 @@ class DeltaSink:
         gather: When points are worth a commit.
     """
 
-    pending: Final = False
-
     def __init__(
         self, settings: DeltaSettings, *, writer: str = LIVE, options: dict[str, str] | None = None
     ) -> None:
@@ -118,7 +119,7 @@ class DeltaSink:
         self._bytes = 0
         self._sequence = 0
         self._known = 0
-        self._attempted = -1
+        self._rows: pa.Table | None = None
         # One thread, so that a write goes to its end before the next one or before `close`.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {self.name}")
 
@@ -129,6 +130,11 @@ class DeltaSink:
     def full(self) -> bool:
         """Whether as many rows wait as memory is for (see `base.Sink`)."""
         return self._bytes >= _BUFFER_BYTES
+
+    @property
+    def pending(self) -> bool:
+        """Whether a commit may be in the table or not (see `base.Sink`)."""
+        return self._rows is not None
 
     def newest(self) -> int:
         """The last sequence of its writer in the table (see `base.Sink`).
@@ -165,12 +171,12 @@ class DeltaSink:
             self._sequence = sequence
 
     async def commit(self) -> None:
-        """Store for good what was written since the last commit; otherwise it is given up.
+        """Store for good what was written since the last commit.
 
         Raises:
-            SinkUnavailableError: Not now.
-            SinkRefusedError: Something in it can never be stored.
-            MemoryError: An allocation failed.
+            SinkUnavailableError: Not now; the call must be repeated if `pending`.
+            SinkRefusedError: Arrow has no place for something in it; it is given up.
+            MemoryError: An allocation failed; the call must be repeated if `pending`.
         """
         await self._run(self._commit)
 
@@ -221,34 +227,34 @@ class DeltaSink:
             raise SinkUnavailableError(f"{self._path} is not a table of points: {lacks}")
 
     def _commit(self) -> None:
-        if not self._batches:
-            return
-        try:
-            if self._table is None:
-                self._open()
-            assert self._table is not None  # noqa: S101 - `_open` has set it
-            if not self._is_there(self._table):
-                self._append(self._table, self._rows())
-            self._known = self._sequence
-        finally:
-            self._give_up()
+        if self._rows is None:
+            try:
+                if not self._batches:
+                    return
+                rows = self._sorted()
+            finally:
+                self._batches, self._bytes = [], 0
+            self._rows = rows
+        if self._table is None:
+            self._open()
+        assert self._table is not None  # noqa: S101 - `_open` has set it
+        if not self._is_there(self._table):
+            self._append(self._table, self._rows)
+        self._known = self._sequence
+        self._rows = None
 
     def _is_there(self, table: DeltaTable) -> bool:
         """Whether a commit whose answer was lost has stored just this."""
         table.update_incremental()
         newest = table.transaction_version(self._writer) or 0
-        if newest == self._known:
-            return False
-        if newest == self._attempted:
-            self._known = newest
-            return self._sequence <= newest
-        raise SinkUnavailableError(
-            f"another process writes to {self._path} as {self._writer!r}: expected a `writer` of "
-            "its own for each service"
-        )
+        if newest not in {self._known, self._sequence}:
+            raise SinkUnavailableError(
+                f"another process writes to {self._path} as {self._writer!r}: "
+                "expected a `writer` of its own for each service"
+            )
+        return newest == self._sequence != self._known
 
     def _append(self, table: DeltaTable, rows: pa.Table) -> None:
-        self._attempted = self._sequence
         failpoint.hit("delta-before-commit")
         write_deltalake(
             table,
@@ -256,7 +262,7 @@ class DeltaSink:
             mode="append",
             writer_properties=WriterProperties(compression="ZSTD"),
             commit_properties=CommitProperties(
-                max_commit_retries=15,
+                max_commit_retries=_COMMIT_RETRIES,
                 app_transactions=[Transaction(self._writer, self._sequence)],
             ),
         )
@@ -264,11 +270,9 @@ class DeltaSink:
             _sync(Path(self._path), table.version())
         failpoint.hit("delta-after-commit")
 
-    def _rows(self) -> pa.Table:
+    def _sorted(self) -> pa.Table:
         """What was written, by day and key; of one key the last or the first."""
-        batches, self._batches = self._batches, []
-        batch = one_batch(pa.Table.from_batches(batches))
-        batches.clear()
+        batch = one_batch(pa.Table.from_batches(self._batches))
         days = pc.divide(batch["time"].view(pa.int64()), _DAY)
         order = key_order(batch, on_conflict=self._on_conflict, groups=days)
         rows = row_group(take(batch, order))
@@ -276,7 +280,7 @@ class DeltaSink:
         return rows.append_column(COLUMNS.field(_DATE), date).cast(COLUMNS)
 
     def _give_up(self) -> None:
-        self._batches, self._bytes = [], 0
+        self._batches, self._bytes, self._rows = [], 0, None
 
     def _words(self, error: Exception) -> str:
         text = " ".join(_DECORATION.sub("", str(error)).split())
