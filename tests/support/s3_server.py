@@ -45,7 +45,9 @@ def binary() -> Path:
         return program
     go = shutil.which("go")
     if go is None:
-        raise S3MissingError("no S3 server: expected go on the PATH to build it (apt install golang)")
+        raise S3MissingError(
+            "no S3 server: expected go on the PATH to build it (apt install golang)"
+        )
     subprocess.run(
         [go, "install", f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"],
         env=os.environ | {"GOBIN": str(folder), "GOFLAGS": "-mod=mod"},

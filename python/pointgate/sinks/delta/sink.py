@@ -215,6 +215,8 @@ class DeltaSink:
                 partition_by=[_DATE],
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
+                # Or the later of two creates would change the metadata of the earlier one.
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
         # Another writer may have created it at the same moment.
         return DeltaTable(self._path, storage_options=self._options)
