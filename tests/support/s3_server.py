@@ -4,8 +4,8 @@
         server.options     # those of an object store
         server.kill(); server.start()
 
-It is built once by Go into the user's cache (100 s), and honours conditional puts, which a commit of
-Delta Lake needs.
+It is built once by Go into the user's cache (100 s), and honours conditional puts, which a commit
+of Delta Lake needs.
 """
 
 from __future__ import annotations

@@ -72,7 +72,9 @@ async def test_of_two_services_with_one_writer_one_is_refused(server: S3Server) 
 
 async def test_wrong_keys_are_named_and_not_shown(server: S3Server) -> None:
     sink = new_sink(server.options | {"aws_secret_access_key": "wrongwrong"})
-    with pytest.raises(SinkUnavailableError, match="SignatureDoesNotMatch|403|ermission") as raised:
+    with pytest.raises(
+        SinkUnavailableError, match=r"SignatureDoesNotMatch|403|ermission"
+    ) as raised:
         await sink.open()
     assert "wrongwrong" not in str(raised.value)
     await sink.close()

@@ -71,6 +71,9 @@ COLUMNS: Final = pa.schema(
 )
 """The columns of the table; it is partitioned by `date`, the UTC day of `time`."""
 
+IGNORES: Final = "Points; on_conflict = ignore"
+"""The description of a table that was created so, for `compaction.py`."""
+
 _CONFIGURATION: Final = {
     # Those of values skip no file, and texts are long.
     "delta.dataSkippingStatsColumns": "product,device,identifier,time,received",
@@ -213,6 +216,7 @@ class DeltaSink:
                 COLUMNS,
                 mode="ignore",
                 partition_by=[_DATE],
+                description="Points" if self._on_conflict == "update" else IGNORES,
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
                 # Or the later of two creates would change the metadata of the earlier one.
