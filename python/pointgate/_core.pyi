@@ -6,14 +6,19 @@ from typing import Final, Literal, final
 from typing_extensions import CapsuleType, disjoint_base
 
 __all__ = [
+    "FIRST_REPLY_ID",
+    "LAST_REPLY_ID",
+    "Burst",
     "Catalog",
     "Counters",
     "Devices",
     "Fault",
     "Model",
+    "MqttCodec",
     "Points",
     "Product",
     "Report",
+    "Request",
     "Validator",
     "__version__",
     "build_profile",
@@ -30,6 +35,10 @@ reasons: Final[tuple[str, ...]]
 
 codes: Final[tuple[int, ...]]
 """Every code a verdict can have: 0 for a bad topic, 200, and the codes of contract 3."""
+
+FIRST_REPLY_ID: Final[int]
+LAST_REPLY_ID: Final[int]
+"""The packet ids of replies; those of the client library, for SUBSCRIBE, stay below."""
 
 @final
 class Model:
@@ -255,6 +264,243 @@ class Points:
         """Arrow's PyCapsule interface: what `pyarrow.table(points)` and others call."""
 
 @final
+class Request:
+    """One request as it arrived."""
+
+    @property
+    def topic(self) -> str:
+        """Its topic."""
+
+    @property
+    def payload(self) -> bytes:
+        """Its payload."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is acknowledged without being judged (contract 1.5)."""
+
+    @property
+    def observed(self) -> int | None:
+        """When it first arrived, UTC microseconds, if it is a replay that states this."""
+
+    @property
+    def qos(self) -> int:
+        """0, 1 or, in a session that another program created, 2."""
+
+    @property
+    def packet_id(self) -> int:
+        """The packet id of its acknowledgement; 0 at QoS 0."""
+
+    @property
+    def correlation(self) -> bytes | None:
+        """MQTT 5 Correlation Data to echo, if present."""
+
+@final
+class Burst:
+    """Requests that arrived together, in the order of arrival, and what became of them.
+
+    It holds them as one buffer: only those who ask get an object for each request.
+    """
+
+    @staticmethod
+    def of(
+        topics: Sequence[str],
+        payloads: Sequence[bytes],
+        *,
+        arrived: float = 0.0,
+        stale: Sequence[int] = ...,
+        observed: Sequence[tuple[int, int]] = ...,
+    ) -> Burst:
+        """Make a burst of requests that are acknowledged by nobody, such as those of a test.
+
+        Args:
+            topics: The topics of the requests.
+            payloads: Their payloads, as many as topics.
+            arrived: When the first one arrived, on the monotonic clock, in seconds.
+            stale: The places of those that are acknowledged without being judged.
+            observed: By place, when a request first arrived, UTC microseconds.
+
+        Raises:
+            ValueError: `topics` and `payloads` differ in length.
+        """
+
+    def __len__(self) -> int: ...
+    @property
+    def arrived(self) -> float:
+        """When the first request arrived, on the monotonic clock, in seconds."""
+
+    @property
+    def size(self) -> int:
+        """Their memory in bytes, for every limit in bytes."""
+
+    @property
+    def payload_bytes(self) -> int:
+        """The size of all payloads."""
+
+    @property
+    def fresh(self) -> int:
+        """The number of requests that are judged: those that are not stale."""
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests, an object for each."""
+
+    @property
+    def reports(self) -> list[Report | None]:
+        """The verdict of each request; None for a stale one and where the judge failed."""
+
+    @property
+    def replies(self) -> list[bytes | None]:
+        """The reply to each request; None for a request that is only acknowledged."""
+
+    @property
+    def instants(self) -> list[int]:
+        """The instant of each request: `time` of its entries that have none (contract 3.5)."""
+
+    @property
+    def counts(self) -> bytes:
+        """How many points each request with accepted points has: native four-byte integers."""
+
+    @property
+    def rejected(self) -> tuple[list[str], list[bytes], list[Report], list[int]]:
+        """The rejected requests: their topics, payloads, reports and instants."""
+
+    def early_times(self, settled: int) -> list[tuple[str, int, bytes]]:
+        """The topics of accepted requests with times before 1971, probably seconds (contract 3.5).
+
+        Args:
+            settled: How many requests of the burst count.
+
+        Returns:
+            For each topic how many of its requests have such times, and the payload of the first.
+        """
+
+    def stamp(self, first_us: int, now_ms: int) -> None:
+        """Give each request that is judged its arrival instant (contract 3.5).
+
+        Args:
+            first_us: That of the first one, UTC microseconds; each one after it is a microsecond
+                later.
+            now_ms: The present, for the products' time windows, UTC milliseconds.
+        """
+
+    def answer(self, replies: Sequence[bytes | None]) -> None:
+        """Replace every reply; None for a request that is only acknowledged.
+
+        Raises:
+            ValueError: There are not as many replies as requests.
+        """
+
+    def withdraw(self, numbers: Sequence[int]) -> None:
+        """Remove verdict and reply of requests that the store permanently rejected.
+
+        Args:
+            numbers: Their places in `counts`.
+        """
+
+@final
+class MqttCodec:
+    """MQTT's frequent packets on one connection: requests in, replies and acknowledgements out.
+
+    PUBLISH and its acknowledgements are read and written here; every other packet is for the client
+    library (`take_control`). It does no I/O.
+
+    Args:
+        protocol: The level of the protocol, 4 or 5.
+        frame_limit: A longer PUBLISH is truncated to this many bytes, at least `HEADER_BYTES`. If
+            this is `HEADER_BYTES` over `limits.payload_bytes`, the judge still detects that the
+            payload is too large.
+        burst_requests: The most requests of a burst.
+        burst_bytes: Their most bytes; a single request may be larger.
+        reply_qos: The QoS of every reply; None for each request's own.
+
+    Raises:
+        ValueError: `protocol` is neither 4 nor 5.
+    """
+
+    def __new__(
+        cls,
+        *,
+        protocol: int,
+        frame_limit: int,
+        burst_requests: int,
+        burst_bytes: int,
+        reply_qos: int | None = None,
+    ) -> MqttCodec: ...
+    def feed(self, data: bytes, now: float) -> tuple[int, int, int]:
+        """Parse the bytes of one read.
+
+        Args:
+            data: The bytes, in the order of arrival.
+            now: When they arrived, on the monotonic clock, in seconds.
+
+        Returns:
+            How many requests were completed, their memory in bytes, and the number of
+            acknowledgements.
+
+        Raises:
+            MalformedPacketError: They are not MQTT.
+            MemoryError: An allocation failed. After either error the connection must be closed.
+        """
+
+    def take_burst(self) -> Burst | None:
+        """Remove the requests that arrived first, at most a burst; None if there are none."""
+
+    def take_control(self) -> bytes:
+        """Remove the complete packets that are for the client library."""
+
+    def take_pubcomps(self) -> bytes:
+        """Remove the packets that must be sent at once: the PUBCOMP of each PUBREL."""
+
+    def take_rejected(self) -> list[tuple[int, str]]:
+        """Remove the replies that the broker rejected: reason code and Reason String."""
+
+    def ignore_requests(self) -> None:
+        """From now on ignore requests: at QoS 1 they are redelivered."""
+
+    def allow(self, window: int, best_qos: int, packet_limit: int | None) -> None:
+        """Apply the broker's limits, from its CONNACK.
+
+        Args:
+            window: The most replies at QoS 1 that it has not acknowledged.
+            best_qos: The highest QoS of a reply.
+            packet_limit: The most bytes of a packet; None without a limit.
+        """
+
+    @property
+    def window_is_full(self) -> bool:
+        """Whether no reply at QoS 1 may be sent before the broker acknowledges one."""
+
+    @property
+    def packet_limit(self) -> int | None:
+        """The broker's limit of a packet, in bytes."""
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many replies at QoS 1 the broker has not acknowledged."""
+
+    def must_wait(self, burst: Burst, place: int) -> bool:
+        """Whether the reply to the request at this place must wait for the window."""
+
+    def write(
+        self, burst: Burst, start: int, *, with_ends: bool = False
+    ) -> tuple[bytes, int, list[int], list[tuple[int, int]]]:
+        """Write replies and acknowledgements until a reply must wait.
+
+        Those of the request at `start` are written in any case.
+
+        Args:
+            burst: A judged burst.
+            start: The place of the first request.
+            with_ends: Whether to return where packets end.
+
+        Returns:
+            The packets, each reply before its request's acknowledgement; the place of the first
+            request that is not settled by them; the sizes of replies over the broker's limit, which
+            are left out; for each settled request where its reply and its acknowledgement end.
+        """
+
+@final
 class Validator:
     """Judges requests against a catalog. Can be called from several threads at once.
 
@@ -341,6 +587,31 @@ class Validator:
             TypeError: `topics` or `payloads` is no sequence, or an element is no str or no bytes.
         """
 
+    def judge_burst(
+        self,
+        burst: Burst,
+        start: int,
+        *,
+        end: int | None = None,
+        collect: bool = False,
+        seconds: float | None = None,
+    ) -> tuple[int, Points | None]:
+        """Judge requests of a burst, which keeps their verdicts and replies; skip stale ones.
+
+        Args:
+            burst: The burst, stamped.
+            start: The place of the first request.
+            end: The place behind the last one; None for the end of the burst.
+            collect: Whether to return the points of accepted requests.
+            seconds: The call returns soon after this time, with some requests judged; None for all.
+
+        Returns:
+            The place of the first request that was not judged, and the points.
+
+        Raises:
+            ValueError: `start` or `end` is outside the burst.
+        """
+
 @final
 class Counters:
     """The service's hot counters: updated once a burst, read when Prometheus scrapes.
@@ -349,26 +620,26 @@ class Counters:
     """
 
     def __new__(cls) -> Counters: ...
-    def receive(self, payloads: Sequence[bytes]) -> None:
+    def receive(self, burst: Burst) -> None:
         """A burst has arrived: its requests are in flight from here on."""
 
-    def settle(self, reports: Sequence[Report], seconds: float) -> int:
-        """These requests were answered and acknowledged, `seconds` after they arrived.
+    def settle(self, burst: Burst, settled: int, seconds: float) -> int:
+        """Requests of a burst were acknowledged, and answered if they have a reply.
 
-        A report with code 0 counts as ignored (`bad_topic`) and has no reply latency.
+        Stale ones count as ignored (`retained`), as do those without a verdict (`judge_failed`) and
+        those with code 0 (`bad_topic`); these have no reply latency.
+
+        Args:
+            burst: The burst.
+            settled: How many of its requests.
+            seconds: How long ago they arrived.
 
         Returns:
             How many early times they had.
         """
 
-    def ignore_retained(self, requests: int) -> None:
-        """These requests were stored retained ones: acknowledged, not judged (contract 1.5)."""
-
     def abandon(self, requests: int) -> None:
         """The connection ended before these were acknowledged: at QoS 1 they are redelivered."""
-
-    def fail(self, requests: int) -> None:
-        """The judge itself failed on these requests: acknowledged, without a reply."""
 
     def judged(self, seconds: float) -> None:
         """One call of the judge took `seconds`."""

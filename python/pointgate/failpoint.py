@@ -42,6 +42,11 @@ def warning() -> str:
     )
 
 
+def is_active() -> bool:
+    """Whether any failpoint is active."""
+    return _name is not None
+
+
 def hit(name: str, before: Callable[[], object] | None = None) -> None:
     """Kill this process if `name` is the active failpoint and its count is reached.
 

@@ -23,14 +23,14 @@ class RateLimiter:
         self._left = 0
         self._events = 0
 
-    def count(self) -> int:
-        """Count an event.
+    def count(self, events: int = 1) -> int:
+        """Count an event, or several that share a line.
 
         Returns:
-            The number of events since the last allowed one, including this one; 0 if this one is
+            The number of events since the last allowed one, including these; 0 if these are
             suppressed.
         """
-        self._events += 1
+        self._events += events
         now = time.monotonic()
         if now >= self._end:
             self._end = now + self._seconds

@@ -103,7 +103,7 @@ def moment() -> view.Moment:
 
 def test_the_figures_are_read_from_the_metrics() -> None:
     metrics = Metrics()
-    metrics.counters.receive([b"12345"])
+    metrics.counters.receive(_core.Burst.of(["t"], [b"12345"]))
     metrics.products, metrics.reloads_failed = 3, 2
     figures = view.parse(metrics.render()[0].decode())
     shown = view.Moment(2.0, figures, {}, 0.5)

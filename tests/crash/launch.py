@@ -79,6 +79,7 @@ def main() -> None:
         ear.hit("after-commit")
 
     failpoint.hit = ear.hit
+    failpoint.is_active = lambda: True
     setattr(psycopg.Connection, "commit", commit_between)  # noqa: B010 - a method, for mypy
     threading.Thread(target=ear.listen, daemon=True).start()
     sys.argv = ["pointgate", *arguments]

@@ -10,28 +10,27 @@ import asyncio
 import json
 import threading
 import time
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from pointgate.service.bursts import ArrivedBurst
+from pointgate._core import Burst
 from pointgate.service.gate import Gate
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.parquet.sink import ParquetSink
 from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.sources.mqtt.connection import AiomqttConnection
-from pointgate.sources.mqtt.packets import puback
 from pointgate.store.durable import SinkStore, SpoolStore
 from pointgate.store.none import Completed
 from pointgate.store.spool.segment import Segment
 from pointgate.store.spool.writer import Writer
+from tests.support.mqtt_packets import puback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import pyarrow as pa
 
-    from pointgate.sources.mqtt.request import MqttRequest
+    from pointgate.store.base import Points
 
 _LATE: Final = 0.05
 
@@ -51,14 +50,23 @@ def acknowledge_first() -> None:
     """Acknowledges what has arrived before it is answered."""
     receive = AiomqttConnection.receive
 
-    async def planted(connection: AiomqttConnection) -> list[MqttRequest]:
+    async def planted(connection: AiomqttConnection) -> Burst | None:
         burst = await receive(connection)
-        for request in burst:
+        if burst is None:
+            return None
+        requests = burst.requests
+        for request in requests:
             if request.packet_id and connection._relay:
                 connection._relay.write(puback(request.packet_id))
-                request.packet_id = 0
         connection._flush()
-        return burst
+        connection._intake.release(burst)
+        again = Burst.of(  # without packet ids: at QoS 0
+            [request.topic for request in requests],
+            [request.payload for request in requests],
+            arrived=burst.arrived,
+        )
+        connection._intake.add(len(again), again.size)
+        return again
 
     _plant(AiomqttConnection, "receive", planted)
 
@@ -119,13 +127,9 @@ def accept_rejected() -> None:
     """Answers 200 to requests that were rejected."""
     settle = AiomqttConnection.settle
 
-    async def planted(
-        connection: AiomqttConnection,
-        requests: Sequence[MqttRequest],
-        replies: Sequence[bytes | None],
-    ) -> None:
-        kind = [reply and _accepted(reply) for reply in replies]
-        await settle(connection, requests, kind)
+    async def planted(connection: AiomqttConnection, burst: Burst) -> None:
+        burst.answer([reply and _accepted(reply) for reply in burst.replies])
+        await settle(connection, burst)
 
     _plant(AiomqttConnection, "settle", planted)
 
@@ -136,20 +140,22 @@ def _accepted(reply: bytes) -> bytes:
 
 def store_rejected() -> None:
     """Stores what stands before the fault of a rejected request."""
-    collect = Gate._collect
+    judge = Gate._judge
 
-    def planted(gate: Gate, arrived: ArrivedBurst) -> Any:
-        found = collect(gate, arrived)
-        for one, report in zip(arrived.requests, found[0], strict=True):
-            if report.code in {1204, 1257}:
+    async def planted(gate: Gate, burst: Burst) -> list[Points]:
+        found = await judge(gate, burst)
+        for one, report, instant in zip(burst.requests, burst.reports, burst.instants, strict=True):
+            if report and report.code in {1204, 1257}:
                 request = json.loads(one.payload)
                 request["params"].pop()
                 good = json.dumps(request, separators=(",", ":")).encode()
-                part = ArrivedBurst([replace(one, payload=good)], arrived.first, arrived.now_ms)
-                gate._store.append(*collect(gate, part))
+                part = Burst.of([one.topic], [good])
+                part.stamp(instant, instant // 1000)
+                points = gate._validator.judge_burst(part, 0, collect=True)[1]
+                gate._store.append(part.counts, [points] if points else [])
         return found
 
-    _plant(Gate, "_collect", planted)
+    _plant(Gate, "_judge", planted)
 
 
 def half_a_request() -> None:

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
-from pointgate.sources.mqtt.packets import Splitter, puback
+from tests.support.mqtt_packets import Splitter, puback
 from tests.support.processes import PATIENCE, TOPIC
 from tests.support.scripted_broker import CONNECT, DISCONNECT, PUBLISH, SUBSCRIBE, frame
 
@@ -82,7 +81,7 @@ class Client:
         """Wait for bytes and cut them."""
         data = self._socket.recv(262_144)
         assert data, "the broker closed the connection"
-        self.splitter.feed(data, time.monotonic())
+        self.splitter.feed(data)
 
     def subscribe(self, filters: Sequence[str], qos: int) -> None:
         body = b"\0\1" + b"".join(_text(one) + bytes((qos,)) for one in filters)

@@ -23,7 +23,6 @@ from benches.corpus import SHAPES, stream
 from benches.peers.judge import validator as judge_of
 from pointgate import _core
 from pointgate.service.gate import LOOP_BYTES, Gate
-from pointgate.sources.base import Request
 from pointgate.store.durable import SpoolStore
 from pointgate.store.none import NullStore
 from pointgate.store.spool.spool import open_spool
@@ -32,7 +31,7 @@ from tests.support.collected import entry, one_product, request, topic
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from pointgate import Validator
     from pointgate.store.base import Store
@@ -223,21 +222,17 @@ def test_a_small_burst_keeps_the_interpreter() -> None:
 class _Connection:
     """Hands over bursts, then drains."""
 
-    def __init__(self, bursts: list[list[Request]]) -> None:
-        self._bursts = [*bursts, []]
+    def __init__(self, bursts: list[_core.Burst]) -> None:
+        self._bursts = bursts
         self.settled = 0
         self.replies: list[bytes | None] = []
 
-    async def receive(self) -> list[Request]:
-        return self._bursts.pop(0)
+    async def receive(self) -> _core.Burst | None:
+        return self._bursts.pop(0) if self._bursts else None
 
-    async def settle(self, requests: Sequence[Request], replies: Sequence[bytes | None]) -> None:
-        self.settled += len(requests)
-        self.replies += replies
-
-
-def _message(on: str, payload: bytes) -> Request:
-    return Request(on, payload, 0.0)
+    async def settle(self, burst: _core.Burst) -> None:
+        self.settled += len(burst)
+        self.replies += burst.replies
 
 
 @asynccontextmanager
@@ -284,7 +279,7 @@ async def test_large_messages_never_hold_the_loop(
     bursts = [[payload], several, [payload, payload, *several], several, [payload]]
     longest = math.inf
     for _ in range(TRIES):
-        connection = _Connection([[_message(on, one) for one in burst] for burst in bursts])
+        connection = _Connection([_core.Burst.of([on] * len(one), one) for one in bursts])
         counters = _core.Counters()
         async with store(tmp_path) as kept:
             gate = Gate(validator=judge, store=kept, counters=counters)

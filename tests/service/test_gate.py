@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-import time
-from types import SimpleNamespace
+from array import array
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from pointgate import _core
+from pointgate._core import Burst
 from pointgate.errors import ConnectionLost
-from pointgate.service import gate
-from pointgate.service.bursts import ArrivedBurst
 from pointgate.service.gate import LOOP_BYTES, Gate
-from pointgate.sources.base import Request
 from pointgate.store.arrival_clock import ArrivalClock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from pointgate import Report
     from pointgate.store.base import Points
 
+TOPIC = "sys/pk/integration/measurepoint/post"
 
-class _Report:
-    def __init__(self, payload: bytes) -> None:
-        self.code = 200
-        self.reply = b"re:" + payload[:10]
+
+def _catalog() -> _core.Catalog:
+    model = _core.Model.compile(b'{"measurepoints":{"t":{"dataType":"INT"}}}')
+    product = _core.Product(model, _core.Devices.parse(b"d\n", "txt"))
+    return _core.Catalog({"pk": product})
 
 
 class _Panic(BaseException):
@@ -36,46 +36,29 @@ class _Panic(BaseException):
 
 
 class _Validator:
+    """The judge, watched; it fails on some payloads, and takes as long as a test says."""
+
     def __init__(self) -> None:
+        self._validator = _core.Validator(_catalog())
         self.threads: list[str] = []
         self.calls: list[int] = []
-        self.arrivals: list[tuple[bytes, int]] = []
-        self.observed: list[Sequence[int | None] | None] = []
         self.turns: list[None] = []  # of the loop, as `_turns` notes them
         self.turns_at_calls: list[int] = []
-        self.seconds = 0.0  # how long a call takes, on the clock below
-        self.clock = 0.0
+        self.seconds = 0.0  # how long judging 64 requests takes
 
-    def validate(
-        self,
-        topics: Sequence[str],
-        payloads: Sequence[bytes],
-        *,
-        observed_us: Sequence[int | None] | None = None,
-    ) -> list[Any]:
-        self.observed.append(observed_us)
-        assert len(topics) == len(payloads)
+    def judge_burst(
+        self, burst: Burst, start: int, *, end: int, collect: bool, seconds: float | None
+    ) -> tuple[int, Points | None]:
         self.threads.append(threading.current_thread().name)
-        self.calls.append(len(payloads))
         self.turns_at_calls.append(len(self.turns))
-        self.clock += self.seconds
-        if b"panic" in payloads:
-            raise _Panic
-        return [_Report(payload) for payload in payloads]
-
-    def collect(
-        self,
-        topics: Sequence[str],
-        payloads: Sequence[bytes],
-        *,
-        now_ms: int,
-        arrived_us: int,
-        observed_us: Sequence[int | None] | None,
-    ) -> tuple[list[Any], bytes]:
-        assert arrived_us >= 1000 * now_ms - 1000
-        self.arrivals += zip(payloads, range(arrived_us, arrived_us + len(payloads)), strict=False)
-        reports = self.validate(topics, payloads, observed_us=observed_us)
-        return reports, b"".join(payloads)  # a byte is a point
+        limit = 0.0 if seconds is not None and self.seconds > seconds else None
+        for place in range(start, end):
+            if b"panic" in burst.requests[place].payload:
+                self._validator.judge_burst(burst, start, end=place, collect=collect)
+                raise _Panic
+        judged = self._validator.judge_burst(burst, start, end=end, collect=collect, seconds=limit)
+        self.calls.append(judged[0] - start)
+        return judged
 
 
 class _Counters:
@@ -84,18 +67,15 @@ class _Counters:
     def __init__(self) -> None:
         self.received = self.settled = self.retained = self.failed = self.abandoned = 0
 
-    def receive(self, payloads: Sequence[bytes]) -> None:
-        self.received += len(payloads)
+    def receive(self, burst: Burst) -> None:
+        self.received += len(burst)
 
-    def settle(self, reports: Sequence[Report], seconds: float) -> None:
+    def settle(self, burst: Burst, settled: int, seconds: float) -> None:
         assert seconds >= 0
-        self.settled += len(reports)
-
-    def ignore_retained(self, requests: int) -> None:
-        self.retained += requests
-
-    def fail(self, requests: int) -> None:
-        self.failed += requests
+        for request, report in zip(burst.requests[:settled], burst.reports, strict=False):
+            self.retained += request.stale
+            self.failed += report is None and not request.stale
+            self.settled += report is not None
 
     def abandon(self, requests: int) -> None:
         self.abandoned += requests
@@ -113,24 +93,26 @@ class _Counters:
 class _Connection:
     """Hands over what it was given, then drains."""
 
-    def __init__(self, *bursts: list[Request], journal: list[str]) -> None:
-        self._bursts = [*bursts, []]
+    def __init__(self, *bursts: Burst, journal: list[str]) -> None:
+        self._bursts = [*bursts]
         self._journal = journal
-        self.answers: list[tuple[bytes, bytes | None]] = []
+        self.answers: list[tuple[str, bytes | None]] = []
         self.settled = 7  # of bursts before
         self.ends: tuple[int, BaseException] | None = None
 
-    async def receive(self) -> list[Request]:
-        return self._bursts.pop(0)
+    async def receive(self) -> Burst | None:
+        return self._bursts.pop(0) if self._bursts else None
 
-    async def settle(self, requests: Sequence[Request], replies: Sequence[bytes | None]) -> None:
+    async def settle(self, burst: Burst) -> None:
         if self.ends:
             settled, error = self.ends
             self.settled += settled
             raise error
         self._journal.append("settle")
-        self.answers += zip((one.payload for one in requests), replies, strict=True)
-        self.settled += len(requests)
+        self.answers += zip(
+            (_id(one.payload) for one in burst.requests), burst.replies, strict=True
+        )
+        self.settled += len(burst)
 
 
 class _Store:
@@ -145,12 +127,14 @@ class _Store:
         self.full.set()
         self.never: list[int] = []
         self.given: list[int] = []  # points of each call
+        self.points: list[Points] = []
 
-    def append(
-        self, reports: Sequence[Report], points: Sequence[Points]
-    ) -> asyncio.Future[Collection[int]]:
+    def append(self, counts: bytes, points: Sequence[Points]) -> asyncio.Future[Collection[int]]:
+        requests = array("I", counts)
+        assert not points or sum(requests) == sum(map(len, points))
         self.given.append(sum(map(len, points)))
-        return asyncio.ensure_future(self._keep(len(reports)))
+        self.points += points
+        return asyncio.ensure_future(self._keep(len(requests)))
 
     async def _keep(self, count: int) -> Collection[int]:
         await self.full.wait()
@@ -159,16 +143,20 @@ class _Store:
 
 
 class _World:
-    def __init__(self, *bursts: list[Request]) -> None:
+    def __init__(self, *bursts: Burst) -> None:
         self.journal: list[str] = []
         self.counters = _Counters()
         self.validator = _Validator()
         self.store = _Store(self.journal)
         self.connection = _Connection(*bursts, journal=self.journal)
-        self.gate = Gate(
+        self.gate = self.gate_with()
+
+    def gate_with(self, **options: Any) -> Gate:
+        return Gate(
             validator=self.validator,  # type: ignore[arg-type]
             store=self.store,
             counters=self.counters,  # type: ignore[arg-type]
+            **options,
         )
 
     async def run(self) -> None:
@@ -176,12 +164,33 @@ class _World:
         self.gate.close()
 
 
-def _request(payload: bytes, *, retained: bool = False) -> Request:
-    return Request("t", payload, 0.0, retained)
+def _id(payload: bytes) -> str:
+    return str(json.loads(payload)["id"])
+
+
+def _payload(name: str, *, points: int = 1, size: int = 0) -> bytes:
+    """A request that is accepted, with so many points, and at least so many bytes."""
+    entry = '{"deviceKey":"d","measurepoints":{"t":1}}'
+    document = (
+        f'{{"id":"{name}","version":"1","method":"integration.measurepoint.post",'
+        f'"params":[{",".join([entry] * points)}]}}'
+    )
+    return document.encode().ljust(size)
+
+
+def _burst(*names: str, retained: Sequence[str] = (), **options: int) -> Burst:
+    """A burst with these requests; some were retained by the broker."""
+    payloads = [_payload(name, **options) for name in names]
+    stale = [place for place, name in enumerate(names) if name in retained]
+    return Burst.of([TOPIC] * len(names), payloads, stale=stale)
+
+
+def _reply(name: str) -> bytes:
+    return f'{{"id":"{name}","code":200,"data":{{}}}}'.encode()
 
 
 async def test_a_burst_is_kept_before_it_is_answered() -> None:
-    world = _World([_request(b"a"), _request(b"b")], [_request(b"c")])
+    world = _World(_burst("a", "b"), _burst("c"))
     world.store.full.clear()
     running = asyncio.create_task(world.run())
     await asyncio.sleep(0)
@@ -192,47 +201,46 @@ async def test_a_burst_is_kept_before_it_is_answered() -> None:
     settled = [index for index, event in enumerate(world.journal) if event == "settle"]
     assert [world.journal[index] for index in kept] == ["keep 2", "keep 1"]
     assert all(before < after for before, after in zip(kept, settled, strict=True))
-    assert world.connection.answers == [(b"a", b"re:a"), (b"b", b"re:b"), (b"c", b"re:c")]
+    assert world.connection.answers == [(name, _reply(name)) for name in "abc"]
     assert world.counters.figures == (3, 3, 0, 0)
 
 
 async def test_requests_arrive_at_instants_of_their_own_and_say_when_they_were_observed() -> None:
-    def arrived(number: int, observed: int | None = None) -> Request:
-        payload = b"%d" % number
-        return Request("t", payload, 0.0, observed=observed)
-
-    clock = ArrivalClock(10**18)  # far ahead of the system's
-    taken = ArrivedBurst.stamp(
-        [
-            arrived(1),
-            arrived(2, 7),
-            arrived(3, 10**18 + 3),  # its own instant
-            arrived(4, 10**18 + 5),  # later than that: ignored
-            arrived(5, 0),
-        ],
-        clock,
-    )
-    start = 10**18 + 1
-    assert taken.first == start
-    assert taken.observed() == [None, 7, start + 2, None, 0]
-    assert taken.instants() == [start, 7, start + 2, start + 3, 0]
-    part = taken.part(3, 5)
-    assert (part.first, part.observed()) == (start + 3, [None, 0])
-    assert clock.issue(1) == start + 5
-    assert ArrivedBurst.stamp([arrived(6)], clock).observed() is None
+    start = 10**15
+    observed = [
+        (1, 7),
+        (2, start + 1),  # its own instant
+        (3, start + 1),  # an earlier one
+        (4, start + 4),  # later than its own: ignored
+        (6, 0),
+    ]
+    names = [str(number) for number in range(7)]
+    burst = Burst.of([TOPIC] * 7, [_payload(name) for name in names], stale=[1], observed=observed)
+    world = _World(burst)
+    world.store.collects = True
+    clock = ArrivalClock(start - 1, now=lambda: 0)
+    gate = world.gate_with(arrivals=clock)
+    await gate.run(world.connection)
+    expected = [start, start + 1, start + 1, start + 3, start + 4, 0]
+    instants = burst.instants
+    del instants[1]  # the stale one has none
+    assert instants == expected
+    points = pa.table(world.store.points[0])
+    assert points["time"].cast(pa.int64()).to_pylist() == expected
+    received = points["received"].cast(pa.int64()).to_pylist()
+    assert received == [start + number for number in range(6)]
+    assert clock.issue(1) == start + 6
 
 
 async def test_stored_retained_requests_are_acknowledged_in_their_place_and_not_judged() -> None:
-    world = _World(
-        [_request(b"old", retained=True), _request(b"a"), _request(b"old", retained=True)]
-    )
+    world = _World(_burst("old", "a", "old", retained=["old"]))
     await world.run()
-    assert world.connection.answers == [(b"old", None), (b"a", b"re:a"), (b"old", None)]
+    assert world.connection.answers == [("old", None), ("a", _reply("a")), ("old", None)]
     assert world.counters.figures == (3, 1, 2, 0)
 
 
 async def test_a_large_burst_is_judged_off_the_loop_and_a_small_one_on_it() -> None:
-    world = _World([_request(b"a" * LOOP_BYTES)], [_request(b"a" * (LOOP_BYTES + 1))])
+    world = _World(_burst("a", size=LOOP_BYTES), _burst("a", size=LOOP_BYTES + 1))
     await world.run()
     on_loop, off_loop = world.validator.threads
     assert on_loop == threading.current_thread().name
@@ -246,27 +254,27 @@ async def _turns(seen: list[None]) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize(("seconds", "turns"), [(0.0, 0), (0.01, 3)])
+@pytest.mark.parametrize(
+    ("seconds", "turns", "calls"), [(0.0, 0, [200]), (0.01, 3, [64, 64, 64, 8])]
+)
 async def test_a_burst_that_is_slow_to_judge_does_not_hold_the_loop(
-    seconds: float, turns: int, monkeypatch: pytest.MonkeyPatch
+    seconds: float, turns: int, calls: list[int]
 ) -> None:
-    requests = [_request(b"%d" % number) for number in range(200)]
-    world = _World(requests)
+    names = [str(number) for number in range(200)]
+    world = _World(_burst(*names))
     world.validator.seconds = seconds
-    clock = SimpleNamespace(perf_counter=lambda: world.validator.clock, monotonic=time.monotonic)
-    monkeypatch.setattr(gate, "time", clock)
     watching = asyncio.create_task(_turns(world.validator.turns))
     await world.run()
     watching.cancel()
-    first, *_, last = world.validator.turns_at_calls
+    first, last = world.validator.turns_at_calls[0], world.validator.turns_at_calls[-1]
     assert last - first == turns
-    assert world.validator.calls == [64, 64, 64, 8]
+    assert world.validator.calls == calls
     assert world.journal == ["keep 200", "settle"]
-    assert world.connection.answers == [(one.payload, b"re:" + one.payload) for one in requests]
+    assert world.connection.answers == [(name, _reply(name)) for name in names]
 
 
 async def test_an_ordinary_burst_is_one_call() -> None:
-    world = _World([_request(b"a")] * 64)
+    world = _World(_burst(*"a" * 64))
     await world.run()
     assert world.validator.calls == [64]
 
@@ -278,16 +286,20 @@ async def test_times_that_look_like_seconds_are_logged_once_for_each_product(
     product = _core.Product(model, _core.Devices.parse(b"d\n", "txt"))
     catalog = _core.Catalog({"solar": product, "wind": product, "hydro": product})
 
-    def request(product: str, time: int, slash: str = "") -> Request:
+    def request(product: str, time: int, slash: str = "") -> tuple[str, bytes]:
         entry = f'{{"deviceKey":"d","measurepoints":{{}},"time":{time}}}'
-        payload = f'{{"version":"1","method":"integration.measurepoint.post","params":{entry}}}'
-        topic = f"{slash}sys/{product}/integration/measurepoint/post"
-        return Request(topic, payload.encode(), 0.0)
+        payload = (
+            f'{{"id":"1","version":"1","method":"integration.measurepoint.post","params":{entry}}}'
+        )
+        return f"{slash}sys/{product}/integration/measurepoint/post", payload.encode()
+
+    def burst(*requests: tuple[str, bytes], stale: Sequence[int] = ()) -> Burst:
+        return Burst.of([one[0] for one in requests], [one[1] for one in requests], stale=stale)
 
     world = _World(
-        [request("solar", 1_762_999_999), request("wind", 1_762_999_999_000)],
-        [request("hydro", 31_535_999_999, "/"), request("solar", 1_763_000_000)],
-        [Request("t", b"", 0.0, True), request("solar", 1_763_000_001)],  # noqa: FBT003
+        burst(request("solar", 1_762_999_999), request("wind", 1_762_999_999_000)),
+        burst(request("hydro", 31_535_999_999, "/"), request("solar", 1_763_000_000)),
+        burst(("t", b'{"id":"0"}'), request("solar", 1_763_000_001), stale=[0]),
     )
     counters = _core.Counters()
     watching = Gate(validator=_core.Validator(catalog), store=world.store, counters=counters)
@@ -302,7 +314,7 @@ async def test_times_that_look_like_seconds_are_logged_once_for_each_product(
 
 
 async def test_what_was_not_settled_is_counted_as_abandoned() -> None:
-    world = _World([_request(b"a"), _request(b"old", retained=True)])
+    world = _World(_burst("a", "old", retained=["old"]))
     world.connection.ends = 0, ConnectionLost("cut")
     with pytest.raises(ConnectionLost):
         await world.run()
@@ -310,15 +322,7 @@ async def test_what_was_not_settled_is_counted_as_abandoned() -> None:
 
 
 async def test_what_was_settled_before_the_end_is_counted_as_settled() -> None:
-    world = _World(
-        [
-            _request(b"a"),
-            _request(b"old", retained=True),
-            _request(b"panic"),
-            _request(b"b"),
-            _request(b"c"),
-        ]
-    )
+    world = _World(_burst("a", "old", "panic", "b", "c", retained=["old"]))
     world.connection.ends = 4, ConnectionLost("cut")
     with pytest.raises(ConnectionLost):
         await world.run()
@@ -327,7 +331,7 @@ async def test_what_was_settled_before_the_end_is_counted_as_settled() -> None:
 
 
 async def test_what_arrives_while_a_burst_is_being_kept_is_judged_meanwhile() -> None:
-    bursts = [[_request(b"%d" % number)] for number in range(20)]
+    bursts = [_burst(str(number)) for number in range(20)]
     world = _World(*bursts)
     world.store.full.clear()
     running = asyncio.create_task(world.run())
@@ -336,7 +340,7 @@ async def test_what_arrives_while_a_burst_is_being_kept_is_judged_meanwhile() ->
     assert world.connection.answers == []
     world.store.full.set()
     await running
-    assert [payload for payload, _ in world.connection.answers] == [b"%d" % n for n in range(20)]
+    assert [name for name, _ in world.connection.answers] == [str(n) for n in range(20)]
     assert world.counters.figures == (20, 20, 0, 0)
 
 
@@ -344,7 +348,7 @@ async def test_judging_waits_when_too_many_points_wait_to_be_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pointgate.sources.admission.POINTS", 3)
-    world = _World(*([_request(b"ab")] for _ in range(20)))  # two points each, by their length
+    world = _World(*(_burst("a", points=2) for _ in range(20)))
     world.store.collects = True
     world.store.full.clear()
     running = asyncio.create_task(world.run())
@@ -358,16 +362,16 @@ async def test_judging_waits_when_too_many_points_wait_to_be_kept(
 
 
 async def test_what_can_never_be_kept_is_acknowledged_without_an_answer() -> None:
-    world = _World([_request(b"old", retained=True), _request(b"a"), _request(b"b")])
+    world = _World(_burst("old", "a", "b", retained=["old"]))
     world.store.never = [0]
     await world.run()
-    assert world.connection.answers == [(b"old", None), (b"a", None), (b"b", b"re:b")]
+    assert world.connection.answers == [("old", None), ("a", None), ("b", _reply("b"))]
     assert world.counters.figures == (3, 1, 1, 0)
     assert world.counters.failed == 1
 
 
 async def test_a_gate_that_is_cancelled_while_the_store_waits_answers_nothing() -> None:
-    world = _World([_request(b"a")])
+    world = _World(_burst("a"))
     world.store.full.clear()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(world.run(), 0.05)
@@ -379,15 +383,16 @@ async def test_a_gate_that_is_cancelled_while_the_store_waits_answers_nothing() 
 async def test_a_request_that_the_judge_fails_on_costs_no_other_its_answer(
     size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    large = b"b" * (size + 1)
-    world = _World([_request(b"a"), _request(b"panic"), _request(large), _request(b"panic")])
+    world = _World(_burst("a", "panic", "b", "panic", size=size))
+    world.store.collects = True
     await world.run()
     assert world.connection.answers == [
-        (b"a", b"re:a"),
-        (b"panic", None),
-        (large, b"re:" + large[:10]),
-        (b"panic", None),
+        ("a", _reply("a")),
+        ("panic", None),
+        ("b", _reply("b")),
+        ("panic", None),
     ]
+    assert world.store.given == [2]  # the points of those that are answered, once
     assert world.counters.figures == (4, 2, 0, 0)
     assert world.counters.failed == 2
     assert len(caplog.records) == 1

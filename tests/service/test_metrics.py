@@ -116,11 +116,12 @@ def test_every_request_received_is_somewhere() -> None:
     validator = _core.Validator(_core.Catalog({"pk": _core.Product(model, devices)}))
     topic = "sys/pk/integration/measurepoint/post"
     payloads = [b"", b"{", b'{"version":"1","method":"integration.measurepoint.post","params":[]}']
-    reports = validator.validate([topic] * 3, payloads, now_ms=0)
-    metrics.counters.receive([*payloads, b"retained", b"cut off", b"in flight"])
+    payloads += [b"retained", b"cut off", b"in flight"]
+    burst = _core.Burst.of([topic] * 6, payloads, stale=[3])
+    validator.judge_burst(burst, 0)
+    metrics.counters.receive(burst)
     metrics.counters.judged(0.001)
-    metrics.counters.settle(reports, 0.002)
-    metrics.counters.ignore_retained(1)
+    metrics.counters.settle(burst, 4, 0.002)
     metrics.counters.abandon(1)
     found = samples(metrics)
     assert found["pointgate_requests_received_total"][()] == 6
@@ -147,8 +148,11 @@ def test_early_times_and_points_without_a_value_are_counted_when_accepted() -> N
     def early(entries: str) -> tuple[int, int]:
         payload = f'{{"version":"1","method":"integration.measurepoint.post","params":[{entries}]}}'
         topic = "sys/pk/integration/measurepoint/post"
-        reports = validator.validate([topic], [payload.encode()], now_ms=0)
-        return metrics.counters.settle(reports, 0.0), reports[0].null_points
+        burst = _core.Burst.of([topic], [payload.encode()])
+        validator.judge_burst(burst, 0)
+        (report,) = burst.reports
+        assert report
+        return metrics.counters.settle(burst, 1, 0.0), report.null_points
 
     def entry(measurepoints: str, time: str) -> str:
         return f'{{"deviceKey":"d","measurepoints":{{{measurepoints}}},"time":{time}}}'

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from array import array
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.postgres.settings import PostgresSettings
 from pointgate.sinks.statistics import SinkStatistics
 from pointgate.store.durable import SinkStore, SpoolStore
+from pointgate.store.spool.batch import COUNTS
 from pointgate.store.spool.spool import Spool, open_spool
 from pointgate.store.spool.statistics import SpoolStatistics
 from tests.support.points import counts, points, values
@@ -278,18 +279,18 @@ async def test_points_come_together_while_a_sink_keeps_up(tmp_path: Path) -> Non
             assert len(sink.got) == 10
 
 
-def _reports(*numbers: int) -> list[Any]:
-    return [SimpleNamespace(points=number) for number in numbers]
+def _counts(*numbers: int) -> bytes:
+    return array(COUNTS, numbers).tobytes()
 
 
 async def test_with_ack_spool_a_request_is_kept_when_it_is_on_disk(tmp_path: Path) -> None:
     async with world(tmp_path, FakeSink()) as here:  # whose drain does not even run
         store = SpoolStore(here.spool)
-        assert await store.append(_reports(0, 0), []) == ()
-        assert await store.append(_reports(0, 2, 1), [points(1.0, 2.0, 3.0)]) == ()
+        assert await store.append(_counts(), []) == ()
+        assert await store.append(_counts(2, 1), [points(1.0, 2.0, 3.0)]) == ()
         portion = await here.spool.read(here.spool.progress["main"], points=100, size=2**20)
         assert list(portion.counts) == [2, 1]
-        assert await store.append(_reports(0, 2), [points(1.0)]) == [1]  # our own mistake
+        assert list(await store.append(_counts(2), [points(1.0)])) == [0]  # our own mistake
 
 
 async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
@@ -302,17 +303,17 @@ async def test_with_ack_sink_a_request_is_kept_when_every_required_sink_has_it(
     sinks[1].hates = {2.0}
     async with world(tmp_path, *sinks, optional=[extra]) as here, here.running():
         store = SinkStore(here.spool, here.drain)
-        first = asyncio.ensure_future(store.append(_reports(1, 0), [points(1.0)]))
-        second = asyncio.ensure_future(store.append(_reports(0, 1, 1), [points(2.0, 3.0)]))
+        first = asyncio.ensure_future(store.append(_counts(1), [points(1.0)]))
+        second = asyncio.ensure_future(store.append(_counts(1, 1), [points(2.0, 3.0)]))
         await until(lambda: len(sinks[0].got) == 3)
         assert not first.done()
         assert not second.done()
         sinks[1].go.set()
         assert not await first
-        assert list(await second) == [1]  # which is not answered: that sink will never have it
+        assert list(await second) == [0]  # which is not answered: that sink will never have it
         assert sinks[1].got == [1.0, 3.0]
         sinks[1].errors = [SinkUnavailableError("gone")] * 10**6
-        third = asyncio.ensure_future(store.append(_reports(1), [points(4.0)]))
+        third = asyncio.ensure_future(store.append(_counts(1), [points(4.0)]))
         await until(lambda: store.trouble == "sink two: gone")
         assert not third.done()
         sinks[1].errors.clear()
@@ -333,8 +334,8 @@ async def test_what_a_sink_refuses_of_an_earlier_life_is_no_later_request(
         store = SinkStore(here.spool, here.drain)
         numbers = [10.0 + number for number in range(later)]
         async with asyncio.timeout(PATIENCE):
-            assert not await store.append(_reports(*[1] * later), [points(*numbers)])
-            assert list(await store.append(_reports(1, 1), [points(50.0, 51.0)])) == [0]
+            assert not await store.append(_counts(*[1] * later), [points(*numbers)])
+            assert list(await store.append(_counts(1, 1), [points(50.0, 51.0)])) == [0]
         assert sink.got == [*(one for one in earlier if one not in sink.hates), *numbers, 51.0]
 
 

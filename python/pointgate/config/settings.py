@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from pointgate.config.mqtt import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.diagnostics import shown
+from pointgate.quantities import DURATIONS, milliseconds_of
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.settings import SinkSettings
 from pointgate.toml.document import Document
@@ -90,6 +91,9 @@ class StoreSettings(Document):
 
     ack: Literal["spool", "sink", "verdict"] = Field(
         default="spool", description='"spool", "sink" or "verdict"'
+    )
+    max_delay: Annotated[int, BeforeValidator(milliseconds_of)] = Field(
+        default=4, ge=0, le=1000, description=f"0 to 1000 milliseconds or {DURATIONS}"
     )
 
 

@@ -1,9 +1,8 @@
-"""Bursts on their way through the gate: to be judged, and judged ones that wait to be settled.
+"""Judged bursts that wait to be settled, between the two tasks of the gate.
 
-    arrived = ArrivedBurst.stamp(requests, clock)       # an arrival instant for each request
-    await queue.put(JudgedBurst(requests, reports, points, stored))
-    burst = await queue.next()                          # `LAST` when the connection has drained
-    queue.done(burst)
+    await queue.put(JudgedBurst(burst, points, stored))
+    judged = await queue.next()                         # `LAST` when the connection has drained
+    queue.done(judged)
 
 Invariants: bursts leave the queue in the order of arrival; their points count against the admission
 budget until they are settled or the queue is closed.
@@ -13,71 +12,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from pointgate.store.arrival_clock import system_us
+from pointgate._core import Burst
 from pointgate.store.none import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Sequence
+    from collections.abc import Awaitable, Collection
 
-    from pointgate._core import Report
     from pointgate.sources.admission import Admission
-    from pointgate.sources.base import Request
-    from pointgate.store.arrival_clock import ArrivalClock
-
-
-@dataclass(slots=True)
-class ArrivedBurst:
-    """Requests that are judged together, with their arrival instants (contract 3.5).
-
-    Attributes:
-        requests: The requests.
-        first: The arrival instant of the first one; each one after it is a microsecond later.
-        now_ms: The system clock, for the products' time windows.
-        topics: Their topics.
-        payloads: Their payloads.
-    """
-
-    requests: Sequence[Request]
-    first: int
-    now_ms: int
-    topics: list[str] = field(init=False)
-    payloads: list[bytes] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.topics = [request.topic for request in self.requests]
-        self.payloads = [request.payload for request in self.requests]
-
-    @classmethod
-    def stamp(cls, requests: Sequence[Request], clock: ArrivalClock) -> Self:
-        """Give each request its arrival instant."""
-        return cls(requests, clock.issue(len(requests)), system_us() // 1000)
-
-    def part(self, start: int, end: int) -> ArrivedBurst:
-        """A slice of the burst; the same object if that is all of it, which is the usual case."""
-        if start == 0 and end >= len(self.requests):
-            return self
-        return ArrivedBurst(self.requests[start:end], self.first + start, self.now_ms)
-
-    def observed(self) -> list[int | None] | None:
-        """When each request was first observed, if it says so; None if no request does.
-
-        Instants later than the arrival are ignored.
-        """
-        if all(request.observed is None for request in self.requests):
-            return None
-        found = (request.observed for request in self.requests)
-        return [
-            one if one is not None and one <= self.first + place else None
-            for place, one in enumerate(found)
-        ]
-
-    def instants(self) -> list[int]:
-        """The instant that each request's points without a time get."""
-        observed = self.observed() or [None] * len(self.requests)
-        return [self.first + place if one is None else one for place, one in enumerate(observed)]
 
 
 @dataclass(slots=True)
@@ -85,19 +29,17 @@ class JudgedBurst:
     """A burst between judging and settling; the last one of a connection has no requests.
 
     Attributes:
-        requests: The requests, including stored retained ones.
-        reports: One for each request; None for requests without a verdict.
+        burst: The requests, including stored retained ones, with verdicts and replies.
         points: The number of accepted points.
         stored: Completes when the points are stored (see `Store.append`).
     """
 
-    requests: Sequence[Request]
-    reports: Sequence[Report | None]
+    burst: Burst
     points: int
     stored: Awaitable[Collection[int]]
 
 
-LAST: Final = JudgedBurst((), (), 0, Completed())
+LAST: Final = JudgedBurst(Burst.of([], []), 0, Completed())
 """Ends the queue: the connection has drained."""
 
 

@@ -1,20 +1,23 @@
 """The gate: judge, store, reply, acknowledge. Only this module defines this order.
 
     receiving task:                               settling task, concurrently:
-    while burst := await connection.receive():        for burst, reports, stored in that order:
-        first = arrivals.issue(len(burst))                 await stored   # what a 200 guarantees
-        reports, points = validator.collect(burst)        await connection.settle(burst, replies)
-        stored = store.append(reports, points)
+    while burst := await connection.receive():        for burst, stored in that order:
+        burst.stamp(arrivals.issue(burst.fresh))          await stored    # what a 200 guarantees
+        points = validator.judge_burst(burst)             await connection.settle(burst)
+        stored = store.append(burst.counts, points)
 
 `append` starts a write and returns; the settling task awaits its result. Meanwhile the receiving
 task judges the bursts that arrive next, and the store commits them together (group commit). The
 number of bursts between the tasks is bounded by the connection's in-flight window and, because a
 short payload can hold many points, by the points of the admission budget.
 
+A burst is one object: requests, verdicts and replies never become objects of their own, except
+those of rejected requests, for the quarantine.
+
 Judging is linear in the payloads' bytes, so a burst of up to `LOOP_BYTES` is judged on the event
 loop: handing it to a thread and back costs as much as judging it. The cost of a request besides its
-bytes varies, so the loop judges a long burst in slices and yields after a slow slice. A larger
-burst is judged in a single worker thread, which does not block the loop.
+bytes varies, so a call of the judge ends after `_SLOW` seconds, and the loop yields before the next
+one. A larger burst is judged in a single worker thread, which does not block the loop.
 
 Invariants: a request is answered only after its points are stored, acknowledged only after it is
 answered, and both in the order of arrival; every received request is counted exactly once as
@@ -29,35 +32,32 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from pointgate import failpoint
-from pointgate.codes import Code
 from pointgate.config import LimitSettings
 from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import ConnectionLost
 from pointgate.rate_limiter import RateLimiter
-from pointgate.service.bursts import LAST, ArrivedBurst, JudgedBurst, SettleQueue
+from pointgate.service.bursts import LAST, JudgedBurst, SettleQueue
 from pointgate.sources.admission import Admission
-from pointgate.store.arrival_clock import ArrivalClock
+from pointgate.store.arrival_clock import ArrivalClock, system_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable
 
-    from pointgate._core import Counters, Report, Validator
+    from pointgate._core import Burst, Counters, Validator
     from pointgate.quarantine.writer import Quarantine
-    from pointgate.sources.base import Connection, Request
+    from pointgate.sources.base import Connection
     from pointgate.store.base import Points, Store
 
 LOOP_BYTES: Final = 200_000
 """The largest burst that is judged on the event loop: 0.2 ms for ordinary requests, 3 ms for the
 slowest known ones, which hold numbers of many digits (1 and 14 ns a byte, 2026-11, 2 cores)."""
 
-_SLICE: Final = 64
-"""How many requests the loop judges in one call; the overhead of a call is negligible then."""
-
 _SLOW: Final = 0.005
-"""Seconds. After a slice that took longer, the gate yields to the other tasks of the loop."""
+"""Seconds. A call of the judge that takes longer ends early, so that other tasks can run."""
 
 _NO_MEMORY: Final = 0.5
 """Seconds before judging is retried after it ran out of memory. Nothing is received meanwhile."""
@@ -103,7 +103,7 @@ class Gate:
         self._failures = RateLimiter(60.0)
         self._early: dict[str, RateLimiter] = {}
 
-    async def run(self, connection: Connection[Any]) -> None:
+    async def run(self, connection: Connection) -> None:
         """Handle all requests until the connection has drained.
 
         Raises:
@@ -128,182 +128,148 @@ class Gate:
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
-    async def _receive(self, connection: Connection[Any], queue: SettleQueue) -> None:
+    async def _receive(self, connection: Connection, queue: SettleQueue) -> None:
         """Receive and judge bursts, and start to store their accepted points."""
         while burst := await connection.receive():
             failpoint.hit("after-receive")
-            self._counters.receive([request.payload for request in burst])
+            self._counters.receive(burst)
             queue.requests += len(burst)
-            fresh = ArrivedBurst.stamp([one for one in burst if not one.stale], self._arrivals)
-            reports, points = await self._judge(fresh)
+            burst.stamp(self._arrivals.issue(burst.fresh), system_us() // 1000)
+            points = await self._judge(burst)
             failpoint.hit("after-verdict")
-            judged = [report for report in reports if report is not None]
-            if self._quarantine and any(report.code > Code.OK for report in judged):
-                self._quarantine.add(fresh.topics, fresh.payloads, reports, fresh.instants())
-            stored = self._store.append(judged, points)
-            if len(fresh.requests) < len(burst):
-                remaining = iter(reports)
-                reports = [None if one.stale else next(remaining) for one in burst]
-            await queue.put(JudgedBurst(burst, reports, sum(map(len, points)), stored))
+            if self._quarantine:
+                self._quarantine.add(*burst.rejected)
+            stored = self._store.append(burst.counts, points)
+            await queue.put(JudgedBurst(burst, sum(map(len, points)), stored))
         await queue.put(LAST)
 
-    async def _settle(self, connection: Connection[Any], queue: SettleQueue) -> None:
+    async def _settle(self, connection: Connection, queue: SettleQueue) -> None:
         """Answer and acknowledge stored bursts, in order."""
-        while (burst := await queue.next()) is not LAST:
-            reports = burst.reports
-            if rejected := await burst.stored:
-                reports = _without(reports, rejected)
-            replies = [None if report is None else report.reply for report in reports]
+        while (judged := await queue.next()) is not LAST:
+            burst = judged.burst
+            if rejected := await judged.stored:
+                burst.withdraw(list(rejected))  # no code would be correct
             before = connection.settled
             try:
-                await connection.settle(burst.requests, replies)
+                await connection.settle(burst)
             finally:  # a lost connection may have settled only part of the burst
                 settled = connection.settled - before
                 queue.requests -= settled
-                self._count(burst.requests[:settled], reports[:settled])
-            queue.done(burst)
+                self._count(burst, settled)
+            queue.done(judged)
 
-    def _count(self, requests: Sequence[Request], reports: Sequence[Report | None]) -> None:
-        """Count settled requests."""
-        if not requests:
-            return
-        judged = [report for report in reports if report is not None]
-        stale = sum(request.stale for request in requests)
-        if self._counters.settle(judged, time.monotonic() - requests[0].arrived):
-            self._warn_of_early_times(requests, reports)
-        self._counters.ignore_retained(stale)
-        self._counters.fail(len(requests) - len(judged) - stale)
+    def _count(self, burst: Burst, settled: int) -> None:
+        """Count the first requests of a burst, which were settled."""
+        if settled and self._counters.settle(burst, settled, time.monotonic() - burst.arrived):
+            self._warn_of_early_times(burst, settled)
 
-    def _warn_of_early_times(
-        self, requests: Sequence[Request], reports: Sequence[Report | None]
-    ) -> None:
+    def _warn_of_early_times(self, burst: Burst, settled: int) -> None:
         """Log, rate-limited for each product, that its times are probably seconds."""
-        for request, report in zip(requests, reports, strict=True):
-            if report is None or not report.early_times:
-                continue
+        for topic, requests, payload in burst.early_times(settled):
             # Bounded: only products of the catalog have accepted requests.
-            product = request.topic.split("/")[-4]
-            if events := self._early.setdefault(product, RateLimiter(EARLY_SECONDS)).count():
+            product = topic.split("/")[-4]
+            limiter = self._early.setdefault(product, RateLimiter(EARLY_SECONDS))
+            if events := limiter.count(requests):
                 _log.warning(
                     "times before 1971 accepted: product %s, %d requests; are they seconds instead "
                     "of milliseconds? time.min in catalog.toml refuses them: %s",
                     product,
                     events,
-                    ascii(request.payload[:_SHOWN_BYTES]),
+                    ascii(payload[:_SHOWN_BYTES]),
                 )
 
-    async def _judge(self, fresh: ArrivedBurst) -> tuple[Sequence[Report | None], list[Points]]:
-        """Judge a burst.
-
-        Returns:
-            One report for each request, None where the judge failed; and the accepted points.
-        """
-        reports: list[Report | None] = []
+    async def _judge(self, burst: Burst) -> list[Points]:
+        """Judge a burst; returns the accepted points."""
         points: list[Points] = []
-        if sum(map(len, fresh.payloads)) > LOOP_BYTES:
-            reports = await self._validate(fresh, points, in_thread=True)
-        else:
-            slow = False
-            for start in range(0, len(fresh.requests), _SLICE):
-                if slow:
-                    await asyncio.sleep(0)
-                started = time.perf_counter()
-                reports += await self._validate(fresh.part(start, start + _SLICE), points)
-                slow = time.perf_counter() - started > _SLOW
-        return reports, points
+        end, in_thread = len(burst), burst.payload_bytes > LOOP_BYTES
+        place = await self._judge_part(burst, (0, end), points, in_thread=in_thread)
+        while place < end:  # the call was slow
+            await asyncio.sleep(0)
+            place = await self._judge_part(burst, (place, end), points)
+        return points
 
-    async def _validate(
-        self, arrived: ArrivedBurst, points: list[Points], *, in_thread: bool = False
-    ) -> list[Report | None]:
-        """One report for each request; None where the judge failed, which is a bug of ours.
+    async def _judge_part(
+        self,
+        burst: Burst,
+        part: tuple[int, int],
+        points: list[Points],
+        *,
+        in_thread: bool = False,
+    ) -> int:
+        """Judge a part of a burst, or its beginning if that is slow.
 
-        Such a poison message is logged and acknowledged without a reply: no code would be correct,
-        and without an acknowledgement the broker would redeliver it indefinitely. The other
-        requests of the burst are then judged one by one.
+        A request on which the judge fails, which is a bug of ours, stays without a verdict. Such a
+        poison message is logged and acknowledged without a reply: no code would be correct, and
+        without an acknowledgement the broker would redeliver it indefinitely. The other requests
+        are then judged one by one.
 
         Args:
-            arrived: The requests.
+            burst: The burst.
+            part: The places of the first request and behind the last one.
             points: The accepted points are appended to this.
-            in_thread: Whether to judge in the worker thread.
+            in_thread: Whether to judge in the worker thread, all of the part.
+
+        Returns:
+            The place of the first request that was not judged.
         """
-        judge = self._collect if self._store.collects else self._only_judge
+        start, end = part
         started = time.perf_counter()
         try:
-            while True:
-                try:
-                    if in_thread:
-                        reports, some = await self._in_thread(judge, arrived)
-                    else:
-                        reports, some = judge(arrived)
-                    break
-                except (MemoryError, RuntimeError) as error:
-                    if classify(error) is not ErrorClass.MEMORY:
-                        raise
-                    if self._failures.count():
-                        _log.error("the judge is out of memory: retrying")
-                    await asyncio.sleep(_NO_MEMORY)
+            judged, some = await self._call_judge(burst, part, in_thread=in_thread)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - a panic of the extension is no Exception
-            if (count := len(arrived.requests)) > 1:
-                single = [
-                    await self._validate(arrived.part(n, n + 1), points, in_thread=in_thread)
-                    for n in range(count)
-                ]
-                return [report for reports in single for report in reports]
-            self._log_poison(arrived)
-            return [None]
+            if end - start == 1:
+                self._log_poison(burst, start)
+                return end
+            for place in range(start, end):
+                await self._judge_part(burst, (place, place + 1), points, in_thread=in_thread)
+            return end
         finally:
             self._counters.judged(time.perf_counter() - started)
-        points += some
-        return [*reports]
+        if some:
+            points.append(some)
+        return judged
 
-    def _log_poison(self, arrived: ArrivedBurst) -> None:
+    async def _call_judge(
+        self, burst: Burst, part: tuple[int, int], *, in_thread: bool
+    ) -> tuple[int, Points | None]:
+        """Call the judge, again while memory is short (see `_judge_part`)."""
+        start, end = part
+        judge = partial(
+            self._validator.judge_burst,
+            burst,
+            start,
+            end=end,
+            collect=self._store.collects,
+            seconds=None if in_thread else _SLOW,
+        )
+        while True:
+            try:
+                return await self._in_thread(judge) if in_thread else judge()
+            except (MemoryError, RuntimeError) as error:
+                if classify(error) is not ErrorClass.MEMORY:
+                    raise
+                if self._failures.count():
+                    _log.error("the judge is out of memory: retrying")
+                await asyncio.sleep(_NO_MEMORY)
+
+    def _log_poison(self, burst: Burst, place: int) -> None:
         """Log the one request on which the judge failed, with the exception, rate-limited."""
         if events := self._failures.count():
+            request = burst.requests[place]
             _log.exception(
                 "internal error: the judge failed on %d requests, which get no reply; "
                 "the last one, to %s, %d bytes: %s",
                 events,
-                ascii(arrived.topics[0]),
-                len(arrived.payloads[0]),
-                ascii(arrived.payloads[0][:_SHOWN_BYTES]),
+                ascii(request.topic),
+                len(request.payload),
+                ascii(request.payload[:_SHOWN_BYTES]),
             )
 
-    def _collect(self, arrived: ArrivedBurst) -> tuple[list[Report], Sequence[Points]]:
-        reports, points = self._validator.collect(
-            arrived.topics,
-            arrived.payloads,
-            now_ms=arrived.now_ms,
-            arrived_us=arrived.first,
-            observed_us=arrived.observed(),
-        )
-        return reports, (points,) if len(points) else ()
-
-    def _only_judge(self, arrived: ArrivedBurst) -> tuple[list[Report], Sequence[Points]]:
-        reports = self._validator.validate(
-            arrived.topics, arrived.payloads, observed_us=arrived.observed()
-        )
-        return reports, ()
-
     async def _in_thread(
-        self,
-        judge: Callable[[ArrivedBurst], tuple[list[Report], Sequence[Points]]],
-        arrived: ArrivedBurst,
-    ) -> tuple[list[Report], Sequence[Points]]:
+        self, judge: Callable[[], tuple[int, Points | None]]
+    ) -> tuple[int, Points | None]:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="judge")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, judge, arrived)
-
-
-def _without(reports: Sequence[Report | None], rejected: Collection[int]) -> list[Report | None]:
-    """The reports without those that the store permanently rejected: no code would be correct.
-
-    Args:
-        reports: One for each request, None for requests without a verdict.
-        rejected: The positions of the rejected ones among the reports that are not None.
-    """
-    positions = [place for place, report in enumerate(reports) if report is not None]
-    dropped = {positions[number] for number in rejected}
-    return [None if place in dropped else report for place, report in enumerate(reports)]
+        return await asyncio.get_running_loop().run_in_executor(self._worker, judge)

@@ -84,6 +84,7 @@ async def open_store(
     async with open_spool(
         spool_settings.path,
         max_bytes=spool_settings.max_bytes,
+        max_delay=settings.store.max_delay / 1000,
         sinks={sink.name: required for sink, required in sinks},
         figures=metrics.spool,
         floor=lambda: max((sink.newest() for sink, _ in sinks), default=0),

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Sequence
 
-    from pointgate._core import Report
-
 
 class Points(Protocol):
     """Accepted points of some requests, one row each, in order (`points.SCHEMA`)."""
@@ -48,18 +46,17 @@ class Store(Protocol):
     def trouble(self) -> str:
         """Why nothing can be stored now, for /readyz; empty if it can."""
 
-    def append(
-        self, reports: Sequence[Report], points: Sequence[Points]
-    ) -> Awaitable[Collection[int]]:
-        """Begin to store the accepted points of these reports; calls take effect in order.
+    def append(self, counts: bytes, points: Sequence[Points]) -> Awaitable[Collection[int]]:
+        """Begin to store the accepted points of a burst; calls take effect in order.
 
         Args:
-            reports: The verdicts of one burst, in the order of arrival.
-            points: Their accepted points in the same order, cut anywhere between two requests;
-                empty for a store that does not collect.
+            counts: How many points each request with accepted points has, in the order of arrival:
+                native four-byte integers.
+            points: These points in the same order, cut anywhere between two requests; empty for a
+                store that does not collect.
 
         Returns:
             An awaitable that completes when everything is stored as `ack` demands. Its result
-            lists the reports, by position, whose points were permanently rejected: they must not
-            be answered 200.
+            lists the requests, by place in `counts`, whose points were permanently rejected: they
+            must not be answered 200.
         """

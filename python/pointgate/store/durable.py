@@ -23,7 +23,6 @@ from pointgate.store.spool.batch import COUNTS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from pointgate._core import Report
     from pointgate.store.base import Points
     from pointgate.store.spool.spool import Spool
 
@@ -68,26 +67,25 @@ class SpoolStore:
         return self._spool.trouble
 
     def append(  # noqa: D102 - see base.Store
-        self, reports: Sequence[Report], points: Sequence[Points]
+        self, counts: bytes, points: Sequence[Points]
     ) -> Awaitable[Collection[int]]:
-        counts = array(COUNTS, [report.points for report in reports if report.points])
         if not counts:
             return Completed()
-        positions = [place for place, report in enumerate(reports) if report.points]
+        requests = array(COUNTS, counts)
         stored: asyncio.Future[Collection[int]] = self._loop.create_future()
-        self._spool.append(counts, points).add_done_callback(
+        self._spool.append(requests, points).add_done_callback(
             lambda done: (
-                None if done.cancelled() else self._stored(done.result(), positions, stored)
+                None if done.cancelled() else self._stored(done.result(), len(requests), stored)
             )
         )
         return stored
 
     def _stored(
-        self, last: int | None, positions: list[int], stored: asyncio.Future[Collection[int]]
+        self, last: int | None, requests: int, stored: asyncio.Future[Collection[int]]
     ) -> None:
         """The spool has committed the points or, if `last` is None, permanently rejected them."""
         if not stored.done():
-            stored.set_result(() if last is not None else positions)
+            stored.set_result(() if last is not None else range(requests))
 
 
 class SinkStore(SpoolStore):
@@ -110,16 +108,16 @@ class SinkStore(SpoolStore):
         return self._spool.trouble or self._sink_offsets.trouble
 
     def _stored(
-        self, last: int | None, positions: list[int], stored: asyncio.Future[Collection[int]]
+        self, last: int | None, requests: int, stored: asyncio.Future[Collection[int]]
     ) -> None:
         if last is None:
-            super()._stored(last, positions, stored)
+            super()._stored(last, requests, stored)
             return
-        first = last - len(positions) + 1
+        first = last - requests + 1
 
         def committed(refused: Collection[int]) -> None:
             if not stored.done():
                 # `refused` can include requests from before a restart: no caller waits for those.
-                stored.set_result([positions[one - first] for one in refused if one >= first])
+                stored.set_result([one - first for one in refused if one >= first])
 
         self._sink_offsets.when_committed(last, committed)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Generator, Sequence
 
-    from pointgate._core import Report
     from pointgate.store.base import Points
 
 
@@ -33,7 +32,7 @@ class NullStore:
 
     def append(
         self,
-        reports: Sequence[Report],  # noqa: ARG002 - see base.Store
+        counts: bytes,  # noqa: ARG002 - see base.Store
         points: Sequence[Points],  # noqa: ARG002
     ) -> Awaitable[Collection[int]]:
         """Complete at once."""

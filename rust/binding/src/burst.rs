@@ -1,139 +1,265 @@
-//! The requests of one call: its arguments, checked.
+//! A burst as one Python object, and its requests as objects for those who ask.
 
 use pointgate_core as core;
-use pyo3::PyTypeCheck;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PySequence, PyString};
+use pyo3::types::{PyBytes, PyList};
 
-use crate::instants::{next_instants, now_us};
+use crate::report::Report;
 
-/// When the requests of one call arrived; None where the caller leaves it to the system clock.
-pub(crate) struct Arrival {
-    pub(crate) now_ms: Option<i64>,
-    /// Of the first request; each one after it arrives a microsecond later.
-    pub(crate) arrived_us: Option<i64>,
-    pub(crate) observed_us: Option<Vec<Option<i64>>>,
+/// Requests that arrived together, in the order of arrival, and what became of them.
+///
+/// It holds them as one buffer: only those who ask get an object for each request.
+#[pyclass(module = "pointgate._core")]
+pub(crate) struct Burst {
+    pub(crate) burst: core::Burst,
 }
 
-/// The requests of one call.
-pub(crate) struct Burst<'py> {
-    pub(crate) topics: Bound<'py, PyList>,
-    pub(crate) payloads: Bound<'py, PyList>,
-    /// The size of all payloads together.
-    pub(crate) bytes: usize,
-    now_ms: i64,
-    arrival: Arrival,
+impl Burst {
+    fn report(&self, py: Python<'_>, place: usize) -> Option<Report> {
+        let verdict = self.burst.verdict(place)?;
+        Some(Report::new(py, verdict.clone(), self.burst.reply(place).unwrap_or_default()))
+    }
+
+    fn check(&self, place: usize) -> PyResult<()> {
+        let len = self.burst.len();
+        if place > len {
+            return Err(PyValueError::new_err(format!("expected a place of at most {len}, got {place}")));
+        }
+        Ok(())
+    }
 }
 
-impl<'py> Burst<'py> {
-    pub(crate) fn new(
-        topics: &Bound<'py, PyAny>,
-        payloads: &Bound<'py, PyAny>,
-        arrival: Arrival,
+/// By topic: how many requests, and the payload of the first one.
+type EarlyTimes<'py> = Vec<(String, usize, Bound<'py, PyBytes>)>;
+
+/// Rejected requests: topics, payloads, reports and instants.
+type Rejected<'py> = (Vec<String>, Vec<Bound<'py, PyBytes>>, Vec<Report>, Vec<i64>);
+
+#[pymethods]
+impl Burst {
+    /// Make a burst of requests that are acknowledged by nobody, such as those of a test.
+    ///
+    /// Args:
+    ///     topics: The topics of the requests.
+    ///     payloads: Their payloads, as many as topics.
+    ///     arrived: When the first one arrived, on the monotonic clock, in seconds.
+    ///     stale: The places of those that are acknowledged without being judged.
+    ///     observed: By place, when a request first arrived, UTC microseconds.
+    ///
+    /// Raises:
+    ///     ValueError: `topics` and `payloads` differ in length.
+    #[staticmethod]
+    #[pyo3(signature = (topics, payloads, *, arrived=0.0, stale=Vec::new(), observed=Vec::new()))]
+    fn of(
+        topics: Vec<String>,
+        payloads: Vec<Bound<'_, PyBytes>>,
+        arrived: f64,
+        stale: Vec<usize>,
+        observed: Vec<(usize, i64)>,
     ) -> PyResult<Self> {
-        let (topics, payloads) = (as_list(topics, TOPICS)?, as_list(payloads, PAYLOADS)?);
         if topics.len() != payloads.len() {
             let (topics, payloads) = (topics.len(), payloads.len());
             return Err(PyValueError::new_err(format!(
                 "expected as many payloads as topics, got {payloads} payloads and {topics} topics"
             )));
         }
-        if let Some(observed) = arrival.observed_us.as_ref().filter(|list| list.len() != topics.len()) {
-            let (topics, observed) = (topics.len(), observed.len());
-            return Err(PyValueError::new_err(format!(
-                "expected as many observed_us as topics, got {observed} observed_us and {topics} topics"
-            )));
+        let mut burst = core::Burst::default();
+        burst.arrived = arrived;
+        for (place, (topic, payload)) in topics.iter().zip(&payloads).enumerate() {
+            let observed_us = observed.iter().find(|one| one.0 == place).map(|one| one.1);
+            let request = core::Arrived {
+                topic,
+                payload: payload.as_bytes(),
+                stale: stale.contains(&place),
+                observed_us,
+                delivery: core::Delivery::default(),
+            };
+            burst.push(&request).map_err(|_| PyMemoryError::new_err("no memory for a request"))?;
         }
-        let mut bytes = 0;
-        for (index, payload) in payloads.iter().enumerate() {
-            bytes += element::<PyBytes>(&payload, PAYLOADS, index)?.as_bytes().len();
-        }
-        let of_arrival =
-            || arrival.arrived_us.map_or_else(|| now_us() / 1000, |first| first.div_euclid(1000));
-        let now_ms = arrival.now_ms.unwrap_or_else(of_arrival);
-        Ok(Self { topics, payloads, bytes, now_ms, arrival })
+        Ok(Self { burst })
     }
 
-    /// Gives each request an instant of its own, if the caller has given none.
-    pub(crate) fn take_instants(&mut self) {
-        let Arrival { now_ms, arrived_us, .. } = &mut self.arrival;
-        let count = i64::try_from(self.payloads.len()).unwrap_or(i64::MAX);
-        let first = || now_ms.map_or_else(|| next_instants(count), |now_ms| now_ms.saturating_mul(1000));
-        arrived_us.get_or_insert_with(first);
+    fn __len__(&self) -> usize {
+        self.burst.len()
     }
 
-    /// The elements of both lists. Other threads can change the lists while the interpreter lock is
-    /// released, but not these objects.
-    pub(crate) fn held(&self) -> PyResult<Vec<(Bound<'py, PyString>, Bound<'py, PyBytes>)>> {
-        let held = self.topics.iter().zip(self.payloads.iter()).enumerate();
-        held.map(|(place, (topic, payload))| {
-            let topic = element::<PyString>(&topic, TOPICS, place)?.clone();
-            Ok((topic, element::<PyBytes>(&payload, PAYLOADS, place)?.clone()))
-        })
-        .collect()
+    /// When the first request arrived, on the monotonic clock, in seconds.
+    #[getter]
+    fn arrived(&self) -> f64 {
+        self.burst.arrived
     }
 
-    /// The request at a place of the lists.
-    pub(crate) fn request<'a>(
-        &self,
-        place: usize,
-        topic: &'a Bound<'py, PyString>,
-        payload: &'a Bound<'py, PyBytes>,
-    ) -> core::Request<'a> {
-        let Arrival { arrived_us, observed_us, .. } = &self.arrival;
-        core::Request {
-            // A str with lone surrogates has no UTF-8; such a topic is not served.
-            topic: topic.to_str().unwrap_or_default(),
-            payload: payload.as_bytes(),
-            now_ms: self.now_ms,
-            // `validate` gives no instants: it stores no points.
-            arrived_us: arrived_us.unwrap_or_default().saturating_add(place as i64),
-            observed_us: observed_us.as_ref().and_then(|list| list.get(place).copied().flatten()),
+    /// Their memory in bytes, for every limit in bytes.
+    #[getter]
+    fn size(&self) -> usize {
+        self.burst.size()
+    }
+
+    /// The size of all payloads.
+    #[getter]
+    fn payload_bytes(&self) -> usize {
+        self.burst.payload_bytes()
+    }
+
+    /// The number of requests that are judged: those that are not stale.
+    #[getter]
+    fn fresh(&self) -> usize {
+        self.burst.fresh()
+    }
+
+    /// The requests, an object for each.
+    #[getter]
+    fn requests<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let requests: Vec<_> = self.burst.iter().map(|request| Request::new(py, &request)).collect();
+        PyList::new(
+            py,
+            requests.into_iter().map(|request| Bound::new(py, request)).collect::<PyResult<Vec<_>>>()?,
+        )
+    }
+
+    /// The verdict of each request; None for a stale one and where the judge failed.
+    #[getter]
+    fn reports(&self, py: Python<'_>) -> Vec<Option<Report>> {
+        (0..self.burst.len()).map(|place| self.report(py, place)).collect()
+    }
+
+    /// The reply to each request; None for a request that is only acknowledged.
+    #[getter]
+    fn replies<'py>(&self, py: Python<'py>) -> Vec<Option<Bound<'py, PyBytes>>> {
+        let reply = |place| self.burst.reply(place).map(|reply| PyBytes::new(py, reply));
+        (0..self.burst.len()).map(reply).collect()
+    }
+
+    /// The instant of each request: `time` of its entries that have none (contract 3.5).
+    #[getter]
+    fn instants(&self) -> Vec<i64> {
+        (0..self.burst.len()).map(|place| self.burst.instant_us(place)).collect()
+    }
+
+    /// How many points each request with accepted points has: native four-byte integers.
+    #[getter]
+    fn counts<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        // Points of a request are bounded by its payload, which has at most 4 GiB.
+        let counts: Vec<u8> = self.burst.counts().flat_map(|count| (count as u32).to_ne_bytes()).collect();
+        PyBytes::new(py, &counts)
+    }
+
+    /// The rejected requests: their topics, payloads, reports and instants.
+    #[getter]
+    fn rejected<'py>(&self, py: Python<'py>) -> Rejected<'py> {
+        let mut found = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (place, request) in self.burst.iter().enumerate() {
+            let Some(verdict) = self.burst.verdict(place) else { continue };
+            if matches!(verdict.code(), core::Code::Ok | core::Code::BadTopic) {
+                continue;
+            }
+            found.0.push(request.topic.to_owned());
+            found.1.push(PyBytes::new(py, request.payload));
+            found.2.extend(self.report(py, place));
+            found.3.push(self.burst.instant_us(place));
         }
+        found
+    }
+
+    /// The topics of accepted requests with times before 1971, probably seconds (contract 3.5).
+    ///
+    /// Args:
+    ///     settled: How many requests of the burst count.
+    ///
+    /// Returns:
+    ///     For each topic how many of its requests have such times, and the payload of the first.
+    fn early_times<'py>(&self, py: Python<'py>, settled: usize) -> EarlyTimes<'py> {
+        let mut found: Vec<(&str, usize, &[u8])> = Vec::new();
+        for (place, request) in self.burst.iter().enumerate().take(settled) {
+            if self.burst.verdict(place).is_none_or(|verdict| verdict.early_times == 0) {
+                continue;
+            }
+            match found.iter_mut().find(|one| one.0 == request.topic) {
+                Some(one) => one.1 += 1,
+                None => found.push((request.topic, 1, request.payload)),
+            }
+        }
+        let entry = |(topic, count, payload): (&str, usize, &[u8])| {
+            (topic.to_owned(), count, PyBytes::new(py, payload))
+        };
+        found.into_iter().map(entry).collect()
+    }
+
+    /// Give each request that is judged its arrival instant (contract 3.5).
+    ///
+    /// Args:
+    ///     first_us: That of the first one, UTC microseconds; each one after it is a microsecond
+    ///         later.
+    ///     now_ms: The present, for the products' time windows, UTC milliseconds.
+    fn stamp(&mut self, first_us: i64, now_ms: i64) {
+        self.burst.stamp(first_us, now_ms);
+    }
+
+    /// Replace every reply; None for a request that is only acknowledged.
+    ///
+    /// Raises:
+    ///     ValueError: There are not as many replies as requests.
+    fn answer(&mut self, replies: Vec<Option<Bound<'_, PyBytes>>>) -> PyResult<()> {
+        let len = self.burst.len();
+        if replies.len() != len {
+            return Err(PyValueError::new_err(format!("expected {len} replies, got {}", replies.len())));
+        }
+        for (place, reply) in replies.iter().enumerate() {
+            self.burst.answer(place, reply.as_ref().map(PyBytesMethods::as_bytes));
+        }
+        Ok(())
+    }
+
+    /// Remove verdict and reply of requests that the store permanently rejected.
+    ///
+    /// Args:
+    ///     numbers: Their places in `counts`.
+    fn withdraw(&mut self, numbers: Vec<usize>) {
+        self.burst.withdraw(&numbers);
     }
 }
 
-/// An argument that is a sequence, and the type of its elements.
-#[derive(Clone, Copy)]
-pub(crate) struct Argument {
-    name: &'static str,
-    of: &'static str,
+impl Burst {
+    /// The end of a range of requests: `end`, or that of the burst.
+    pub(crate) fn end(&self, start: usize, end: Option<usize>) -> PyResult<usize> {
+        let end = end.unwrap_or_else(|| self.burst.len());
+        self.check(start)?;
+        self.check(end)?;
+        Ok(end.max(start))
+    }
 }
 
-pub(crate) const TOPICS: Argument = Argument { name: "topics", of: "str" };
-pub(crate) const PAYLOADS: Argument = Argument { name: "payloads", of: "bytes" };
+/// One request as it arrived.
+#[pyclass(frozen, get_all, module = "pointgate._core")]
+pub(crate) struct Request {
+    /// Its topic.
+    topic: String,
+    /// Its payload.
+    payload: Py<PyBytes>,
+    /// Whether it is acknowledged without being judged (contract 1.5).
+    stale: bool,
+    /// When it first arrived, UTC microseconds, if it is a replay that states this.
+    observed: Option<i64>,
+    /// 0, 1 or, in a session that another program created, 2.
+    qos: u8,
+    /// The packet id of its acknowledgement; 0 at QoS 0.
+    packet_id: u16,
+    /// MQTT 5 Correlation Data to echo, if present.
+    correlation: Option<Py<PyBytes>>,
+}
 
-/// The argument as a list. A lone `str` or `bytes` is refused, although Python counts both as
-/// sequences.
-fn as_list<'py>(sequence: &Bound<'py, PyAny>, argument: Argument) -> PyResult<Bound<'py, PyList>> {
-    if let Ok(list) = sequence.cast::<PyList>() {
-        return Ok(list.clone());
-    }
-    let is_one = sequence.is_instance_of::<PyString>() || sequence.is_instance_of::<PyBytes>();
-    match sequence.cast::<PySequence>() {
-        Ok(sequence) if !is_one => sequence.to_list(),
-        _ => {
-            let hint = if is_one { ": for one request write ([topic], [payload])" } else { "" };
-            let (Argument { name, of }, got) = (argument, sequence.get_type().name()?);
-            Err(PyTypeError::new_err(format!("expected {name} as a sequence of {of}, got {got}{hint}")))
+impl Request {
+    fn new(py: Python<'_>, request: &core::Arrived<'_>) -> Self {
+        let core::Delivery { qos, packet_id, correlation } = request.delivery;
+        Self {
+            topic: request.topic.to_owned(),
+            payload: PyBytes::new(py, request.payload).unbind(),
+            stale: request.stale,
+            observed: request.observed_us,
+            qos,
+            packet_id,
+            correlation: correlation.map(|data| PyBytes::new(py, data).unbind()),
         }
-    }
-}
-
-/// An element of an argument.
-pub(crate) fn element<'a, 'py, T: PyTypeCheck>(
-    element: &'a Bound<'py, PyAny>,
-    argument: Argument,
-    index: usize,
-) -> PyResult<&'a Bound<'py, T>> {
-    element.cast().map_err(|_| wrong_element(element, argument, index))
-}
-
-#[cold]
-fn wrong_element(element: &Bound<'_, PyAny>, Argument { name, of }: Argument, index: usize) -> PyErr {
-    match element.get_type().name() {
-        Ok(got) => PyTypeError::new_err(format!("expected {name}[{index}] as {of}, got {got}")),
-        Err(error) => error,
     }
 }

@@ -4,10 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pointgate_core as core;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyDict;
 
+use crate::burst::Burst;
 use crate::histogram::Histogram;
-use crate::report::Report;
 
 /// Seconds that one call of the judge takes: a burst of one small request up to one of many
 /// megabytes.
@@ -46,16 +46,16 @@ impl Figures {
             + self.judge_failed
     }
 
-    fn settle(&mut self, report: &Report) {
-        if report.code == core::Code::BadTopic {
+    fn settle(&mut self, verdict: &core::Verdict) {
+        if verdict.code() == core::Code::BadTopic {
             self.bad_topic += 1;
         } else {
-            count(&mut self.codes, &core::Code::ALL, &report.code);
+            count(&mut self.codes, &core::Code::ALL, &verdict.code());
         }
-        self.points += report.points;
-        self.null_points += report.null_points;
-        self.early_times += report.early_times;
-        if let Some(fault) = &report.fault {
+        self.points += verdict.points;
+        self.null_points += verdict.null_points;
+        self.early_times += verdict.early_times;
+        if let Some(fault) = &verdict.fault {
             count(&mut self.reasons, &core::Reason::ALL, &fault.reason);
         }
     }
@@ -102,46 +102,46 @@ impl Counters {
     }
 
     /// A burst has arrived: its requests are in flight from here on.
-    fn receive(&self, payloads: Vec<Bound<'_, PyBytes>>) {
-        let bytes: usize = payloads.iter().map(|payload| payload.as_bytes().len()).sum();
+    fn receive(&self, burst: PyRef<'_, Burst>) {
         let mut figures = self.figures();
-        figures.received += payloads.len() as u64;
-        figures.received_bytes += bytes as u64;
+        figures.received += burst.burst.len() as u64;
+        figures.received_bytes += burst.burst.payload_bytes() as u64;
         figures.bursts += 1;
     }
 
-    /// These requests were answered and acknowledged, `seconds` after they arrived.
+    /// Requests of a burst were acknowledged, and answered if they have a reply.
     ///
-    /// A report with code 0 counts as ignored (`bad_topic`) and has no reply latency.
+    /// Stale ones count as ignored (`retained`), as do those without a verdict (`judge_failed`) and
+    /// those with code 0 (`bad_topic`); these have no reply latency.
+    ///
+    /// Args:
+    ///     burst: The burst.
+    ///     settled: How many of its requests.
+    ///     seconds: How long ago they arrived.
     ///
     /// Returns:
     ///     How many early times they had.
-    fn settle(&self, reports: Vec<Bound<'_, Report>>, seconds: f64) -> u64 {
+    fn settle(&self, burst: PyRef<'_, Burst>, settled: usize, seconds: f64) -> u64 {
         let mut figures = self.figures();
         let mut replies = 0;
         let early_times = figures.early_times;
-        for report in &reports {
-            let report = report.get();
-            figures.settle(report);
-            replies += u64::from(report.code != core::Code::BadTopic);
+        for (place, request) in burst.burst.iter().take(settled).enumerate() {
+            if request.stale {
+                figures.retained += 1;
+            } else if let Some(verdict) = burst.burst.verdict(place) {
+                figures.settle(verdict);
+                replies += u64::from(verdict.code() != core::Code::BadTopic);
+            } else {
+                figures.judge_failed += 1;
+            }
         }
         figures.reply.observe(seconds, replies);
         figures.early_times - early_times
     }
 
-    /// These requests were stored retained ones: acknowledged, not judged (contract 1.5).
-    fn ignore_retained(&self, requests: u64) {
-        self.figures().retained += requests;
-    }
-
     /// The connection ended before these were acknowledged: at QoS 1 they are redelivered.
     fn abandon(&self, requests: u64) {
         self.figures().connection_lost += requests;
-    }
-
-    /// The judge itself failed on these requests: acknowledged, without a reply.
-    fn fail(&self, requests: u64) {
-        self.figures().judge_failed += requests;
     }
 
     /// One call of the judge took `seconds`.

@@ -11,11 +11,13 @@
 #![allow(clippy::doc_markdown, reason = "doc comments of classes and methods are Python docstrings")]
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 hands extracted arguments over by value")]
 
+mod arguments;
 mod burst;
 mod catalog;
 mod counters;
 mod histogram;
 mod instants;
+mod mqtt;
 mod points;
 mod report;
 mod validator;
@@ -29,15 +31,25 @@ mod _core {
     use pyo3::types::PyTuple;
 
     #[pymodule_export]
+    use crate::burst::{Burst, Request};
+    #[pymodule_export]
     use crate::catalog::{Catalog, Devices, Model, Product};
     #[pymodule_export]
     use crate::counters::Counters;
+    #[pymodule_export]
+    use crate::mqtt::MqttCodec;
     #[pymodule_export]
     use crate::points::Points;
     #[pymodule_export]
     use crate::report::{Fault, Report};
     #[pymodule_export]
     use crate::validator::Validator;
+
+    /// The packet ids of replies: the first and the last one.
+    #[pymodule_export]
+    const FIRST_REPLY_ID: u16 = *pointgate_core::mqtt::REPLY_IDS.start();
+    #[pymodule_export]
+    const LAST_REPLY_ID: u16 = *pointgate_core::mqtt::REPLY_IDS.end();
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

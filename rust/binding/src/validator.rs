@@ -1,13 +1,16 @@
 //! The validator: a burst of requests in, a list of reports out.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use pointgate_core as core;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use crate::burst::{Arrival, Burst, PAYLOADS, TOPICS, element};
+use crate::arguments::{Arguments, Arrival, PAYLOADS, TOPICS, element};
+use crate::burst::Burst;
 use crate::catalog::Catalog;
 use crate::points::Points;
 use crate::report::Report;
@@ -15,6 +18,9 @@ use crate::report::Report;
 /// From this many bytes on a call releases the interpreter lock. Below, acquiring it again can cost
 /// more than the work: five milliseconds a call while another thread computes.
 const RELEASE_BYTES: usize = 200_000;
+
+/// After so many requests the time is compared with the limit of a call.
+const TIMED_REQUESTS: usize = 64;
 
 // Spelled out in the signature, so that Python can show it.
 const _: () = assert!(core::DEFAULT_PAYLOAD_BYTES == 8_388_608);
@@ -114,7 +120,7 @@ impl Validator {
         now_ms: Option<i64>,
         observed_us: Option<Vec<Option<i64>>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let burst = Burst::new(topics, payloads, Arrival { now_ms, arrived_us: None, observed_us })?;
+        let burst = Arguments::new(topics, payloads, Arrival { now_ms, arrived_us: None, observed_us })?;
         self.judge(py, &burst, core::judge)
     }
 
@@ -154,13 +160,53 @@ impl Validator {
         observed_us: Option<Vec<Option<i64>>>,
     ) -> PyResult<(Bound<'py, PyList>, Points)> {
         let arrival = Arrival { now_ms, arrived_us, observed_us };
-        let mut burst = Burst::new(topics, payloads, arrival)?;
+        let mut burst = Arguments::new(topics, payloads, arrival)?;
         burst.take_instants();
         let mut points = core::Points::for_payloads(burst.bytes);
         let reports = self.judge(py, &burst, |catalog, limits, request, scratch| {
             core::collect(catalog, limits, request, scratch, &mut points)
         })?;
         Ok((reports, Points::new(points)))
+    }
+
+    /// Judge requests of a burst, which keeps their verdicts and replies; skip stale ones.
+    ///
+    /// Args:
+    ///     burst: The burst, stamped.
+    ///     start: The place of the first request.
+    ///     end: The place behind the last one; None for the end of the burst.
+    ///     collect: Whether to return the points of accepted requests.
+    ///     seconds: The call returns soon after this time, with some requests judged; None for all.
+    ///
+    /// Returns:
+    ///     The place of the first request that was not judged, and the points.
+    ///
+    /// Raises:
+    ///     ValueError: `start` or `end` is outside the burst.
+    #[pyo3(signature = (burst, start, *, end=None, collect=false, seconds=None))]
+    fn judge_burst(
+        &self,
+        py: Python<'_>,
+        mut burst: PyRefMut<'_, Burst>,
+        start: usize,
+        end: Option<usize>,
+        collect: bool,
+        seconds: Option<f64>,
+    ) -> PyResult<(usize, Option<Points>)> {
+        let end = burst.end(start, end)?;
+        let burst = &mut burst.burst;
+        let bytes = burst.payload_bytes_in(start..end);
+        let catalog = self.catalog(py);
+        let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let mut judge =
+            |snapshot: &core::Catalog| self.judge_range(snapshot, burst, start..end, collect, seconds);
+        let (end, points) = if bytes < RELEASE_BYTES {
+            judge(&catalog.get().snapshot)
+        } else {
+            let snapshot = catalog.get().snapshot.clone();
+            py.detach(|| judge(&snapshot))
+        };
+        Ok((end, points.map(Points::new)))
     }
 }
 
@@ -169,11 +215,46 @@ impl Validator {
         self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Judges the requests in `range`, all of them or until `seconds` are over.
+    fn judge_range(
+        &self,
+        catalog: &core::Catalog,
+        burst: &mut core::Burst,
+        range: Range<usize>,
+        collect: bool,
+        seconds: Option<Duration>,
+    ) -> (usize, Option<core::Points>) {
+        let mut workspace = self.workspaces().pop().unwrap_or_default();
+        let mut points = collect.then(|| core::Points::for_payloads(burst.payload_bytes_in(range.clone())));
+        let begun = Instant::now();
+        let mut end = range.start;
+        while end < range.end {
+            let slice = end..range.end.min(end + TIMED_REQUESTS);
+            end = slice.end;
+            for place in slice {
+                burst.judge(place, |request, reply| {
+                    let (limits, scratch) = (&self.limits, &mut workspace.scratch);
+                    let verdict = match &mut points {
+                        Some(points) => core::collect(catalog, limits, request, scratch, points),
+                        None => core::judge(catalog, limits, request, scratch),
+                    };
+                    core::render(&verdict, request.payload, self.detail, reply);
+                    verdict
+                });
+            }
+            if seconds.is_some_and(|seconds| begun.elapsed() > seconds) {
+                break;
+            }
+        }
+        self.workspaces().push(workspace);
+        (end, points)
+    }
+
     /// Judges a burst with one call of `judge` for each request.
     fn judge<'py>(
         &self,
         py: Python<'py>,
-        burst: &Burst<'py>,
+        burst: &Arguments<'py>,
         mut judge: impl FnMut(
             &core::Catalog,
             &core::Limits,

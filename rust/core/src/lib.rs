@@ -21,6 +21,8 @@
 //! | `reader`, `json/` | position and buffers; strict RFC 8259 with byte offsets |
 //! | `rule/` | how a value is checked, one family of types in each file |
 //! | `model/`, `devices/`, `catalog` | documents compiled into rules and tables |
+//! | `burst` | requests that arrived together, and what became of them, without an object for each |
+//! | `mqtt/` | MQTT's packets of requests, replies and acknowledgements |
 //! | `collect`, `points` | what is done with checked values: nothing, or columns |
 //! | `fault/`, `verdict`, `reply` | codes, reasons and faults; sentences and reply bytes |
 //! | `misnamed`, `foreign` | after a refusal: what was probably meant |
@@ -58,6 +60,7 @@
 
 #![forbid(unsafe_code)]
 
+mod burst;
 mod catalog;
 mod collect;
 mod devices;
@@ -73,6 +76,7 @@ mod kind;
 mod limits;
 mod misnamed;
 mod model;
+pub mod mqtt;
 mod points;
 mod predictor;
 mod problem;
@@ -84,6 +88,7 @@ mod scratch;
 mod topic;
 mod verdict;
 
+pub use burst::{Arrived, Burst, Delivery};
 pub use catalog::{Catalog, Product, ProductSettings, UnknownPoints};
 pub use devices::{DeviceFile, DeviceFormat, DeviceTable};
 pub use fault::{Code, Fault, Reason, Segment};

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from pointgate._core import FIRST_REPLY_ID, LAST_REPLY_ID, Burst
 from pointgate.config import LimitSettings, MqttSettings
 from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.sources.admission import Admission
 from pointgate.sources.mqtt.connection import AiomqttConnection, connect
 from pointgate.sources.mqtt.errors import BrokerRefused
-from pointgate.sources.mqtt.packets import FIRST_REPLY_ID, LAST_REPLY_ID
-from pointgate.sources.mqtt.replies import Replies
 from tests.support.scripted_broker import (
     DISCONNECT,
     PUBACK,
@@ -52,10 +51,21 @@ class _Ends:
         """Receive and settle so many requests; returns their payloads."""
         payloads: list[bytes] = []
         while len(payloads) < count:
-            burst = await self.connection.receive()
-            payloads += [one.payload for one in burst]
-            await self.connection.settle(burst, [_REPLY] * len(burst))
+            burst = await self.receive()
+            payloads += [one.payload for one in burst.requests]
+            await self.answer(burst)
         return payloads
+
+    async def receive(self) -> Burst:
+        """Receive a burst; there must be one."""
+        burst = await self.connection.receive()
+        assert burst
+        return burst
+
+    async def answer(self, burst: Burst, reply: bytes | None = _REPLY) -> None:
+        """Settle a burst; each of its requests has this reply."""
+        burst.answer([reply] * len(burst))
+        await self.connection.settle(burst)
 
 
 @asynccontextmanager
@@ -156,9 +166,11 @@ async def test_a_mistake_of_our_own_ends_the_connection_instead_of_stalling_it(
     def broken(*_: object) -> None:
         raise LookupError("canary")
 
-    monkeypatch.setattr(Replies, "acknowledge", broken)
+    monkeypatch.setattr("pointgate.sources.mqtt.channel.rejection", broken)
     async with _connected() as ends:
-        ends.broker.send(puback(FIRST_REPLY_ID))
+        ends.broker.send(request(b"{}", packet_id=1))
+        await ends.settle(1)
+        ends.broker.send(puback(FIRST_REPLY_ID, 0x87))
         with pytest.raises(ConnectionLost, match="canary"):
             await ends.connection.receive()
     (record,) = caplog.records
@@ -229,18 +241,20 @@ async def test_reading_stops_while_too_much_is_in_flight_and_nothing_is_dropped(
         ends.broker.send(
             *(request(payload + b"%d" % n, correlation=correlation) for n in range(count))
         )
-        taken = await ends.connection.receive()
+        bursts = [await ends.receive()]
         with pytest.raises(TimeoutError):  # 15 MB: more than the kernel's buffers hold
             await asyncio.wait_for(ends.broker.writer.drain(), 0.5)
         while True:
             try:
-                taken += await asyncio.wait_for(ends.connection.receive(), 0.2)
+                bursts.append(await asyncio.wait_for(ends.receive(), 0.2))
             except TimeoutError:
                 break
+        taken = [one.payload for burst in bursts for one in burst.requests]
         assert 5 < len(taken) < 30
-        await ends.connection.settle(taken, [None] * len(taken))
+        for burst in bursts:
+            await ends.answer(burst, None)
         rest = await ends.settle(count - len(taken))
-        assert [one.payload for one in taken] + rest == [payload + b"%d" % n for n in range(count)]
+        assert taken + rest == [payload + b"%d" % n for n in range(count)]
 
 
 async def test_a_window_that_is_full_does_not_wait_for_a_stopped_reader() -> None:
@@ -263,8 +277,8 @@ async def test_a_broker_that_pours_out_all_it_has_before_it_acknowledges_is_answ
         ends.broker.send(*(request(payload, packet_id=n) for n in range(1, count + 1)))
         settled = 0
         while settled < count - 60:  # 40 are what twice the limit holds
-            burst = await ends.connection.receive()
-            await ends.connection.settle(burst, [_REPLY] * len(burst))
+            burst = await ends.receive()
+            await ends.answer(burst)
             settled += len(burst)
             assert ends.connection._intake._bytes < 2_000_000 + 200_000
         answered = ends.broker.packets_now()
@@ -282,8 +296,8 @@ async def test_a_broker_that_sends_more_than_there_are_packet_ids_first_is_answe
         # The last ones wait for an acknowledgement: nothing follows them that we could not hear it
         # behind.
         while settled < count - 4_000:
-            burst = await ends.connection.receive()
-            await ends.connection.settle(burst, [_REPLY] * len(burst))
+            burst = await ends.receive()
+            await ends.answer(burst)
             settled += len(burst)
             assert ends.connection._intake._requests <= 2_000 + 512 + 1_024
         await sending
@@ -295,7 +309,7 @@ async def test_a_broker_that_sends_more_than_there_are_packet_ids_first_is_answe
                 answered += 1
                 ends.broker.send(puback(_reply_id(body)))
         await settling
-        assert ends.connection._replies._unacknowledged <= 20
+        assert ends.connection._codec.unacknowledged <= 20
 
 
 async def _pour(broker: ScriptedBroker, count: int) -> None:
@@ -309,8 +323,8 @@ async def test_a_reply_that_left_with_a_ping_wakes_whoever_waits_for_the_socket(
     async with _connected() as ends:
         ends.broker.freeze()
         ends.broker.send(*[request(b"{}")] * 200)
-        burst = await ends.connection.receive()
-        settling = asyncio.create_task(ends.connection.settle(burst, [bytes(50_000)] * len(burst)))
+        burst = await ends.receive()
+        settling = asyncio.create_task(ends.answer(burst, bytes(50_000)))
         await until(lambda: ends.connection._writing)
         relay = ends.connection._relay
         assert relay
@@ -325,9 +339,9 @@ async def test_a_reply_that_left_with_a_ping_wakes_whoever_waits_for_the_socket(
 async def test_a_connection_that_does_not_read_still_pings_and_does_not_miss_the_answers() -> None:
     async with _connected(keepalive=1, limits={"in_flight_requests": 1}) as ends:
         ends.broker.send(request(b"1", packet_id=1), request(b"2", packet_id=2))
-        burst = await ends.connection.receive()
+        burst = await ends.receive()
         await until(lambda: ends.broker.pings >= 3)
-        await ends.connection.settle(burst, [None] * len(burst))
+        await ends.answer(burst, None)
         ends.broker.send(request(b"3", packet_id=3))
         assert await ends.settle(1) == [b"3"]
 
@@ -348,7 +362,7 @@ async def test_a_broker_that_takes_no_replies_is_left_although_we_do_not_read() 
 
         async def settle() -> None:
             while burst := await ends.connection.receive():
-                await ends.connection.settle(burst, [bytes(50_000)] * len(burst))
+                await ends.answer(burst, bytes(50_000))
 
         with pytest.raises(ConnectionLost, match="timed out"):
             await settle()
@@ -377,12 +391,12 @@ async def test_the_answer_to_subscribe_may_stand_behind_a_backlog(
             await ends.settle(1)
             await asyncio.sleep(0.05)
         ends.broker.send(request(b"{}"), request(b"{}"))
-        burst = await ends.connection.receive()
+        burst = await ends.receive()
         await until(lambda: not ends.connection._reading)
         await asyncio.sleep(2.5)  # we do not read
         assert not subscribing.done()
         ends.broker.send(ends.broker.suback)
-        await ends.connection.settle(burst, [None] * len(burst))
+        await ends.answer(burst, None)
         await subscribing
 
 
@@ -423,20 +437,20 @@ async def test_every_end_is_a_connection_lost_and_says_who_ended_it(last: bytes,
             await ends.connection.receive()
         assert not isinstance(lost.value, SessionTakenOver)
         with pytest.raises(ConnectionLost):
-            await ends.connection.settle([], [])
+            await ends.connection.settle(Burst.of([], []))
 
 
 async def test_a_draining_connection_hands_over_what_has_arrived_and_nothing_more() -> None:
     async with _connected() as ends:
         ends.broker.send(request(b"1", packet_id=1))
-        burst = await ends.connection.receive()
+        burst = await ends.receive()
         ends.broker.send(request(b"2", packet_id=2))
         await ends.connection.subscribe()
         ends.connection.drain()
         ends.broker.send(request(b"3", packet_id=3))
-        assert [one.payload for one in await ends.connection.receive()] == [b"2"]
-        assert await ends.connection.receive() == []
-        await ends.connection.settle(burst, [_REPLY])
+        assert [one.payload for one in (await ends.receive()).requests] == [b"2"]
+        assert await ends.connection.receive() is None
+        await ends.answer(burst)
     packets = ends.broker.packets_now()
     assert [first for first, _ in packets][:3] == [PUBLISH | 2, PUBACK, DISCONNECT]
 
@@ -466,9 +480,9 @@ async def test_a_request_at_qos_2_from_an_older_session_is_received_after_its_re
 ) -> None:
     async with _connected(session=True, protocol=protocol) as ends:
         ends.broker.send(request(b"{}", packet_id=9, qos=2, five=protocol == 5))
-        burst = await ends.connection.receive()
+        burst = await ends.receive()
         assert ends.broker.packets_now() == []
-        await ends.connection.settle(burst, [_REPLY])
+        await ends.answer(burst)
         assert (await ends.broker.packet())[0] == PUBLISH | 2
         assert await ends.broker.packet() == (0x50, b"\0\x09")  # PUBREC
         ends.broker.send(frame(0x62, b"\0\x09"))  # PUBREL

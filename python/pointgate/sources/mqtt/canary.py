@@ -11,7 +11,7 @@ The request has no entries: it is answered 200 and stores nothing (contract 3.1)
 QoS 0: Mosquitto 2.0.11 closes the connection of a 3.1.1 client that publishes without permission.
 It would then redeliver a request at QoS 1, whose reply would close the connection again.
 
-`session.py` decides when it runs, and reports its result beside that of `capabilities.py`.
+`source.py` decides when it runs, and reports its result beside that of `capabilities.py`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
 """The bytes of one MQTT connection: reading with backpressure, writing, and the connection's end.
 
-    socket ─► `Relay` ─► `Splitter` ─► requests to `Intake`, PUBACKs to `Replies`, the rest to paho
+    socket ─► `Relay` ─► `MqttCodec` ─► bursts of requests to `receive`, other packets to paho
+    socket ◄─ `Relay` ◄─ `MqttCodec` ◄─ judged bursts from `settle`
 
 aiomqtt connects, authenticates, subscribes, sends pings and disconnects (`paho.py`). Requests and
 replies bypass it: it acknowledges a request before the application has seen it, drops requests when
 its queue is bounded, and needs 130 µs for a request and its reply. So a `Relay` stands between paho
-and the socket, a `Splitter` extracts every PUBLISH and every PUBACK of a reply from the stream, and
-paho gets the rest. paho cannot acknowledge a request that it does not see (docs/decisions/0004).
+and the socket, an `MqttCodec` takes every PUBLISH and every PUBACK of a reply out of the stream,
+and paho gets the rest. paho cannot acknowledge a request that it does not see
+(docs/decisions/0004). The codec is compiled: requests and replies are never objects of Python
+(docs/decisions/0014).
 
 Backpressure: reading stops while more than `limits` is in flight (the high-water mark) and resumes
 below half of that, with one exception: the broker's PUBACKs of our replies are behind requests in
@@ -30,14 +33,15 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from pointgate._core import MqttCodec
 from pointgate.errors import ConnectionLost
 from pointgate.sources.admission import RESUME, Admission
 from pointgate.sources.mqtt.capabilities import of_connack
 from pointgate.sources.mqtt.errors import BrokerRefused, broken, ended, refused, speaks_http
 from pointgate.sources.mqtt.intake import BURST_BYTES, BURST_REQUESTS, Intake
-from pointgate.sources.mqtt.packets import HEADER_BYTES, MalformedPacketError, Splitter, pubcomp
+from pointgate.sources.mqtt.packets import HEADER_BYTES, MQTT_5, MalformedPacketError
 from pointgate.sources.mqtt.paho import Library
-from pointgate.sources.mqtt.replies import Replies
+from pointgate.sources.mqtt.replies import rejection, reply_limits
 from pointgate.sources.mqtt.tls import tls_context
 
 if TYPE_CHECKING:
@@ -77,12 +81,15 @@ class Channel:
         self.shortfalls: list[str] = []
         self._settings = settings
         self._admission = admission
-        self._replies = Replies(
-            protocol=settings.level, qos=settings.reply_qos, on_refused=on_refused
-        )
+        self._on_refused = on_refused
         self._loop = asyncio.get_running_loop()
-        frame_limit = admission.limits.payload_bytes + HEADER_BYTES
-        self._splitter = Splitter(protocol=settings.level, frame_limit=frame_limit)
+        self._codec = MqttCodec(
+            protocol=settings.level,
+            frame_limit=admission.limits.payload_bytes + HEADER_BYTES,
+            burst_requests=BURST_REQUESTS,
+            burst_bytes=BURST_BYTES,
+            reply_qos=settings.reply_qos,
+        )
         self._intake = Intake(admission)
         self._library = Library(settings, context=tls_context(settings), events=self)
         self._relay: Relay | None = None
@@ -173,13 +180,14 @@ class Channel:
 
     def _read(self, relay: Relay) -> None:
         """Read the available bytes, until a burst is full, and wake the waiting tasks."""
-        splitter = self._splitter
-        size, now, more = 0, time.monotonic(), True
+        feed = self._codec.feed
+        size = requests = memory = acknowledged = 0
+        now, more = time.monotonic(), True
         while (
             more
             and size < BURST_BYTES
-            and len(splitter.requests) < BURST_REQUESTS
-            and len(splitter.acknowledged) + len(splitter.released) < _ACKNOWLEDGEMENTS
+            and requests < BURST_REQUESTS
+            and acknowledged < _ACKNOWLEDGEMENTS
         ):
             data = relay.read()
             if data:
@@ -187,8 +195,12 @@ class Channel:
                     self._terminate(speaks_http())
                     return
                 size += len(data)
-                splitter.feed(data, now)
+                found = feed(data, now)
+                requests += found[0]
+                memory += found[1]
+                acknowledged += found[2]
             more = relay.has_more(data)
+        self._intake.add(requests, memory)
         self._dispatch(relay)
         if size:
             self._last_received = now
@@ -214,21 +226,13 @@ class Channel:
             self._notify()
 
     def _dispatch(self, relay: Relay) -> None:
-        """Dispatch the packets from the splitter."""
-        splitter = self._splitter
-        if not self._draining:  # else not acknowledged: at QoS 1 the requests are redelivered
-            self._intake.add(splitter.requests)
-        splitter.requests.clear()
-        for packet_id, reason in splitter.acknowledged:
-            self._replies.acknowledge(packet_id, reason, splitter.explained)
-        splitter.acknowledged.clear()
-        for packet_id in splitter.released:
-            relay.write(pubcomp(packet_id))
-        if splitter.released:
-            splitter.released.clear()
+        """Dispatch what the codec has found besides requests."""
+        for reason, explained in self._codec.take_rejected():
+            self._on_refused(rejection(reason, explained))
+        if packets := self._codec.take_pubcomps():
+            relay.write(packets)
             self._flush()
-        relay.control += splitter.control
-        splitter.control.clear()
+        relay.control += self._codec.take_control()
 
     def _discard(self) -> None:
         """After DISCONNECT: discard input until the broker closes."""
@@ -300,7 +304,8 @@ class Channel:
         self, *, session_present: bool, properties: Properties | None
     ) -> None:
         self.session_present = session_present
-        self._replies.allow(properties)
+        if self._settings.level == MQTT_5:
+            self._codec.allow(*reply_limits(properties))
         try:
             self.shortfalls += of_connack(self._settings, self._admission.limits, properties)
         except BrokerRefused as refusal:

@@ -3,7 +3,7 @@
     async with connect(settings.mqtt, admission, on_refused=count) as connection:
         await connection.subscribe()  # concurrently with the gate: a resumed session delivers first
         ... receive, settle, receive, settle ...
-        connection.drain()            # stops reading; then `receive` returns [] at the end
+        connection.drain()            # stops reading; then `receive` returns None at the end
 
 `channel.py` reads and writes the bytes. This module is the connection's life cycle, and its
 interface to the gate (`base.Connection`).
@@ -18,7 +18,7 @@ redelivered.
 
 Invariants: those of `base.py`.
 
-It does not reconnect (`session.py` does) and does not know the content of requests.
+It does not reconnect (`source.py` does) and does not know the content of requests.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ from pointgate.errors import ConnectionLost
 from pointgate.sources.mqtt.capabilities import of_suback
 from pointgate.sources.mqtt.channel import Channel
 from pointgate.sources.mqtt.errors import BrokerRefused, not_connected, unanswered
-from pointgate.sources.mqtt.packets import DISCONNECT, puback, pubrec
+from pointgate.sources.mqtt.packets import DISCONNECT
 from pointgate.topics import REQUEST_FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
+    from pointgate._core import Burst
     from pointgate.config import MqttSettings
     from pointgate.sources.admission import Admission
-    from pointgate.sources.mqtt.request import MqttRequest
+    from pointgate.sources.mqtt.relay import Relay
 
 
 _T = TypeVar("_T")
@@ -165,6 +166,7 @@ class AiomqttConnection(Channel):
     def drain(self) -> None:
         """Stop reading. Requests that have arrived can still be received and settled."""
         self._draining = True
+        self._codec.ignore_requests()
         self._adjust_reading()
         self._notify()
 
@@ -189,42 +191,53 @@ class AiomqttConnection(Channel):
 
     # `base.Connection`
 
-    async def receive(self) -> list[MqttRequest]:  # noqa: D102 - see base.Connection
+    async def receive(self) -> Burst | None:  # noqa: D102 - see base.Connection
         # Yield once for each burst: under load, reading and other tasks would starve.
         await asyncio.sleep(0)
-        while not (burst := self._intake.burst()):
+        while (burst := self._codec.take_burst()) is None:
             if self._draining and not self._lost:
-                return []
+                return None
             await self._wait()
         if self._lost:
             raise self._lost
         return burst
 
-    async def settle(  # noqa: D102 - see base.Connection
-        self, requests: Sequence[MqttRequest], replies: Sequence[bytes | None]
-    ) -> None:
-        relay, outgoing = self._relay, self._replies
+    async def settle(self, burst: Burst) -> None:  # noqa: D102 - see base.Connection
+        relay = self._relay
         if self._lost or relay is None:
             raise self._lost or ConnectionLost("not connected")
-        for request, payload in zip(requests, replies, strict=True):
-            if payload is not None:
-                if outgoing.window_is_full and outgoing.qos(request):
-                    await self._wait_for_window()
-                failpoint.hit("before-reply", relay.flush)
-                if frame := outgoing.frame(request, payload):
-                    relay.write(frame)
-                failpoint.hit("after-reply", relay.flush)
-            failpoint.hit("before-ack", relay.flush)
-            if request.packet_id:
-                acknowledge = puback if request.qos == 1 else pubrec
-                relay.write(acknowledge(request.packet_id))
-            failpoint.hit("after-ack", relay.flush)
-            self.settled += 1
-        self._intake.release(requests)
+        place = 0
+        while place < len(burst):
+            if self._codec.must_wait(burst, place):
+                await self._wait_for_window()
+            place = self._write(relay, burst, place)
+        self._intake.release(burst)
         self._flush()
         self._adjust_reading()
         while relay.waiting_bytes > _WRITE_BYTES:
             await self._wait()
+
+    def _write(self, relay: Relay, burst: Burst, place: int) -> int:
+        """Write replies and acknowledgements from this place on; returns where the window ends."""
+        packets, end, too_large, ends = self._codec.write(
+            burst, place, with_ends=failpoint.is_active()
+        )
+        for size in too_large:
+            limit = self._codec.packet_limit
+            self._on_refused(f"it has {size} bytes, the broker's limit is {limit}")
+        begin = 0
+        for reply_end, acknowledgement_end in ends:
+            if reply_end > begin:
+                failpoint.hit("before-reply", relay.flush)
+                relay.write(packets[begin:reply_end])
+                failpoint.hit("after-reply", relay.flush)
+            failpoint.hit("before-ack", relay.flush)
+            relay.write(packets[reply_end:acknowledgement_end])
+            failpoint.hit("after-ack", relay.flush)
+            begin = acknowledgement_end
+        relay.write(packets[begin:])
+        self.settled += end - place
+        return end
 
     async def _wait_for_window(self) -> None:
         """Wait until the broker has acknowledged a reply, or reading stops at twice the limits."""
@@ -232,7 +245,7 @@ class AiomqttConnection(Channel):
         self._flush()
         self._adjust_reading()
         try:
-            while self._replies.window_is_full and not self._admission.exceeds(2.0):
+            while self._codec.window_is_full and not self._admission.exceeds(2.0):
                 await self._wait()
         finally:
             self._awaits_puback = False

@@ -54,7 +54,7 @@ _TURN: Final = 0.005
 _SERVER_UNAVAILABLE: Final = 0x88
 
 _log = logging.getLogger(__name__)
-# Errors that paho logs are lost connections, which `session.py` logs once each.
+# Errors that paho logs are lost connections, which `source.py` logs once each.
 _log.setLevel(logging.CRITICAL)
 
 

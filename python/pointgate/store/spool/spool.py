@@ -64,6 +64,7 @@ async def open_spool(
     path: Path,
     *,
     max_bytes: int,
+    max_delay: float = 0.0,
     sinks: Mapping[str, bool],
     figures: SpoolStatistics,
     floor: Callable[[], int] = lambda: 0,
@@ -76,6 +77,7 @@ async def open_spool(
     Args:
         path: Its folder, which is created if it does not exist.
         max_bytes: The limit for batches that sinks have not committed.
+        max_delay: The shortest time between two commits under load, in seconds (`pacing.py`).
         sinks: The names of the sinks, and whether each is required.
         figures: Where commits and failures are counted.
         floor: Called for a new folder: returns the greatest number that any sink has seen.
@@ -86,7 +88,7 @@ async def open_spool(
         TemporaryFailure: Another process uses it.
     """
     folder = await _opened(path, floor, on_retry)
-    spool = Spool(folder, max_bytes=max_bytes, sinks=sinks, figures=figures)
+    spool = Spool(folder, max_bytes=max_bytes, max_delay=max_delay, sinks=sinks, figures=figures)
     try:
         await spool.open()
         yield spool
@@ -124,7 +126,13 @@ class Spool:
     """
 
     def __init__(
-        self, folder: Folder, *, max_bytes: int, sinks: Mapping[str, bool], figures: SpoolStatistics
+        self,
+        folder: Folder,
+        *,
+        max_bytes: int,
+        max_delay: float,
+        sinks: Mapping[str, bool],
+        figures: SpoolStatistics,
     ) -> None:
         self.progress: dict[str, int] = {}
         self.last = folder.last
@@ -140,6 +148,7 @@ class Spool:
         self._writer = Writer(
             folder,
             max_bytes=max_bytes,
+            max_delay=max_delay,
             sinks=sinks,
             figures=figures,
             committed=self._on_committed,

@@ -2,12 +2,13 @@
 
     while not stopping:
         wait for points, for offsets to write, or for the next file to be due
+        wait for more of them, if more are to be expected               # pacing.py
         take the waiting bursts, up to GROUP_POINTS and GROUP_BYTES     # group commit
         encode and commit them, then notify their callers
         checkpoint
 
-There is no timer: the first burst is written at once, and bursts that arrive during its commit
-share the next one.
+The first burst is written at once, and bursts that arrive during its commit share the next one,
+which begins at most `max_delay` after it (`pacing.py`).
 
 When the batches that some sink has not committed reach `max_bytes` (the high-water mark), nothing
 is written until sinks have advanced; the last group may exceed it. Batches wait for a sink that is
@@ -38,6 +39,7 @@ from pointgate.diagnostics import os_reason
 from pointgate.errors import PointgateError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.store.spool.batch import Batch, encode
+from pointgate.store.spool.pacing import Pace
 from pointgate.store.spool.segment import Retention, Segment
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class Writer:
     Args:
         folder: The folder, open.
         max_bytes: The limit for batches that sinks have not committed.
+        max_delay: The shortest time between two commits under load, in seconds.
         sinks: The names of the sinks, and whether each is required.
         figures: Where commits and failures are counted.
         committed: Called in this thread with each committed group, the number of its last request,
@@ -106,6 +109,7 @@ class Writer:
         folder: Folder,
         *,
         max_bytes: int,
+        max_delay: float,
         sinks: Mapping[str, bool],
         figures: SpoolStatistics,
         committed: Callable[[Sequence[PendingWrite], int | None, int], None],
@@ -123,6 +127,9 @@ class Writer:
         self._progress: dict[str, int] = {}
         self._damaged: set[Path] = set()
         self._waiting: list[PendingWrite] = []
+        self._requests = 0  # of these
+        self._pace = Pace(max_delay)
+        self._pausing = False  # until as many wait as are expected
         self._group_bytes = GROUP_BYTES
         self._cleanup_due = False
         self._stopping = False
@@ -149,7 +156,9 @@ class Writer:
         """Queue the points of a burst."""
         with self._change:
             self._waiting.append(write)
-            self._change.notify()
+            self._requests += len(write.counts)
+            if not self._pausing or self._requests >= self._pace.expected:
+                self._change.notify()
 
     def commit_offset(self, sink: str, sequence: int) -> None:
         """Record that a sink has durably written everything up to this request."""
@@ -187,6 +196,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - without this thread no request is answered
                 with self._change:
                     self._waiting[:0] = group
+                    self._requests += _requests(group)
                 if isinstance(error, _NotEncodedError):
                     self._shrink(group)
                 else:
@@ -213,10 +223,20 @@ class Writer:
                     self.trouble = ""
                 if self._segment is not None:
                     self._started.set()
+                rest = None
                 if self._cleanup_due or self._segment is None or (self._waiting and not full):
-                    return [] if full else self._next_group()
-                self._change.wait()
+                    rest = 0.0 if full else self._rest()
+                    if rest <= 0:
+                        return [] if full else self._next_group()
+                self._pausing = rest is not None
+                self._change.wait(rest)
+                self._pausing = False
         return None
+
+    def _rest(self) -> float:
+        """How long the waiting bursts should wait for others, in seconds."""
+        is_full = sum(write.size for write in self._waiting) >= self._group_bytes
+        return 0.0 if is_full or not self._waiting else self._pace.rest(self._requests)
 
     def _next_group(self) -> list[PendingWrite]:
         rows = size = taken = 0
@@ -228,6 +248,9 @@ class Writer:
             taken += 1
         group = self._waiting[:taken]
         del self._waiting[:taken]
+        self._requests -= _requests(group)
+        if group:
+            self._pace.begin()
         return group
 
     def _live_bytes(self) -> int:
@@ -270,6 +293,8 @@ class Writer:
             failpoint.hit("after-fsync")
             self._figures.commit(time.perf_counter() - started, batch.points)
             self._folder.last, self._folder.total = last, total
+            with self._change:
+                self._pace.end(self._requests + _requests(good))
             self._committed(tuple(good), last, total)
         group.clear()
         if more:
@@ -366,3 +391,7 @@ class Writer:
         except sqlite3.Error as error:
             _log.warning("spool not closed cleanly: %s", error)
             segment.abandon()
+
+
+def _requests(group: Sequence[PendingWrite]) -> int:
+    return sum(len(write.counts) for write in group)
