@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 import pytest
 
+from pointgate.sinks.delta.settings import DeltaSettings
+from pointgate.sinks.delta.sink import DeltaSink
 from tests.support.parquet_dataset import write
 from tests.support.paths import ROOT
 from tests.support.point_tables import Point, table
@@ -86,3 +88,18 @@ def test_python_of_the_page_runs(
         pytest.skip("pandas or matplotlib is not installed")
     exec(compile(code, f"reading.md, {library}", "exec"), {})  # noqa: S102 - our own example
     assert printed in capsys.readouterr().out
+
+
+async def test_python_for_delta_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = DeltaSink(DeltaSettings(type="delta", path=str(tmp_path / "lake")))
+    await sink.open()
+    for sequence in (1, 2):
+        await sink.write(table([Point(double=1.0, received=sequence)]), sequence=sequence)
+        await sink.commit()
+    await sink.close()
+    monkeypatch.chdir(tmp_path)
+    (code,) = [block for block in blocks("python") if "DeltaTable" in block]
+    exec(compile(code, "reading.md, deltalake", "exec"), {"__name__": "page"})  # noqa: S102 - as above
+    assert "1" in capsys.readouterr().out.split()[-2]
