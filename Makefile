@@ -120,8 +120,9 @@ endef
 broker:
 	$(call need,mosquitto mosquitto_pub mosquitto_sub,mosquitto mosquitto-clients)
 
-servers:
+servers: $(VENV)/installed
 	$(call need,mosquitto mosquitto_pub promtool initdb strace faketime,mosquitto mosquitto-clients prometheus postgresql strace faketime)
+	@$(BIN)/python -m tests.support.s3_server
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \

@@ -9,8 +9,9 @@ its acknowledgement has not), `before-ack`, `after-ack`; in commits of a dataset
 `sink-before-record` (its files are on disk, and nothing is decided), `sink-before-rename`,
 `sink-between-renames`, `sink-after-rename` and `sink-before-forget`; in a dataset being compacted,
 `merge-before-record`, `merge-before-rename`, `merge-after-rename`, `merge-before-delete` and
-`merge-after-delete`; where old files are deleted, `retention-before-delete`; in an import,
-`import-after-run`, `import-before-commit` and `import-after-chunk`.
+`merge-after-delete`; where old files are deleted, `retention-before-delete`; in a Delta table,
+`delta-before-commit` and `delta-after-commit`; in an import, `import-after-run`,
+`import-before-commit` and `import-after-chunk`.
 
 Without the variable a hit costs one call and one comparison. Unknown names are ignored.
 """

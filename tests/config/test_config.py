@@ -583,7 +583,7 @@ def test_mistakes_in_sinks_are_named_with_all_others(tmp_path: Path) -> None:
     """
     found = problems(tmp_path, text, POINTGATE_SINKS__NDJSON__PATHS="x")
     conflict = '"update" (the last value wins) or "ignore" (the first one stays)'
-    kinds = 'expected "parquet" or "postgres" or "ndjson", got'
+    kinds = 'expected "parquet" or "postgres" or "delta" or "ndjson", got'
     own = 'expected a unique name, got "parquet", which another sink has'
     assert found == [
         f'sinks[2].type: {kinds} "kafka"',

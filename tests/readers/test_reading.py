@@ -11,6 +11,8 @@ import duckdb
 import pytest
 
 from pointgate import Catalog
+from pointgate.sinks.delta.settings import DeltaSettings
+from pointgate.sinks.delta.sink import DeltaSink
 from pointgate.sinks.parquet import dimensions
 from tests.support.parquet_dataset import write
 from tests.support.paths import ROOT
@@ -142,3 +144,18 @@ async def test_postgresql_of_the_page_gives_what_it_says(server: PostgresServer)
     assert rows == [("activePower", 2.0), ("state", 2.0)]
     assert [row[1:] for row in ask(server, series)] == [(5.5, 2), (2.0, 1)]
     assert [row[2:] for row in ask(server, wide)] == [(10.0, 2), (1.0, None), (2.0, None)]
+
+
+async def test_python_for_delta_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = DeltaSink(DeltaSettings(type="delta", path=str(tmp_path / "lake")))
+    await sink.open()
+    for sequence in (1, 2):
+        await sink.write(table([Point(double=1.0, received=sequence)]), sequence=sequence)
+        await sink.commit()
+    await sink.close()
+    monkeypatch.chdir(tmp_path)
+    (code,) = [block for block in blocks("python") if "DeltaTable" in block]
+    exec(compile(code, "reading.md, deltalake", "exec"), {"__name__": "page"})  # noqa: S102 - as above
+    assert capsys.readouterr().out == "1\n"

@@ -1,4 +1,6 @@
-"""`pointgate compact`: merges the files of a Parquet dataset, and removes duplicate points.
+"""`pointgate compact`: merges the files of a dataset, and removes duplicate points.
+
+Of a Delta table: `sinks/delta/compaction.py`. What follows is about plain Parquet.
 
 A service never merges files by itself. After this command each day or month is one file, or several
 large ones, with one point for each key: the one that was accepted last. It makes a dataset of the
@@ -31,7 +33,7 @@ def compact(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="The folder of a parquet sink.", parser=local_path_option
+            metavar="PATH", help="The folder of a parquet or delta sink.", parser=local_path_option
         ),
     ],
     *,
@@ -40,7 +42,7 @@ def compact(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> NoReturn:
-    """Merge the files of a Parquet dataset, and keep each point once."""
+    """Merge the files of a Parquet dataset or a Delta table, and keep each point once."""
     from pointgate.sinks.parquet.compaction import (  # noqa: PLC0415 - others need no pyarrow
         GRACE,
         compact_all,
@@ -52,6 +54,8 @@ def compact(
         found = "a file" if path.exists() else "nothing: no such folder"
         say(f"{unicode_text(str(path))}: expected the folder of a parquet sink, got {found}")
         sys.exit(Status.USAGE)
+    if (path / "_delta_log").is_dir():
+        _compact_delta(path, now=now, as_json=as_json)
     dataset = Dataset(path)
     try:
         if not dataset.exists:
@@ -81,6 +85,32 @@ def compact(
         print_json({**asdict(summary), "problems": [*map(unicode_text, summary.problems)]})
     else:
         _print(summary)
+    sys.exit(Status.FINDINGS if summary.problems else Status.DONE)
+
+
+def _compact_delta(path: Path, *, now: bool, as_json: bool) -> NoReturn:
+    try:
+        from pointgate.sinks.delta.compaction import (  # noqa: PLC0415 - needs the extra
+            RETENTION_HOURS,
+            compact_table,
+        )
+    except ModuleNotFoundError as error:
+        say(f"needs the package {error.name}: pip install 'pointgate[delta]'")
+        sys.exit(Status.USAGE)
+    try:
+        summary = compact_table(path, retention_hours=0 if now else RETENTION_HOURS)
+    except Exception as error:  # noqa: BLE001 - the library has no common class for its errors
+        say(f"{unicode_text(str(path))}: {' '.join(str(error).split())}")
+        sys.exit(Status.FINDINGS)
+    if as_json:
+        print_json({**asdict(summary), "problems": [*map(unicode_text, summary.problems)]})
+    else:
+        for problem in summary.problems:
+            typer.echo(printable(problem))
+        typer.echo(
+            f"{summary.days:,} days: {summary.files_before:,} files into {summary.files_after:,}, "
+            f"{summary.duplicates:,} points removed, {summary.deleted:,} old files deleted"
+        )
     sys.exit(Status.FINDINGS if summary.problems else Status.DONE)
 
 
