@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pointgate.config import Settings
 
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 15.0
 
 
 @dataclass(slots=True)
