@@ -471,6 +471,33 @@ async def test_a_commit_that_is_decided_is_carried_out_whatever_fails(
     assert len(pq.read_table(tmp_path)) == 12
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_commit_that_is_decided_makes_a_folder_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, restart: bool
+) -> None:
+    def remove(name: str) -> None:
+        if name == "sink-before-record":
+            for folder in tmp_path.glob("date=*"):
+                folder.rmdir()
+        elif restart and name == "sink-before-rename":
+            raise OSError(5, "Input/output error")
+
+    sink = new_sink(tmp_path)
+    await sink.open()
+    await sink.write(table(EVERY_TYPE), sequence=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(failpoint, "hit", remove)
+        if restart:
+            with pytest.raises(SinkUnavailableError):
+                await sink.commit()
+        else:
+            await sink.commit()
+    await sink.close()
+    async with opened(tmp_path) as sink:
+        assert sink.newest() == 2
+    assert len(pq.read_table(tmp_path)) == 6
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of half a megabyte."""

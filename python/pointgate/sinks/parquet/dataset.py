@@ -235,10 +235,14 @@ class Dataset:
             return
         sync_folder(self.own)
         failpoint.hit("sink-before-rename")
-        folders: set[Path] = set()
+        folders = {(self.path / name).parent for _, name in record.files}
+        # Somebody may have removed a folder since the commit was decided.
+        if missing := [folder for folder in folders if not folder.is_dir()]:
+            self.forget()
+            for folder in missing:
+                self._make(folder)
         for temporary, name in record.files:
             path = self.path / name
-            folders.add(path.parent)
             with suppress(FileNotFoundError):  # carried out before
                 os.replace(self.own / temporary, path)  # noqa: PTH105 - strings, thousands of them
                 failpoint.hit("sink-between-renames")
