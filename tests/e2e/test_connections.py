@@ -265,7 +265,8 @@ def test_a_reply_that_the_broker_refuses_is_counted_and_said_once(tmp_path: Path
         for number in range(5):
             sender.send(small(number))
         service.wait_for("broker rejected .*Not authorized")
-        service.wait_for_metric("pointgate_mqtt_replies_refused_total", 5)
+        # Mosquitto may close the connection after it; then requests come again, and are rejected.
+        service.wait_for_metric("pointgate_mqtt_replies_refused_total", 5, at_least=True)
         assert sum("broker rejected" in line for line in service.lines) == 1
 
 

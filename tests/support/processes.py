@@ -296,10 +296,10 @@ class Service(Process):
         assert found, f"no {name} in:\n{page}"
         return float(found[1])
 
-    def wait_for_metric(self, name: str, value: float) -> None:
+    def wait_for_metric(self, name: str, value: float, *, at_least: bool = False) -> None:
         """Wait until a metric has a value; pages are rendered once a second at most."""
         end = time.monotonic() + PATIENCE
-        while (last := self.metric(name)) != value:
+        while (last := self.metric(name)) != value and not (at_least and last > value):
             assert time.monotonic() < end, f"{name} is {last}, not {value}"
             time.sleep(0.1)
 
