@@ -33,14 +33,12 @@ import random
 import time
 from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pointgate.diagnostics import os_reason
 from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import PointgateError
-from pointgate.rate_limiter import RateLimiter
-from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.base import SinkRefusedError
+from pointgate.sinks.delivery import SinkDelivery
 from pointgate.sinks.tables import text_bytes
 
 if TYPE_CHECKING:
@@ -69,12 +67,6 @@ LINGER: Final = 0.5
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 30.0
 
-_LOG_SECONDS: Final = 60.0
-"""The rate limiter's interval for log lines of one kind."""
-
-_STALLED_SECONDS: Final = 5.0
-"""A sink that has not returned from a call for so long is reported as not ready."""
-
 _CLOSE_SECONDS: Final = 2.0
 """The timeout of a sink's `close`."""
 
@@ -83,36 +75,6 @@ _log = logging.getLogger(__name__)
 
 class _TooLargeError(PointgateError):
     """An allocation failed for a write of several requests."""
-
-
-@dataclass(slots=True)
-class _SinkState:
-    """One sink on its way through the spool.
-
-    Between commits `written` and `ends` are ahead of `offset` and `total`.
-    """
-
-    sink: Sink
-    required: bool
-    figures: SinkStatistics
-    offset: int  # the number of the last request that it has committed
-    total: int  # how many points had been in the spool with that one
-    written: int = 0  # the number of the last request that was written to it
-    ends: int = 0  # how many points had been in the spool with that one
-    points: int = 0  # how many points it has that are not committed
-    singly: bool = False  # whether each chunk is committed by itself
-    called: float = 0.0  # when the pending call to it began; 0 without one
-    failure: str = ""
-    failures: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
-    rejections: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
-    losses: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
-
-    @property
-    def trouble(self) -> str:
-        """Why it is unavailable; empty when it is not."""
-        seconds = time.monotonic() - self.called if self.called else 0.0
-        stalled = f"sink {self.sink.name}: no answer for {seconds:.0f} s"
-        return self.failure or (stalled if seconds > _STALLED_SECONDS else "")
 
 
 class Drain:
@@ -141,7 +103,7 @@ class Drain:
         self._linger = 0.0 if replies_wait else LINGER
         self._finishing = asyncio.Event()
         self._states = [
-            _SinkState(sink, required, figures[sink.name], spool.progress[sink.name], spool.total)
+            SinkDelivery(sink, required, figures[sink.name], spool.progress[sink.name], spool.total)
             for sink, required in sinks
         ]
         self._waiting: deque[tuple[int, Callable[[Collection[int]], None]]] = deque()
@@ -190,7 +152,7 @@ class Drain:
             ", ".join(behind),
         )
 
-    async def _run(self, state: _SinkState) -> None:
+    async def _run(self, state: SinkDelivery) -> None:
         if found := await self._spool.oldest(state.offset):
             state.total = found.begins
         await self._note_oldest(state)
@@ -204,7 +166,7 @@ class Drain:
             await self._feed(state)
             await self._wait_for_more(state, begun + self._linger - loop.time())
 
-    async def _find_offset(self, state: _SinkState) -> None:
+    async def _find_offset(self, state: SinkDelivery) -> None:
         """Begin behind what the sink has committed; the spool may know less of it."""
         newest = await asyncio.to_thread(state.sink.newest)
         if state.offset < newest <= self._spool.last:
@@ -220,7 +182,7 @@ class Drain:
                 state.sink.name,
             )
 
-    async def _gather(self, state: _SinkState) -> None:
+    async def _gather(self, state: SinkDelivery) -> None:
         """Leave points in the spool until they are worth a commit."""
         gather = state.sink.gather
         if gather is None or self._replies_wait:
@@ -242,7 +204,7 @@ class Drain:
                 async with asyncio.timeout(min(left, LINGER)):
                     await self._finishing.wait()
 
-    async def _feed(self, state: _SinkState) -> None:
+    async def _feed(self, state: SinkDelivery) -> None:
         """Write and commit what is in the spool by now, or as much as makes a commit full."""
         until = self._spool.last
         state.written, state.ends, state.points = state.offset, state.total, 0
@@ -253,7 +215,7 @@ class Drain:
             if state.figures.oldest is None or state.written == state.offset:
                 state.figures.oldest = chunk.since / 1000
             if chunk.ends and (dropped := chunk.begins - state.ends) > 0:
-                self._count_dropped(state, dropped)
+                state.count_dropped(dropped)
             # A sink that was interrupted in the middle of a batch has the beginning of it.
             begin, end = bisect_right(chunk.sequences, state.written), len(chunk.counts)
             if begin == end:
@@ -271,7 +233,7 @@ class Drain:
                 return
         state.singly = False
 
-    async def _write_more(self, state: _SinkState, chunk: Chunk, begin: int) -> bool:
+    async def _write_more(self, state: SinkDelivery, chunk: Chunk, begin: int) -> bool:
         """Write the rest of a chunk into a commit of several; whether that worked."""
         points = chunk.points.slice(sum(chunk.counts[:begin]))
         state.called = time.monotonic()
@@ -285,7 +247,7 @@ class Drain:
         state.points += points.num_rows
         return True
 
-    async def _commit(self, state: _SinkState) -> bool:
+    async def _commit(self, state: SinkDelivery) -> bool:
         """Commit what was written; whether that worked."""
         state.called = time.monotonic()
         try:
@@ -294,7 +256,7 @@ class Drain:
             if not state.sink.pending:
                 self._give_up(state, error)
                 return False
-            self._note_failure(state, error)
+            state.note_failure(error)
             await self._retry(state, state.sink.commit)
         finally:
             state.called = 0.0
@@ -302,13 +264,13 @@ class Drain:
         state.figures.points += state.points
         return True
 
-    def _give_up(self, state: _SinkState, error: Exception) -> None:
+    def _give_up(self, state: SinkDelivery, error: Exception) -> None:
         """A commit of several chunks failed: what is in the spool is written one by one."""
         if not isinstance(error, SinkRefusedError):
-            self._note_failure(state, error)
+            state.note_failure(error)
         state.singly = True
 
-    def _commit_offset(self, state: _SinkState) -> None:
+    def _commit_offset(self, state: SinkDelivery) -> None:
         state.offset, state.total = max(state.offset, state.written), max(state.total, state.ends)
         if state.offset >= self._spool.last:
             state.figures.oldest = None
@@ -325,7 +287,7 @@ class Drain:
             self._rejected -= rejected
             call(rejected)
 
-    async def _wait_for_more(self, state: _SinkState, seconds: float) -> None:
+    async def _wait_for_more(self, state: SinkDelivery, seconds: float) -> None:
         """Let points accumulate, unless a whole chunk is ready or the drain is finishing."""
         if seconds <= 0 or self._spool.total - state.total >= CHUNK_POINTS:
             return
@@ -333,7 +295,7 @@ class Drain:
             async with asyncio.timeout(seconds):
                 await self._finishing.wait()
 
-    async def _write(self, state: _SinkState, chunk: Chunk, begin: int, end: int) -> None:
+    async def _write(self, state: SinkDelivery, chunk: Chunk, begin: int, end: int) -> None:
         """Write some requests of a chunk; bisect if they are too large or one is rejected."""
         before, rows = sum(chunk.counts[:begin]), sum(chunk.counts[begin:end])
         points = chunk.points.slice(before, rows)
@@ -370,13 +332,13 @@ class Drain:
             await sink.write(points, sequence=sequence)
         await sink.commit()
 
-    async def _write_halves(self, state: _SinkState, chunk: Chunk, begin: int, end: int) -> None:
+    async def _write_halves(self, state: SinkDelivery, chunk: Chunk, begin: int, end: int) -> None:
         middle = (begin + end) // 2
         await self._write(state, chunk, begin, middle)
         await self._write(state, chunk, middle, end)
 
     async def _retry(
-        self, state: _SinkState, call: Callable[[], Awaitable[Any]], *, several: bool = False
+        self, state: SinkDelivery, call: Callable[[], Awaitable[Any]], *, several: bool = False
     ) -> None:
         """Retry a call until it returns, with exponential backoff and full jitter.
 
@@ -398,7 +360,7 @@ class Drain:
                 state.failure = ""
                 raise
             except Exception as error:
-                self._note_failure(state, error)
+                state.note_failure(error)
                 if several and not state.sink.pending and classify(error) is ErrorClass.MEMORY:
                     raise _TooLargeError from error
                 await self._note_oldest(state)
@@ -411,32 +373,12 @@ class Drain:
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
             tries += 1
 
-    async def _note_oldest(self, state: _SinkState) -> None:
+    async def _note_oldest(self, state: SinkDelivery) -> None:
         """Set the age of the lag of a sink for which no chunk was read yet."""
         behind = state.offset < self._spool.last
         if state.figures.oldest is None and behind:
             found = await self._spool.oldest(state.offset)
             state.figures.oldest = found.since / 1000 if found else None
-
-    def _note_failure(self, state: _SinkState, error: Exception) -> None:
-        state.figures.failures += 1
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        state.failure = f"sink {state.sink.name}: {reason or type(error).__name__}"
-        if events := state.failures.count():
-            # An unexpected exception may be a bug: it is logged with its traceback.
-            known = isinstance(error, (SinkUnavailableError, OSError, MemoryError))
-            unexpected = None if known else error
-            _log.error("%s; %d failures, retrying", state.failure, events, exc_info=unexpected)
-
-    def _count_dropped(self, state: _SinkState, points: int) -> None:
-        state.figures.dropped += points
-        if state.losses.count():
-            _log.error(
-                "sink %s: %d points lost so far: it is not required, and they were deleted from "
-                "the full spool before it had them",
-                state.sink.name,
-                state.figures.dropped,
-            )
 
 
 async def _close(sink: Sink) -> None:

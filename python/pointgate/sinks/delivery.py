@@ -1,0 +1,79 @@
+"""The delivery to one sink: how far the drain is with it, and what is wrong with it.
+
+Invariants: `offset` is what the sink has committed; `written` is ahead of it between two commits.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pointgate.diagnostics import os_reason
+from pointgate.rate_limiter import RateLimiter
+from pointgate.sinks.base import SinkUnavailableError
+
+if TYPE_CHECKING:
+    from pointgate.sinks.base import Sink
+    from pointgate.sinks.statistics import SinkStatistics
+
+_LOG_SECONDS: Final = 60.0
+"""The rate limiter's interval for log lines of one kind."""
+
+_STALLED_SECONDS: Final = 5.0
+"""A sink that has not returned from a call for so long is reported as not ready."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class SinkDelivery:
+    """One sink on its way through the spool.
+
+    Between commits `written` and `ends` are ahead of `offset` and `total`.
+    """
+
+    sink: Sink
+    required: bool
+    figures: SinkStatistics
+    offset: int  # the number of the last request that it has committed
+    total: int  # how many points had been in the spool with that one
+    written: int = 0  # the number of the last request that was written to it
+    ends: int = 0  # how many points had been in the spool with that one
+    points: int = 0  # how many points it has that are not committed
+    singly: bool = False  # whether each chunk is committed by itself
+    called: float = 0.0  # when the pending call to it began; 0 without one
+    failure: str = ""
+    failures: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
+    rejections: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
+    losses: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
+
+    @property
+    def trouble(self) -> str:
+        """Why it is unavailable; empty when it is not."""
+        seconds = time.monotonic() - self.called if self.called else 0.0
+        stalled = f"sink {self.sink.name}: no answer for {seconds:.0f} s"
+        return self.failure or (stalled if seconds > _STALLED_SECONDS else "")
+
+    def note_failure(self, error: Exception) -> None:
+        """Count a failed call and log it, rate-limited."""
+        self.figures.failures += 1
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        self.failure = f"sink {self.sink.name}: {reason or type(error).__name__}"
+        if events := self.failures.count():
+            # An unexpected exception may be a bug: it is logged with its traceback.
+            known = isinstance(error, (SinkUnavailableError, OSError, MemoryError))
+            unexpected = None if known else error
+            _log.error("%s; %d failures, retrying", self.failure, events, exc_info=unexpected)
+
+    def count_dropped(self, points: int) -> None:
+        """Count points that the full spool has deleted before the sink had them."""
+        self.figures.dropped += points
+        if self.losses.count():
+            _log.error(
+                "sink %s: %d points lost so far: it is not required, and they were deleted from "
+                "the full spool before it had them",
+                self.sink.name,
+                self.figures.dropped,
+            )
