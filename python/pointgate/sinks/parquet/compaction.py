@@ -117,7 +117,7 @@ def _compact(
     """Merge the files of one partition."""
     name = dataset.file_name("merge", time.time_ns() // 1000, 0)
     with dataset.locked("files", wait=True):
-        files = _partitions(dataset)[partition]
+        files = _partitions(dataset, only=partition)[partition]
         claim = Merge(_relative(dataset, files), grace=grace)
         recovery.record(dataset, name, claim)
     before = sum(map(_size, files))
@@ -143,11 +143,11 @@ def _compact(
     summary.duplicates += points - stored
 
 
-def _partitions(dataset: Dataset) -> dict[str, list[Path]]:
-    """The files of each partition by the name of its folder; also those of the former layout."""
+def _partitions(dataset: Dataset, *, only: str = "") -> dict[str, list[Path]]:
+    """The files of each partition, or of one, by its folder's name; also of the former layout."""
     found: dict[str, list[Path]] = {}
     for folder in [*dataset.former(), *dataset.partitions()]:
-        if files := stored_files(folder):
+        if only in {"", folder.name} and (files := stored_files(folder)):
             found.setdefault(folder.name, []).extend(files)
     return dict(sorted(found.items()))
 
