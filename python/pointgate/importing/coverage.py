@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pointgate.importing.runs import DAY_US, series_of
+from pointgate.importing.runs import series_of
+from pointgate.store.points import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

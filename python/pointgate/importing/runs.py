@@ -28,13 +28,11 @@ from pyarrow import ipc
 
 from pointgate.durable_files import PRIVATE, sync_folder, write_synced
 from pointgate.sinks.tables import one_batch
-from pointgate.store.points import SCHEMA
+from pointgate.store.points import DAY_US, SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-DAY_US: Final = 86_400_000_000
 
 _OPEN: Final = 256
 """Runs that are open at a time."""

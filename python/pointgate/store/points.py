@@ -42,6 +42,9 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
+DAY_US: Final = 86_400_000_000
+"""A UTC day in the unit of `time`, microseconds."""
+
 
 def current(points: pa.Table) -> pa.Table:
     """Convert points of any version to the columns of this one.

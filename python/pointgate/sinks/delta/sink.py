@@ -41,14 +41,12 @@ from pointgate import failpoint
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.parquet.rows import NAMES, ROWS, key_order, row_group, take
 from pointgate.sinks.tables import one_batch
+from pointgate.store.points import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pointgate.sinks.delta.settings import DeltaSettings
-
-_DAY: Final = 24 * 60 * 60 * 1_000_000
-"""In the unit of `time`, microseconds."""
 
 _BUFFER_BYTES: Final = 64 * 1024 * 1024
 """Rows that wait in memory, decoded: about a million points make a commit."""
@@ -285,7 +283,7 @@ class DeltaSink:
     def _sorted(self) -> pa.Table:
         """What was written, by day and key; of one key the last or the first."""
         batch = one_batch(pa.Table.from_batches(self._batches))
-        days = pc.divide(batch["time"].view(pa.int64()), _DAY)
+        days = pc.divide(batch["time"].view(pa.int64()), DAY_US)
         order = key_order(batch, on_conflict=self._on_conflict, groups=days)
         rows = row_group(take(batch, order))
         date = days.take(order).cast(pa.int32()).view(pa.date32())

@@ -51,6 +51,7 @@ from pointgate.sinks.parquet.files import APPENDS, CommitFiles, Growth
 from pointgate.sinks.parquet.retention import expire
 from pointgate.sinks.parquet.rows import key_order, take
 from pointgate.sinks.tables import one_batch
+from pointgate.store.points import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,9 +59,6 @@ if TYPE_CHECKING:
     from pointgate.sinks.parquet.settings import ParquetSettings
 
 _log = logging.getLogger(__name__)
-
-_DAY: Final = 24 * 60 * 60 * 1_000_000
-"""In the unit of `time`, microseconds."""
 
 _BUFFER_BYTES: Final = 64 * 1024 * 1024
 """Rows that wait in memory, decoded: as much as the largest legal request takes."""
@@ -333,6 +331,6 @@ class ParquetSink:
     def _partitions(self, times: pa.Array) -> pa.Array:
         """For each time the number of its partition since 1970."""
         if self._settings.partition == "day":
-            return pc.divide(times.view(pa.int64()), _DAY)
+            return pc.divide(times.view(pa.int64()), DAY_US)
         years = pc.subtract(pc.year(times), 1970)
         return pc.add(pc.multiply(years, 12), pc.subtract(pc.month(times), 1))
