@@ -17,6 +17,7 @@ from pointgate import __version__
 from pointgate.cli.check import check
 from pointgate.cli.compact import compact
 from pointgate.cli.demo import demo
+from pointgate.cli.diff import diff
 from pointgate.cli.epilogs import EPILOGS
 from pointgate.cli.explain import explain
 from pointgate.cli.import_ import import_
@@ -49,6 +50,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "serve": serve,
     "explain": explain,
     "validate": validate,
+    "diff": diff,
     "import": import_,
     "rejects": rejects,
     "replay": replay,

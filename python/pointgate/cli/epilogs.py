@@ -69,6 +69,18 @@ EPILOGS: Final[dict[str, str]] = {
         | {Status.OUTPUT: "the output cannot be written"}
         | _CONFIGURATION,
     ),
+    "diff": _epilog(
+        [
+            "pointgate diff catalog new-catalog archive/ --product solar",
+            "pointgate diff catalog new-catalog --quarantine",
+            "mosquitto_sub -v -t 'sys/#' | pointgate diff catalog new-catalog - --topics",
+        ],
+        {Status.DONE: "no verdict changes", Status.FINDINGS: "some verdicts change"}
+        | _INPUT
+        | {Status.SOFTWARE: "a worker process was killed from outside"}
+        | {Status.OUTPUT: "the output cannot be written"}
+        | {Status.CONFIGURATION: "bad configuration, or one of the catalogs is bad"},
+    ),
     "rejects": _epilog(
         [
             "pointgate rejects --since 2h --reason type",
