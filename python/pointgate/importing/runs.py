@@ -160,10 +160,12 @@ def _keyed(rows: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch([column.take(order) for column in rows.columns], schema=SCHEMA)
 
 
-def series_of(rows: pa.RecordBatch) -> pa.Array:
+def series_of(
+    rows: pa.RecordBatch, names: Sequence[str] = ("product", "device", "identifier")
+) -> pa.Array:
     """A number for each row's product, device and identifier, in the order of their names."""
     series = pa.scalar(0, pa.int64())
-    for name in ("product", "device", "identifier"):
+    for name in names:
         column = rows[name]
         ranks = pc.rank(column.dictionary, tiebreaker="dense").cast(pa.int64())
         size = len(column.dictionary) + 1

@@ -76,6 +76,9 @@ class State:
 
     Attributes:
         id: What a sink knows its chunks by; another one when they are cut anew.
+        replies: How many replies had which code, when points are posted.
+        unanswered: How many requests were posted without a reply.
+        refused: How many points the service rejected.
     """
 
     id: str
@@ -91,6 +94,9 @@ class State:
     chunks: list[Chunk] = field(default_factory=list)
     sinks: dict[str, SinkState] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    replies: dict[str, int] = field(default_factory=dict)
+    unanswered: int = 0
+    refused: int = 0
 
 
 class StateFolder:

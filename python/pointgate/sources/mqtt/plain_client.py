@@ -82,12 +82,14 @@ class Tap:
 
     Attributes:
         lost: Why the broker refused or ended the connection; None while it has not.
+        connack: The properties of the last CONNACK.
         suback: The properties of the last SUBACK.
         on_puback: Called with the packet id and the reason of each PUBACK.
     """
 
     def __init__(self, client: aiomqtt.Client, *, client_id: str) -> None:
         self.lost: ConnectionLost | None = None
+        self.connack: Properties | None = None
         self.suback: Properties | None = None
         self.on_puback: Callable[[int, str], None] = lambda _mid, _reason: None
         self._client_id = client_id
@@ -116,6 +118,7 @@ class Tap:
     def _on_connect(
         self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
+        self.connack = properties
         if reason.is_failure:
             self.lost = refused(reason, properties)
         self._connected(client, userdata, flags, reason, properties)
