@@ -13,6 +13,8 @@ It does not post: `posting.py` does.
 
 from __future__ import annotations
 
+import struct
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REQUEST_POINTS: Final = 5000
+
+_BITS: Final = struct.Struct("<Q")
+_DOUBLE: Final = struct.Struct("<d")
+_BELOW_F32: Final = 0x1FFFFFFF
+"""The bits of a fraction that an f32 does not have."""
+_MIDDLE: Final = 0x10000000
+_FORTY_DIGITS: Final = Context(prec=40)
 
 _VALUES: Final = ("value_double", "value_long", "value_bool", "value_text", "value_json")
 
@@ -127,7 +136,7 @@ def _ends(columns: list[pa.Array]) -> list[int]:
     size = len(columns[0])
     if not size:
         return []
-    differs = pa.array([False] * (size - 1))
+    differs = pa.array([False] * (size - 1), pa.bool_())
     for column in columns:
         differs = pc.or_(differs, pc.not_equal(column[1:], column[:-1]))
     found = pc.indices_nonzero(differs).to_pylist()
@@ -142,7 +151,7 @@ def _entry(device: str, instant: int, members: list[str], *, dated: bool) -> str
 def _value(quality: int | None, columns: list[Any]) -> str:
     double, whole, boolean, text, json = columns
     if double is not None:
-        token = repr(double)
+        token = _number(double)
     elif whole is not None:
         token = str(whole)
     elif boolean is not None:
@@ -152,6 +161,19 @@ def _value(quality: int | None, columns: list[Any]) -> str:
     else:
         token = json or "null"
     return token if quality is None else f'{{"value":{token},"quality":{quality}}}'
+
+
+def _number(value: float) -> str:
+    """The shortest decimal of a number, if its f32 cannot differ from that of what was sent.
+
+    0x3FF0000010000000 is 1 + 2**-24, in the middle of 1 and the next f32, 1.0000001. Its shortest
+    decimal, 1.0000000596046448, is above the middle, and a FLOAT of at most 1 would be rejected. So
+    what is in a middle is written as the next decimal towards 0, which is the same f64.
+    """
+    (bits,) = _BITS.unpack(_DOUBLE.pack(value))
+    if bits & _BELOW_F32 != _MIDDLE:
+        return repr(value)
+    return str(_FORTY_DIGITS.next_toward(Decimal(value), Decimal(0)))
 
 
 def _text(text: str) -> str:

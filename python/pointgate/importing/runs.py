@@ -130,7 +130,7 @@ class Runs:
         if not tables:
             return None
         table = pa.concat_tables(tables)
-        return _keyed(one_batch(table)) if table.num_rows else None
+        return keyed(one_batch(table)) if table.num_rows else None
 
     def _reader(self, name: str) -> ipc.RecordBatchFileReader:
         reader = self._open.pop(name, None)
@@ -149,7 +149,7 @@ def _between(table: pa.Table, chunk: Chunk) -> pa.Table:
     return table.filter(inside)
 
 
-def _keyed(rows: pa.RecordBatch) -> pa.RecordBatch:
+def keyed(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Rows in the order of their keys, of each key the last one."""
     keys = pa.record_batch({"series": series_of(rows), "time": rows["time"].view(pa.int64())})
     order = pc.sort_indices(keys, [("series", "ascending"), ("time", "ascending")])
