@@ -125,7 +125,7 @@ def import_(
     if (mapping is None) == (product is None):
         raise typer.BadParameter("expected either --mapping, or --product for archived requests")
     if bool(out) + bool(sink) + post > 1:
-        raise typer.BadParameter("expected one of --out, --sink and --post, got several")
+        raise typer.BadParameter("expected either --out or --sink or --post, got several of them")
     _check_outputs({"--rejects": rejects, "--coverage": coverage})
     settings = settings_for_catalog(config, catalog if out or dry_run else None)
     options = post_options(settings, config, wait) if post else None

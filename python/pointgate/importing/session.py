@@ -27,6 +27,7 @@ from pointgate.importing.read_phase import Progress, ReadPhase, StateFailedError
 from pointgate.importing.runs import ROW_BYTES, Runs
 from pointgate.importing.state import Input, State, StateError, StateFolder
 from pointgate.importing.writing import Sinks
+from pointgate.sinks.parquet.dimensions import try_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,7 @@ class Import:
             if self._pool:
                 self._pool.close()
             if post is None:
-                self._write_all(sinks)
+                self._write_all(sinks, report)
             else:
                 self._post_all(post, report)
         except StateFailedError as error:
@@ -194,10 +195,14 @@ class Import:
         self.state.phase = "writing"
         self._save()
 
-    def _write_all(self, settings: Sequence[SinkSettings]) -> None:
+    def _write_all(self, settings: Sequence[SinkSettings], report: Callable[[str], None]) -> None:
         if self.state.phase == "done":
             return
         with Sinks(settings, self.state, self._save, self._refuse) as sinks:
+            for folder in {place for one in settings if (place := one.dimensions_folder)}:
+                _, reason = try_write(folder, self._plan.catalog)
+                if reason:
+                    report(f"{folder}: dimensions not written: {reason}")
             self._each_chunk("writing", sinks.write)
 
     def _post_all(self, options: PostOptions, report: Callable[[str], None]) -> None:

@@ -63,10 +63,12 @@ class SinkState:
 
     Attributes:
         chunks: How many chunks are committed in it.
+        rows: How many rows of the next chunk are committed in it, or refused by it.
         size: For a file of lines, its size before the chunk that is being written; else -1.
     """
 
     chunks: int = 0
+    rows: int = 0
     size: int = -1
 
 
