@@ -276,7 +276,8 @@ def test_the_tables_that_describe_the_points_are_beside_them(tmp_path: Path) -> 
     names = {"enum_texts", "measurepoints", "products"}
     assert {path.stem for path in (tmp_path / "import/dimensions").glob("*.parquet")} == names
     units = pq.read_table(tmp_path / "import/dimensions/measurepoints.parquet").to_pylist()
-    assert {one["unit"] for one in units if one["identifier"] == "activePower"} == {"kW"}
+    found = {(one["product"], one["identifier"]): one["unit"] for one in units}
+    assert found["solar", "activePower"] == "kW"
     (tmp_path / "other").mkdir()
     (tmp_path / "other/dimensions").write_text("a file in the place of the folder")
     options = [*arguments, "--out", "other/points", "--state", "other-state"]

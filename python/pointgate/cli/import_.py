@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 _LARGE: Final = 16 * 2**20
 """Bytes of inputs, as they are on the disk."""
 
+_PARQUET_SHARE: Final = 8
+"""How many times larger the same rows are as text."""
+
 _CONTINUES: Final = "the same command continues from here"
 
 
@@ -206,13 +209,14 @@ def _pool(stack: ExitStack, plan: Plan, processes: int | None) -> Pool[Block, Bl
     from pointgate.importing.reading import reading  # noqa: PLC0415 - as above
 
     options = plan.reading
-    count = processes or (cores() if _is_large(plan.names) else 1)
+    packed = _PARQUET_SHARE if plan.mapping and plan.mapping.format == "parquet" else 1
+    count = processes or (cores() if _is_large(plan.names, _LARGE // packed) else 1)
     if options is None or count == 1:
         return None
     return stack.enter_context(Pool(reading, options, processes=count))
 
 
-def _is_large(names: Sequence[str]) -> bool:
+def _is_large(names: Sequence[str], least: int) -> bool:
     """Whether starting processes, which takes a second, is worth it."""
     from pointgate.importing.inputs import STDIN, expand  # noqa: PLC0415 - as above
 
@@ -220,7 +224,7 @@ def _is_large(names: Sequence[str]) -> bool:
     for name in expand(names, {}):
         with suppress(OSError):
             size += _LARGE if name == STDIN else Path(name).stat().st_size
-        if size >= _LARGE:
+        if size >= least:
             return True
     return False
 

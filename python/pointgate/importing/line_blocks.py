@@ -1,4 +1,4 @@
-"""NDJSON and archived requests as blocks of whole lines, for a pool."""
+"""NDJSON as blocks of whole lines, for a pool."""
 
 from __future__ import annotations
 
@@ -26,11 +26,6 @@ class WholeLines(NamedTuple):
 
     before: int
     data: bytes
-
-    @property
-    def most(self) -> int:
-        """How many lines there are at most that are not blank."""
-        return self.data.count(b"\n") + 1
 
 
 def line_blocks(text: Source, keep: int, skip: int) -> Iterator[WholeLines]:

@@ -137,12 +137,7 @@ def payloads(text: Source, name: str, keep: int) -> Iterator[tuple[int | None, b
         return
     number = 0
     for chunk in lines_in(text, keep):
-        yield from request_lines(chunk, number)
-        number += chunk.count(b"\n")
-
-
-def request_lines(chunk: bytes, before: int) -> Iterator[tuple[int, bytes]]:
-    """The requests in whole lines, each with its line; so many lines are before them."""
-    for number, line in enumerate(chunk.removesuffix(b"\n").split(b"\n"), before + 1):
-        if line.strip():
-            yield number, line.removesuffix(b"\r")
+        for line in chunk.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            if line.strip():
+                yield number, line.removesuffix(b"\r")

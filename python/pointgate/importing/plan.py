@@ -47,9 +47,10 @@ class Plan:
     @property
     def reading(self) -> ReadOptions | None:
         """What a pool reads with; None where inputs are read in one process."""
-        if self.mapping is not None and not self.mapping.is_cut:
+        # Sending archived requests to others costs as much as judging them.
+        if self.mapping is None or not self.mapping.is_cut:
             return None
-        return ReadOptions(self.mapping, self.product or "", self.catalog, self.payload_bytes)
+        return ReadOptions(self.mapping, self.catalog, self.payload_bytes)
 
 
 def digest_of(text: bytes) -> str:

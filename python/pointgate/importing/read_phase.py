@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from pointgate import Validator, failpoint
-from pointgate.bulk.extract import is_document
 from pointgate.bulk.streams import MARGIN_BYTES, DamagedError
 from pointgate.diagnostics import os_reason
 from pointgate.errors import PointgateError
@@ -185,9 +184,6 @@ class ReadPhase:
 
     def _requests(self, place: _Place, text: Source) -> None:
         keep = self._plan.payload_bytes + MARGIN_BYTES
-        if self._pool is not None and not is_document(text, place.part, keep):
-            self._blocks(place, None, line_blocks(text, keep, place.input.records))
-            return
         topic = request_topic(self._plan.product or "")
         lines = islice(payloads(text, place.part, keep), place.input.records, None)
         while some := list(islice(lines, _REQUESTS)):
@@ -222,9 +218,7 @@ class ReadPhase:
         def jobs() -> Iterator[Block]:
             try:
                 for rows in blocks:
-                    # Each archived request has an instant of its own.
-                    arrived_us = self._arrive(rows.most if isinstance(rows, WholeLines) else 1)
-                    yield Block(place.part, columns, rows, arrived_us, place.position())
+                    yield Block(place.part, columns, rows, self._arrive(1), place.position())
             except (DamagedError, OSError) as error:
                 failure.append(error)
 

@@ -4,9 +4,8 @@
     file → blocks of whole lines    →     lines → records → entries → judge
     runs, state, rejected points    ←     points as an Arrow stream, counts, rejected points
 
-What can be cut goes to the pool: lines of CSV, of NDJSON and of archived requests, batches of
-Parquet rows. The others are read in the main process, by the same code: CSV whose fields have line
-breaks, and files of one request.
+What can be cut goes to the pool: lines of CSV and NDJSON, batches of Parquet rows. CSV whose fields
+have line breaks is read in the main process, by the same code.
 
 Invariants: results are taken in the order of the blocks, so that of equal keys the last one wins.
 """
@@ -25,10 +24,8 @@ from pointgate.importing.json_rows import json_records
 from pointgate.importing.judging import Counts, Judging, RejectsBuffer
 from pointgate.importing.layouts import Layout, RowError
 from pointgate.importing.line_blocks import WholeLines
-from pointgate.importing.opening import request_lines
 from pointgate.importing.parquet_rows import RowBatch, records_of_batch
 from pointgate.importing.records import Table
-from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,21 +44,19 @@ class ReadOptions:
     """What rows are read and judged with.
 
     Attributes:
-        mapping: What their columns mean; None for archived requests.
-        product: The product of archived requests.
+        mapping: What their columns mean.
         catalog: The catalog.
         payload_bytes: The limit on a request.
     """
 
-    mapping: Mapping | None
-    product: str
+    mapping: Mapping
     catalog: Catalog
     payload_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows of a table, or archived requests.
+    """Rows of a table.
 
     Attributes:
         part: The file, for the rejected points.
@@ -167,25 +162,13 @@ class _BlockReader:
         self._columns: list[str] | None = None
 
     def run(self, block: Block) -> BlockResult:
-        self._judging.counts = Counts()
         mapping = self._options.mapping
-        points = self._requests(block) if mapping is None else self._table(block, mapping)
-        return BlockResult(self._judging.counts, points, self._rejects.taken())
-
-    def _requests(self, block: Block) -> list[bytes]:
-        assert isinstance(block.rows, WholeLines)  # noqa: S101 - no table has requests
-        lines = list(request_lines(block.rows.data, block.rows.before))
-        self._judging.counts.rows += len(lines)
-        topics = [request_topic(self._options.product)] * len(lines)
-        tables = self._judging.requests(block.part, topics, lines, arrived_us=block.arrived_us)
-        return list(map(_stream, tables))
-
-    def _table(self, block: Block, mapping: Mapping) -> list[bytes]:
         if self._layout is None or self._columns != block.columns:
             table = Table(block.columns, iter(()))
             products = self._options.catalog.products
             self._layout = Layout(mapping, table, products, self._kinds)
             self._columns = block.columns
+        self._judging.counts = Counts()
         records = _records(block, mapping)
         points: list[bytes] = []
         while (
@@ -194,7 +177,7 @@ class _BlockReader:
             )
         ).rows:
             points += map(_stream, taken.tables)
-        return points
+        return BlockResult(self._judging.counts, points, self._rejects.taken())
 
 
 def _records(block: Block, mapping: Mapping) -> Iterator[Record]:
