@@ -1,4 +1,4 @@
-"""NDJSON and Parquet in a pool of processes: as in one, also after a kill and behind blank lines."""
+"""NDJSON and Parquet in a pool of processes: as in one, after a kill and behind blank lines."""
 
 from __future__ import annotations
 

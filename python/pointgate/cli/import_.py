@@ -24,6 +24,7 @@ import typer
 from pointgate.bulk.pool import Pool, WorkerLostError, cores
 from pointgate.cli.import_arguments import Choice, memory_of, plan_of, post_options, sinks_of
 from pointgate.cli.import_progress import ProgressBar
+from pointgate.cli.import_report import examples
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
@@ -129,6 +130,8 @@ def import_(
         raise typer.BadParameter("expected either --mapping, or --product for archived requests")
     if bool(out) + bool(sink) + post > 1:
         raise typer.BadParameter("expected either --out or --sink or --post, got several of them")
+    if out and out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"--out: expected a folder, got the file {printable(str(out))}")
     _check_outputs({"--rejects": rejects, "--coverage": coverage})
     settings = settings_for_catalog(config, catalog if out or dry_run else None)
     options = post_options(settings, config, wait) if post else None
@@ -145,6 +148,8 @@ def import_(
         if rejects is not None:
             _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
         _report(found, coverage, seconds, as_json=as_json)
+        for line in examples(found.rejects):
+            say(line)
         if found.state.counts.rejected and rejects is None:
             place = "--rejects FILE has" if dry_run else f"{printable(str(found.rejects))} has"
             say(f"{place} the rejected points, each with its line and the reason")

@@ -24,6 +24,10 @@ SPOOLED_BYTES: Final = 4 * 2**30
 """The limit on a Parquet file that is compressed or in an archive."""
 
 
+_OFFICE: Final = "an Office document"
+_PARQUET: Final = "a Parquet file"
+
+
 class ParquetPart:
     """A Parquet file, which is read from its end.
 
@@ -89,7 +93,9 @@ def parts(
         file.seek(0)
     for part, text in parts_of(name, file, file if seekable else None, binary=binary):
         if isinstance(text, str):
-            yield part, text.replace("expected requests", "expected a table") if mapping else text
+            yield part, _of_table(text) if mapping else text
+            if text.endswith(_OFFICE):
+                return  # what else is in it is none of the user's files
         elif not wants_parquet:
             yield part, text
         elif not text.peek(len(MARK)):
@@ -101,6 +107,14 @@ def parts(
             )
         else:
             yield part, ParquetPart(file if is_parquet else None, text)
+
+
+def _of_table(reason: str) -> str:
+    """The reason why there are no requests in a file, for one that should be a table."""
+    reason = reason.replace("expected requests", "expected a table")
+    if reason.endswith(_PARQUET):
+        reason += ': format = "parquet" reads it'
+    return f"{reason}: save its sheet as CSV" if reason.endswith(_OFFICE) else reason
 
 
 def table_of(text: Source, mapping: Mapping) -> Table:

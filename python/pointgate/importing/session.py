@@ -124,15 +124,17 @@ class Import:
 
     def _begin(self) -> State:
         problems: dict[str, str] = {}
-        names = [name for name in expand(self._plan.names, problems) if self._wants(name)]
+        names = self._wanted(problems)
         state = self._folder.load()
-        if state is None:
+        is_other = state is not None and state.mapping != self._plan.digest
+        if state is None or (is_other and not state.counts.points):
+            # Also after a mapping that accepted no point: its mistake was corrected.
             state = State(
                 id=secrets.token_hex(8),
                 mapping=self._plan.digest,
                 started_us=time.time_ns() // 1000,
             )
-        elif state.mapping != self._plan.digest:
+        elif is_other:
             raise StateError(
                 f"{self._folder.path}: begun with another mapping or product: "
                 "import with those, or with another --state"
@@ -156,6 +158,16 @@ class Import:
         } | problems
         self._names = names
         return state
+
+    def _wanted(self, problems: dict[str, str]) -> list[str]:
+        """The inputs, without those that the patterns exclude."""
+        found = list(expand(self._plan.names, problems))
+        names = [name for name in found if self._wants(name)]
+        if found and not names:
+            options = [f"--include {one}" for one in self._plan.filter.include]
+            options += [f"--exclude {one}" for one in self._plan.filter.exclude]
+            problems[" ".join(options)] = f"expected a file to be left, got none of {len(found)}"
+        return names
 
     def _wants(self, name: str) -> bool:
         """Whether a file is read: one that may be an archive is asked for its members."""
