@@ -11,7 +11,8 @@ its acknowledgement has not), `before-ack`, `after-ack`; in commits of a dataset
 `merge-before-record`, `merge-before-rename`, `merge-after-rename`, `merge-before-delete` and
 `merge-after-delete`; where old files are deleted, `retention-before-delete`; in a Delta table,
 `delta-before-commit` and `delta-after-commit`; in an import, `import-after-run`,
-`import-before-commit` and `import-after-chunk`.
+`import-before-commit`, `import-after-chunk` and, with `--post`, `import-before-answer` (a reply was
+read, and nothing says so yet).
 
 Without the variable a hit costs one call and one comparison. Unknown names are ignored.
 """

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from pointgate.cli.commands import app
 from pointgate.importing.runs import spill
+from pointgate.sinks.parquet.sink import ParquetSink
 from tests.support.historian import Shape, expected, export, mapping
 from tests.support.imports import command, configure, points, rejected, run
 
@@ -165,12 +166,65 @@ def test_a_disk_that_is_full_for_a_moment_costs_no_row(
                 raise error
             spill(*rest)  # type: ignore[arg-type]
 
-        patched.setattr("pointgate.importing.session.spill", spill_later)
+        patched.setattr("pointgate.importing.read_phase.spill", spill_later)
         done = CliRunner().invoke(app, ["import", *map(str, arguments)])
         assert done.exit_code == 74, done.output
         assert "the same command continues from here" in done.stderr
     assert run(*arguments, cwd=tmp_path).returncode == 1
     check(tmp_path, SHORT)
+
+
+def limit_memory(patched: pytest.MonkeyPatch, rows: int, writes: int) -> None:
+    """Let the Parquet sink fail for more rows, and after so many writes."""
+    write, left = ParquetSink.write, iter(range(writes))
+
+    async def limited(self: ParquetSink, points: pa.Table, *, sequence: int) -> None:
+        if points.num_rows > rows:
+            raise pa.ArrowMemoryError("malloc of size 64 failed")
+        if next(left, None) is None:
+            raise RuntimeError("ends here")
+        await write(self, points, sequence=sequence)
+
+    patched.setattr(ParquetSink, "write", limited)
+
+
+def test_a_chunk_that_memory_does_not_suffice_for_is_written_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = list(map(str, prepare(tmp_path, "ndjson", "parquet", shape=SHORT)))
+    monkeypatch.chdir(tmp_path)
+    for writes in (5, 11):
+        with monkeypatch.context() as patched:
+            limit_memory(patched, 300, writes)
+            done = CliRunner().invoke(app, ["import", *arguments])
+            assert isinstance(done.exception, RuntimeError)
+    with monkeypatch.context() as patched:
+        limit_memory(patched, 300, 10_000)
+        done = CliRunner().invoke(app, ["import", *arguments])
+        assert done.exit_code == 1, done.output
+    check(tmp_path, SHORT)
+
+
+def test_without_any_memory_the_import_ends_and_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = list(map(str, prepare(tmp_path, "ndjson", "parquet", shape=SHORT)))
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+        limit_memory(patched, 0, 10_000)
+        done = CliRunner().invoke(app, ["import", *arguments])
+        assert done.exit_code == 74, done.output
+        assert "out of memory: expected a smaller --memory" in done.stderr
+    assert CliRunner().invoke(app, ["import", *arguments]).exit_code == 1
+    check(tmp_path, SHORT)
+
+
+def test_an_import_that_has_ended_says_so_to_another_destination(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet", shape=SHORT)
+    assert run(*arguments, "--sink", "ndjson", cwd=tmp_path).returncode == 1
+    done = run(*arguments, "--sink", "parquet", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "this import has ended, and was not written into the sink parquet" in done.stderr
 
 
 def test_two_imports_do_not_share_a_state(tmp_path: Path) -> None:

@@ -268,6 +268,24 @@ def test_a_trial_writes_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_the_tables_that_describe_the_points_are_beside_them(tmp_path: Path) -> None:
+    arguments = start(tmp_path, EPOCH)
+    (tmp_path / "a.csv").write_bytes(csv(3))
+    done = run("a.csv", *arguments, "--out", "import/points", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = {"enum_texts", "measurepoints", "products"}
+    assert {path.stem for path in (tmp_path / "import/dimensions").glob("*.parquet")} == names
+    units = pq.read_table(tmp_path / "import/dimensions/measurepoints.parquet").to_pylist()
+    found = {(one["product"], one["identifier"]): one["unit"] for one in units}
+    assert found["solar", "activePower"] == "kW"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/dimensions").write_text("a file in the place of the folder")
+    options = [*arguments, "--out", "other/points", "--state", "other-state"]
+    done = run("a.csv", *options, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "other/dimensions: dimensions not written: " in done.stderr
+
+
 def test_the_report_counts_by_series_and_day_and_draws(tmp_path: Path) -> None:
     rows = [b"2024-05-0%d,inverter-001,dayEnergy,%d\n" % (day, day) for day in (1, 2, 2, 5)]
     (tmp_path / "a.csv").write_bytes(HEAD + b"".join(rows))

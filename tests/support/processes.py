@@ -65,6 +65,7 @@ class Process:
         *command: str,
         environ: Mapping[str, str] | None = None,
         stdout: int = subprocess.DEVNULL,
+        cwd: Path | None = None,
     ) -> None:
         self.lines: list[str] = []
         self._seen = 0
@@ -75,6 +76,7 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | dict(environ or {}),
+            cwd=cwd,
         )
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -114,9 +116,9 @@ class Process:
             self._process.send_signal(number)
         return self.status()
 
-    def status(self) -> int:
+    def status(self, patience: float = PATIENCE) -> int:
         """Wait for its end; returns the exit status."""
-        status = self._process.wait(PATIENCE)
+        status = self._process.wait(patience)
         self._reader.join(PATIENCE)
         if self._process.stdout:
             self._process.stdout.close()

@@ -57,7 +57,12 @@ def foreign_content(head: bytes) -> str:
 
 
 def parts_of(
-    name: str, stream: Readable, file: IO[bytes] | None = None, *, depth: int = 0
+    name: str,
+    stream: Readable,
+    file: IO[bytes] | None = None,
+    *,
+    depth: int = 0,
+    binary: bytes = b"",
 ) -> Iterator[tuple[str, Source | str]]:
     """The texts in a stream, in order; each must be read before the next one is requested.
 
@@ -66,6 +71,8 @@ def parts_of(
         stream: The stream.
         file: The file of the stream, if it is seekable and the stream is all of it.
         depth: The number of archives around it.
+        binary: The first bytes of files that the caller reads itself, although they are no texts;
+            empty for none.
 
     Yields:
         Names, each with a text, or with the reason why it cannot be read. A text raises
@@ -73,6 +80,9 @@ def parts_of(
     """
     source = Source(stream)
     head = source.peek(HEAD_BYTES)
+    if binary and head.startswith(binary):
+        yield name, source
+        return
     if reason := foreign_content(head):
         yield name, reason
         return
@@ -82,7 +92,7 @@ def parts_of(
     if depth == _DEEPEST and (contents or members):
         yield name, f"expected at most {_DEEPEST} nested archives, got more"
     elif contents:
-        yield from parts_of(name, contents, depth=depth + 1)
+        yield from parts_of(name, contents, depth=depth + 1, binary=binary)
     elif members:
         try:
             for member, packed in members:
@@ -90,7 +100,7 @@ def parts_of(
                 if isinstance(packed, str):
                     yield path, packed
                 else:
-                    yield from parts_of(path, packed, depth=depth + 1)
+                    yield from parts_of(path, packed, depth=depth + 1, binary=binary)
             while source.read(READ_BYTES):
                 pass  # behind the last member stands the checksum of what is compressed
         except DamagedError as error:

@@ -111,10 +111,11 @@ EPILOGS: Final[dict[str, str]] = {
             "pointgate import --sample history.csv > mapping.toml",
             "pointgate import history.csv --mapping mapping.toml --dry-run",
             "pointgate import history/ --mapping mapping.toml --sink parquet",
+            "pointgate import history/ --mapping mapping.toml --post",
         ],
         {Status.DONE: "every point was accepted", Status.FINDINGS: "some were rejected"}
         | {Status.USAGE: "wrong usage, or an input that cannot be read or has changed"}
-        | {Status.OUTPUT: "the output cannot be written, a sink is unavailable"}
+        | {Status.OUTPUT: "the output cannot be written; a sink, broker or service is unavailable"}
         | {Status.TEMPORARY: "another process runs this import"}
         | _CONFIGURATION,
     ),

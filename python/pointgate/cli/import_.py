@@ -1,11 +1,12 @@
 """`pointgate import`: history from CSV, Parquet, NDJSON or archived requests into the sinks.
 
-Each point is judged as the service would, and written by the sinks of the configuration. The state
-beside the output says how far the import is: the same command continues after any interruption.
+Each point is judged as the service would, and written by the sinks of the configuration or posted
+to the service through the broker. The state beside the output has the progress: the same command
+continues after any interruption.
 
 Exit status 0 when everything is imported, 1 when something was rejected, 2 when an input cannot be
-read, 74 when a sink is unavailable, 75 when another process imports with the same state, 78 for a
-configuration or a mapping that cannot be used.
+read, 74 when a sink, the broker or the service is unavailable, 75 when another process imports with
+the same state, 78 for a configuration or a mapping that cannot be used.
 """
 
 from __future__ import annotations
@@ -15,63 +16,56 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from pointgate.bulk.pool import Pool, WorkerLostError, cores
+from pointgate.cli.import_arguments import Choice, memory_of, plan_of, post_options, sinks_of
+from pointgate.cli.import_progress import ProgressBar
+from pointgate.cli.import_report import examples
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
     ProcessesOption,
-    catalog_or_exit,
     exit_with_problems,
+    path_option,
     settings_for_catalog,
 )
-from pointgate.diagnostics import did_you_mean, os_reason
-from pointgate.errors import ConfigError, Problem
-from pointgate.quantities import SIZES, bytes_of
+from pointgate.diagnostics import os_reason
+from pointgate.errors import ConfigError
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.terminal import Status, print_json, printable, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pointgate.config import Settings
     from pointgate.importing.coverage import Coverage
     from pointgate.importing.plan import Plan
+    from pointgate.importing.posting import PostOptions
     from pointgate.importing.reading import Block, BlockResult
     from pointgate.importing.session import Import
     from pointgate.importing.state import State
     from pointgate.sinks.settings import SinkSettings
 
-_REDRAW_SECONDS = 0.2
-_LEAST_MEMORY = 2**20
-
-_LARGE = 16 * 2**20
+_LARGE: Final = 16 * 2**20
 """Bytes of inputs, as they are on the disk."""
+
+_PARQUET_SHARE: Final = 8
+"""How many times larger the same rows are as text."""
+
+_CONTINUES: Final = "the same command continues from here"
 
 
 def import_(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILES...", help="Files, folders, patterns, or - for stdin."),
+        typer.Argument(metavar="FILES...", help="Files, folders, glob patterns, or - for stdin."),
     ] = None,
     *,
     mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What the columns mean: a mapping file.")
+        Path | None, path_option(metavar="FILE", help="The mapping file: what the columns mean.")
     ] = None,
     product: Annotated[
         str | None, typer.Option(metavar="PK", help="The product of archived requests.")
@@ -80,37 +74,50 @@ def import_(
     catalog: CatalogOption = None,
     sink: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A sink of the configuration; default all of them."),
+        typer.Option(metavar="NAME", help="A sink of the configuration; default: all of them."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write Parquet there instead.")
+        Path | None,
+        path_option(metavar="FOLDER", help="Write Parquet to this folder, instead of the sinks."),
     ] = None,
+    post: Annotated[
+        bool, typer.Option("--post", help="Post to the service through the broker, instead.")
+    ] = False,
+    wait: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION",
+            help="With --post: give up after this time without a reply, such as 90s or 10m.",
+        ),
+    ] = "5m",
     state: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where to keep how far the import is.")
+        Path | None, path_option(metavar="FOLDER", help="The folder that holds the progress.")
     ] = None,
     include: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Only files called like this.")
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only files that match this glob pattern."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="No files called like this.")
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="No files that match this glob pattern."),
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write rejected points there, a JSON line each."),
+        path_option(metavar="FILE", help="Write rejected points to this file, as JSON lines."),
     ] = None,
     coverage: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.svg", help="Draw there which days each device has."),
+        path_option(metavar="FILE.svg", help="Draw the days that each device has points of."),
     ] = None,
     memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="How much memory to sort in.")
+        str, typer.Option(metavar="SIZE", help="The memory for sorting, such as 512MiB.")
     ] = "256MiB",
     processes: ProcessesOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Judge and report; write nothing.")
+        bool, typer.Option("--dry-run", help="Validate and report; write nothing.")
     ] = False,
     sample: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Propose a mapping for a CSV file.")
+        Path | None, path_option(metavar="FILE", help="Propose a mapping for this CSV file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> NoReturn:
@@ -121,30 +128,54 @@ def import_(
         raise typer.BadParameter("expected FILES to import, or --sample FILE")
     if (mapping is None) == (product is None):
         raise typer.BadParameter("expected either --mapping, or --product for archived requests")
-    if out and sink:
-        raise typer.BadParameter("expected either --out or --sink, got both")
-    for option, file in (("--rejects", rejects), ("--coverage", coverage)):
+    if bool(out) + bool(sink) + post > 1:
+        raise typer.BadParameter("expected either --out or --sink or --post, got several of them")
+    if out and out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"--out: expected a folder, got the file {printable(str(out))}")
+    _check_outputs({"--rejects": rejects, "--coverage": coverage})
+    settings = settings_for_catalog(config, catalog if out or dry_run else None)
+    options = post_options(settings, config, wait) if post else None
+    sinks = [] if dry_run or post else sinks_of(settings, out, sink or [])
+    chosen = Choice(files, mapping, product, catalog, include or [], exclude or [])
+    plan = plan_of(chosen, settings, memory_of(memory))
+    begun = time.perf_counter()
+    with ExitStack() as stack:
+        folder = _state_path(stack, state, out, config, dry_run=dry_run)
+        found = _run(
+            stack, folder, plan, _Destination(sinks, None if dry_run else options), processes
+        )
+        seconds = time.perf_counter() - begun
+        if rejects is not None:
+            _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
+        _report(found, coverage, seconds, as_json=as_json)
+        for line in examples(found.rejects):
+            say(line)
+        if found.state.counts.rejected and rejects is None:
+            place = "--rejects FILE has" if dry_run else f"{printable(str(found.rejects))} has"
+            say(f"{place} the rejected points, each with its line and the reason")
+        _exit(found.state)
+
+
+def _check_outputs(files: Mapping[str, Path | None]) -> None:
+    """Reject a file of results that cannot be written."""
+    for option, file in files.items():
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
             text = printable(str(file))
             raise typer.BadParameter(
                 f"{option}: expected a file in a folder that exists, got {text}"
             )
-    settings = settings_for_catalog(config, catalog if out or dry_run else None)
-    sinks = [] if dry_run else _sinks(settings, out, sink or [])
-    chosen = _Choice(files, mapping, product, catalog, include or [], exclude or [])
-    plan = _plan(chosen, settings, _memory(memory))
-    begun = time.perf_counter()
-    with ExitStack() as stack:
-        folder = _state_path(stack, state, out, config, dry_run=dry_run)
-        found = _run(stack, folder, plan, sinks, processes)
-        seconds = time.perf_counter() - begun
-        if rejects is not None:
-            _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
-        _report(found, coverage, seconds, as_json=as_json)
-        if found.state.counts.rejected and rejects is None:
-            place = "--rejects FILE has" if dry_run else f"{printable(str(found.rejects))} has"
-            say(f"{place} the rejected points, each with its line and the reason")
-        _exit(found.state)
+
+
+class _Destination(NamedTuple):
+    """Where accepted points go.
+
+    Attributes:
+        sinks: The sinks; none for a trial.
+        post: How to post instead.
+    """
+
+    sinks: Sequence[SinkSettings]
+    post: PostOptions | None
 
 
 def _propose(sample: Path, product: str) -> NoReturn:
@@ -166,78 +197,6 @@ def _propose(sample: Path, product: str) -> NoReturn:
     sys.exit(Status.DONE)
 
 
-def _memory(text: str) -> int:
-    value = bytes_of(int(text) if text.isdigit() else text)
-    if not isinstance(value, int) or value < _LEAST_MEMORY:
-        raise typer.BadParameter(f"--memory: expected at least 1MiB, such as {SIZES}, got {text}")
-    return value
-
-
-def _sinks(settings: Settings, out: Path | None, names: Sequence[str]) -> list[SinkSettings]:
-    from pointgate.importing.writing import known  # noqa: PLC0415 - pyarrow: as above
-
-    if out is not None:
-        return [ParquetSettings(type="parquet", name="out", path=out)]
-    try:
-        return known(settings.sinks, names)
-    except ValueError as error:
-        raise typer.BadParameter(printable(str(error))) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What the arguments say of the inputs."""
-
-    files: Sequence[str]
-    mapping: Path | None
-    product: str | None
-    catalog: Path | None
-    include: Sequence[str]
-    exclude: Sequence[str]
-
-
-def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
-    from pointgate.importing.inputs import Filter  # noqa: PLC0415 - as above
-    from pointgate.importing.mapping import load_mapping  # noqa: PLC0415 - as above
-    from pointgate.importing.plan import (  # noqa: PLC0415 - as above
-        Plan,
-        digest_of,
-        unknown_points,
-    )
-
-    found = None
-    try:
-        found = load_mapping(chosen.mapping) if chosen.mapping else None
-    except ConfigError as error:
-        exit_with_problems(error.problems)
-    loaded = catalog_or_exit(chosen.catalog or settings.catalog.path)
-    fixed = chosen.product
-    if found:
-        value = found.product.value
-        fixed = found.product.template.replace("{}", value) if value else None
-    if fixed is not None and fixed not in loaded.products:
-        near = did_you_mean(fixed, loaded.products)
-        if chosen.mapping:
-            reason = f"expected a product of the catalog, got {printable(fixed)}{near}"
-            exit_with_problems([Problem(str(chosen.mapping), "product", reason)])
-        raise typer.BadParameter(f"--product: the catalog has no product {printable(fixed)}{near}")
-    if found and fixed is not None:
-        problems = unknown_points(found, str(chosen.mapping), fixed, loaded)
-        if problems:
-            exit_with_problems(problems)
-    meaning = found.model_dump_json().encode() if found else f"requests {chosen.product}".encode()
-    return Plan(
-        names=chosen.files,
-        filter=Filter(tuple(chosen.include), tuple(chosen.exclude)),
-        mapping=found,
-        product=chosen.product,
-        digest=digest_of(meaning),
-        catalog=loaded,
-        payload_bytes=settings.limits.payload_bytes,
-        memory=memory,
-    )
-
-
 def _state_path(
     stack: ExitStack, state: Path | None, out: Path | None, config: Path | None, *, dry_run: bool
 ) -> Path:
@@ -255,13 +214,14 @@ def _pool(stack: ExitStack, plan: Plan, processes: int | None) -> Pool[Block, Bl
     from pointgate.importing.reading import reading  # noqa: PLC0415 - as above
 
     options = plan.reading
-    count = processes or (cores() if _is_large(plan.names) else 1)
+    packed = _PARQUET_SHARE if plan.mapping and plan.mapping.format == "parquet" else 1
+    count = processes or (cores() if _is_large(plan.names, _LARGE // packed) else 1)
     if options is None or count == 1:
         return None
     return stack.enter_context(Pool(reading, options, processes=count))
 
 
-def _is_large(names: Sequence[str]) -> bool:
+def _is_large(names: Sequence[str], least: int) -> bool:
     """Whether starting processes, which takes a second, is worth it."""
     from pointgate.importing.inputs import STDIN, expand  # noqa: PLC0415 - as above
 
@@ -269,7 +229,7 @@ def _is_large(names: Sequence[str]) -> bool:
     for name in expand(names, {}):
         with suppress(OSError):
             size += _LARGE if name == STDIN else Path(name).stat().st_size
-        if size >= _LARGE:
+        if size >= least:
             return True
     return False
 
@@ -278,9 +238,10 @@ def _run(
     stack: ExitStack,
     path: Path,
     plan: Plan,
-    sinks: Sequence[SinkSettings],
+    destination: _Destination,
     processes: int | None,
 ) -> Import:
+    from pointgate.importing.posting import PostingError  # noqa: PLC0415 - as above
     from pointgate.importing.session import Import  # noqa: PLC0415 - as above
     from pointgate.importing.state import (  # noqa: PLC0415 - as above
         StateBusyError,
@@ -293,9 +254,9 @@ def _run(
         pool = _pool(stack, plan, processes)
         folder = StateFolder(path)
         stack.callback(folder.close)
-        bar = stack.enter_context(_Bar())
+        bar = stack.enter_context(ProgressBar())
         found = Import(plan, folder, bar.show, pool)
-        found.run(sinks)
+        found.run(destination.sinks, destination.post, say)
     except ConfigError as error:
         exit_with_problems(error.problems)
     except StateBusyError as error:
@@ -305,16 +266,19 @@ def _run(
         say(str(error))
         sys.exit(Status.USAGE)
     except WorkerLostError as error:
-        say(f"{error}; the same command continues from here")
+        say(f"{error}; {_CONTINUES}")
         sys.exit(Status.SOFTWARE)
-    except SinkUnavailableError as error:
-        say(f"{error}; the same command continues from here")
+    except (SinkUnavailableError, PostingError) as error:
+        say(f"{error}; {_CONTINUES}")
+        sys.exit(Status.OUTPUT)
+    except MemoryError:
+        say(f"out of memory: expected a smaller --memory, or a machine with more; {_CONTINUES}")
         sys.exit(Status.OUTPUT)
     except OSError as error:
-        say(f"{error.filename or path}: {os_reason(error)}; the same command continues from here")
+        say(f"{error.filename or path}: {os_reason(error)}; {_CONTINUES}")
         sys.exit(Status.OUTPUT)
     except SystemExit:
-        say("stopped; the same command continues from here")
+        say(f"stopped; {_CONTINUES}")
         raise
     return found
 
@@ -336,9 +300,9 @@ def _report(found: Import, picture: Path | None, seconds: float, *, as_json: boo
         say(f"{name}: {reason}")
 
 
-def _write(write: object, option: str) -> None:
+def _write(write: Callable[[], object], option: str) -> None:
     try:
-        write()  # type: ignore[operator]
+        write()
     except OSError as error:
         say(f"{option}: {error.filename}: {os_reason(error)}")
         sys.exit(Status.OUTPUT)
@@ -348,50 +312,3 @@ def _exit(state: State) -> NoReturn:
     if state.problems:
         sys.exit(Status.USAGE)
     sys.exit(Status.FINDINGS if state.counts.rejected else Status.DONE)
-
-
-class _Bar:
-    """How far it is, on a terminal."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            disable=sys.stderr is None or not sys.stderr.isatty(),
-        )
-        self._task: TaskID | None = None
-        self._phase = ""
-        self._drawn = self._begun = 0.0
-        self._at = 0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self._progress.stop()
-
-    def show(self, phase: str, done: int, total: int) -> None:
-        """Draw, if it is time to."""
-        now = time.perf_counter()
-        if self._progress.disable or (now - self._drawn < _REDRAW_SECONDS and phase == self._phase):
-            return
-        if phase != self._phase:
-            if self._task is not None:
-                self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(phase, total=total or None, rate="")
-            self._phase, self._begun, self._at = phase, now, done
-        assert self._task is not None  # noqa: S101 - of the first phase
-        self._drawn = now
-        rate = (done - self._at) / max(now - self._begun, 1e-9)
-        text = f"{rate / 1e6:,.1f} MB/s" if phase == "reading" else f"{rate:,.0f} points/s"
-        self._progress.update(self._task, completed=done, rate=text, refresh=True)

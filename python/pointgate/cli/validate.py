@@ -50,6 +50,7 @@ from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from pointgate.bulk.dataset_writer import PointsWriter
+    from pointgate.catalog import Catalog
 
 
 RejectsOption = Annotated[
@@ -87,11 +88,14 @@ def validate(
         describes=rejects is not None,
         collects=out is not None,
     )
-    check_product(product, catalog_or_exit(options.catalog, load_catalog).products)
+    loaded = catalog_or_exit(options.catalog, load_catalog)
+    check_product(product, loaded.products)
     check_paths(files, {"--rejects": rejects, "--out": out})
     inputs = Inputs(files, keep=options.payload_bytes + MARGIN_BYTES, whole=whole)
     started = time.perf_counter()
     totals = _run_or_exit(inputs, options, rejects=rejects, out=out, processes=processes)
+    if out is not None:
+        _write_dimensions(out, loaded)
     seconds = time.perf_counter() - started
     if as_json:
         print_json(_document(totals, inputs.files, seconds))
@@ -151,6 +155,16 @@ def _points_writer(folder: Path) -> PointsWriter:
     from pointgate.bulk.dataset_writer import PointsWriter  # noqa: PLC0415 - threads: not before a fork
 
     return PointsWriter(folder)
+
+
+def _write_dimensions(out: Path, catalog: Catalog) -> None:
+    """Write the tables that describe the points, beside them."""
+    from pointgate.sinks.parquet.dimensions import try_write  # noqa: PLC0415 - not before a fork
+    from pointgate.sinks.parquet.settings import ParquetSettings  # noqa: PLC0415 - as above
+
+    folder = ParquetSettings(path=out).dimensions_folder
+    if folder is not None and (reason := try_write(folder, catalog)[1]):
+        say(f"{folder}: dimensions not written: {reason}")
 
 
 def _print(totals: Totals, files: int, seconds: float) -> None:

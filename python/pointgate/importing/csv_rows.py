@@ -14,6 +14,7 @@ Invariants: no more than `_LINES` lines and `_KEEP` bytes a line are held.
 from __future__ import annotations
 
 import csv
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pointgate.bulk.extract import lines_in
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from pointgate.importing.mapping import CsvMapping
 
 _KEEP: Final = 1_048_576
+_SHOWN_BYTES: Final = 1000
 _LINES: Final = 1000
 _BLOCK_BYTES: Final = 400_000
 """A block takes a worker some 50 ms."""
 
 csv.field_size_limit(2 * _KEEP)
+
+_BINARY: Final = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""Control characters that no text has."""
 
 
 def csv_table(text: Source, mapping: CsvMapping) -> Table:
@@ -161,6 +166,8 @@ def _encoding(mapping: CsvMapping) -> str:
 def _titles(header: Record | None) -> list[str]:
     if header is None:
         raise TableError("expected a header, got an empty file")
+    if _BINARY.search(str(header.fields[0])):
+        raise TableError("expected a CSV file, got binary data")
     if header.fault:
         raise TableError(f"line {header.line}: {header.fault}")
     return [str(name).strip() for name in header.fields]
@@ -177,8 +184,10 @@ def _lines(text: Source, encoding: str) -> Iterator[tuple[int, str, str]]:
 def _lines_of(chunk: bytes, number: int, encoding: str) -> Iterator[tuple[int, str, str]]:
     """The same of whole lines; `number` of them are before."""
     try:
-        decoded = chunk.decode(encoding)
+        decoded = chunk.decode(encoding) if len(chunk) < _KEEP else None
     except UnicodeDecodeError:
+        decoded = None
+    if decoded is None:
         for raw in chunk.split(b"\n"):
             number += 1
             if raw and raw != b"\r":
@@ -191,11 +200,15 @@ def _lines_of(chunk: bytes, number: int, encoding: str) -> Iterator[tuple[int, s
 
 
 def _decoded(line: bytes, encoding: str) -> tuple[str, str]:
+    if len(line) >= _KEEP:
+        reason = "expected a line of less than 1 MiB, got a longer one"
+        return line[:_SHOWN_BYTES].decode("latin-1"), reason
     try:
         return line.decode(encoding).removesuffix("\r"), ""
     except UnicodeDecodeError as error:
         byte = f"byte 0x{line[error.start]:02X} at {error.start + 1}"
-        reason = f"expected {encoding.upper()}, got {byte}: csv.encoding says another one"
+        reason = f"expected {encoding.upper()}, got {byte}; if the file has another encoding, "
+        reason += 'set csv.encoding, such as "cp1252"'
         return line.decode("latin-1"), reason
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from pointgate.bulk.streams import Source
 
-_KEEP: Final = 1_048_576
+KEEP_BYTES: Final = 1_048_576
+"""What is kept of a line."""
 
 
 def ndjson_table(text: Source, columns: Sequence[str]) -> Table:
@@ -24,30 +25,32 @@ def ndjson_table(text: Source, columns: Sequence[str]) -> Table:
         text: The lines.
         columns: The members that are needed.
     """
-    return Table(list(columns), _records(text, [_path(name) for name in columns]))
+    return Table(list(columns), _records(text, columns))
 
 
-def _path(name: str) -> tuple[str, list[str]]:
-    return name, name.split(".")
-
-
-def _records(text: Source, paths: Sequence[tuple[str, list[str]]]) -> Iterator[Record]:
+def _records(text: Source, columns: Sequence[str]) -> Iterator[Record]:
     number = 0
-    for chunk in lines_in(text, _KEEP):
-        for line in chunk.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            if not line.strip():
-                continue
-            try:
-                found = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                shown = line.decode("utf-8", "backslashreplace")
-                yield Record(number, [shown], f"not JSON: {error.msg}")
-                continue
-            if isinstance(found, dict):
-                yield Record(number, [_member(found, *path) for path in paths])
-            else:
-                yield Record(number, [found], "expected an object, got another JSON value")
+    for chunk in lines_in(text, KEEP_BYTES):
+        yield from json_records(chunk, number, columns)
+        number += chunk.count(b"\n")
+
+
+def json_records(chunk: bytes, before: int, columns: Sequence[str]) -> Iterator[Record]:
+    """The records in whole lines; so many lines are before them."""
+    paths = [(name, name.split(".")) for name in columns]
+    for number, line in enumerate(chunk.removesuffix(b"\n").split(b"\n"), before + 1):
+        if not line.strip():
+            continue
+        try:
+            found = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            shown = line.decode("utf-8", "backslashreplace")
+            yield Record(number, [shown], f"not JSON: {error.msg}")
+            continue
+        if isinstance(found, dict):
+            yield Record(number, [_member(found, *path) for path in paths])
+        else:
+            yield Record(number, [found], "expected an object, got another JSON value")
 
 
 def _member(found: dict[str, Any], name: str, steps: Sequence[str]) -> object:

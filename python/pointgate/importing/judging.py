@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pointgate.importing.layouts import Entry
 
 _ENTRIES: Final = 500
+_SHOWN: Final = 1000
+"""Characters of a field of a row that cannot be read."""
 _PREFIX: Final = f'{{"version":"1.0","method":"{METHOD}","params":['
 _SUFFIX: Final = "]}"
 
@@ -136,7 +138,7 @@ class Judging:
     def unreadable(self, file: str, line: int, fields: Sequence[object], reason: str) -> None:
         """Count and describe a row that cannot be made a request."""
         self.counts.reject(UNREADABLE)
-        row = ["" if one is None else str(one) for one in fields]
+        row = ["" if one is None else str(one)[:_SHOWN] for one in fields]
         self._rejects.write(
             {"file": file, "line": line, "reason": UNREADABLE, "message": reason, "row": row}
         )

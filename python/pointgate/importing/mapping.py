@@ -260,9 +260,9 @@ class Mapping(Document):
     points: Points = Field(default={}, description="a table of points")
 
     @property
-    def is_cut_into_lines(self) -> bool:
-        """Whether each line of a file is a row that can be read without the others."""
-        return self.format == "csv" and not self.csv.line_breaks
+    def is_cut(self) -> bool:
+        """Whether a file can be cut into blocks that are read without the others."""
+        return self.format != "csv" or not self.csv.line_breaks
 
     def columns(self) -> list[str | int]:
         """Every column that is named, for a source that reads only these."""

@@ -46,8 +46,9 @@ class Plan:
 
     @property
     def reading(self) -> ReadOptions | None:
-        """What a pool reads lines with; None where inputs are not cut into lines."""
-        if self.mapping is None or not self.mapping.is_cut_into_lines:
+        """What a pool reads with; None where inputs are read in one process."""
+        # Sending archived requests to others costs as much as judging them.
+        if self.mapping is None or not self.mapping.is_cut:
             return None
         return ReadOptions(self.mapping, self.catalog, self.payload_bytes)
 

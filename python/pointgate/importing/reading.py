@@ -4,8 +4,8 @@
     file → blocks of whole lines    →     lines → records → entries → judge
     runs, state, rejected points    ←     points as an Arrow stream, counts, rejected points
 
-A table that can be cut into blocks of lines goes to the pool (`csv_rows.CsvBlocks`); others are
-read in the main process, by the same code.
+What can be cut goes to the pool: lines of CSV and NDJSON, batches of Parquet rows. CSV whose fields
+have line breaks is read in the main process, by the same code.
 
 Invariants: results are taken in the order of the blocks, so that of equal keys the last one wins.
 """
@@ -20,8 +20,11 @@ import pyarrow as pa
 from pointgate import Validator
 from pointgate.bulk.streams import DamagedError
 from pointgate.importing.csv_rows import Lines, records_of
+from pointgate.importing.json_rows import json_records
 from pointgate.importing.judging import Counts, Judging, RejectsBuffer
 from pointgate.importing.layouts import Layout, RowError
+from pointgate.importing.line_blocks import WholeLines
+from pointgate.importing.parquet_rows import RowBatch, records_of_batch
 from pointgate.importing.records import Table
 
 if TYPE_CHECKING:
@@ -53,19 +56,19 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines of a table.
+    """Rows of a table.
 
     Attributes:
         part: The file, for the rejected points.
         columns: The titles of its columns; None without a header.
-        lines: The lines.
+        rows: The rows.
         arrived_us: The instant at which they arrive.
         at: How far the input was read, for the progress bar.
     """
 
     part: str
     columns: list[str] | None
-    lines: Lines
+    rows: Lines | WholeLines | RowBatch
     arrived_us: int
     at: int
 
@@ -159,13 +162,14 @@ class _BlockReader:
         self._columns: list[str] | None = None
 
     def run(self, block: Block) -> BlockResult:
+        mapping = self._options.mapping
         if self._layout is None or self._columns != block.columns:
             table = Table(block.columns, iter(()))
             products = self._options.catalog.products
-            self._layout = Layout(self._options.mapping, table, products, self._kinds)
+            self._layout = Layout(mapping, table, products, self._kinds)
             self._columns = block.columns
         self._judging.counts = Counts()
-        records = records_of(block.lines, self._options.mapping.csv)
+        records = _records(block, mapping)
         points: list[bytes] = []
         while (
             taken := read_some(
@@ -174,6 +178,15 @@ class _BlockReader:
         ).rows:
             points += map(_stream, taken.tables)
         return BlockResult(self._judging.counts, points, self._rejects.taken())
+
+
+def _records(block: Block, mapping: Mapping) -> Iterator[Record]:
+    rows = block.rows
+    if isinstance(rows, RowBatch):
+        return records_of_batch(rows)
+    if isinstance(rows, WholeLines):
+        return json_records(rows.data, rows.before, block.columns or [])
+    return records_of(rows, mapping.csv)
 
 
 def reading(options: ReadOptions) -> Callable[[Block], BlockResult]:

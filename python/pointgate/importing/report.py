@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pointgate.importing.coverage import day_text
 from pointgate.importing.picture import bars, span
+from pointgate.importing.posting import NAME
 from pointgate.terminal import printable, unicode_text
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
     """The report, a line each."""
     counts = state.counts
     rejected = sum(counts.rejected.values())
+    points = coverage.points - state.refused
     yield _count("rows", counts.rows)
-    yield _count("points", coverage.points)
+    yield _count("points", points)
     yield _count("  with equal keys", counts.points - coverage.points)
     yield _count("no value", counts.nulls)
     if counts.skipped:
@@ -36,7 +38,13 @@ def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
     yield _count("rejected", rejected)
     for reason, count in sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0])):
         yield _count(f"  {reason}", count)
-    yield f"{'seconds':<22}{seconds:>17,.2f}   {coverage.points / seconds:,.0f} points/s"
+    if state.replies:
+        yield _count("requests posted", sum(state.replies.values()) + state.unanswered)
+        for code, count in sorted(state.replies.items()):
+            yield _count(f"  answered {code}", count)
+        if state.unanswered:
+            yield _count("  no reply, repeated", state.unanswered)
+    yield f"{'seconds':<22}{seconds:>17,.2f}   {points / seconds:,.0f} points/s"
     devices = sorted(coverage.devices.items())
     if devices:
         yield ""
@@ -69,7 +77,7 @@ def document(state: State, coverage: Coverage, seconds: float) -> dict[str, obje
     return {
         "inputs": len(state.inputs),
         "rows": counts.rows,
-        "points": coverage.points,
+        "points": coverage.points - state.refused,
         "duplicates": counts.points - coverage.points,
         "nulls": counts.nulls,
         "skipped": counts.skipped,
@@ -79,7 +87,8 @@ def document(state: State, coverage: Coverage, seconds: float) -> dict[str, obje
             for reason, count in sorted(counts.rejected.items(), key=lambda one: (-one[1], one[0]))
         ],
         "seconds": round(seconds, 6),
-        "sinks": {name: one.chunks for name, one in state.sinks.items()},
+        "sinks": {name: one.chunks for name, one in state.sinks.items() if name != NAME},
+        **({"posted": _posted(state)} if NAME in state.sinks else {}),
         "products": coverage.by_product(),
         "series": [
             {
@@ -109,6 +118,16 @@ def document(state: State, coverage: Coverage, seconds: float) -> dict[str, obje
             {"file": unicode_text(name), "reason": reason}
             for name, reason in sorted(state.problems.items())
         ],
+    }
+
+
+def _posted(state: State) -> dict[str, object]:
+    return {
+        "requests": sum(state.replies.values()) + state.unanswered,
+        "replies": [
+            {"code": int(code), "requests": count} for code, count in sorted(state.replies.items())
+        ],
+        "unanswered": state.unanswered,
     }
 
 

@@ -130,7 +130,7 @@ class Runs:
         if not tables:
             return None
         table = pa.concat_tables(tables)
-        return _keyed(one_batch(table)) if table.num_rows else None
+        return keyed(one_batch(table)) if table.num_rows else None
 
     def _reader(self, name: str) -> ipc.RecordBatchFileReader:
         reader = self._open.pop(name, None)
@@ -149,7 +149,7 @@ def _between(table: pa.Table, chunk: Chunk) -> pa.Table:
     return table.filter(inside)
 
 
-def _keyed(rows: pa.RecordBatch) -> pa.RecordBatch:
+def keyed(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Rows in the order of their keys, of each key the last one."""
     keys = pa.record_batch({"series": series_of(rows), "time": rows["time"].view(pa.int64())})
     order = pc.sort_indices(keys, [("series", "ascending"), ("time", "ascending")])
@@ -160,10 +160,12 @@ def _keyed(rows: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch([column.take(order) for column in rows.columns], schema=SCHEMA)
 
 
-def series_of(rows: pa.RecordBatch) -> pa.Array:
+def series_of(
+    rows: pa.RecordBatch, names: Sequence[str] = ("product", "device", "identifier")
+) -> pa.Array:
     """A number for each row's product, device and identifier, in the order of their names."""
     series = pa.scalar(0, pa.int64())
-    for name in ("product", "device", "identifier"):
+    for name in names:
         column = rows[name]
         ranks = pc.rank(column.dictionary, tiebreaker="dense").cast(pa.int64())
         size = len(column.dictionary) + 1

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Final
 from pointgate.bulk.extract import parts_of
 from pointgate.diagnostics import shown
 from pointgate.importing.mapping import TimeMapping
-from pointgate.importing.records import DELIMITERS, TableError
+from pointgate.importing.records import DELIMITERS, SHOWN_COLUMNS, TableError
 from pointgate.importing.times import TimeError, Times
 from pointgate.toml.document import dotted
 
@@ -32,6 +32,8 @@ _FORMATS: Final = (
 _COMMA: Final = re.compile(r"-?[0-9]+,[0-9]+")
 _GROUPED: Final = re.compile(r"-?[0-9]{1,3}(\.[0-9]{3})+,[0-9]+")
 _POINT: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_EXCEL: Final = re.compile(r"[345][0-9]{4}[.,][0-9]+")
+"""Days since 1899-12-30 of the years 1982 to 2064."""
 _NAMES: Final = {
     "device": ("device", "asset", "equipment", "anlage", "gerät", "meter", "station"),
     "identifier": ("identifier", "tag", "point", "signal", "name", "channel", "kanal"),
@@ -76,10 +78,12 @@ def _rows(name: str, file: IO[bytes]) -> tuple[list[list[str]], str, str]:
     """The first rows, their delimiter, and their encoding where the mapping must say it."""
     for _, text in parts_of(name, file):
         if isinstance(text, str):
-            raise TableError(text)
+            raise TableError(text.replace("expected requests", "expected a CSV file"))
         data = text.peek(_HEAD_BYTES)
         # A peek may end within a character.
         data = data[: data.rfind(b"\n") + 1 or None] if len(data) >= _HEAD_BYTES else data
+        if b"\x00" in data:
+            raise TableError("expected a CSV file, got binary data")
         try:
             lines, encoding = data.decode("utf-8-sig").splitlines(), ""
         except UnicodeDecodeError:
@@ -101,7 +105,13 @@ def _time(columns: dict[str, list[str]]) -> tuple[str, str]:
     for title, texts in columns.items():
         if re.search("time|date|zeit|datum|stamp", title.lower()):
             return title, _number_format(texts)
-    raise TableError("expected a column of times, got none that is known: write [time] by hand")
+    for title, texts in columns.items():
+        if _mostly(texts, _EXCEL.fullmatch):
+            return title, "excel"
+    there = ", ".join(shown(title) for title in list(columns)[:SHOWN_COLUMNS])
+    raise TableError(
+        f"expected a column of times, got {there}: write [time] by hand, as docs/importing.md says"
+    )
 
 
 def _number_format(texts: Sequence[str]) -> str:

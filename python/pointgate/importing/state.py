@@ -63,10 +63,12 @@ class SinkState:
 
     Attributes:
         chunks: How many chunks are committed in it.
+        rows: How many rows of the next chunk are committed in it, or refused by it.
         size: For a file of lines, its size before the chunk that is being written; else -1.
     """
 
     chunks: int = 0
+    rows: int = 0
     size: int = -1
 
 
@@ -76,6 +78,9 @@ class State:
 
     Attributes:
         id: What a sink knows its chunks by; another one when they are cut anew.
+        replies: How many replies had which code, when points are posted.
+        unanswered: How many requests were posted without a reply.
+        refused: How many points the service rejected.
     """
 
     id: str
@@ -91,6 +96,9 @@ class State:
     chunks: list[Chunk] = field(default_factory=list)
     sinks: dict[str, SinkState] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    replies: dict[str, int] = field(default_factory=dict)
+    unanswered: int = 0
+    refused: int = 0
 
 
 class StateFolder:

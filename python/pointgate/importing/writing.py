@@ -1,9 +1,13 @@
 """Chunks of points into sinks, each chunk once.
 
-A sink is told the number of a chunk, from 1, as the sequence of a writer that is this import alone
-(`sinks.base.LIVE`). A crash between a sink's commit and that of the state:
+A sink is told how many chunks, and how many rows of the next one, it has with a write. This is the
+sequence of a writer that is this import alone (`sinks.base.LIVE`): 3 << 32 after three chunks,
+3 << 32 | 500 after 500 rows of the fourth. A chunk is one write; it is halved if memory does not
+suffice, or to find the point that a sink refuses. A crash between a sink's commit and that of the
+state:
 
-    parquet     the dataset knows the last chunk that is in it; it is not written again
+    parquet     the dataset knows the last sequence that is in it; that is not written again
+    delta       the same of the table
     postgres    the same keys are the same rows
     ndjson      lines that are in the file behind the size noted before the write are counted,
                 compared with the chunk, and not written again
@@ -16,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from pointgate.importing.state import State
     from pointgate.sinks.base import Sink
     from pointgate.sinks.settings import SinkSettings
+
+_ROW_BITS: Final = 32
 
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 """A restart of PostgreSQL takes less; what is away longer is for the operator, who starts again."""
@@ -77,7 +83,7 @@ class Sinks:
                 self._run(_retried(sink.open))
                 self._opened.append(sink)
                 state = self._state.sinks.setdefault(sink.name, SinkState())
-                state.chunks = max(state.chunks, sink.newest())
+                _catch_up(state, sink.newest())
         except BaseException:
             self._stop()
             raise
@@ -103,37 +109,48 @@ class Sinks:
             state = self._state.sinks[sink.name]
             if state.chunks > number:
                 continue
-            rows = self._missing(settings, state, points)
+            rows, start = self._missing(settings, state, points)
             if rows.num_rows:
-                self._run(self._write(sink, rows, number + 1))
+                self._run(self._write(sink, rows, _Place(number, start, points.num_rows)))
             failpoint.hit("import-before-commit")
             state.chunks = number + 1
-            state.size = -1
+            state.rows, state.size = 0, -1
             self._save()
 
-    def _missing(self, settings: SinkSettings, state: SinkState, points: pa.Table) -> pa.Table:
-        """Those points of a chunk that a file of lines does not have from before a crash."""
+    def _missing(
+        self, settings: SinkSettings, state: SinkState, points: pa.Table
+    ) -> tuple[pa.Table, int]:
+        """The points of a chunk that a sink does not have from before a crash, and their place."""
         output = settings.output
         if settings.kind != "ndjson" or output is None or output.kind != "file":
-            return points
+            return points.slice(state.rows), state.rows
         size = output.path.stat().st_size
         if state.size >= 0:
-            return points.slice(_lines_there(output.path, state.size, points))
+            there = _lines_there(output.path, state.size, points)
+            return points.slice(there), there
         state.size = size
         self._save()
-        return points
+        return points, 0
 
-    async def _write(self, sink: Sink, points: pa.Table, sequence: int) -> None:
+    async def _write(self, sink: Sink, points: pa.Table, place: _Place) -> None:
+        sequence = place.sequence(points.num_rows)
         try:
             await _retried(lambda: _store(sink, points, sequence))
+        except MemoryError:
+            if points.num_rows == 1:
+                raise
         except SinkRefusedError as error:
             if points.num_rows == 1:
                 self._refuse(sink.name, points.to_pylist()[0], str(error))
+                # So that it is not refused, and reported, once more after a crash.
+                self._state.sinks[sink.name].rows = place.start + 1
+                self._save()
                 return
-            half = points.num_rows // 2
-            # The chunk is there when its last part is.
-            await self._write(sink, points.slice(0, half), sequence - 1)
-            await self._write(sink, points.slice(half), sequence)
+        else:
+            return
+        half = points.num_rows // 2
+        await self._write(sink, points.slice(0, half), place)
+        await self._write(sink, points.slice(half), place._replace(start=place.start + half))
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
@@ -148,10 +165,40 @@ class Sinks:
             self._loop.close()
 
 
+class _Place(NamedTuple):
+    """Where rows are in the chunks.
+
+    Attributes:
+        chunk: The number of their chunk, from 0.
+        start: The first of them in it.
+        size: How many rows the chunk has.
+    """
+
+    chunk: int
+    start: int
+    size: int
+
+    def sequence(self, rows: int) -> int:
+        """The sequence of a write of so many rows."""
+        done = self.start + rows
+        return self.chunk + 1 << _ROW_BITS if done == self.size else self.chunk << _ROW_BITS | done
+
+
+def _catch_up(state: SinkState, newest: int) -> None:
+    """Note what a sink says that it has, beyond what the state says."""
+    chunks, rows = newest >> _ROW_BITS, newest & (1 << _ROW_BITS) - 1
+    state.chunks, state.rows = max((state.chunks, state.rows), (chunks, rows))
+
+
 async def _store(sink: Sink, points: pa.Table, sequence: int) -> None:
-    if not sink.pending:
-        await sink.write(points, sequence=sequence)
-    await sink.commit()
+    try:
+        if not sink.pending:
+            await sink.write(points, sequence=sequence)
+        await sink.commit()
+    except MemoryError as error:
+        if sink.pending:  # it may be stored: it must not be written in halves
+            raise SinkUnavailableError(f"sink {sink.name}: out of memory") from error
+        raise
 
 
 async def _retried(call: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -10,8 +10,6 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
-from pointgate.diagnostics import os_reason
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -49,13 +47,10 @@ class DimensionWriter:
                 await self._write(folder, self._catalog)
 
     async def _write(self, folder: Path, catalog: Catalog) -> None:
-        from pointgate.sinks.parquet.dimensions import write  # noqa: PLC0415 - needs pyarrow
+        from pointgate.sinks.parquet.dimensions import try_write  # noqa: PLC0415 - needs pyarrow
 
-        try:
-            written = await asyncio.to_thread(write, folder, catalog)
-        except Exception as error:  # noqa: BLE001 - no model may end a running service
-            reason = os_reason(error) if isinstance(error, OSError) else repr(error)
+        written, reason = await asyncio.to_thread(try_write, folder, catalog)
+        if reason:
             _log.warning("dimensions not written to %s: %s", folder, reason)
-        else:
-            if written:
-                _log.info("dimensions written to %s", folder)
+        elif written:
+            _log.info("dimensions written to %s", folder)

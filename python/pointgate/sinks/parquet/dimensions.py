@@ -12,19 +12,23 @@ ends with a footer that has the new rows alone. So whoever has the old footer, o
 still finds the old rows (`files.py` explains why that matters). From `_LONGEST` bytes on the next
 version begins anew.
 
-Invariants: a file gets its name when its content is on the disk; the same catalog writes nothing.
+Invariants: a file gets its name when its content is on the disk; the same catalog writes nothing;
+one process writes to a folder at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pointgate.diagnostics import os_reason
 from pointgate.durable_files import SHARED, make_folder, sync_folder
 
 if TYPE_CHECKING:
@@ -78,14 +82,29 @@ def write(folder: Path, catalog: Catalog) -> int:
     """
     make_folder(folder, SHARED)
     written = 0
-    for name, table in tables(catalog).items():
-        path = folder / f"{name}.parquet"
-        if _read(path) != table:
-            _replace(path, table)
-            written += 1
-    if written:
-        sync_folder(folder)
+    with _locked(folder):
+        for name, table in tables(catalog).items():
+            path = folder / f"{name}.parquet"
+            if _read(path) != table:
+                _replace(path, table)
+                written += 1
+        if written:
+            sync_folder(folder)
     return written
+
+
+def try_write(folder: Path, catalog: Catalog) -> tuple[int, str]:
+    """Write them where an error is only reported: the points are stored without them.
+
+    Returns:
+        How many were written, and why not all were; empty if all were.
+    """
+    try:
+        return write(folder, catalog), ""
+    except OSError as error:
+        return 0, os_reason(error)
+    except Exception as error:  # noqa: BLE001 - no model may end what stores points
+        return 0, repr(error)
 
 
 def tables(catalog: Catalog) -> dict[str, pa.Table]:
@@ -209,6 +228,17 @@ def _text(found: Any) -> str | None:
         inner = _object(_any(translations, "i18nValue", "name"))
         return name if isinstance(name, str) else _text(next(iter(inner.values()), None))
     return str(found) if isinstance(found, str | int | float) and found != "" else None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes there: an import may have the folder of a service."""
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, SHARED.file)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _read(path: Path) -> pa.Table | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiomqtt
@@ -31,14 +32,14 @@ from pointgate.sources.mqtt.plain_client import Tap, plain_client
 from pointgate.topics import REPLY_FILTERS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from paho.mqtt.reasoncodes import ReasonCode
 
     from pointgate.config import MqttSettings
 
 _WINDOW: Final = 64
-_REPLY_SECONDS: Final = 30.0
+REPLY_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
 
 
@@ -46,23 +47,51 @@ class PublishRefusedError(PointgateError):
     """The broker rejected a request; the text is the broker's reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply to a request.
+
+    Attributes:
+        code: Its code; 0 if the payload is not a reply.
+        message: Its message.
+        reason: The reason in its data; empty with `reply.detail = "none"`.
+    """
+
+    code: int
+    message: str = ""
+    reason: str = ""
+
+
 class Publisher:
-    """Publishes requests over one connection."""
+    """Publishes requests over one connection.
+
+    Attributes:
+        packet_bytes: The limit of the broker on a packet; None if it has not said one.
+    """
+
+    packet_bytes: int | None = None
 
     def __init__(self, client: aiomqtt.Client, tap: Tap, *, reply_timeout: float) -> None:
         self._client = client
         self._tap = tap
-        self._open: dict[int, asyncio.Future[int]] = {}  # by packet id, until its PUBACK
+        self._open: dict[int, asyncio.Future[Reply]] = {}  # by packet id, until its PUBACK
         tap.on_puback = self._on_puback
         self._reply_timeout = reply_timeout
         self._window = asyncio.Semaphore(_WINDOW)
-        self._waiting: dict[bytes, asyncio.Future[int]] = {}
+        self._waiting: dict[bytes, asyncio.Future[Reply]] = {}
         self._mark = os.urandom(8)
         self._number = 0
 
     async def post(
         self, topic: str, payload: bytes, *, received_us: int | None = None
     ) -> int | None:
+        """Publish a request, and wait for its reply; returns the code. See `request`."""
+        reply = await self.request(topic, payload, received_us=received_us)
+        return reply.code if reply else None
+
+    async def request(
+        self, topic: str, payload: bytes, *, received_us: int | None = None
+    ) -> Reply | None:
         """Publish a request, and wait for its reply.
 
         Args:
@@ -72,7 +101,7 @@ class Publisher:
                 one (contract 3.5).
 
         Returns:
-            The code of its reply; None if none arrived in time.
+            Its reply; None if none arrived in time.
 
         Raises:
             PublishRefusedError: The broker rejected it.
@@ -81,7 +110,7 @@ class Publisher:
         async with self._window:
             self._number += 1
             mark = self._mark + self._number.to_bytes(8, "big")
-            reply: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             self._waiting[mark] = reply
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = mark
@@ -112,7 +141,7 @@ class Publisher:
                 mark = getattr(message.properties, "CorrelationData", None)
                 reply = self._waiting.get(mark) if isinstance(mark, bytes) else None
                 if reply is not None and not reply.done():
-                    reply.set_result(_code(message.payload))
+                    reply.set_result(_reply(message.payload))
         except aiomqtt.MqttError as error:
             lost = self._tap.lost or ConnectionLost(str(error))
             for reply in self._waiting.values():
@@ -122,26 +151,33 @@ class Publisher:
 
 @asynccontextmanager
 async def connect_publisher(
-    settings: MqttSettings, *, reply_timeout: float = _REPLY_SECONDS
+    settings: MqttSettings,
+    *,
+    reply_timeout: float = REPLY_SECONDS,
+    purpose: str = "replay",
+    filters: Sequence[str] = REPLY_FILTERS,
 ) -> AsyncIterator[Publisher]:
     """Connect to the service's broker, with a separate client id.
 
     Args:
         settings: The service's settings.
         reply_timeout: Seconds to wait for each reply.
+        purpose: A word in the client id.
+        filters: Topic filters for the replies; those of other senders are received, too.
 
     Raises:
         ConfigError: A TLS file or a password file cannot be used.
         ConnectionLost: The broker cannot be reached, or refuses us.
     """
-    client_id = f"{settings.client_id}-replay-{os.getpid()}"
+    client_id = f"{settings.client_id}-{purpose}-{os.getpid()}"
     client = plain_client(settings, client_id=client_id, timeout=_CONNECT_SECONDS)
     tap = Tap(client, client_id=client_id)
     try:
         async with client:
-            reasons = await client.subscribe([(name, 1) for name in REPLY_FILTERS])
-            of_suback(REPLY_FILTERS, cast("list[ReasonCode]", reasons), tap.suback)
+            reasons = await client.subscribe([(name, 1) for name in filters])
+            of_suback(filters, cast("list[ReasonCode]", reasons), tap.suback)
             publisher = Publisher(client, tap, reply_timeout=reply_timeout)
+            publisher.packet_bytes = getattr(tap.connack, "MaximumPacketSize", None)
             listening = asyncio.create_task(publisher.listen(), name="replies")
             try:
                 yield publisher
@@ -151,10 +187,15 @@ async def connect_publisher(
         raise tap.lost or not_connected(error, tls=settings.tls) from error
 
 
-def _code(payload: Any) -> int:
-    """The code of a reply; 0 if the payload is not a reply."""
+def _reply(payload: Any) -> Reply:
+    """A reply; its code is 0 if the payload is not a reply."""
     try:
-        code = orjson.loads(payload)["code"]
+        found = orjson.loads(payload)
+        code = found["code"]
     except (ValueError, TypeError, KeyError):
-        return 0
-    return code if isinstance(code, int) else 0
+        return Reply(0)
+    data = found.get("data")
+    reason = data.get("reason") if isinstance(data, dict) else ""
+    return Reply(
+        code if isinstance(code, int) else 0, str(found.get("message", "")), str(reason or "")
+    )

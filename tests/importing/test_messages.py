@@ -1,0 +1,145 @@
+"""Wrong inputs of an import: a message names the file, the place and what was expected."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support.imports import configure, points, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAPPING = """
+product = "solar"
+device = { column = "d" }
+[time]
+column = "t"
+[long]
+identifier = "i"
+value = "v"
+"""
+HEAD = b"t,d,i,v\n"
+ROW = b"2024-05-01,inverter-001,dayEnergy,1\n"
+LONG = b"x" * 3_000_000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    configure(tmp_path, "ndjson")
+    (tmp_path / "mapping.toml").write_text(MAPPING, "utf-8")
+    with zipfile.ZipFile(tmp_path / "book.xlsx", "w") as book:
+        book.writestr("[Content_Types].xml", "<Types/>")
+        book.writestr("xl/workbook.xml", "<workbook/>")
+    pq.write_table(pa.table({"t": [1]}), tmp_path / "table.csv")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x00\x01\xffELF\x02\n\x00\xf3", "expected a CSV file, got binary data"),
+        (b"", "expected a header, got an empty file"),
+        (LONG, "line 1: expected a line of less than 1 MiB, got a longer one"),
+        (
+            b"t,d\xfc,i,v\n",
+            "line 1: expected UTF-8, got byte 0xFC at 4; if the file has another encoding, set",
+        ),
+    ],
+)
+def test_a_file_that_is_no_table(data: bytes, message: str, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(data)
+    done = run("a.csv", "--mapping", "mapping.toml", cwd=folder)
+    assert done.returncode == 2
+    assert f"a.csv: {message}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "book.xlsx",
+            "book.xlsx/[Content_Types].xml: expected a table, got an Office document: save its",
+        ),
+        ("table.csv", 'table.csv: expected a table, got a Parquet file: format = "parquet"'),
+    ],
+)
+def test_a_file_of_another_kind(name: str, message: str, folder: Path) -> None:
+    done = run(name, "--mapping", "mapping.toml", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_long_line_is_rejected_alone_and_is_not_repeated(processes: str, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(HEAD + ROW + LONG + b"\n" + ROW.replace(b"01,", b"02,"))
+    options = ["--mapping", "mapping.toml", "--rejects", "r.ndjson", "--processes", processes]
+    done = run("a.csv", *options, cwd=folder)
+    assert done.returncode == 1
+    assert "a.csv: line 3: expected a line of less than 1 MiB, got a longer one" in done.stderr
+    assert len(points(folder / "points.ndjson")) == 2
+    (found,) = (folder / "r.ndjson").read_bytes().splitlines()
+    assert json.loads(found)["line"] == 3
+    assert len(found) < 2000
+
+
+def test_the_first_of_each_reason_is_shown(folder: Path) -> None:
+    bad = ROW.replace(b"2024-05-01", b"yesterday")
+    (folder / "a.csv").write_bytes(HEAD + ROW + bad + bad + ROW.replace(b"001", b"999"))
+    done = run("a.csv", "--mapping", "mapping.toml", cwd=folder)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith('a.csv: line 3: column "t": expected ')
+    assert lines[1].startswith("a.csv: line 5: Device not found: ")
+    assert len(lines) == 3
+
+
+def test_patterns_that_leave_no_file_are_named(folder: Path) -> None:
+    (folder / "a.csv").write_bytes(HEAD + ROW)
+    options = ["--mapping", "mapping.toml", "--include", "*.cvs"]
+    done = run("a.csv", *options, cwd=folder)
+    assert done.returncode == 2
+    assert "--include *.cvs: expected a file to be left, got none of 1" in done.stderr
+
+
+def test_outputs_that_cannot_be_written_are_named_before_anything_is_read(folder: Path) -> None:
+    (folder / "a.csv").write_bytes(HEAD + ROW)
+    for out, message in (
+        ("a.csv", "--out: expected a folder, got the file a.csv"),
+        ("s3://bucket/points", "expected a path on this machine"),
+    ):
+        done = run("a.csv", "--mapping", "mapping.toml", "--out", out, cwd=folder)
+        assert done.returncode == 2
+        assert message in " ".join(done.stderr.split())
+
+
+def test_a_mapping_that_accepted_nothing_can_be_corrected(folder: Path) -> None:
+    (folder / "a.csv").write_bytes(HEAD + ROW)
+    for wrong in (MAPPING.replace('"v"', '"w"'), MAPPING.replace('"d"', '"i"')):
+        (folder / "mapping.toml").write_text(wrong, "utf-8")
+        assert run("a.csv", "--mapping", "mapping.toml", cwd=folder).returncode in {1, 2}
+    (folder / "mapping.toml").write_text(MAPPING, "utf-8")
+    done = run("a.csv", "--mapping", "mapping.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert len(points(folder / "points.ndjson")) == 1
+    assert (folder / "import-state/rejects.ndjson").read_bytes() == b""
+
+
+def test_a_sample_without_a_table_and_with_days_of_a_spreadsheet(folder: Path) -> None:
+    (folder / "plain.csv").write_bytes(b"a;b\nx;y\n")
+    for name, message in (
+        ("table.csv", "table.csv: expected a CSV file, got a Parquet file"),
+        ("plain.csv", 'plain.csv: expected a column of times, got "a", "b": write [time] by hand'),
+    ):
+        done = run("--sample", name, cwd=folder)
+        assert done.returncode == 2
+        assert done.stderr.startswith(message), done.stderr
+    (folder / "a.csv").write_bytes(b"ts;power\n45413,5;1,5\n45413,75;2,5\n")
+    done = run("--sample", "a.csv", cwd=folder)
+    assert 'column = "ts"\nformat = "excel"\n' in done.stdout
