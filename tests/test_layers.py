@@ -41,7 +41,7 @@ LAYERS: Final[list[list[str]]] = [
     ["catalog", "sinks"],
     ["pointgate", "config"],
     ["bulk", "quarantine", "sources"],
-    ["service", "demo", "importing"],
+    ["service", "demo", "importing", "doctor"],
     ["cli"],
     ["__main__"],
 ]

@@ -18,6 +18,7 @@ from pointgate.cli.check import check
 from pointgate.cli.compact import compact
 from pointgate.cli.demo import demo
 from pointgate.cli.diff import diff
+from pointgate.cli.doctor import doctor
 from pointgate.cli.epilogs import EPILOGS
 from pointgate.cli.explain import explain
 from pointgate.cli.import_ import import_
@@ -48,6 +49,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "init": init,
     "check": check,
     "serve": serve,
+    "doctor": doctor,
     "explain": explain,
     "validate": validate,
     "diff": diff,

@@ -50,6 +50,16 @@ EPILOGS: Final[dict[str, str]] = {
         {Status.DONE: "no problems", Status.FINDINGS: "problems: serve would exit with 78"}
         | _USAGE,
     ),
+    "doctor": _epilog(
+        [
+            "pointgate doctor",
+            "pointgate doctor --json | jq '.findings[] | select(.result!=\"ok\")'",
+        ],
+        {Status.DONE: "no problems; there may be warnings"}
+        | {Status.FINDINGS: "a problem: the service cannot work so"}
+        | _USAGE
+        | _CONFIGURATION,
+    ),
     "explain": _epilog(
         [
             "pointgate explain payload.json --product solar",

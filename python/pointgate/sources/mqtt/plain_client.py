@@ -13,7 +13,9 @@ Like `paho.py` it uses `aiomqtt.Client._client` and paho's `_sock`, which
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -39,13 +41,20 @@ _log = logging.getLogger(__name__)
 _log.setLevel(logging.CRITICAL)
 
 
-def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> aiomqtt.Client:
+def plain_client(
+    settings: MqttSettings,
+    *,
+    client_id: str,
+    timeout: float,
+    properties: Properties | None = None,
+) -> aiomqtt.Client:
     """A client with its own session, which ends with the connection.
 
     Args:
         settings: The service's settings.
         client_id: Its client id.
         timeout: Seconds to wait for each response of the broker.
+        properties: Those of CONNECT, in MQTT 5; a session expiry keeps its session.
 
     Raises:
         ConfigError: A TLS file or a password file cannot be used.
@@ -61,9 +70,11 @@ def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> a
         protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
         tls_context=tls_context(settings),
         timeout=timeout,
+        properties=properties,
         logger=_log,
     )
     inner = client._client  # noqa: SLF001 - see above
+    inner.on_socket_register_write = _register_write(asyncio.get_running_loop())
     connect_by(inner, timeout=timeout)
     opened: Any = inner.on_socket_open
 
@@ -75,6 +86,30 @@ def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> a
     if settings.websocket_path:
         inner.on_socket_open = on_socket_open
     return client
+
+
+def _register_write(loop: asyncio.AbstractEventLoop) -> Callable[[Any, Any, Any], None]:
+    """In place of aiomqtt's, which a moment later registers a socket that may be closed by then.
+
+    That is what a broker does that refuses us: the error was logged with a traceback, or the number
+    was that of another connection's socket.
+    """
+
+    def on_register_write(client: Any, _userdata: Any, sock: Any) -> None:
+        descriptor = sock.fileno()
+
+        def write() -> None:
+            with suppress(OSError):  # the reader sees the end, too
+                client.loop_write()
+
+        def register() -> None:
+            if sock.fileno() == descriptor:
+                loop.add_writer(descriptor, write)
+
+        # paho may call this in the thread in which it connects.
+        loop.call_soon_threadsafe(register)
+
+    return on_register_write
 
 
 class Tap:
