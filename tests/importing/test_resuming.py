@@ -108,12 +108,17 @@ def test_an_import_that_has_ended_imports_only_what_is_new(tmp_path: Path) -> No
     arguments = prepare(tmp_path, "ndjson", "parquet")
     assert run(*arguments, cwd=tmp_path).returncode == 1
     before = (tmp_path / "points.ndjson").read_bytes()
-    again = run(*arguments, cwd=tmp_path)
+    again = run(*arguments, "--json", cwd=tmp_path)
     assert again.returncode == 1
+    report = json.loads(again.stdout)
+    assert report["points"] == len(before.splitlines())
     assert (tmp_path / "points.ndjson").read_bytes() == before
     more = b"Zeit;Ger\xc3\xa4t;Tag;Wert;Status\n2025-05-01;inverter-001;T.activePower;21.5;\n"
     (tmp_path / "more.csv").write_bytes(more)
-    done = run(*arguments, "more.csv", cwd=tmp_path)
+    done = run(*arguments, "more.csv", "--json", cwd=tmp_path)
+    more_report = json.loads(done.stdout)
+    assert more_report["points"] == report["points"] + 1
+    assert more_report["duplicates"] == report["duplicates"]
     assert len((tmp_path / "points.ndjson").read_bytes().splitlines()) == (
         len(before.splitlines()) + 1
     ), done.stderr

@@ -34,7 +34,7 @@ def line_blocks(text: Source, keep: int, skip: int) -> Iterator[WholeLines]:
     Args:
         text: The text.
         keep: How many bytes of a long line are kept.
-        skip: So many lines that are not blank are passed over.
+        skip: The number of lines to skip, without blank ones.
 
     Raises:
         DamagedError: The text is damaged, after all whole lines before the damage.

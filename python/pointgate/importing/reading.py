@@ -63,7 +63,7 @@ class Block:
         columns: The titles of its columns; None without a header.
         rows: The rows.
         arrived_us: The instant at which they arrive.
-        at: How far the input was read, for the progress bar.
+        at: The position in the input, for the progress bar.
     """
 
     part: str

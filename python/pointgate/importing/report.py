@@ -28,10 +28,10 @@ def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
     """The report, a line each."""
     counts = state.counts
     rejected = sum(counts.rejected.values())
-    points = coverage.points - state.refused
+    points = state.points - state.refused
     yield _count("rows", counts.rows)
     yield _count("points", points)
-    yield _count("  with equal keys", counts.points - coverage.points)
+    yield _count("  with equal keys", counts.points - state.points)
     yield _count("no value", counts.nulls)
     if counts.skipped:
         yield _count("skipped", counts.skipped)
@@ -44,7 +44,7 @@ def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
             yield _count(f"  answered {code}", count)
         if state.unanswered:
             yield _count("  no reply, repeated", state.unanswered)
-    yield f"{'seconds':<22}{seconds:>17,.2f}   {points / seconds:,.0f} points/s"
+    yield f"{'seconds':<22}{seconds:>17,.2f}   {coverage.points / seconds:,.0f} points/s"
     devices = sorted(coverage.devices.items())
     if devices:
         yield ""
@@ -77,8 +77,8 @@ def document(state: State, coverage: Coverage, seconds: float) -> dict[str, obje
     return {
         "inputs": len(state.inputs),
         "rows": counts.rows,
-        "points": coverage.points - state.refused,
-        "duplicates": counts.points - coverage.points,
+        "points": state.points - state.refused,
+        "duplicates": counts.points - state.points,
         "nulls": counts.nulls,
         "skipped": counts.skipped,
         "rejected": sum(counts.rejected.values()),

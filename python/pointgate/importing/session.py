@@ -143,7 +143,6 @@ class Import:
         fresh = [name for name in names if self._check(name, state, problems)]
         if state.phase == "done" and fresh:  # the same history goes on
             state.phase, state.sinks, state.chunks = "reading", {}, []
-            state.replies, state.unanswered, state.refused = {}, 0, 0
             state.id = secrets.token_hex(8)
         if state.phase == "writing" and fresh:
             raise StateError(
@@ -252,6 +251,7 @@ class Import:
                 if phase == "writing":
                     self._show(phase, done, total)
         self.state.phase = "done"
+        self.state.points += self.coverage.points
         self.state.runs = []
         self._save()
         self._folder.tidy(self.state)

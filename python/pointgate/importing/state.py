@@ -1,4 +1,4 @@
-"""How far an import is: a file that is replaced as a whole, when all it speaks of is durable.
+"""The progress of an import: a file that is replaced as a whole, when all it speaks of is durable.
 
     state.json       this
     runs/            points that were read and are not in every sink yet
@@ -42,7 +42,7 @@ class StateBusyError(PointgateError):
 
 @dataclass(slots=True)
 class Input:
-    """How far an input is read.
+    """The position in an input.
 
     Attributes:
         fingerprint: What it was when it was begun.
@@ -59,7 +59,7 @@ class Input:
 
 @dataclass(slots=True)
 class SinkState:
-    """How far a sink is.
+    """The progress of a sink.
 
     Attributes:
         chunks: How many chunks are committed in it.
@@ -78,6 +78,7 @@ class State:
 
     Attributes:
         id: What a sink knows its chunks by; another one when they are cut anew.
+        points: How many points with keys of their own were in the chunks that are done.
         replies: How many replies had which code, when points are posted.
         unanswered: How many requests were posted without a reply.
         refused: How many points the service rejected.
@@ -96,6 +97,7 @@ class State:
     chunks: list[Chunk] = field(default_factory=list)
     sinks: dict[str, SinkState] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    points: int = 0
     replies: dict[str, int] = field(default_factory=dict)
     unanswered: int = 0
     refused: int = 0

@@ -11,7 +11,7 @@ state:
     postgres    the same keys are the same rows
     ndjson      lines that are in the file behind the size noted before the write are counted,
                 compared with the chunk, and not written again
-    ndjson -    standard output has no memory: the chunk's lines come again
+    ndjson -    standard output has no memory: the chunk's lines are repeated
 
 Invariants: a chunk is noted as committed after its write has returned; nothing is held back.
 """
@@ -51,7 +51,7 @@ class Sinks:
 
     Args:
         settings: Which sinks.
-        state: How far each of them is.
+        state: The progress of each of them.
         save: Makes the state durable.
         refuse: Takes each row that a sink refuses, with the sink's name and its reason.
 

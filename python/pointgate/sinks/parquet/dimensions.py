@@ -233,7 +233,7 @@ def _text(found: Any) -> str | None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Wait until no other process writes there: an import may have the folder of a service."""
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, SHARED.file)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

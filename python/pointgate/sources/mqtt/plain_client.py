@@ -117,7 +117,7 @@ class Tap:
 
     Attributes:
         lost: Why the broker refused or ended the connection; None while it has not.
-        connack: The properties of CONNACK.
+        connack: The properties of the last CONNACK.
         suback: The properties of the last SUBACK.
         on_puback: Called with the packet id and the reason of each PUBACK.
     """
