@@ -149,7 +149,7 @@ async def test_postgresql_of_the_page_gives_what_it_says(server: PostgresServer)
 async def test_python_for_delta_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sink = DeltaSink(DeltaSettings(type="delta", path=str(tmp_path / "lake")))
+    sink = DeltaSink(DeltaSettings(type="delta", path=tmp_path / "lake"))
     await sink.open()
     for sequence in (1, 2):
         await sink.write(table([Point(double=1.0, received=sequence)]), sequence=sequence)

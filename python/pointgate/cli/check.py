@@ -2,7 +2,8 @@
 
 For an editor, a commit hook or a CI pipeline, or beside a running service. It runs the preflight of
 `serve` (`service/preflight.py`), so that `serve` accepts a configuration that passes. It creates
-and changes nothing and does not connect. The findings are its result, so they go to stdout.
+and changes nothing, and connects to nothing but object stores, to read what a sink would find. The
+findings are its result, so they go to stdout.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _find(config: Path) -> _Findings:
         found.problems += error.problems
         return found
     try:
-        prepared = prepare(settings)
+        prepared = prepare(settings, contact=True)
         found.warnings += prepared.warnings
         found.notes += prepared.notes
     except ConfigError as error:

@@ -8,8 +8,12 @@ broker or database) are not configuration errors: `check` reports them at most a
 retries or ends with another status. The catalog is loaded by its own module, because a large one
 takes time.
 
-Invariants: nothing is created, changed, locked or connected to, so `check` can run beside a service
-that uses the same paths; all errors are reported at once.
+`check` also has a look at object stores and tables (`contact`), whose keys and buckets cannot be
+judged otherwise. `serve` does not: a store that rejects keys for a minute must not keep a service
+from starting, whose spool has room.
+
+Invariants: nothing is created, changed or locked, so `check` can run beside a service that uses the
+same paths; nothing but these stores is connected to; all errors are reported at once.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from pointgate.diagnostics import os_reason
@@ -24,13 +29,18 @@ from pointgate.errors import ConfigError, Problem
 from pointgate.quarantine.database import NAME
 from pointgate.service.http import bound, is_mistake
 from pointgate.service.path_checks import file_reason, folder_reason, is_read_only
+from pointgate.sinks.base import Examines, SinkUnavailableError
 from pointgate.sinks.registry import build
 from pointgate.sources.mqtt.tls import tls_context, tls_warnings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pointgate.config import Settings
     from pointgate.sinks.base import Sink
     from pointgate.sinks.settings import SinkSettings
+
+_CONTACT_SECONDS: Final = 15.0
 
 _SQLITE: Final = b"SQLite format 3\0"
 
@@ -50,14 +60,20 @@ class Prepared:
     notes: list[Problem] = field(default_factory=list)
 
 
-def prepare(settings: Settings) -> Prepared:
+def prepare(settings: Settings, *, contact: bool = False) -> Prepared:
     """Run the checks and build the sinks.
+
+    Args:
+        settings: The settings.
+        contact: Whether to read from what sinks write to, if it is no local path.
 
     Raises:
         ConfigError: There are errors; `problems` lists all of them.
     """
     preparing = _Preparing(settings)
     preparing.run()
+    if contact:
+        preparing.contact()
     if preparing.problems:
         raise ConfigError(preparing.problems)
     return preparing.prepared
@@ -95,6 +111,33 @@ class _Preparing:
         if self._settings.quarantine.path is not None:
             self._check_quarantine(self._settings.quarantine.path)
 
+    def contact(self) -> None:
+        """Let every sink that can have a look at its destination."""
+        for sink, _ in self.prepared.sinks:
+            if isinstance(sink, Examines):
+                self._examine(sink.name, sink.examine)
+
+    def _examine(self, name: str, examine: Callable[[], None]) -> None:
+        raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                examine()
+            except (ConfigError, SinkUnavailableError) as error:
+                raised.append(error)
+
+        # A daemon, because a library may try on for minutes.
+        thread = Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(_CONTACT_SECONDS)
+        if thread.is_alive():
+            raised.append(SinkUnavailableError(f"no answer within {_CONTACT_SECONDS:.0f} s"))
+        for error in raised:
+            if isinstance(error, ConfigError):
+                self.problems += error.problems
+            else:
+                self.prepared.notes.append(Problem("", f"sinks.{name}.path", str(error)))
+
     def _check_address(self) -> None:
         """Check the metrics address by binding it; without listening this has no side effects."""
         metrics = self._settings.metrics
@@ -120,9 +163,11 @@ class _Preparing:
 
     def _check_sink(self, sink: SinkSettings) -> None:
         output = sink.output
-        if output is None:
-            return
         key = f"sinks.{sink.name}.path"
+        if output is None:
+            if sink.mistake:
+                self._refuse(key, sink.mistake)
+            return
         self._claim(output.path, key)
         reason = ""
         if output.kind == "folder":

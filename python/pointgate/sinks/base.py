@@ -129,6 +129,19 @@ class Expires(Protocol):
         """
 
 
+@runtime_checkable
+class Examines(Protocol):
+    """What a sink has that `pointgate check` can try without writing anything."""
+
+    def examine(self) -> None:
+        """Read a little from where it writes to. May be called in any thread.
+
+        Raises:
+            ConfigError: Its settings are wrong, or something else is there.
+            SinkUnavailableError: It gave no answer to tell by.
+        """
+
+
 class CommitsEachWrite:
     """What a sink has that commits in `write`: it stores all points or, if it raises, none."""
 
