@@ -10,6 +10,7 @@ configuration or a mapping that cannot be used.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from pointgate.bulk.pool import Pool, WorkerLostError, cores
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
+    OutOption,
     ProcessesOption,
     catalog_or_exit,
     exit_with_problems,
@@ -43,7 +45,6 @@ from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.errors import ConfigError, Problem
 from pointgate.quantities import SIZES, bytes_of
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.terminal import Status, print_json, printable, say
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from pointgate.importing.reading import Block, BlockResult
     from pointgate.importing.session import Import
     from pointgate.importing.state import State
+    from pointgate.sinks.parquet.settings import ParquetSettings
     from pointgate.sinks.settings import SinkSettings
 
 _REDRAW_SECONDS = 0.2
@@ -82,9 +84,7 @@ def import_(
         list[str] | None,
         typer.Option(metavar="NAME", help="A sink of the configuration; default all of them."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write Parquet there instead.")
-    ] = None,
+    out: OutOption = None,
     state: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to keep how far the import is.")
     ] = None,
@@ -135,7 +135,10 @@ def import_(
     plan = _plan(chosen, settings, _memory(memory))
     begun = time.perf_counter()
     with ExitStack() as stack:
-        folder = _state_path(stack, state, out, config, dry_run=dry_run)
+        folder = _state_path(state, out, config)
+        if dry_run:  # its state is removed
+            trial = tempfile.TemporaryDirectory(prefix="pointgate-import-")
+            folder = Path(stack.enter_context(trial))
         found = _run(stack, folder, plan, sinks, processes)
         seconds = time.perf_counter() - begun
         if rejects is not None:
@@ -173,11 +176,13 @@ def _memory(text: str) -> int:
     return value
 
 
-def _sinks(settings: Settings, out: Path | None, names: Sequence[str]) -> list[SinkSettings]:
+def _sinks(
+    settings: Settings, out: ParquetSettings | None, names: Sequence[str]
+) -> list[SinkSettings]:
     from pointgate.importing.writing import known  # noqa: PLC0415 - pyarrow: as above
 
     if out is not None:
-        return [ParquetSettings(type="parquet", name="out", path=out)]
+        return [out]
     try:
         return known(settings.sinks, names)
     except ValueError as error:
@@ -238,16 +243,13 @@ def _plan(chosen: _Choice, settings: Settings, memory: int) -> Plan:
     )
 
 
-def _state_path(
-    stack: ExitStack, state: Path | None, out: Path | None, config: Path | None, *, dry_run: bool
-) -> Path:
-    """Where the state is: beside the output; of a trial, where it is removed."""
-    if dry_run:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointgate-import-")))
+def _state_path(state: Path | None, out: ParquetSettings | None, config: Path | None) -> Path:
+    """Where the state is: beside the output."""
     if state is not None:
         return state
     if out is not None:
-        return out.with_name(f"{out.name}.import")
+        beside = out.path if isinstance(out.path, Path) else Path(re.sub(r"\W+", "-", out.path))
+        return beside.with_name(f"{beside.name}.import")
     return (config or Path("pointgate.toml")).with_name("import-state")
 
 

@@ -35,12 +35,15 @@ from pointgate.bulk.streams import MARGIN_BYTES
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
+    OutOption,
     ProcessesOption,
     catalog_or_exit,
+    exit_with_problems,
     path_option,
     settings_for_catalog,
 )
 from pointgate.diagnostics import did_you_mean, os_reason
+from pointgate.errors import ConfigError
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 from pointgate.topics import request_topic
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
 
     from pointgate.bulk.dataset_writer import PointsWriter
     from pointgate.catalog import Catalog
+    from pointgate.sinks.object_stores import ObjectUrl
+    from pointgate.sinks.parquet.settings import ParquetSettings
 
 _REDRAW_SECONDS: Final = 0.1
 _BUFFER_BYTES: Final = 1_048_576
@@ -79,10 +84,6 @@ OnePerFileOption = Annotated[
 RejectsOption = Annotated[
     Path | None,
     path_option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
-]
-OutOption = Annotated[
-    Path | None,
-    path_option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
 ]
 NowOption = Annotated[
     int | None,
@@ -125,7 +126,7 @@ def validate(
         collects=out is not None,
     )
     _check_product(product, catalog_or_exit(options.catalog, load_catalog))
-    _check_paths(files, {"--rejects": rejects, "--out": out})
+    _check_paths(files, {"--rejects": rejects, "--out": out.path if out else None})
     whole = False if topics else one_per_file
     inputs = Inputs(files, keep=options.payload_bytes + MARGIN_BYTES, whole=whole)
     started = time.perf_counter()
@@ -151,13 +152,14 @@ def _check_product(product: str | None, catalog: Catalog) -> None:
         )
 
 
-def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
+def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | ObjectUrl | None]) -> None:
     """Reject inputs that cannot be opened, and outputs that are inside an input."""
     for name, reason in unusable(inputs):
         raise typer.BadParameter(f"{printable(name)}: {reason}")
     for option, path in outputs.items():
-        for name in inputs if path else ():
-            if name != STDIN and path and path.resolve().is_relative_to(Path(name).resolve()):
+        place = path.resolve() if isinstance(path, Path) else None
+        for name in inputs if place else ():
+            if name != STDIN and place and place.is_relative_to(Path(name).resolve()):
                 raise typer.BadParameter(
                     f"{option}: expected a path outside of the inputs, got {printable(str(path))}"
                 )
@@ -168,7 +170,7 @@ def _run_or_exit(
     options: RunOptions,
     *,
     rejects: Path | None,
-    out: Path | None,
+    out: ParquetSettings | None,
     processes: int | None,
 ) -> Totals:
     try:
@@ -176,13 +178,20 @@ def _run_or_exit(
     except WorkerLostError as error:
         say(str(error))
         sys.exit(Status.SOFTWARE)
+    except ConfigError as error:
+        exit_with_problems(error.problems)
     except (SinkUnavailableError, SinkRefusedError) as error:
         say(f"--out: {error}")
         sys.exit(Status.OUTPUT)
 
 
 def _run(
-    inputs: Inputs, options: RunOptions, *, rejects: Path | None, out: Path | None, processes: int
+    inputs: Inputs,
+    options: RunOptions,
+    *,
+    rejects: Path | None,
+    out: ParquetSettings | None,
+    processes: int,
 ) -> Totals:
     """Validate all inputs, with a progress bar; write rejected requests and accepted points."""
     totals = Totals()
@@ -214,10 +223,10 @@ def _opened(path: Path) -> IO[bytes]:
         ) from error
 
 
-def _points_writer(folder: Path) -> PointsWriter:
+def _points_writer(out: ParquetSettings) -> PointsWriter:
     from pointgate.bulk.dataset_writer import PointsWriter  # noqa: PLC0415 - threads: not before a fork
 
-    return PointsWriter(folder)
+    return PointsWriter(out)
 
 
 class _Bar:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
@@ -16,13 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pointgate.sinks import registry
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.parquet.object_store import ObjectStore
-from pointgate.sinks.parquet.settings import ParquetSettings
+from pointgate.sinks.parquet.object_store import ObjectStore, StoreError
 from tests.support.object_dataset import (
     PLACE,
-    QUICK,
     URL,
     file_system,
     keys,
@@ -34,8 +30,6 @@ from tests.support.paths import ROOT
 from tests.support.point_tables import DAY, Point, columns_of, table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.s3_server import S3Server
 
 EVERY_TYPE = [
@@ -170,9 +164,8 @@ async def test_an_answer_that_is_lost_is_not_taken_for_a_failure(
     await sink.open()
     await store(sink, request(1), sequence=1)
     call = getattr(ObjectStore, method)
-    from pointgate.sinks.parquet.object_store import StoreError  # noqa: PLC0415
 
-    def lost(*arguments: object) -> None:
+    def lost(*arguments: Any) -> None:
         call(*arguments)
         raise StoreError(OSError("connection reset"))
 

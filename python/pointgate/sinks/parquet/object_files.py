@@ -70,7 +70,7 @@ class ObjectFiles:
     def _close_oldest(self) -> None:
         partition, file = self._open.popitem(last=False)
         content = file.close()
-        self._closed += content.size
+        self._closed += content.nbytes
         name = f"{self._prefix}-{len(self._finished) + 1:05}"
         self._finished.append(Finished(name, f"{partition}/{name}.parquet", content))
 
@@ -84,6 +84,6 @@ class _File:
     def size(self) -> int:
         return int(self._stream.tell())
 
-    def close(self) -> pa.Buffer:
+    def close(self) -> memoryview:
         self.writer.close()
-        return self._stream.getvalue()
+        return memoryview(self._stream.getvalue()).cast("B")  # Arrow's own are of signed bytes

@@ -12,6 +12,7 @@ are in no text.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,6 +39,11 @@ _CLIENT: Final = (
 )
 """Options of the HTTP client, which the library wants apart, with or without a vendor's prefix."""
 
+_VENDORS: Final = {
+    **dict.fromkeys(("s3", "s3a"), "aws"),
+    "gs": "google",
+    **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
+}
 _VENDOR: Final = re.compile("^(aws|azure|google)_")
 _FLAGS: Final = {"true": True, "false": False}
 
@@ -108,7 +114,7 @@ class ObjectStore:
         config: dict[str, Any] = {}
         client: dict[str, Any] = {}
         retries = 0
-        for name, value in (_DEFAULTS | dict(options)).items():
+        for name, value in (_DEFAULTS | _environment(url) | dict(options)).items():
             bare = _VENDOR.sub("", name.lower())
             if bare == _MAX_RETRIES:
                 retries = _number(name, value)
@@ -116,6 +122,9 @@ class ObjectStore:
                 client[bare] = _FLAGS.get(value.lower(), value)
             else:
                 config[name.lower()] = value
+        endpoint = next((config[name] for name in config if "endpoint" in name), "")
+        if endpoint.startswith("http://") and client.get("allow_http") is not True:
+            raise ValueError('storage_options: expected allow_http = "true" with an http:// endpoint')
         try:
             build: Any = from_url  # its types have each vendor's options
             self._store = build(
@@ -205,6 +214,13 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise StoreError(error) from error
         return _version(result)
+
+
+def _environment(url: ObjectUrl) -> dict[str, str]:
+    """What the library would not read of the environment, because it gets options of a client."""
+    vendor = _VENDORS[url.partition("://")[0]]
+    names = [f"{vendor}_{name}" for name in (*_CLIENT, "endpoint", "endpoint_url")]
+    return {name: os.environ[name.upper()] for name in names if name.upper() in os.environ}
 
 
 def _version(found: Any) -> Version:
