@@ -42,7 +42,9 @@ def oracle(folder: Path) -> list[Key]:
 def keys(rows: pa.Table) -> list[Key]:
     """The keys of points, as often as they are there."""
     times = rows["time"].cast(pa.timestamp("ms", "UTC")).cast("int64").to_pylist()
-    return sorted(zip(rows["device"].to_pylist(), rows["identifier"].to_pylist(), times, strict=True))
+    return sorted(
+        zip(rows["device"].to_pylist(), rows["identifier"].to_pylist(), times, strict=True)
+    )
 
 
 def objects(server: S3Server) -> list[Key]:
@@ -50,9 +52,7 @@ def objects(server: S3Server) -> list[Key]:
     return keys(found.to_table(["device", "identifier", "time"]))
 
 
-@pytest.mark.parametrize(
-    "place", ["", "import-before-commit:2", "delta-before-commit:2", "delta-after-commit:2"]
-)
+@pytest.mark.parametrize("place", ["", "delta-before-commit:2", "delta-after-commit:2"])
 def test_into_a_delta_table(tmp_path: Path, place: str) -> None:
     arguments = prepare(tmp_path, 'type = "delta"\npath = "lake"')
     if place:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -15,10 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pointgate.errors import ConfigError
+from pointgate.sinks import registry
 from pointgate.sinks.base import SinkUnavailableError
+from pointgate.sinks.object_stores import ObjectUrl
+from pointgate.sinks.parquet.object_sink import ObjectSink
 from pointgate.sinks.parquet.object_store import ObjectStore, StoreError
+from pointgate.sinks.parquet.settings import ParquetSettings
 from tests.support.object_dataset import (
     PLACE,
+    QUICK,
     URL,
     file_system,
     keys,
@@ -183,3 +192,211 @@ async def test_an_answer_that_is_lost_is_not_taken_for_a_failure(
     await sink.close()
     assert sink.newest() == 3
     assert read(s3) == columns_of(pa.concat_tables(map(request, (1, 2, 3))))
+
+
+async def test_of_two_services_with_one_writer_the_earlier_one_is_refused(s3: S3Server) -> None:
+    one, two = new_sink(s3.options), new_sink(s3.options)
+    await one.open()
+    await two.open()
+    with pytest.raises(SinkUnavailableError, match="another process writes to s3://points/live"):
+        await store(one, table([Point(time=1)]), sequence=10)
+    await store(two, table([Point(time=2)]), sequence=4)
+    with pytest.raises(SinkUnavailableError, match="a `writer` of its own"):
+        await one.commit()
+    await one.close()
+    await two.close()
+    assert [row["time"] for row in read(s3)] == [2]
+    assert two.newest() == 4
+
+
+async def test_a_decision_that_arrives_after_its_process_is_dead_decides_nothing(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[tuple[Any, ...]] = []
+    one = new_sink(s3.options)
+    await one.open()
+    await store(one, request(1), sequence=1)
+    replace = ObjectStore.replace
+
+    def under_way(*arguments: Any) -> None:
+        late.append(arguments)
+        raise StoreError(OSError("killed"))
+
+    monkeypatch.setattr(ObjectStore, "replace", under_way)
+    with pytest.raises(SinkUnavailableError):
+        await store(one, request(2), sequence=2)
+    monkeypatch.setattr(ObjectStore, "replace", replace)
+    await one.close()
+    two = new_sink(s3.options)
+    await two.open()
+    assert two.newest() == 1
+    assert replace(*late[0]) is None
+    await store(two, request(2), sequence=2)
+    await two.close()
+    assert read(s3) == columns_of(pa.concat_tables(map(request, (1, 2))))
+
+
+async def test_several_writers_write_at_the_same_time(s3: S3Server) -> None:
+    sinks = [new_sink(s3.options, writer=f"w{number}") for number in range(4)]
+
+    async def run(number: int, sink: ObjectSink) -> None:
+        await sink.open()
+        for sequence in range(1, 6):
+            point = Point(device=f"d{number}", time=sequence)
+            await store(sink, table([point]), sequence=sequence)
+        await sink.close()
+
+    await asyncio.gather(*(run(number, sink) for number, sink in enumerate(sinks)))
+    assert len(read(s3)) == 20
+    assert [sink.newest() for sink in sinks] == [5] * 4
+
+
+async def test_an_import_takes_no_sequence_of_the_service(s3: S3Server) -> None:
+    settings = [ParquetSettings(path=URL, storage_options={}, writer="site_a")]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)
+        ((live, _),) = registry.build(settings)
+        ((other, _),) = registry.build(settings, writer="import-7")
+    for sink, sequence in ((live, 5), (other, 9)):
+        await sink.open()
+        await sink.write(table([Point(time=sequence)]), sequence=sequence)
+        await sink.commit()
+        await sink.close()
+    assert (live.newest(), other.newest()) == (5, 9)
+    assert {name.rpartition("/")[2].partition("-")[0] for name in keys(s3)} == {
+        "import",
+        "site_a",
+        "site_a.json",
+    }
+
+
+@pytest.mark.parametrize("on_conflict", ["update", "ignore"])
+async def test_the_last_accepted_value_has_the_greatest_arrival(
+    s3: S3Server, on_conflict: str
+) -> None:
+    sink = new_sink(s3.options, on_conflict=on_conflict)
+    await sink.open()
+    for value in (1, 2):
+        points = [Point(double=value + part / 10, received=10 * value + part) for part in (0, 1)]
+        await store(sink, table(points), sequence=value)
+    await sink.close()
+    values = [row["value_double"] for row in read(s3)]
+    assert sorted(values) == ([1.1, 2.1] if on_conflict == "update" else [1.0, 2.0])
+
+
+async def test_objects_are_of_months_and_of_full_size(s3: S3Server) -> None:
+    sink = new_sink(s3.options, partition="month", rotate_bytes=2**20)
+    await sink.open()
+    texts = (os.urandom(300).hex() for _ in range(6000))
+    points = table(
+        Point(time=number * DAY // 100, text=text, received=number)
+        for number, text in enumerate(texts)
+    )
+    await sink.write(points, sequence=1)
+    assert not sink.full  # it is not encoded yet
+    for sequence in range(2, 20):
+        await sink.write(points, sequence=sequence)
+    assert sink.full
+    await sink.commit()
+    await sink.close()
+    names = [name for name in keys(s3) if name.endswith(".parquet")]
+    months = [name.partition("/")[0] for name in names]
+    assert months == ["month=1970-01", "month=1970-02", "month=1970-03"]
+    wrong = new_sink(s3.options)
+    expected = 'has folders month=…: expected partition = "month"'
+    with pytest.raises(SinkUnavailableError, match=expected):
+        await wrong.open()
+    with pytest.raises(ConfigError, match=expected):
+        wrong.examine()
+    await wrong.close()
+
+
+async def test_old_days_are_deleted_and_nothing_of_others(s3: S3Server) -> None:
+    now = int(time.time() * 1000)
+    sink = new_sink(s3.options)
+    await sink.open()
+    points = [Point(time=now - age * DAY, received=age) for age in (0, 2, 9, 400)]
+    await store(sink, table(points), sequence=1)
+    await sink.close()
+    system = file_system(s3)
+    old = f"date={datetime.fromtimestamp((now - 400 * DAY) / 1000, UTC).date()}"
+    with system.open_output_stream(f"{PLACE}/{old}/notes.txt") as file:
+        file.write(b"mine")
+    for keep, left in ((7 * 86_400, 2), (86_400 * 500, 2)):
+        again = new_sink(s3.options, keep=keep)
+        await again.open()
+        assert await again.expire()
+        await again.close()
+        assert len(read_all(s3)) == left
+    assert f"{old}/notes.txt" in keys(s3)
+
+
+def read_all(server: S3Server) -> list[str]:
+    return [name for name in keys(server) if name.endswith(".parquet")]
+
+
+@pytest.mark.parametrize(
+    ("options", "url", "words"),
+    [
+        ({"aws_secret_access_key": "wrongwrong"}, URL, "403 Forbidden: SignatureDoesNotMatch"),
+        ({"aws_access_key_id": "wrongwrong"}, URL, "404 Not Found: XAdminUserNotFound: No user"),
+        ({}, ObjectUrl("s3://nobucket/x"), "404 Not Found: NoSuchBucket: The specified bucket"),
+    ],
+)
+async def test_wrong_keys_and_buckets_are_named_and_secrets_are_not(
+    s3: S3Server, options: dict[str, str], url: ObjectUrl, words: str
+) -> None:
+    settings = ParquetSettings(path=url)
+    sink = ObjectSink(settings, options=s3.options | options | QUICK)
+    with pytest.raises(SinkUnavailableError, match=words) as raised:
+        await sink.open()
+    with pytest.raises(ConfigError, match=words) as found:
+        sink.examine()
+    with pytest.raises(OSError, match=words):
+        sink.newest()
+    await sink.close()
+    for error in (raised, found):
+        assert "wrongwrong" not in str(error.value)
+        assert "secretsecret" not in str(error.value)
+        assert len(str(error.value)) < 300
+
+
+async def test_a_store_that_ignores_conditions_is_refused(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = ObjectStore._put
+
+    def unconditional(self: ObjectStore, key: str, content: Any, _mode: Any) -> Any:
+        return put(self, key, content, "overwrite")
+
+    monkeypatch.setattr(ObjectStore, "_put", unconditional)
+    sink = new_sink(s3.options)
+    with pytest.raises(SinkUnavailableError, match="expected a store with conditional puts"):
+        await sink.open()
+    await sink.close()
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b'{"id": "x", "format": 7}'])
+async def test_a_record_of_something_else_is_not_overwritten(s3: S3Server, content: bytes) -> None:
+    with file_system(s3).open_output_stream(f"{PLACE}/.pointgate/live.json") as file:
+        file.write(content)
+    sink = new_sink(s3.options)
+    with pytest.raises(SinkUnavailableError, match=r"live\.json: expected"):
+        await sink.open()
+    await sink.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"nonsense": "x"}, "nonsense"),
+        ({"max_retries": "x"}, "expected a number for max_retries"),
+        ({"timeout": "x"}, "as Duration"),
+        ({"aws_endpoint_url": "http://127.0.0.1:9"}, 'expected allow_http = "true"'),
+    ],
+)
+def test_options_that_cannot_work_are_refused_by_name(options: dict[str, str], words: str) -> None:
+    settings = ParquetSettings(path=URL, storage_options=options)
+    with pytest.raises(ConfigError, match=words):
+        registry.build([settings])

@@ -124,7 +124,9 @@ class ObjectStore:
                 config[name.lower()] = value
         endpoint = next((config[name] for name in config if "endpoint" in name), "")
         if endpoint.startswith("http://") and client.get("allow_http") is not True:
-            raise ValueError('storage_options: expected allow_http = "true" with an http:// endpoint')
+            raise ValueError(
+                'storage_options: expected allow_http = "true" with an http:// endpoint'
+            )
         try:
             build: Any = from_url  # its types have each vendor's options
             self._store = build(

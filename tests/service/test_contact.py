@@ -1,0 +1,159 @@
+"""`check` has a look at object stores and tables; `serve` starts without them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from pointgate.service import preflight
+from tests.service.test_preflight import CONFIGURATION, FINDINGS, checked, parquet, served, write
+from tests.support.object_dataset import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.support.s3_server import S3Server
+
+KINDS = ["parquet", "delta"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def sink(kind: str, options: Mapping[str, str], place: str = "points/live") -> str:
+    """A table of a sink with its key in a file."""
+    shown = {name: value for name, value in options.items() if "secret" not in name}
+    return (
+        f'[[sinks]]\ntype = "{kind}"\npath = "s3://{place}"\n'
+        f"storage_options = {{ {', '.join(f'{n} = {json.dumps(v)}' for n, v in shown.items())} }}\n"
+        'secret_files = { aws_secret_access_key = "key" }\n'
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_right_is_no_problem_and_nothing_is_written(
+    folder: Path, s3: S3Server, kind: str
+) -> None:
+    (folder / "key").write_text("secretsecret\n")
+    done = checked(write(folder, sink(kind, s3.options)))
+    assert done.exit_code == 0, done.output
+    assert not keys(s3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("wrong", "place", "words"),
+    [
+        ({"key": "s3cret"}, "points/live", "403 Forbidden: SignatureDoesNotMatch"),
+        ({"aws_access_key_id": "another"}, "points/live", "404 Not Found: XAdminUserNotFound"),
+        ({}, "nobucket/live", "404 Not Found: NoSuchBucket"),
+    ],
+)
+def test_wrong_keys_and_buckets_are_problems(
+    folder: Path, s3: S3Server, kind: str, wrong: dict[str, str], place: str, words: str
+) -> None:
+    (folder / "key").write_text(wrong.pop("key", "secretsecret"))
+    config = write(folder, sink(kind, s3.options | wrong, place))
+    done = checked(config)
+    assert done.exit_code == FINDINGS, done.output
+    assert f"sinks.{kind}.path: cannot read s3://{place}: {words}" in done.stdout
+    assert "s3cret" not in done.output
+    assert "secretsecret" not in done.output
+    assert served(config) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_that_is_away_is_a_note(folder: Path, s3: S3Server, kind: str) -> None:
+    s3.kill()
+    (folder / "key").write_text("secretsecret")
+    config = write(folder, sink(kind, s3.options))
+    done = checked(config)
+    assert done.exit_code == 0, done.output
+    assert f"note: sinks.{kind}.path: cannot read s3://points/live: " in done.stdout
+    assert served(config) == 0
+
+
+def test_a_store_that_does_not_answer_is_a_note(
+    folder: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "_CONTACT_SECONDS", 0.5)
+    (folder / "key").write_text("secretsecret")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        config = write(folder, sink("parquet", s3.options | {"aws_endpoint_url": endpoint}))
+        done = checked(config)
+    assert done.exit_code == 0, done.output
+    assert "note: sinks.parquet.path: no answer within 0 s" in done.stdout
+
+
+def test_a_table_of_something_else_is_a_problem(folder: Path) -> None:
+    DeltaTable.create(folder / "lake", pa.schema([pa.field("a", pa.int64())]))
+    config = write(folder, '[[sinks]]\ntype = "delta"\npath = "lake"\n')
+    done = checked(config)
+    assert done.exit_code == FINDINGS
+    assert "lake is not a table of points: it lacks product, device" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (
+            parquet("s3://points/live") + 'dimensions = "d"\n',
+            "dimensions are not written to object stores: got them for s3://points/live",
+        ),
+        (
+            parquet("points") + 'writer = "b"\n',
+            "writer is only for a path such as s3://bucket/points",
+        ),
+        (
+            parquet("points") + 'storage_options = { aws_region = "x" }\n',
+            "storage_options is only for a path such as s3://bucket/points",
+        ),
+        (
+            parquet("s3://points/live") + 'storage_options = { nonsense = "x" }\n',
+            "sinks.parquet: storage_options: Configuration key: 'nonsense' is not valid",
+        ),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(folder: Path, table: str, words: str) -> None:
+    config = write(folder, table)
+    done = checked(config)
+    assert done.exit_code == FINDINGS, done.output
+    assert words in done.stdout
+    assert served(config) == CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("kind", "package", "module", "extra"),
+    [
+        ("parquet", "obstore", "pointgate.sinks.parquet.object", "objects"),
+        ("delta", "deltalake", "pointgate.sinks.delta", "delta"),
+    ],
+)
+def test_a_missing_package_is_refused_by_both(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    package: str,
+    module: str,
+    extra: str,
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith((module, package)) and not name.endswith("settings"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    config = write(folder, f'[[sinks]]\ntype = "{kind}"\npath = "s3://points/live"\n')
+    done = checked(config)
+    assert done.exit_code == FINDINGS
+    expected = f"sinks.{kind}: needs the package {package}: pip install 'pointgate[{extra}]'"
+    assert expected in done.stdout
+    assert served(config) == CONFIGURATION
