@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 KINDS = ["parquet", "delta"]
 
 
+WRONG = [
+    ({"key": "s3cret"}, "points/live", "403 Forbidden: SignatureDoesNotMatch"),
+    ({"aws_access_key_id": "another"}, "points/live", "404 Not Found: XAdminUserNotFound"),
+    ({}, "nobucket/live", "404 Not Found: NoSuchBucket"),
+]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
@@ -50,32 +57,28 @@ def test_what_is_right_is_no_problem_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("wrong", "place", "words"),
-    [
-        ({"key": "s3cret"}, "points/live", "403 Forbidden: SignatureDoesNotMatch"),
-        ({"aws_access_key_id": "another"}, "points/live", "404 Not Found: XAdminUserNotFound"),
-        ({}, "nobucket/live", "404 Not Found: NoSuchBucket"),
-    ],
-)
+@pytest.mark.parametrize("case", range(len(WRONG)))
 def test_wrong_keys_and_buckets_are_problems(
-    folder: Path, s3: S3Server, kind: str, wrong: dict[str, str], place: str, words: str
+    folder: Path, s3: S3Server, kind: str, case: int
 ) -> None:
-    (folder / "key").write_text(wrong.pop("key", "secretsecret"))
-    config = write(folder, sink(kind, s3.options | wrong, place))
-    done = checked(config)
+    wrong, place, words = WRONG[case]
+    (folder / "key").write_text(wrong.get("key", "secretsecret"))
+    options = {name: wrong.get(name, value) for name, value in s3.options.items()}
+    done = checked(write(folder, sink(kind, options, place)))
     assert done.exit_code == FINDINGS, done.output
     assert f"sinks.{kind}.path: cannot read s3://{place}: {words}" in done.stdout
     assert "s3cret" not in done.output
     assert "secretsecret" not in done.output
-    assert served(config) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_store_that_is_away_is_a_note(folder: Path, s3: S3Server, kind: str) -> None:
-    s3.kill()
+def test_a_store_that_is_away_is_a_note_and_a_service_with_a_spool_starts(
+    folder: Path, s3: S3Server, kind: str
+) -> None:
     (folder / "key").write_text("secretsecret")
-    config = write(folder, sink(kind, s3.options))
+    config = write(folder, sink(kind, s3.options | {"max_retries": "0"}))
+    assert served(config) == 0  # a new spool needs to know what the sink has
+    s3.kill()
     done = checked(config)
     assert done.exit_code == 0, done.output
     assert f"note: sinks.{kind}.path: cannot read s3://points/live: " in done.stdout
@@ -133,25 +136,22 @@ def test_what_is_not_supported_is_refused_by_name(folder: Path, table: str, word
 
 
 @pytest.mark.parametrize(
-    ("kind", "package", "module", "extra"),
+    ("kind", "package", "module"),
     [
-        ("parquet", "obstore", "pointgate.sinks.parquet.object", "objects"),
-        ("delta", "deltalake", "pointgate.sinks.delta", "delta"),
+        ("parquet", "obstore", "pointgate.sinks.parquet.object"),
+        ("delta", "deltalake", "pointgate.sinks.delta"),
     ],
 )
 def test_a_missing_package_is_refused_by_both(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-    package: str,
-    module: str,
-    extra: str,
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, package: str, module: str
 ) -> None:
     for name in list(sys.modules):
         if name.startswith((module, package)) and not name.endswith("settings"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    config = write(folder, f'[[sinks]]\ntype = "{kind}"\npath = "s3://points/live"\n')
+    config = write(folder, sink(kind, {"aws_endpoint_url": "http://127.0.0.1:9"}))
+    (folder / "key").write_text("x")
+    extra = "objects" if kind == "parquet" else kind
     done = checked(config)
     assert done.exit_code == FINDINGS
     expected = f"sinks.{kind}: needs the package {package}: pip install 'pointgate[{extra}]'"

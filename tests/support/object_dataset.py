@@ -61,5 +61,7 @@ def read(server: S3Server) -> list[dict[str, object]]:
 
 def keys(server: S3Server) -> list[str]:
     """All keys below the prefix."""
-    found = file_system(server).get_file_info(fs.FileSelector(PLACE, recursive=True))
+    found = file_system(server).get_file_info(
+        fs.FileSelector(PLACE, recursive=True, allow_not_found=True)
+    )
     return sorted(one.path.removeprefix(f"{PLACE}/") for one in found if one.is_file)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator, Field, PlainValidator
 
@@ -40,8 +40,8 @@ IMPATIENT: Final = {"timeout": "5s", "connect_timeout": "2s", "max_retries": "1"
 """Options for a look at a store for which somebody waits."""
 
 _TAGS: Final = re.compile(r"<(Code|Message)>([^<]{1,200})")
-_STATUS: Final = re.compile(r"status code: ((\d{3})[A-Za-z -]*)")
-_COLOURS: Final = re.compile("\x1b\\[[0-9;]*m|↳")
+_STATUS: Final = re.compile(r"status code:? ((\d{3})[A-Za-z -]*)")
+_DECORATION: Final = re.compile("\x1b\\[[0-9;]*m|↳")
 _DEBUG: Final = re.compile(r"\s+Debug source:")
 _LONGEST: Final = 300
 
@@ -124,7 +124,7 @@ class ObjectStoreSettings(SinkSettings):
 
 def status(error: BaseException) -> int:
     """The HTTP status that a store has replied with; 0 if it has not replied."""
-    found = _STATUS.search(str(error))
+    found = _STATUS.search(_one_line(error))
     return int(found[2]) if found else 0
 
 
@@ -135,11 +135,15 @@ def is_mistake(error: BaseException) -> bool:
 
 def reason(error: BaseException) -> str:
     """The words of an error in one line, without what only a developer of the library needs."""
-    text = _DEBUG.split(_COLOURS.sub("", str(error)), maxsplit=1)[0]
+    text = _one_line(error)
     if found := _STATUS.search(text):
-        tags: dict[str, Any] = dict(_TAGS.findall(text))
+        tags: dict[str, str] = dict(_TAGS.findall(text))
         parts = (found[1].strip(), tags.get("Code", ""), tags.get("Message", "").rstrip("."))
         return ": ".join(filter(None, parts))
     # Queries of urls may have a signature in them.
-    text = " ".join(re.sub(r"\?\S+", "", text).split())
-    return text[:_LONGEST] or type(error).__name__
+    return re.sub(r"\?\S+", "", text)[:_LONGEST] or type(error).__name__
+
+
+def _one_line(error: BaseException) -> str:
+    text = _DEBUG.split(_DECORATION.sub(" ", str(error)), maxsplit=1)[0]
+    return " ".join(text.split())

@@ -55,7 +55,7 @@ _GATHERED: Final = 4_000_000
 """Points that are worth a commit, whatever their age."""
 
 
-def build(settings: ParquetSettings, writer: str) -> ObjectSink:
+def build_object_sink(settings: ParquetSettings, writer: str) -> ObjectSink:
     """Make the sink from its settings.
 
     Raises:

@@ -75,9 +75,11 @@ def build(settings: ParquetSettings, writer: str) -> Sink:
         ModuleNotFoundError: The extra `objects` is not installed.
     """
     if isinstance(settings.path, ObjectUrl):
-        from pointgate.sinks.parquet import object_sink  # noqa: PLC0415 - needs the extra
+        from pointgate.sinks.parquet.object_sink import (  # noqa: PLC0415 - needs the extra
+            build_object_sink,
+        )
 
-        return object_sink.build(settings, writer)
+        return build_object_sink(settings, writer)
     return ParquetSink(settings, writer=writer)
 
 
