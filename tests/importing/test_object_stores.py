@@ -35,6 +35,14 @@ def prepare(folder: Path, sink: str) -> list[object]:
     return ["export.csv", "--mapping", "mapping.toml", "--memory", "1MiB", "--processes", "1"]
 
 
+@pytest.fixture
+def store(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A server that commands find by the environment."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
 def oracle(folder: Path) -> list[Key]:
     return sorted(expected(SHORT, (folder / "export.csv").read_bytes()).points)
 
@@ -79,43 +87,43 @@ def test_into_a_delta_table(tmp_path: Path, place: str) -> None:
         "objects-after-copies:2",
     ],
 )
-def test_into_a_sink_in_an_object_store(tmp_path: Path, s3: S3Server, place: str) -> None:
+def test_into_a_sink_in_an_object_store(tmp_path: Path, store: S3Server, place: str) -> None:
     arguments = prepare(tmp_path, f'type = "parquet"\npath = "s3://{PLACE}"')
     if place:
-        killed = run(*arguments, cwd=tmp_path, POINTGATE_FAILPOINT=place, **s3.environment)
+        killed = run(*arguments, cwd=tmp_path, POINTGATE_FAILPOINT=place)
         assert killed.returncode == -signal.SIGKILL
-    done = run(*arguments, cwd=tmp_path, **s3.environment)
+    done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
-    assert objects(s3) == oracle(tmp_path)
+    assert objects(store) == oracle(tmp_path)
 
 
-def test_out_into_an_object_store(tmp_path: Path, s3: S3Server) -> None:
+def test_out_into_an_object_store(tmp_path: Path, store: S3Server) -> None:
     arguments = prepare(tmp_path, 'type = "parquet"')
     for _ in range(2):
         done = run(
             *arguments, "--catalog", CATALOG, "--out", f"s3://{PLACE}",
-            cwd=tmp_path, **s3.environment,
+            cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 1, done.stderr
-    assert objects(s3) == oracle(tmp_path)
+    assert objects(store) == oracle(tmp_path)
     assert (tmp_path / "s3-points-live.import").is_dir()
     assert not (tmp_path / "s3:").exists()
 
 
 def test_a_store_that_is_away_ends_an_import_that_can_be_continued(
-    tmp_path: Path, s3: S3Server
+    tmp_path: Path, store: S3Server
 ) -> None:
     arguments = prepare(tmp_path, f'type = "parquet"\npath = "s3://{PLACE}"')
-    s3.kill()
-    done = run(*arguments, cwd=tmp_path, **s3.environment)
+    store.kill()
+    done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 74
     assert f"cannot write to s3://{PLACE}" in done.stderr
-    s3.start()
-    assert run(*arguments, cwd=tmp_path, **s3.environment).returncode == 1
-    assert objects(s3) == oracle(tmp_path)
+    store.start()
+    assert run(*arguments, cwd=tmp_path).returncode == 1
+    assert objects(store) == oracle(tmp_path)
 
 
-def test_validate_writes_into_an_object_store(tmp_path: Path, s3: S3Server) -> None:
+def test_validate_writes_into_an_object_store(tmp_path: Path, store: S3Server) -> None:
     request = {
         "version": "1.0",
         "method": "integration.measurepoint.post",
@@ -125,12 +133,12 @@ def test_validate_writes_into_an_object_store(tmp_path: Path, s3: S3Server) -> N
         ],
     }
     (tmp_path / "one.json").write_text(json.dumps(request))
-    command = ["validate", tmp_path / "one.json", "--product", "solar", "--catalog", CATALOG]
-    done = pointgate(*command, "--out", f"s3://{PLACE}", **s3.environment)
+    command = ("validate", tmp_path / "one.json", "--product", "solar", "--catalog", CATALOG)
+    done = pointgate(*command, "--out", f"s3://{PLACE}")
     assert done.returncode == 0, done.stderr
-    assert len(objects(s3)) == 100
-    wrong = s3.environment | {"AWS_SECRET_ACCESS_KEY": "wrongwrong"}
-    done = pointgate(*command, "--out", f"s3://{PLACE}", **wrong)
+    assert len(objects(store)) == 100
+    wrong = "wrongwrong"
+    done = pointgate(*command, "--out", f"s3://{PLACE}", AWS_SECRET_ACCESS_KEY=wrong)
     assert done.returncode == 74
     assert re.search("--out: cannot write to s3://points/live: 403 Forbidden", done.stderr)
     assert "wrongwrong" not in done.stderr

@@ -17,6 +17,7 @@ import pytest
 
 from pointgate.sinks.delta.settings import DeltaSettings
 from pointgate.sinks.delta.sink import DeltaSink
+from tests.readers.test_reading import blocks
 from tests.support.object_dataset import PLACE, new_sink
 from tests.support.point_tables import DAY, Point, table
 from tests.support.s3_server import SECRET
@@ -139,5 +140,8 @@ async def test_duckdb_reads_the_objects_with_its_extension(s3: S3Server) -> None
         """)
         found = f"read_parquet('s3://{PLACE}/**/*.parquet', hive_partitioning = true)"
         assert database.execute(last(found)).fetchall() == LAST
+        (view,) = blocks("sql s3")
+        database.execute(view.replace("bucket/points", PLACE))
+        assert database.execute("SELECT count(*) FROM last").fetchone() == (3,)
         days = database.execute(f"SELECT DISTINCT date FROM {found} ORDER BY 1").fetchall()  # noqa: S608
         assert len(days) == 2
