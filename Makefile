@@ -76,8 +76,8 @@ limits: setup servers ## the largest values, requests, imports and backlogs, in 
 powercut: setup servers ## rebuild what 1,000 power cuts leave of a recorded service, restart it, and look for what was answered 200; STATES=100, SEED=7
 	@$(BIN)/python -m tests.powercut --states $(STATES) $(if $(SEED),--seed $(SEED))
 
-readers: setup ## query a dataset 10,000 times while it is written and its writer killed; QUERIES=1000
-	POINTGATE_READERS=$(QUERIES) $(BIN)/pytest -q -s tests/readers/test_torture.py
+readers: setup servers ## query datasets 10,000 times while they are written and their writers killed; QUERIES=1000
+	POINTGATE_READERS=$(QUERIES) $(BIN)/pytest -q -s tests/readers/test_torture.py tests/readers/test_object_torture.py
 
 # No part of the lock file: Spark is 400 MB, and DuckDB's extensions need a DuckDB of their version.
 spark: setup servers ## what reads Parquet and Delta besides: Spark (Java 17, Maven), DuckDB's extensions, from PyPI
