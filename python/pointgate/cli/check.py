@@ -2,8 +2,7 @@
 
 For an editor, a commit hook or a CI pipeline, or beside a running service. It runs the preflight of
 `serve` (`service/preflight.py`), so that `serve` accepts a configuration that passes. It creates
-and changes nothing, and connects to nothing but object stores, to read what a sink would find. The
-findings are its result, so they go to stdout.
+and changes nothing and does not connect. The findings are its result, so they go to stdout.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pointgate.catalog import Catalog
+from pointgate.cli.doctor import doctor
 from pointgate.cli.options import ConfigOption  # noqa: TC001 - typer reads it
 from pointgate.config import load_settings, stray_variables
 from pointgate.errors import CatalogError, ConfigError
@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 def check(
     config: ConfigOption = Path("pointgate.toml"),
     *,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Then examine broker, disk and sinks: see doctor.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> NoReturn:
     """Find all mistakes in the configuration and the catalog."""
     found = _find(config)
+    if connect and not found.problems:
+        doctor(config, as_json=as_json)
     if as_json:
         print_json(_document(found))
     else:
@@ -67,7 +72,7 @@ def _find(config: Path) -> _Findings:
         found.problems += error.problems
         return found
     try:
-        prepared = prepare(settings, contact=True)
+        prepared = prepare(settings)
         found.warnings += prepared.warnings
         found.notes += prepared.notes
     except ConfigError as error:

@@ -8,12 +8,8 @@ broker or database) are not configuration errors: `check` reports them at most a
 retries or ends with another status. The catalog is loaded by its own module, because a large one
 takes time.
 
-`check` also has a look at object stores and tables (`contact`), whose keys and buckets cannot be
-judged otherwise. `serve` does not: a store that rejects keys for a minute must not keep a service
-from starting, whose spool has room.
-
-Invariants: nothing is created, changed or locked, so `check` can run beside a service that uses the
-same paths; nothing but these stores is connected to; all errors are reported at once.
+Invariants: nothing is created, changed, locked or connected to, so `check` can run beside a service
+that uses the same paths; all errors are reported at once.
 """
 
 from __future__ import annotations
@@ -21,7 +17,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from pointgate.diagnostics import os_reason
@@ -34,13 +29,9 @@ from pointgate.sinks.registry import build
 from pointgate.sources.mqtt.tls import tls_context, tls_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pointgate.config import Settings
     from pointgate.sinks.base import Sink
     from pointgate.sinks.settings import SinkSettings
-
-_CONTACT_SECONDS: Final = 15.0
 
 _SQLITE: Final = b"SQLite format 3\0"
 
@@ -60,20 +51,14 @@ class Prepared:
     notes: list[Problem] = field(default_factory=list)
 
 
-def prepare(settings: Settings, *, contact: bool = False) -> Prepared:
+def prepare(settings: Settings) -> Prepared:
     """Run the checks and build the sinks.
-
-    Args:
-        settings: The settings.
-        contact: Whether to read from what sinks write to, if it is no local path.
 
     Raises:
         ConfigError: There are errors; `problems` lists all of them.
     """
     preparing = _Preparing(settings)
     preparing.run()
-    if contact:
-        preparing.contact()
     if preparing.problems:
         raise ConfigError(preparing.problems)
     return preparing.prepared
@@ -108,35 +93,23 @@ class _Preparing:
                 self.prepared.sinks = build(self._settings.sinks)
             except ConfigError as error:
                 self.problems += error.problems
+            else:
+                built = self.prepared.sinks
+                for settings, (made, _) in zip(self._settings.sinks, built, strict=True):
+                    self._examine(settings, made)
         if self._settings.quarantine.path is not None:
             self._check_quarantine(self._settings.quarantine.path)
 
-    def contact(self) -> None:
-        """Let every sink that can have a look at its destination."""
-        for sink, _ in self.prepared.sinks:
-            if isinstance(sink, Examines):
-                self._examine(sink.name, sink.examine)
-
-    def _examine(self, name: str, examine: Callable[[], None]) -> None:
-        raised: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                examine()
-            except (ConfigError, SinkUnavailableError) as error:
-                raised.append(error)
-
-        # A daemon, because a library may try on for minutes.
-        thread = Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(_CONTACT_SECONDS)
-        if thread.is_alive():
-            raised.append(SinkUnavailableError(f"no answer within {_CONTACT_SECONDS:.0f} s"))
-        for error in raised:
-            if isinstance(error, ConfigError):
-                self.problems += error.problems
-            else:
-                self.prepared.notes.append(Problem("", f"sinks.{name}.path", str(error)))
+    def _examine(self, settings: SinkSettings, sink: Sink) -> None:
+        """Let a sink in a local folder look at what is there."""
+        if settings.output is None or not isinstance(sink, Examines):
+            return
+        try:
+            sink.examine(writes=False)
+        except ConfigError as error:
+            self.problems += error.problems
+        except SinkUnavailableError as error:
+            self.prepared.notes.append(Problem("", f"sinks.{sink.name}.path", str(error)))
 
     def _check_address(self) -> None:
         """Check the metrics address by binding it; without listening this has no side effects."""

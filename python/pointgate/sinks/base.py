@@ -114,7 +114,7 @@ class Sink(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of everything; what was written stays."""
+        """Close connections and files; what was written stays."""
 
 
 @runtime_checkable
@@ -131,10 +131,13 @@ class Expires(Protocol):
 
 @runtime_checkable
 class Examines(Protocol):
-    """What a sink has that `pointgate check` can try without writing anything."""
+    """What a sink has whose destination can be tried beside a running service."""
 
-    def examine(self) -> None:
+    def examine(self, *, writes: bool) -> None:
         """Read a little from where it writes to. May be called in any thread.
+
+        Args:
+            writes: Whether to try writing, too, where that leaves nothing.
 
         Raises:
             ConfigError: Its settings are wrong, or something else is there.

@@ -308,7 +308,7 @@ async def test_objects_are_of_months_and_of_full_size(s3: S3Server) -> None:
     with pytest.raises(SinkUnavailableError, match=expected):
         await wrong.open()
     with pytest.raises(ConfigError, match=expected):
-        wrong.examine()
+        wrong.examine(writes=True)
     await wrong.close()
 
 
@@ -352,7 +352,7 @@ async def test_wrong_keys_and_buckets_are_named_and_secrets_are_not(
     with pytest.raises(SinkUnavailableError, match=words) as raised:
         await sink.open()
     with pytest.raises(ConfigError, match=words) as found:
-        sink.examine()
+        sink.examine(writes=True)
     with pytest.raises(OSError, match=words):
         sink.newest()
     await sink.close()

@@ -154,7 +154,7 @@ class DeltaSink:
             raise OSError(self._words(error)) from error
         return table.transaction_version(self._writer) or 0
 
-    def examine(self) -> None:
+    def examine(self, *, writes: bool) -> None:  # noqa: ARG002 - a table has no place for a trial
         """Read the table, if there is one (see `base.Examines`)."""
         options = self._options | object_stores.IMPATIENT if self._folder is None else {}
         try:
@@ -200,7 +200,7 @@ class DeltaSink:
         await self._run(self._commit)
 
     async def close(self) -> None:
-        """Let go of everything. A commit that was cancelled ends before that."""
+        """Release the table. A commit that was cancelled finishes before."""
         await self._run(self._give_up)
         self._thread.shutdown(wait=False)
 

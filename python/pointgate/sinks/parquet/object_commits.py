@@ -224,10 +224,7 @@ class Commits:
     def _check_conditions(self, mine: _Record) -> None:
         """Refuse a store that ignores the condition of a put, with a put that changes nothing."""
         if self._store.replace(self._key, mine.encoded(), None) is not None:
-            raise SinkUnavailableError(
-                f"{self._url}: expected a store with conditional puts (If-None-Match, If-Match), "
-                "got one that ignores them"
-            )
+            raise SinkUnavailableError(_ignores_conditions(self._url))
 
     def _read(self) -> tuple[_Record | None, Version | None]:
         found = self._store.get(self._key)
@@ -252,6 +249,31 @@ class Commits:
             f"another process writes to {self._url} as {self._writer!r}: "
             "expected a `writer` of its own for each service"
         )
+
+
+def try_requests(store: ObjectStore, url: str) -> None:
+    """Make every kind of request that a commit makes, under a name of its own.
+
+    Raises:
+        StoreError: One is rejected.
+        SinkUnavailableError: The store ignores conditions.
+    """
+    key = f"{OWN_FOLDER}/trial-{new_id()}"
+    try:
+        version = store.replace(key, b"", None)
+        if version is None or store.replace(key, b"", None) is not None:
+            raise SinkUnavailableError(_ignores_conditions(url))
+        store.replace(key, b"{}", version)
+        store.copy(key, f"{key}-copy")
+    finally:
+        store.delete([key, f"{key}-copy"])
+
+
+def _ignores_conditions(url: str) -> str:
+    return (
+        f"{url}: expected a store with conditional puts (If-None-Match, If-Match), "
+        "got one that ignores them"
+    )
 
 
 def _each(call: Callable[[Any], object], items: Iterable[Any]) -> None:

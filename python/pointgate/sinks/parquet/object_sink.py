@@ -32,7 +32,7 @@ from pointgate import failpoint
 from pointgate.errors import ConfigError, Problem
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.object_stores import IMPATIENT, ObjectUrl
-from pointgate.sinks.parquet.object_commits import Commits, is_own, new_id
+from pointgate.sinks.parquet.object_commits import Commits, is_own, new_id, try_requests
 from pointgate.sinks.parquet.object_files import ObjectFiles
 from pointgate.sinks.parquet.object_store import ObjectStore, StoreError
 from pointgate.sinks.parquet.partitions import split
@@ -152,10 +152,13 @@ class ObjectSink:
         except (StoreError, SinkUnavailableError) as error:
             raise OSError(f"cannot read {self._url}: {error}") from error
 
-    def examine(self) -> None:
-        """List what is there (see `base.Examines`)."""
+    def examine(self, *, writes: bool) -> None:
+        """List what is there, and try each kind of request (see `base.Examines`)."""
+        store = ObjectStore(self._url, self._options | IMPATIENT)
         try:
-            folders = ObjectStore(self._url, self._options | IMPATIENT).folders()
+            folders = store.folders()
+            if writes:
+                try_requests(store, str(self._url))
         except StoreError as error:
             reason = f"cannot read {self._url}: {error}"
             if error.is_mistake:

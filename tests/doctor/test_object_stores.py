@@ -1,4 +1,4 @@
-"""`check` has a look at object stores and tables; `serve` starts without them."""
+"""What is wrong with an object store or a table is found before a service needs it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from pointgate.service import preflight
+from pointgate.config import load_settings
+from pointgate.doctor import sinks as doctor_sinks
+from tests.doctor.test_doctor import doctor, texts
 from tests.service.test_preflight import CONFIGURATION, FINDINGS, checked, parquet, served, write
-from tests.support.object_dataset import keys
+from tests.support.object_dataset import file_system, keys, new_sink, store
+from tests.support.point_tables import Point, table
+from tests.support.processes import Broker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +26,6 @@ if TYPE_CHECKING:
     from tests.support.s3_server import S3Server
 
 KINDS = ["parquet", "delta"]
-
-
 WRONG = [
     ({"key": "s3cret"}, "points/live", "403 Forbidden: SignatureDoesNotMatch"),
     ({"aws_access_key_id": "another"}, "points/live", "404 Not Found: XAdminUserNotFound"),
@@ -33,6 +35,7 @@ WRONG = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    (tmp_path / "key").write_text("secretsecret\n")
     return tmp_path
 
 
@@ -46,64 +49,102 @@ def sink(kind: str, options: Mapping[str, str], place: str = "points/live") -> s
     )
 
 
+async def examined(config: Path, *, running: bool = False) -> list[tuple[str, str]]:
+    found = await doctor_sinks.examine_sinks(load_settings(config, {}), running=running)
+    return [(one.result, one.text) for one in found]
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_right_is_no_problem_and_nothing_is_written(
+async def test_what_is_right_is_no_problem_and_nothing_is_left(
     folder: Path, s3: S3Server, kind: str
 ) -> None:
-    (folder / "key").write_text("secretsecret\n")
-    done = checked(write(folder, sink(kind, s3.options)))
-    assert done.exit_code == 0, done.output
+    config = write(folder, sink(kind, s3.options))
+    ((result, text),) = await examined(config)
+    assert (result, text.partition(" in ")[0]) == ("ok", f"{kind}: examined")
     assert not keys(s3)
+    assert checked(config).exit_code == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", range(len(WRONG)))
-def test_wrong_keys_and_buckets_are_problems(
+async def test_wrong_keys_and_buckets_are_problems(
     folder: Path, s3: S3Server, kind: str, case: int
 ) -> None:
     wrong, place, words = WRONG[case]
     (folder / "key").write_text(wrong.get("key", "secretsecret"))
     options = {name: wrong.get(name, value) for name, value in s3.options.items()}
-    done = checked(write(folder, sink(kind, options, place)))
-    assert done.exit_code == FINDINGS, done.output
-    assert f"sinks.{kind}.path: cannot read s3://{place}: {words}" in done.stdout
-    assert "s3cret" not in done.output
-    assert "secretsecret" not in done.output
+    ((result, text),) = await examined(write(folder, sink(kind, options, place)))
+    assert result == "problem"
+    assert text.startswith(f"{kind}: cannot read s3://{place}: {words}")
+    assert "s3cret" not in text
+    assert "secretsecret" not in text
+
+
+def test_check_connect_ends_with_the_problem(folder: Path, s3: S3Server) -> None:
+    (folder / "key").write_text("s3cret")
+    with Broker(folder) as broker:
+        status, found = doctor(folder, broker.port, *sink("parquet", s3.options).splitlines())
+    assert status == 1
+    (text,) = texts(found, "problem", "sinks")
+    assert "parquet: cannot read s3://points/live: 403 Forbidden" in text
+
+
+async def test_a_running_service_is_not_disturbed(folder: Path, s3: S3Server) -> None:
+    live = new_sink(s3.options)
+    await live.open()
+    await store(live, table([Point()]), sequence=1)
+    before = keys(s3)
+    ((result, _),) = await examined(write(folder, sink("parquet", s3.options)), running=True)
+    assert (result, keys(s3)) == ("ok", before)
+    await store(live, table([Point(time=1)]), sequence=2)
+    await live.close()
+
+
+async def test_another_partition_is_a_problem(folder: Path, s3: S3Server) -> None:
+    with file_system(s3).open_output_stream("points/live/month=2026-01/x.parquet") as file:
+        file.write(b"x")
+    ((result, text),) = await examined(write(folder, sink("parquet", s3.options)))
+    assert (result, 'expected partition = "month"' in text) == ("problem", True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_store_that_is_away_is_a_note_and_a_service_with_a_spool_starts(
+async def test_a_store_that_is_away_is_a_problem_for_doctor_alone(
     folder: Path, s3: S3Server, kind: str
 ) -> None:
-    (folder / "key").write_text("secretsecret")
+    config = write(folder, sink(kind, s3.options | {"max_retries": "0"}))
+    s3.kill()
+    ((result, text),) = await examined(config)
+    assert (result, text.startswith(f"{kind}: cannot read s3://points/live: ")) == ("problem", True)
+    assert checked(config).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_service_with_a_spool_starts_without_the_store(
+    folder: Path, s3: S3Server, kind: str
+) -> None:
     config = write(folder, sink(kind, s3.options | {"max_retries": "0"}))
     assert served(config) == 0  # a new spool needs to know what the sink has
     s3.kill()
-    done = checked(config)
-    assert done.exit_code == 0, done.output
-    assert f"note: sinks.{kind}.path: cannot read s3://points/live: " in done.stdout
     assert served(config) == 0
 
 
-def test_a_store_that_does_not_answer_is_a_note(
+async def test_a_store_that_does_not_answer_is_a_problem(
     folder: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "_CONTACT_SECONDS", 0.5)
-    (folder / "key").write_text("secretsecret")
+    monkeypatch.setattr(doctor_sinks, "_OPEN_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
         config = write(folder, sink("parquet", s3.options | {"aws_endpoint_url": endpoint}))
-        done = checked(config)
-    assert done.exit_code == 0, done.output
-    assert "note: sinks.parquet.path: no answer within 0 s" in done.stdout
+        assert await examined(config) == [("problem", "parquet: no answer within 0 s")]
 
 
-def test_a_table_of_something_else_is_a_problem(folder: Path) -> None:
+def test_a_table_of_something_else_is_refused_by_check_and_serve(folder: Path) -> None:
     DeltaTable.create(folder / "lake", pa.schema([pa.field("a", pa.int64())]))
     config = write(folder, '[[sinks]]\ntype = "delta"\npath = "lake"\n')
     done = checked(config)
     assert done.exit_code == FINDINGS
     assert "lake is not a table of points: it lacks product, device" in done.stdout
+    assert served(config) == CONFIGURATION
 
 
 @pytest.mark.parametrize(
@@ -142,7 +183,7 @@ def test_what_is_not_supported_is_refused_by_name(folder: Path, table: str, word
         ("delta", "deltalake", "pointgate.sinks.delta"),
     ],
 )
-def test_a_missing_package_is_refused_by_both(
+def test_a_missing_package_is_refused_by_check_and_serve(
     folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, package: str, module: str
 ) -> None:
     for name in list(sys.modules):
@@ -150,7 +191,6 @@ def test_a_missing_package_is_refused_by_both(
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     config = write(folder, sink(kind, {"aws_endpoint_url": "http://127.0.0.1:9"}))
-    (folder / "key").write_text("x")
     extra = "objects" if kind == "parquet" else kind
     done = checked(config)
     assert done.exit_code == FINDINGS
