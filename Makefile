@@ -76,13 +76,16 @@ limits: setup servers ## the largest values, requests, imports and backlogs, in 
 powercut: setup servers ## rebuild what 1,000 power cuts leave of a recorded service, restart it, and look for what was answered 200; STATES=100, SEED=7
 	@$(BIN)/python -m tests.powercut --states $(STATES) $(if $(SEED),--seed $(SEED))
 
-readers: setup ## query a dataset 10,000 times while it is written and its writer killed; QUERIES=1000
-	POINTGATE_READERS=$(QUERIES) $(BIN)/pytest -q -s tests/readers/test_torture.py
+readers: setup servers ## query datasets 10,000 times while they are written and their writers killed; QUERIES=1000
+	POINTGATE_READERS=$(QUERIES) $(BIN)/pytest -q -s tests/readers/test_torture.py tests/readers/test_object_torture.py
 
-# No part of the lock file: Spark is 400 MB, and one test needs it.
-spark: setup ## the Spark example of docs/reading.md, on a Spark from PyPI (Java 17)
+# No part of the lock file: Spark is 400 MB, and DuckDB's extensions need a DuckDB of their version.
+spark: setup servers ## what reads Parquet and Delta besides: Spark (Java 17, Maven), DuckDB's extensions, from PyPI
 	$(BIN)/pip install --quiet --disable-pip-version-check pyspark==4.2.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/duckdb \
+		duckdb==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-delta==1.5.5
 	$(BIN)/pytest -q -rs tests/readers/test_reading.py
+	PYTHONPATH=$(VENV)/duckdb $(BIN)/pytest -q -rs tests/readers/test_lakes.py
 
 soak: setup broker ## watch the memory of a service whose sink stands still; MINUTES=30 for longer
 	$(BIN)/python -m benches.soak --minutes $(MINUTES)

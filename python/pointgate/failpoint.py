@@ -10,7 +10,9 @@ its acknowledgement has not), `before-ack`, `after-ack`; in commits of a dataset
 `sink-between-renames`, `sink-after-rename` and `sink-before-forget`; in a dataset being compacted,
 `merge-before-record`, `merge-before-rename`, `merge-after-rename`, `merge-before-delete` and
 `merge-after-delete`; where old files are deleted, `retention-before-delete`; in a Delta table,
-`delta-before-commit` and `delta-after-commit`; in an import, `import-after-run`,
+`delta-before-commit` and `delta-after-commit`; in a commit in an object store,
+`objects-before-record`, `objects-after-record`, `objects-between-copies` and
+`objects-after-copies`; in an import, `import-after-run`,
 `import-before-commit`, `import-after-chunk` and, with `--post`, `import-before-answer` (a reply was
 read, and nothing says so yet).
 

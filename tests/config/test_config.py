@@ -869,7 +869,6 @@ def test_a_replica_needs_a_client_id_of_its_own(tmp_path: Path, lines: str, *, w
         ("catalog.path = '{}'", "catalog.path"),
         ("spool.path = '{}'", "spool.path"),
         ("quarantine.path = '{}'", "quarantine.path"),
-        ("[[sinks]]\ntype = 'parquet'\npath = '{}'", "sinks[0].path"),
         ("[[sinks]]\ntype = 'ndjson'\npath = '{}'", "sinks[0].path"),
         ("mqtt.ca_file = '{}'", "mqtt.ca_file"),
     ],
@@ -882,3 +881,27 @@ def test_a_url_is_no_local_path(tmp_path: Path, toml: str, key: str, url: str) -
             "urls and object stores are not supported"
         )
     ]
+
+
+def test_a_url_of_a_parquet_sink_is_one_of_an_object_store(tmp_path: Path) -> None:
+    toml = "[[sinks]]\ntype = 'parquet'\npath = '{}'"
+    schemes = "s3://, s3a://, gs://, az://, abfs://, abfss://"
+    for url in ("file:///var/lib/points", "http://host/x"):
+        assert problems(tmp_path, toml.format(url)) == [
+            f'sinks[0].path: expected a path or a url with {schemes}, got "{url}"'
+        ]
+    for url in ("s3://", "s3:///points", "s3://user:pw@host/x"):
+        (problem,) = problems(tmp_path, toml.format(url))
+        assert problem.startswith("sinks[0].path: expected a url such as s3://bucket/points, got")
+    config = tmp_path / "pointgate.toml"
+    config.write_text(toml.format("s3://bucket/points/"))
+    (sink,) = load_settings(config, {}).sinks
+    assert (str(getattr(sink, "path")), sink.output, sink.dimensions_folder) == (  # noqa: B009
+        "s3://bucket/points",
+        None,
+        None,
+    )
+    config.write_text("[[sinks]]\ntype = 'parquet'")
+    environ = {"POINTGATE_SINKS__PARQUET__PATH": "gs://bucket"}
+    (sink,) = load_settings(config, environ).sinks
+    assert str(getattr(sink, "path")) == "gs://bucket"  # noqa: B009

@@ -86,7 +86,7 @@ def compact() -> None:
     async def wrapped(self: ParquetSink) -> None:
         await commit(self)
         if next(commits) % _COMMITS == 0:
-            due.put(self._settings.path)
+            due.put(self._settings.folder)
 
     def run() -> None:
         while True:

@@ -14,6 +14,7 @@ from pointgate import Catalog
 from pointgate.sinks.delta.settings import DeltaSettings
 from pointgate.sinks.delta.sink import DeltaSink
 from pointgate.sinks.parquet import dimensions
+from tests.support.object_dataset import PLACE, new_sink, store
 from tests.support.parquet_dataset import write
 from tests.support.paths import ROOT
 from tests.support.point_tables import Point, table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.postgres_server import PostgresServer
+    from tests.support.s3_server import S3Server
 
 pytest_plugins = ("tests.support.postgres_fixtures",)
 
@@ -146,10 +148,28 @@ async def test_postgresql_of_the_page_gives_what_it_says(server: PostgresServer)
     assert [row[2:] for row in ask(server, wide)] == [(10.0, 2), (1.0, None), (2.0, None)]
 
 
+async def test_python_for_objects_of_the_page_runs(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = new_sink(s3.options)
+    await sink.open()
+    for sequence in (1, 2):
+        points = [Point(double=float(sequence), received=sequence), Point(time=sequence)]
+        await store(sink, table(points), sequence=sequence)
+    await sink.close()
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    (code,) = blocks("python s3")
+    names: dict[str, Any] = {}
+    exec(compile(code.replace("bucket/points", PLACE), "reading.md, S3", "exec"), names)  # noqa: S102 - as above
+    assert names["last"]["value"].drop_nulls().to_list() == [2.0]
+    assert len(names["last"]) == 3
+
+
 async def test_python_for_delta_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sink = DeltaSink(DeltaSettings(type="delta", path=str(tmp_path / "lake")))
+    sink = DeltaSink(DeltaSettings(type="delta", path=tmp_path / "lake"))
     await sink.open()
     for sequence in (1, 2):
         await sink.write(table([Point(double=1.0, received=sequence)]), sequence=sequence)

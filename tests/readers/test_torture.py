@@ -162,9 +162,9 @@ def watch(
         outcome.queries[name] += 1
 
 
-def start(folder: Path, place: str = "") -> subprocess.Popen[str]:
+def start(folder: Path, place: str = "", url: str = "") -> subprocess.Popen[str]:
     environ = {"POINTGATE_FAILPOINT": place} if place else {}
-    command = [sys.executable, "-m", "tests.readers.writer", str(folder)]
+    command = [sys.executable, "-m", "tests.readers.writer", str(folder), *filter(None, [url])]
     return subprocess.Popen(
         command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE, text=True
     )

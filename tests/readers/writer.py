@@ -1,6 +1,6 @@
 """A service's storage that stores requests without end, until it is killed.
 
-    python -m tests.readers.writer FOLDER
+    python -m tests.readers.writer FOLDER [URL]
 
 Spool, drain and Parquet sink are those of the service; only the broker is missing. Request number n
 has `POINTS` points of the day n % DAYS, with n in `value_long`. A process goes on where the one
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import polars as pl
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
@@ -23,12 +24,15 @@ from pointgate.config import Settings, SpoolSettings, StoreSettings
 from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_store
 from pointgate.sinks import drain
+from pointgate.sinks.object_stores import ObjectUrl
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.registry import build
 from tests.support.point_tables import DAY, Point, table
 from tests.support.points import counts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
     from pointgate.store.spool.spool import Spool
@@ -54,9 +58,9 @@ def request(number: int) -> pa.Table:
     )
 
 
-async def stored(spool: Spool, points: Path, *, there: bool) -> int:
+async def stored(spool: Spool, before: Sequence[pa.Table]) -> int:
     """How many requests are in the spool or, from before, in the dataset."""
-    tables = [pads.dataset(points, partitioning="hive").to_table()] if there else []
+    tables = [*before]
     after = -1
     while await spool.oldest(after) is not None:
         chunk = await spool.read(after, points=1_000_000, size=2**26)
@@ -66,19 +70,29 @@ async def stored(spool: Spool, points: Path, *, there: bool) -> int:
     return int(max(numbers, default=-1)) + 1
 
 
-async def main(folder: Path) -> None:
+def dataset(place: Path | ObjectUrl) -> list[pa.Table]:
+    """What is in the dataset; keys of a store are in the environment."""
+    if isinstance(place, Path):
+        return [pads.dataset(place, partitioning="hive").to_table()] if place.exists() else []
+    try:
+        return [pl.scan_parquet(f"{place}/**/*.parquet").collect().to_arrow()]
+    except pl.exceptions.ComputeError:  # there are no objects yet
+        return []
+
+
+async def main(folder: Path, url: str = "") -> None:
     """Store until killed; or, with a file `end`, until the sink has everything."""
+    place = ObjectUrl(url) if url else folder / "points"
     drain.LINGER = 0.03  # type: ignore[misc]
     settings = Settings(
         store=StoreSettings(ack="spool"),
         spool=SpoolSettings(path=folder / "spool"),
-        sinks=(ParquetSettings(path=folder / "points", rotate_age=0),),
+        sinks=(ParquetSettings(path=place, rotate_age=0),),
     )
-    points = folder / "points"
-    there = points.exists()
+    before = dataset(place)
     async with open_store(settings, Metrics(ack="spool"), build(settings.sinks)) as pipeline:
         spool = pipeline.store._spool  # type: ignore[attr-defined]
-        number = await stored(spool, points, there=there)
+        number = await stored(spool, before)
         draining = asyncio.create_task(pipeline.run())
         while not (folder / "end").exists():
             await spool.append(counts(POINTS), [request(number)])
@@ -91,4 +105,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -79,6 +79,11 @@ class S3Server:
             "aws_secret_access_key": SECRET,
         }
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same as variables."""
+        return {name.upper(): value for name, value in self.options.items()}
+
     def __enter__(self) -> Self:
         (self._data / "points").mkdir(parents=True)
         self.start()

@@ -1,4 +1,4 @@
-"""Writes accepted points into a folder of Parquet files.
+"""Writes accepted points into a Parquet dataset.
 
 Tables arrive job by job and are collected until a write is large enough. One write is under way, on
 an event loop in its own thread, while the next one is collected.
@@ -13,6 +13,7 @@ Invariants: points reach the sink in the order of the inputs; at most two writes
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -20,15 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pointgate.bulk.jobs import ARRIVAL_BASE
-from pointgate.sinks.parquet.settings import ParquetSettings
-from pointgate.sinks.parquet.sink import ParquetSink
+from pointgate.sinks.registry import build
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from concurrent.futures import Future
-    from pathlib import Path
 
-    from pointgate.sinks.parquet.settings import Partition
+    from pointgate.sinks.parquet.settings import ParquetSettings
 
 _WRITE_POINTS: Final = 1_000_000
 """Points a write: enough that files are not tiny if the points spread over many days."""
@@ -43,18 +42,18 @@ class PointsWriter:
     """Appends points to a dataset.
 
     Args:
-        folder: The folder of the dataset, in the layout of the Parquet sink. No running service
-            may write to it.
+        out: Where the dataset is. No running service may write to a folder.
 
     Raises:
+        ConfigError: The extra for object stores is missing.
         SinkUnavailableError: On entering and on writing: the folder cannot be used.
         SinkRefusedError: On writing: a value cannot be stored.
     """
 
-    def __init__(self, folder: Path) -> None:
-        partition: Partition = "month" if any(folder.glob("month=*")) else "day"
-        settings = ParquetSettings(name="out", path=folder, partition=partition)
-        self._sink = ParquetSink(settings, writer="import")
+    def __init__(self, out: ParquetSettings) -> None:
+        if isinstance(out.path, Path) and any(out.path.glob("month=*")):
+            out = out.model_copy(update={"partition": "month"})
+        ((self._sink, _),) = build([out], writer="import")
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="out", daemon=True)
         self._tables: list[pa.Table] = []

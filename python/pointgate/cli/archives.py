@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from typing import IO
 
+    from pointgate.sinks.object_stores import ObjectUrl
+
 _REDRAW_SECONDS: Final = 0.1
 _BUFFER_BYTES: Final = 1_048_576
 
@@ -88,13 +90,14 @@ def check_product(product: str | None, known: Collection[str]) -> None:
         )
 
 
-def check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
+def check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | ObjectUrl | None]) -> None:
     """Reject inputs that cannot be opened, and outputs that are inside an input."""
     for name, reason in unusable(inputs):
         raise typer.BadParameter(f"{printable(name)}: {reason}")
     for option, path in outputs.items():
-        for name in inputs if path else ():
-            if name != STDIN and path and path.resolve().is_relative_to(Path(name).resolve()):
+        place = path.resolve() if isinstance(path, Path) else None
+        for name in inputs if place else ():
+            if name != STDIN and place and place.is_relative_to(Path(name).resolve()):
                 raise typer.BadParameter(
                     f"{option}: expected a path outside of the inputs, got {printable(str(path))}"
                 )

@@ -11,6 +11,7 @@ the same state, 78 for a configuration or a mapping that cannot be used.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from pointgate.cli.import_report import examples
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
+    OutOption,
     ProcessesOption,
     exit_with_problems,
     path_option,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from pointgate.importing.reading import Block, BlockResult
     from pointgate.importing.session import Import
     from pointgate.importing.state import State
+    from pointgate.sinks.parquet.settings import ParquetSettings
     from pointgate.sinks.settings import SinkSettings
 
 _LARGE: Final = 16 * 2**20
@@ -76,10 +79,7 @@ def import_(
         list[str] | None,
         typer.Option(metavar="NAME", help="A sink of the configuration; default: all of them."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        path_option(metavar="FOLDER", help="Write Parquet to this folder, instead of the sinks."),
-    ] = None,
+    out: OutOption = None,
     post: Annotated[
         bool, typer.Option("--post", help="Post to the service through the broker, instead.")
     ] = False,
@@ -130,8 +130,9 @@ def import_(
         raise typer.BadParameter("expected either --mapping, or --product for archived requests")
     if bool(out) + bool(sink) + post > 1:
         raise typer.BadParameter("expected either --out or --sink or --post, got several of them")
-    if out and out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"--out: expected a folder, got the file {printable(str(out))}")
+    if out and isinstance(out.path, Path) and out.path.exists() and not out.path.is_dir():
+        text = printable(str(out.path))
+        raise typer.BadParameter(f"--out: expected a folder, got the file {text}")
     _check_outputs({"--rejects": rejects, "--coverage": coverage})
     settings = settings_for_catalog(config, catalog if out or dry_run else None)
     options = post_options(settings, config, wait) if post else None
@@ -198,7 +199,12 @@ def _propose(sample: Path, product: str) -> NoReturn:
 
 
 def _state_path(
-    stack: ExitStack, state: Path | None, out: Path | None, config: Path | None, *, dry_run: bool
+    stack: ExitStack,
+    state: Path | None,
+    out: ParquetSettings | None,
+    config: Path | None,
+    *,
+    dry_run: bool,
 ) -> Path:
     """Where the state is: beside the output; of a trial, where it is removed."""
     if dry_run:
@@ -206,7 +212,8 @@ def _state_path(
     if state is not None:
         return state
     if out is not None:
-        return out.with_name(f"{out.name}.import")
+        beside = out.path if isinstance(out.path, Path) else Path(re.sub(r"\W+", "-", out.path))
+        return beside.with_name(f"{beside.name}.import")
     return (config or Path("pointgate.toml")).with_name("import-state")
 
 

@@ -11,7 +11,6 @@ from pointgate.cli.options import catalog_or_exit, exit_with_problems
 from pointgate.diagnostics import did_you_mean
 from pointgate.errors import ConfigError, Problem
 from pointgate.quantities import DURATIONS, SIZES, bytes_of, seconds_of
-from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.terminal import printable
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pointgate.config import Settings
     from pointgate.importing.plan import Plan
     from pointgate.importing.posting import PostOptions
+    from pointgate.sinks.parquet.settings import ParquetSettings
     from pointgate.sinks.settings import SinkSettings
 
 _LEAST_MEMORY: Final = 2**20
@@ -49,12 +49,14 @@ def post_options(settings: Settings, config: Path | None, wait: str) -> PostOpti
     return PostOptions(settings.mqtt, settings.limits.payload_bytes, float(seconds))
 
 
-def sinks_of(settings: Settings, out: Path | None, names: Sequence[str]) -> list[SinkSettings]:
+def sinks_of(
+    settings: Settings, out: ParquetSettings | None, names: Sequence[str]
+) -> list[SinkSettings]:
     """The sinks that are written to."""
     from pointgate.importing.writing import known  # noqa: PLC0415 - as above
 
     if out is not None:
-        return [ParquetSettings(type="parquet", name="out", path=out)]
+        return [out]
     try:
         return known(settings.sinks, names)
     except ValueError as error:

@@ -13,7 +13,9 @@ import typer
 from pointgate.catalog import Catalog
 from pointgate.config import Settings, load_settings
 from pointgate.errors import CatalogError, ConfigError
+from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.terminal import Status, say_problems
+from pointgate.toml.document import check
 from pointgate.toml.values import local_path
 
 if TYPE_CHECKING:
@@ -43,6 +45,19 @@ def local_path_option(text: str) -> Path:
 path_option = partial(typer.Option, parser=local_path_option)
 """An option whose value is a path."""
 
+
+def output_option(text: str) -> ParquetSettings:
+    """Where a command writes points as Parquet: a folder, or a url of an object store.
+
+    Raises:
+        typer.BadParameter: It is neither.
+    """
+    found = check(ParquetSettings, {"type": "parquet", "name": "out", "path": text}, file="")
+    if isinstance(found, list):
+        raise typer.BadParameter(found[0].reason)
+    return found
+
+
 ConfigOption = Annotated[
     Path, path_option("--config", "-c", metavar="FILE", help="The configuration.")
 ]
@@ -50,6 +65,14 @@ ConfigOrDefaultOption = Annotated[
     Path | None,
     path_option(
         "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
+    ),
+]
+OutOption = Annotated[
+    ParquetSettings | None,
+    typer.Option(
+        metavar="PATH",
+        help="Write accepted points to this folder or url, as Parquet.",
+        parser=output_option,
     ),
 ]
 CatalogOption = Annotated[

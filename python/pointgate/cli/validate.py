@@ -39,11 +39,14 @@ from pointgate.cli.archives import (
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
+    OutOption,
     ProcessesOption,
     catalog_or_exit,
+    exit_with_problems,
     path_option,
     settings_for_catalog,
 )
+from pointgate.errors import ConfigError
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.terminal import Status, print_json, say, unicode_text
 from pointgate.topics import request_topic
@@ -51,15 +54,12 @@ from pointgate.topics import request_topic
 if TYPE_CHECKING:
     from pointgate.bulk.dataset_writer import PointsWriter
     from pointgate.catalog import Catalog
+    from pointgate.sinks.parquet.settings import ParquetSettings
 
 
 RejectsOption = Annotated[
     Path | None,
     path_option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
-]
-OutOption = Annotated[
-    Path | None,
-    path_option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
 ]
 
 
@@ -90,7 +90,7 @@ def validate(
     )
     loaded = catalog_or_exit(options.catalog, load_catalog)
     check_product(product, loaded.products)
-    check_paths(files, {"--rejects": rejects, "--out": out})
+    check_paths(files, {"--rejects": rejects, "--out": out.path if out else None})
     inputs = Inputs(files, keep=options.payload_bytes + MARGIN_BYTES, whole=whole)
     started = time.perf_counter()
     totals = _run_or_exit(inputs, options, rejects=rejects, out=out, processes=processes)
@@ -113,7 +113,7 @@ def _run_or_exit(
     options: RunOptions,
     *,
     rejects: Path | None,
-    out: Path | None,
+    out: ParquetSettings | None,
     processes: int | None,
 ) -> Totals:
     try:
@@ -121,13 +121,20 @@ def _run_or_exit(
     except WorkerLostError as error:
         say(str(error))
         sys.exit(Status.SOFTWARE)
+    except ConfigError as error:
+        exit_with_problems(error.problems)
     except (SinkUnavailableError, SinkRefusedError) as error:
         say(f"--out: {error}")
         sys.exit(Status.OUTPUT)
 
 
 def _run(
-    inputs: Inputs, options: RunOptions, *, rejects: Path | None, out: Path | None, processes: int
+    inputs: Inputs,
+    options: RunOptions,
+    *,
+    rejects: Path | None,
+    out: ParquetSettings | None,
+    processes: int,
 ) -> Totals:
     """Validate all inputs, with a progress bar; write rejected requests and accepted points."""
     totals = Totals()
@@ -151,18 +158,17 @@ def _run(
     return totals
 
 
-def _points_writer(folder: Path) -> PointsWriter:
+def _points_writer(out: ParquetSettings) -> PointsWriter:
     from pointgate.bulk.dataset_writer import PointsWriter  # noqa: PLC0415 - threads: not before a fork
 
-    return PointsWriter(folder)
+    return PointsWriter(out)
 
 
-def _write_dimensions(out: Path, catalog: Catalog) -> None:
+def _write_dimensions(out: ParquetSettings, catalog: Catalog) -> None:
     """Write the tables that describe the points, beside them."""
     from pointgate.sinks.parquet.dimensions import try_write  # noqa: PLC0415 - not before a fork
-    from pointgate.sinks.parquet.settings import ParquetSettings  # noqa: PLC0415 - as above
 
-    folder = ParquetSettings(path=out).dimensions_folder
+    folder = out.dimensions_folder
     if folder is not None and (reason := try_write(folder, catalog)[1]):
         say(f"{folder}: dimensions not written: {reason}")
 

@@ -1,7 +1,8 @@
 """Examines the sinks: each is opened as the service would, and closed.
 
 What the service creates at its start is then there: a folder, a schema, tables. A sink in a folder
-is not opened while a service runs, which has it.
+is not opened while a service runs, which has it. One in an object store is never opened: whoever
+does that takes the place of a service, maybe of one on another machine. It is examined instead.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from pointgate.diagnostics import os_reason
 from pointgate.doctor.findings import Findings
-from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
+from pointgate.errors import ConfigError
+from pointgate.sinks.base import Examines, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.registry import build
 
 if TYPE_CHECKING:
@@ -33,16 +35,23 @@ async def examine_sinks(settings: Settings, *, running: bool) -> Findings:
         found.skip('store.ack = "verdict" stores nothing')
         return found
     for one, (sink, _) in zip(settings.sinks, build(settings.sinks), strict=True):
-        if running and one.output is not None:
+        examines = isinstance(sink, Examines) and (running or one.output is None)
+        if running and one.output is not None and not examines:
             found.skip(f"{one.name}: a running service has {one.output.path}")
             continue
         started = time.perf_counter()
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
-                await sink.open()
-            found.ok(f"{one.name}: opened in {time.perf_counter() - started:.2f} s")
+                if isinstance(sink, Examines) and examines:
+                    await asyncio.to_thread(sink.examine, writes=True)
+                else:
+                    await sink.open()
+            done = "examined" if examines else "opened"
+            found.ok(f"{one.name}: {done} in {time.perf_counter() - started:.2f} s")
         except TimeoutError:
             found.fail(f"{one.name}: no answer within {_OPEN_SECONDS:.0f} s")
+        except ConfigError as error:
+            found.fail(f"{one.name}: {error.reason}")
         except (SinkUnavailableError, SinkRefusedError) as error:
             found.fail(f"{one.name}: {error}")
         except OSError as error:

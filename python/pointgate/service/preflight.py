@@ -24,6 +24,7 @@ from pointgate.errors import ConfigError, Problem
 from pointgate.quarantine.database import NAME
 from pointgate.service.http import bound, is_mistake
 from pointgate.service.path_checks import file_reason, folder_reason, is_read_only
+from pointgate.sinks.base import Examines, SinkUnavailableError
 from pointgate.sinks.registry import build
 from pointgate.sources.mqtt.tls import tls_context, tls_warnings
 
@@ -92,8 +93,23 @@ class _Preparing:
                 self.prepared.sinks = build(self._settings.sinks)
             except ConfigError as error:
                 self.problems += error.problems
+            else:
+                built = self.prepared.sinks
+                for settings, (made, _) in zip(self._settings.sinks, built, strict=True):
+                    self._examine(settings, made)
         if self._settings.quarantine.path is not None:
             self._check_quarantine(self._settings.quarantine.path)
+
+    def _examine(self, settings: SinkSettings, sink: Sink) -> None:
+        """Let a sink in a local folder look at what is there."""
+        if settings.output is None or not isinstance(sink, Examines):
+            return
+        try:
+            sink.examine(writes=False)
+        except ConfigError as error:
+            self.problems += error.problems
+        except SinkUnavailableError as error:
+            self.prepared.notes.append(Problem("", f"sinks.{sink.name}.path", str(error)))
 
     def _check_address(self) -> None:
         """Check the metrics address by binding it; without listening this has no side effects."""
@@ -120,9 +136,11 @@ class _Preparing:
 
     def _check_sink(self, sink: SinkSettings) -> None:
         output = sink.output
-        if output is None:
-            return
         key = f"sinks.{sink.name}.path"
+        if output is None:
+            if sink.mistake:
+                self._refuse(key, sink.mistake)
+            return
         self._claim(output.path, key)
         reason = ""
         if output.kind == "folder":

@@ -129,6 +129,22 @@ class Expires(Protocol):
         """
 
 
+@runtime_checkable
+class Examines(Protocol):
+    """What a sink has whose destination can be tried beside a running service."""
+
+    def examine(self, *, writes: bool) -> None:
+        """Read a little from where it writes to. May be called in any thread.
+
+        Args:
+            writes: Whether to try writing, too, where that leaves nothing.
+
+        Raises:
+            ConfigError: Its settings are wrong, or something else is there.
+            SinkUnavailableError: It gave no answer to tell by.
+        """
+
+
 class CommitsEachWrite:
     """What a sink has that commits in `write`: it stores all points or, if it raises, none."""
 

@@ -71,7 +71,7 @@ def build(settings: Sequence[SinkSettings], *, writer: str = LIVE) -> list[tuple
             # psycopg that finds no libpq raises an ImportError of its own.
             module = isinstance(error, ModuleNotFoundError)
             needs = f"the package {error.name}" if module else str(error).partition("\n")[0]
-            reason = f"needs {needs}: pip install 'pointgate[{one.kind}]'"
+            reason = f"needs {needs}: pip install 'pointgate[{one.extra}]'"
             problems.append(Problem("", f"sinks.{one.name}", reason))
         except ValueError as error:
             problems.append(Problem("", f"sinks.{one.name}", str(error)))

@@ -57,6 +57,11 @@ class SinkSettings(Document):
         return str(getattr(self, "type"))  # noqa: B009 - each subclass has a literal of its own
 
     @property
+    def extra(self) -> str:
+        """The extra of the package with what this sink needs."""
+        return self.kind
+
+    @property
     def output(self) -> LocalOutput | None:
         """The local path that it writes to; None without one."""
         return None

@@ -10,24 +10,13 @@ from deltalake import DeltaTable
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.delta.settings import DeltaSettings
 from pointgate.sinks.delta.sink import DeltaSink
+from pointgate.sinks.object_stores import ObjectUrl
 from tests.support.point_tables import Point, columns_of, table
-from tests.support.s3_server import S3MissingError, S3Server, binary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from tests.support.s3_server import S3Server
 
-URL = "s3://points/live"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[S3Server]:
-    try:
-        binary()
-    except S3MissingError as error:
-        pytest.skip(str(error))
-    with S3Server(tmp_path) as running:
-        yield running
+URL = ObjectUrl("s3://points/live")
 
 
 def new_sink(options: dict[str, str]) -> DeltaSink:
@@ -35,29 +24,29 @@ def new_sink(options: dict[str, str]) -> DeltaSink:
     return DeltaSink(DeltaSettings(type="delta", path=URL), options=options | quick)
 
 
-async def test_points_are_there_once_after_an_outage(server: S3Server) -> None:
-    sink = new_sink(server.options)
+async def test_points_are_there_once_after_an_outage(s3: S3Server) -> None:
+    sink = new_sink(s3.options)
     assert sink.newest() == 0
     await sink.open()
     await sink.write(table([Point(time=1, double=1.0)]), sequence=1)
     await sink.commit()
-    server.kill()
+    s3.kill()
     await sink.write(table([Point(time=2, double=2.0)]), sequence=2)
     with pytest.raises(SinkUnavailableError, match=URL):
         await sink.commit()
     assert sink.pending
-    server.start()
+    s3.start()
     await sink.commit()
     await sink.close()
-    again = new_sink(server.options)
+    again = new_sink(s3.options)
     assert again.newest() == 2
-    found = DeltaTable(URL, storage_options=server.options).to_pyarrow_table()
+    found = DeltaTable(URL, storage_options=s3.options).to_pyarrow_table()
     assert [row["value_double"] for row in columns_of(found)] == [1.0, 2.0]
     await again.close()
 
 
-async def test_of_two_services_with_one_writer_one_is_refused(server: S3Server) -> None:
-    one, two = new_sink(server.options), new_sink(server.options)
+async def test_of_two_services_with_one_writer_one_is_refused(s3: S3Server) -> None:
+    one, two = new_sink(s3.options), new_sink(s3.options)
     await one.open()
     await two.open()
     for sink, sequence in ((one, 1), (two, 7)):
@@ -67,11 +56,11 @@ async def test_of_two_services_with_one_writer_one_is_refused(server: S3Server) 
         await two.commit()
     await one.close()
     await two.close()
-    assert DeltaTable(URL, storage_options=server.options).to_pyarrow_table().num_rows == 1
+    assert DeltaTable(URL, storage_options=s3.options).to_pyarrow_table().num_rows == 1
 
 
-async def test_wrong_keys_are_named_and_not_shown(server: S3Server) -> None:
-    sink = new_sink(server.options | {"aws_secret_access_key": "wrongwrong"})
+async def test_wrong_keys_are_named_and_not_shown(s3: S3Server) -> None:
+    sink = new_sink(s3.options | {"aws_secret_access_key": "wrongwrong"})
     with pytest.raises(
         SinkUnavailableError, match=r"SignatureDoesNotMatch|403|ermission"
     ) as raised:

@@ -19,6 +19,7 @@ from pointgate.sinks import registry
 from pointgate.sinks.base import LIVE, SinkUnavailableError
 from pointgate.sinks.delta.settings import DeltaSettings
 from pointgate.sinks.delta.sink import DeltaSink
+from pointgate.sinks.object_stores import ObjectUrl
 from pointgate.toml.document import check
 from tests.support.paths import ROOT
 from tests.support.point_tables import DAY, Point, columns_of, table
@@ -60,7 +61,7 @@ def series(sequence: int) -> pa.Table:
 
 
 def new_sink(path: Path, *, writer: str = LIVE, **options: Any) -> DeltaSink:
-    return DeltaSink(DeltaSettings(type="delta", path=str(path), **options), writer=writer)
+    return DeltaSink(DeltaSettings(type="delta", path=path, **options), writer=writer)
 
 
 async def store(sink: DeltaSink, points: pa.Table, *, sequence: int) -> None:
@@ -158,7 +159,7 @@ async def test_several_writers_append_at_the_same_time(tmp_path: Path) -> None:
 
 
 async def test_an_import_takes_no_sequence_of_the_service(tmp_path: Path) -> None:
-    settings = [DeltaSettings(type="delta", path=str(tmp_path))]
+    settings = [DeltaSettings(type="delta", path=tmp_path)]
     ((live, _),) = registry.build(settings)
     ((other, _),) = registry.build(settings, writer="import-7")
     for sink, sequence in ((live, 5), (other, 9)):
@@ -185,7 +186,7 @@ async def test_a_store_that_is_away_is_temporary() -> None:
         "aws_access_key_id": "a",
         "max_retries": "0",
     }
-    settings = DeltaSettings(type="delta", path="s3://bucket/points")
+    settings = DeltaSettings(type="delta", path=ObjectUrl("s3://bucket/points"))
     sink = DeltaSink(settings, options=options | {"aws_secret_access_key": "hidden"})
     with pytest.raises(SinkUnavailableError, match="cannot write to s3://bucket/points") as raised:
         await sink.open()

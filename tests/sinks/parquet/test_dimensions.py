@@ -146,6 +146,7 @@ def test_the_folder_is_beside_the_points_unless_it_is_set(tmp_path: Path) -> Non
     assert ParquetSettings(path=tmp_path / "points").dimensions_folder == tmp_path / "dimensions"
     other = ParquetSettings(path=tmp_path / "points", dimensions=tmp_path / "other")
     assert other.dimensions_folder == tmp_path / "other"
+    assert other.output is not None
     assert other.output.inner[-1] == tmp_path / "other"
 
 

@@ -38,6 +38,8 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from pointgate import failpoint
+from pointgate.errors import ConfigError, Problem
+from pointgate.sinks import object_stores
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.parquet.rows import NAMES, ROWS, key_order, row_group, take
 from pointgate.sinks.tables import one_batch
@@ -78,8 +80,6 @@ _CONFIGURATION: Final = {
     "delta.dataSkippingStatsColumns": "product,device,identifier,time,received",
 }
 
-_DECORATION: Final = re.compile("\x1b\\[[0-9;]*m|↳")
-
 
 def build(settings: DeltaSettings, writer: str) -> DeltaSink:
     """Make the sink from its settings.
@@ -112,7 +112,7 @@ class DeltaSink:
     ) -> None:
         self.name = settings.name
         self.gather = Gather(seconds=settings.rotate_age, points=_GATHERED)
-        self._path = settings.path
+        self._path = str(settings.path)
         self._on_conflict = settings.on_conflict
         self._writer = writer
         self._options = options or {}
@@ -121,7 +121,7 @@ class DeltaSink:
         self._bytes = 0
         self._sequence = 0
         self._known = 0
-        self._folder = None if "://" in settings.path else Path(settings.path)
+        self._folder = settings.path if isinstance(settings.path, Path) else None
         self._synced = 0  # the last version that is known to be on the disk
         self._rows: pa.Table | None = None
         # One thread, so that a write goes to its end before the next one or before `close`.
@@ -153,6 +153,21 @@ class DeltaSink:
         except (DeltaError, OSError) as error:
             raise OSError(self._words(error)) from error
         return table.transaction_version(self._writer) or 0
+
+    def examine(self, *, writes: bool) -> None:  # noqa: ARG002 - a table has no place for a trial
+        """Read the table, if there is one (see `base.Examines`)."""
+        options = self._options | object_stores.IMPATIENT if self._folder is None else {}
+        try:
+            table = DeltaTable(self._path, storage_options=options)
+        except TableNotFoundError:
+            return
+        except (DeltaError, OSError) as error:
+            reason = f"cannot read {self._path}: {object_stores.reason(error)}"
+            if object_stores.is_mistake(error):
+                raise ConfigError([Problem("", f"sinks.{self.name}.path", reason)]) from error
+            raise SinkUnavailableError(reason) from error
+        if wrong := self._mismatch(table):
+            raise ConfigError([Problem("", f"sinks.{self.name}.path", wrong)])
 
     async def open(self) -> None:
         """Read the table, or create it.
@@ -206,7 +221,8 @@ class DeltaSink:
             table = DeltaTable(self._path, storage_options=self._options)
         except TableNotFoundError:
             table = self._create()
-        self._check(table)
+        if wrong := self._mismatch(table):
+            raise SinkUnavailableError(wrong)
         self._known = table.transaction_version(self._writer) or 0
         self._synced = table.version()
         self._table = table
@@ -227,12 +243,14 @@ class DeltaSink:
         # Another writer may have created it at the same moment.
         return DeltaTable(self._path, storage_options=self._options)
 
-    def _check(self, table: DeltaTable) -> None:
+    def _mismatch(self, table: DeltaTable) -> str:
+        """Why it is another table than one of points; empty if it is one."""
         found = pa.schema(table.schema().to_arrow())
         missing = [name for name in COLUMNS.names if name not in found.names]
         if missing or table.metadata().partition_columns != [_DATE]:
             lacks = f"it lacks {', '.join(missing)}" if missing else "it is partitioned otherwise"
-            raise SinkUnavailableError(f"{self._path} is not a table of points: {lacks}")
+            return f"{self._path} is not a table of points: {lacks}"
+        return ""
 
     def _commit(self) -> None:
         if self._rows is None:
@@ -293,8 +311,7 @@ class DeltaSink:
         self._batches, self._bytes, self._rows = [], 0, None
 
     def _words(self, error: Exception) -> str:
-        text = " ".join(_DECORATION.sub("", str(error)).split())
-        return f"cannot write to {self._path}: {text or type(error).__name__}"
+        return f"cannot write to {self._path}: {object_stores.reason(error)}"
 
 
 def _sync(path: Path, version: int) -> None:

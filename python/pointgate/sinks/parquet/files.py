@@ -35,16 +35,10 @@ import pyarrow.parquet as pq
 
 from pointgate.durable_files import SHARED
 from pointgate.sinks.parquet.dataset import Finished
-from pointgate.sinks.parquet.rows import (
-    ROW_GROUP,
-    ROW_GROUP_BYTES,
-    parquet_writer,
-    row_group,
-)
-from pointgate.sinks.tables import TEXTS, one_batch, pieces
+from pointgate.sinks.parquet.rows import ROW_GROUP, parquet_writer, row_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from pathlib import Path
 
     from pointgate.sinks.parquet.dataset import Dataset
@@ -165,7 +159,7 @@ class CommitFiles:
             OSError: They cannot be written; the commit must be given up.
             pa.ArrowException: The same.
         """
-        for group in _row_groups(rows):
+        for group in row_groups(rows):
             file = self._open.get(partition)
             if file is None:
                 file = self._begin(partition, group)
@@ -310,15 +304,6 @@ class _File:
         for one in (self._writer, self._file):
             with suppress(Exception):
                 one.close()
-
-
-def _row_groups(rows: pa.RecordBatch) -> Iterator[pa.Table]:
-    if len(rows) <= ROW_GROUP and all(rows[name].null_count == len(rows) for name in TEXTS):
-        yield row_group(rows)  # mostly there are no texts, and measuring them takes its time
-        return
-    table = pa.Table.from_batches([rows])
-    for piece in pieces(table, most_rows=ROW_GROUP, most_bytes=ROW_GROUP_BYTES):
-        yield row_group(one_batch(piece))
 
 
 def _copy(source: int, target: int) -> None:

@@ -25,7 +25,7 @@ from pointgate.sinks.parquet import recovery
 from pointgate.sinks.parquet.dataset import stored_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pointgate.sinks.parquet.dataset import Dataset
@@ -67,7 +67,8 @@ def expire(dataset: Dataset, *, keep: float, now: float) -> Deleted | None:
         OSError: A file cannot be deleted; some may be.
     """
     partitions = dataset.partitions()
-    old = [path for path in partitions if _end(path.name) <= now - keep]
+    names = expired_partitions([path.name for path in partitions], keep=keep, now=now)
+    old = [path for path in partitions if path.name in names]
     if not old or max(path.stat().st_mtime for path in partitions) <= now - keep:
         return Deleted((), 0, 0)
     try:
@@ -76,6 +77,11 @@ def expire(dataset: Dataset, *, keep: float, now: float) -> Deleted | None:
             return _delete(dataset, old, claimed)
     except BlockingIOError:
         return None
+
+
+def expired_partitions(names: Iterable[str], *, keep: float, now: float) -> list[str]:
+    """Those partitions whose last instant is `keep` seconds before now, by name."""
+    return [name for name in names if _end(name) <= now - keep]
 
 
 def _delete(dataset: Dataset, partitions: Sequence[Path], claimed: set[Path]) -> Deleted:

@@ -35,10 +35,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pointgate._core import __version__
-from pointgate.sinks.tables import TEXTS
+from pointgate.sinks.tables import TEXTS, one_batch, pieces
 from pointgate.store.points import SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pointgate.sinks.settings import OnConflict
 
 NAMES: Final = ["product", "device", "identifier"]
@@ -136,6 +138,16 @@ def row_group(rows: pa.RecordBatch) -> pa.Table:
         columns[name] = columns[name].cast(pa.string())
     columns[_VALUE] = _numbers(rows)
     return pa.table([columns[name] for name in ROWS.names], schema=ROWS)
+
+
+def row_groups(rows: pa.RecordBatch) -> Iterator[pa.Table]:
+    """Rows of one partition, sorted, for writing: as few row groups as their limits allow."""
+    if len(rows) <= ROW_GROUP and all(rows[name].null_count == len(rows) for name in TEXTS):
+        yield row_group(rows)  # mostly there are no texts, and measuring them takes its time
+        return
+    table = pa.Table.from_batches([rows])
+    for piece in pieces(table, most_rows=ROW_GROUP, most_bytes=ROW_GROUP_BYTES):
+        yield row_group(one_batch(piece))
 
 
 def _numbers(rows: pa.RecordBatch) -> pa.Array:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
-from pointgate.sinks.settings import ON_CONFLICT, LocalOutput, OnConflict, SinkSettings
+from pointgate.sinks.object_stores import ObjectStoreSettings, ObjectUrl, Place
+from pointgate.sinks.settings import ON_CONFLICT, LocalOutput, OnConflict
 from pointgate.toml.values import AnyPath, Bytes, Seconds, bytes_words, seconds_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 OWN_FOLDER: Final = ".pointgate"
 """Inside the dataset: locks and temporary files. Readers skip names with a leading dot."""
@@ -28,11 +33,15 @@ _LEAST_KEEP: Final = 86_400
 _LONGEST_KEEP: Final = 36_500 * 86_400
 
 
-class ParquetSettings(SinkSettings):
-    """A folder of Parquet files."""
+class ParquetSettings(ObjectStoreSettings):
+    """A folder of Parquet files, or a prefix in an object store with such objects."""
 
     type: Literal["parquet"] = "parquet"
-    path: AnyPath = Field(default=Path("points"), description="a folder", validate_default=True)
+    path: Place = Field(
+        default=Path("points"),
+        description="a folder, or a url such as s3://bucket/points",
+        validate_default=True,
+    )
     on_conflict: OnConflict = Field(default="update", description=ON_CONFLICT)
     partition: Partition = Field(
         default="day", description='"day" or "month": the UTC time that a folder stands for'
@@ -55,7 +64,19 @@ class ParquetSettings(SinkSettings):
     )
 
     @property
-    def output(self) -> LocalOutput:  # noqa: D102 - see the base class
+    def extra(self) -> str:  # noqa: D102 - see the base class
+        return "objects"
+
+    @property
+    def folder(self) -> Path:
+        """The folder, where `path` is one."""
+        assert isinstance(self.path, Path)  # noqa: S101 - what has a url has another sink
+        return self.path
+
+    @property
+    def output(self) -> LocalOutput | None:  # noqa: D102 - see the base class
+        if isinstance(self.path, ObjectUrl):
+            return None
         inner = [self.path / OWN_FOLDER]
         if self.dimensions is not None:
             inner.append(self.dimensions)
@@ -64,6 +85,8 @@ class ParquetSettings(SinkSettings):
     @property
     def dimensions_folder(self) -> Path | None:
         """The folder that is set, or `dimensions` beside the points; None if those are in it."""
+        if isinstance(self.path, ObjectUrl):
+            return None
         if self.dimensions is not None:
             return self.dimensions
         path = self.path.absolute()
@@ -72,7 +95,16 @@ class ParquetSettings(SinkSettings):
 
     @property
     def mistake(self) -> str:
-        """Why the folder cannot be written as it is (see the base class)."""
+        """Why settings contradict each other, or the folder cannot be written as it is."""
+        if isinstance(self.path, ObjectUrl):
+            if self.dimensions is not None:
+                return f"dimensions are not written to object stores: got them for {self.path}"
+            return ""
+        for key in ("writer", "storage_options", "secret_files"):
+            if getattr(self, key) != type(self).model_fields[key].get_default(
+                call_default_factory=True
+            ):
+                return f"{key} is only for a path such as s3://bucket/points, got {self.path}"
         if self.dimensions is not None:
             path, place = Path(os.path.realpath(self.path)), Path(os.path.realpath(self.dimensions))
             if path in (place, *place.parents):
@@ -80,21 +112,21 @@ class ParquetSettings(SinkSettings):
                     f"expected dimensions outside of {self.path}, where readers look for points, "
                     f"got {self.dimensions}"
                 )
-        found = dict.fromkeys((FORMER_PREFIX, *PREFIXES.values()), False)
-        try:
-            with os.scandir(self.path) as entries:
-                for entry in entries:
-                    prefix = entry.name.partition("=")[0] + "="
-                    if prefix in found and entry.is_dir():
-                        found[prefix] = True
-        except OSError:  # which is examined elsewhere
-            return ""
-        if found[FORMER_PREFIX]:
-            return (
-                f"{self.path} has the layout of a former version: stop whatever writes to it and "
-                f"run pointgate compact {self.path}"
-            )
-        for partition, prefix in PREFIXES.items():
-            if found[prefix] and partition != self.partition:
-                return f'{self.path} has folders {prefix}…: expected partition = "{partition}"'
-        return ""
+        names = []
+        with suppress(OSError), os.scandir(self.path) as entries:  # which is examined elsewhere
+            names = [entry.name for entry in entries if entry.is_dir()]
+        return layout_mistake(str(self.path), names, self.partition)
+
+
+def layout_mistake(path: str, folders: Iterable[str], partition: Partition) -> str:
+    """Why points cannot be added to a dataset with these folders; empty if they can."""
+    found = {name.partition("=")[0] + "=" for name in folders}
+    if FORMER_PREFIX in found:
+        return (
+            f"{path} has the layout of a former version: stop whatever writes to it and "
+            f"run pointgate compact {path}"
+        )
+    for other, prefix in PREFIXES.items():
+        if prefix in found and other != partition:
+            return f'{path} has folders {prefix}…: expected partition = "{other}"'
+    return ""

@@ -41,21 +41,21 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pointgate.diagnostics import os_reason
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.object_stores import ObjectUrl
 from pointgate.sinks.parquet import recovery
-from pointgate.sinks.parquet.dataset import Dataset, partition_name
+from pointgate.sinks.parquet.dataset import Dataset
 from pointgate.sinks.parquet.files import APPENDS, CommitFiles, Growth
+from pointgate.sinks.parquet.partitions import split
 from pointgate.sinks.parquet.retention import expire
-from pointgate.sinks.parquet.rows import key_order, take
 from pointgate.sinks.tables import one_batch
-from pointgate.store.points import DAY_US
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from pointgate.sinks.base import Sink
     from pointgate.sinks.parquet.settings import ParquetSettings
 
 _log = logging.getLogger(__name__)
@@ -67,8 +67,19 @@ _GATHERED: Final = 4_000_000
 """Points that are worth a commit, whatever their age: some 30 to 60 MiB of files."""
 
 
-def build(settings: ParquetSettings, writer: str) -> ParquetSink:
-    """The sink that a table of the configuration asks for."""
+def build(settings: ParquetSettings, writer: str) -> Sink:
+    """Make the sink from its settings: of a folder, or of an object store.
+
+    Raises:
+        ConfigError: A secret cannot be read, or an option is unknown.
+        ModuleNotFoundError: The extra `objects` is not installed.
+    """
+    if isinstance(settings.path, ObjectUrl):
+        from pointgate.sinks.parquet.object_sink import (  # noqa: PLC0415 - needs the extra
+            build_object_sink,
+        )
+
+        return build_object_sink(settings, writer)
     return ParquetSink(settings, writer=writer)
 
 
@@ -98,7 +109,7 @@ class ParquetSink:
         self._settings = settings
         self._writer = writer
         self._clock = clock
-        self._dataset = Dataset(settings.path)
+        self._dataset = Dataset(settings.folder)
         self._growth = Growth(
             self._dataset,
             most_bytes=settings.rotate_bytes,
@@ -258,7 +269,7 @@ class ParquetSink:
         tables, self._tables, self._bytes = self._tables, [], 0
         batch = one_batch(pa.Table.from_batches(tables))
         tables.clear()
-        for partition, rows in self._split(batch):
+        for partition, rows in split(batch, self._settings):
             self._files.write(partition, rows)
 
     def _begin(self) -> CommitFiles:
@@ -308,29 +319,3 @@ class ParquetSink:
             self._give_up()
         self._held_files.close()
         self._held.close()
-
-    def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """The rows of each partition, in the order of their keys."""
-        times, on_conflict = batch["time"], self._settings.on_conflict
-        # Mostly there is but one group: without them the sort takes half the time.
-        bounds = pa.array(pc.min_max(times).values(), times.type)
-        first, last = self._partitions(bounds).to_pylist()
-        if first == last:
-            order = key_order(batch, on_conflict=on_conflict)
-            yield partition_name(self._settings.partition, first), take(batch, order)
-            return
-        groups = self._partitions(times)
-        order = key_order(batch, on_conflict=on_conflict, groups=groups)
-        rows = take(batch, order)
-        runs = pc.run_end_encode(groups.take(order))
-        start = 0
-        for group, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-            yield partition_name(self._settings.partition, group), rows.slice(start, end - start)
-            start = end
-
-    def _partitions(self, times: pa.Array) -> pa.Array:
-        """For each time the number of its partition since 1970."""
-        if self._settings.partition == "day":
-            return pc.divide(times.view(pa.int64()), DAY_US)
-        years = pc.subtract(pc.year(times), 1970)
-        return pc.add(pc.multiply(years, 12), pc.subtract(pc.month(times), 1))
