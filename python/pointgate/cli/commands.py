@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from pointgate import __version__
+from pointgate.cli.bench import app as bench
 from pointgate.cli.check import check
 from pointgate.cli.compact import compact
 from pointgate.cli.demo import demo
@@ -41,6 +42,7 @@ app = typer.Typer(
 for _command in (serve, check, explain, validate, rejects, replay, compact, demo):
     app.command()(_command)
 app.command("import")(import_)
+app.add_typer(bench, name="bench")
 
 
 def _print_version(*, wanted: bool) -> None:
