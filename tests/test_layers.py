@@ -42,7 +42,7 @@ LAYERS: Final[list[list[str]]] = [
     ["catalog", "sinks"],
     ["pointgate", "config"],
     ["bulk", "quarantine", "sources"],
-    ["service", "demo", "importing"],
+    ["service", "demo", "importing", "load"],
     ["cli"],
     ["__main__"],
 ]

@@ -503,7 +503,7 @@ class MqttCodec:
 
 @final
 class MqttLoad:
-    """The requests of a load generator on any number of connections, and the check of their replies.
+    """The requests of a load generator on some connections, and the check of their replies.
 
     It speaks MQTT 3.1.1, and does no I/O. Instants are nanoseconds of one clock.
 
@@ -536,9 +536,7 @@ class MqttLoad:
         span_ms: int,
         timeout_ns: int,
     ) -> MqttLoad: ...
-    def publish(
-        self, connection: int, count: int, due_ns: int, interval_ns: float = 0.0
-    ) -> bytes:
+    def publish(self, connection: int, count: int, due_ns: int, interval_ns: float = 0.0) -> bytes:
         """Make requests; fewer if the broker has not acknowledged those before.
 
         Args:

@@ -15,11 +15,10 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self
 
 import typer
 
-from pointgate.catalog import Catalog
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
@@ -38,6 +37,7 @@ from pointgate.topics import request_topic
 if TYPE_CHECKING:
     from types import FrameType
 
+    from pointgate.catalog import Catalog
     from pointgate.load.generator import Generator, Plan
     from pointgate.load.outcome import Outcome
 
@@ -205,9 +205,7 @@ def _product(product: str | None, catalog: Catalog) -> str:
     return product
 
 
-def _run(
-    settings: Settings, catalog: Catalog, plan: Plan, shape: ShapeName
-) -> tuple[Outcome, int]:
+def _run(settings: Settings, catalog: Catalog, plan: Plan, shape: ShapeName) -> tuple[Outcome, int]:
     """Run the plan; returns the outcome, and the signal that ended it early, or 0."""
     from pointgate.load.generator import Generator  # noqa: PLC0415 - no other command needs it
     from pointgate.load.requests import SHAPES, RequestsError, make_requests  # noqa: PLC0415
@@ -243,7 +241,7 @@ class _Interrupts:
         self._generator = generator
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> _Interrupts:
+    def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._stop)
         return self

@@ -84,9 +84,7 @@ def connect(
             _refuse(answer[1])
         if filters:
             granted, received = _ask(relay, _subscribe_packet(filters, qos), _SUBACK)
-            for name, reason in zip(filters, granted[2:], strict=False):
-                if reason >= _REFUSED:
-                    raise BrokerRefused(f"the broker refuses the subscription to {name}")
+            _check_granted(filters, granted[2:])
     except OSError as error:
         relay.close()
         raise broken(error) from error
@@ -115,7 +113,7 @@ def _open(settings: MqttSettings, context: ssl.SSLContext | None) -> socket.sock
             websocket = open_websocket(opened, settings, timeout=_TIMEOUT)
             failing.pop_all()
             return websocket
-        opened.setblocking(False)
+        opened.settimeout(0.0)
         failing.pop_all()
         return opened
 
@@ -150,6 +148,12 @@ def _refuse(code: int) -> NoReturn:
     except ValueError:
         reason = f"return code {code}"
     raise BrokerRefused(f"the broker refuses this client: {reason}")
+
+
+def _check_granted(filters: Sequence[str], granted: bytes) -> None:
+    for name, reason in zip(filters, granted, strict=False):
+        if reason >= _REFUSED:
+            raise BrokerRefused(f"the broker refuses the subscription to {name}")
 
 
 def _connect_packet(username: str | None, password: str | None, client_id: str) -> bytes:

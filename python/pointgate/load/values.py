@@ -1,7 +1,7 @@
 """Values of points, as JSON texts: for each point a maker whose values the judge accepts.
 
 A model document has many forms, and the judge alone knows its rules. So makers are proposed by what
-the document says of a point, and then tried: the first one of which the judge accepts several
+the document says of a point, and then tried: the first one of which the judge accepts most
 values is used.
 """
 
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 _LOW, _HIGH = -40.0, 4000.0
 """The range of numbers without bounds."""
 
+_LARGEST: Final = 1e15
+"""Bounds beyond it are none: a model editor writes the limits of the type."""
+
 _WRAPPERS: Final = ("data", "items", "list", "models", "records", "result")
 """Members of a saved reply that may have the model in them (contract 6.1)."""
+
+_KINDS: Final = ("DOUBLE", "INT", "BOOL", "STRING", "DATE", "TIMESTAMP")
+
+_INSTANT: Final = 1_700_000_000_000
 
 _LENGTHS: Final = (3, 1, 2, 4, 8, 16)
 """The lengths of arrays that are tried."""
@@ -48,51 +55,55 @@ def makers(point: dict[str, Any]) -> Iterator[Maker]:
 
 
 def _plain_makers(definition: dict[str, Any]) -> Iterator[Maker]:
-    keys = list(_object(definition.get("enumDesc") or definition.get("specsMap")))
-    if keys:
-        yield lambda random: random.choice(keys)
-        yield lambda random: _quoted(random.choice(keys))
-    low, high = _bound(definition, "minimum", _LOW), _bound(definition, "maximum", _HIGH)
-    low, high = (low, high) if low <= high else (low, low)
-    numbers: tuple[Maker, ...] = (
-        lambda random: f"{random.uniform(low, high):.2f}",
-        lambda random: str(random.randint(round(low), max(round(low), round(high)))),
-    )
-    texts: tuple[Maker, ...] = (
-        lambda random: f'"{random.uniform(0, 12):.2f}"',
-        lambda random: f'"2026-{random.randint(1, 12):02}-{random.randint(1, 28):02}"',
-    )
-    yield from numbers
-    yield lambda random: random.choice(("true", "false"))
-    yield lambda random: random.choice(("0", "1"))
-    yield from texts
-    yield lambda random: str(1_700_000_000_000 + random.randrange(86_400_000))
-    items = definition.get("items")
-    if isinstance(items, list) and items:
-        yield from _structs([_object(item) for item in items])
+    members = _members(definition)
+    if members:
+        required = [one for one in members if one.get("required") in (True, "true")]
+        yield _struct(required or members)
+        yield _struct(members)
+    by_kind = _by_kind(definition)
+    yield from by_kind.values()
     for length in _LENGTHS:
-        for item in (*numbers, *texts):
-            yield _array(item, length)
+        for kind in ("DOUBLE", "INT", "STRING", "DATE"):
+            yield _array(by_kind[kind], length)
 
 
-def _structs(items: list[dict[str, Any]]) -> Iterator[Maker]:
-    """Objects; each member has the same place in the list of its own makers."""
-    members = {str(item.get("identifier")): list(_plain_makers(item)) for item in items}
-    by_type = {"DOUBLE": 0, "FLOAT": 0, "INT": 1, "LONG": 1, "BOOL": 2, "BOOLEAN": 2, "STRING": 4}
-    guessed = {
-        name: made[min(by_type.get(str(item.get("dataType")).upper(), 0), len(made) - 1)]
-        for (name, made), item in zip(members.items(), items, strict=False)
+def _by_kind(definition: dict[str, Any]) -> dict[str, Maker]:
+    """A maker for each kind of value that is not composed."""
+    low, high = _bounds(definition)
+    keys = list(_object(definition.get("enumDesc") or definition.get("specsMap"))) or ["0"]
+    return {
+        "ENUM": lambda random: random.choice(keys),
+        "NAMED": lambda random: quoted(random.choice(keys)),
+        "DOUBLE": lambda random: f"{random.uniform(low, high):.2f}",
+        "INT": lambda random: str(random.randint(round(low), round(high))),
+        "BOOL": lambda random: random.choice(("true", "false")),
+        "STRING": lambda random: f'"{random.uniform(0, 12):.2f}"',
+        "DATE": lambda random: f'"2026-{random.randint(1, 12):02}-{random.randint(1, 28):02}"',
+        "TIMESTAMP": lambda random: str(_INSTANT + random.randrange(86_400_000)),
     }
-    yield lambda random: _struct({name: maker(random) for name, maker in guessed.items()})
-    for place in range(max(map(len, members.values()))):
-        chosen = {name: made[min(place, len(made) - 1)] for name, made in members.items()}
-        yield lambda random, chosen=chosen: _struct(  # type: ignore[misc]
-            {name: maker(random) for name, maker in chosen.items()}
-        )
 
 
-def _struct(members: dict[str, str]) -> str:
-    return "{" + ",".join(f"{_quoted(name)}:{value}" for name, value in members.items()) + "}"
+def _members(definition: dict[str, Any]) -> list[dict[str, Any]]:
+    """The members of a STRUCT."""
+    found = definition.get("items") or list(_object(definition.get("struct")).values())
+    return [_object(one) for one in found] if isinstance(found, list) else []
+
+
+def _struct(members: list[dict[str, Any]]) -> Maker:
+    named = {str(one.get("identifier")): _by_kind(one)[_kind(one)] for one in members}
+    return lambda random: (
+        "{" + ",".join(f"{quoted(name)}:{make(random)}" for name, make in named.items()) + "}"
+    )
+
+
+def _kind(member: dict[str, Any]) -> str:
+    """The kind of a struct's member; that of an ENUM is by what it is made of."""
+    name = str(member.get("dataType") or str(member.get("$class")).rpartition("TSL")[2]).upper()
+    if name == "ENUM":
+        integral = member.get("valueType") in (True, "true")
+        return "ENUM" if integral or str(member.get("enumType")).upper() == "INT" else "NAMED"
+    alias = {"FLOAT": "DOUBLE", "LONG": "INT", "TEXT": "STRING", "BOOLEAN": "BOOL"}
+    return alias.get(name, name) if name in alias or name in _KINDS else "DOUBLE"
 
 
 def _array(item: Maker, length: int) -> Maker:
@@ -100,28 +111,32 @@ def _array(item: Maker, length: int) -> Maker:
 
 
 def _with_quality(maker: Maker) -> Maker:
-    return (
-        lambda random: f'{{"value":{maker(random)},"quality":{random.choice(_QUALITIES)}}}'
-    )
+    return lambda random: f'{{"value":{maker(random)},"quality":{random.choice(_QUALITIES)}}}'
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A JSON string."""
     return orjson.dumps(text).decode()
 
 
-def _bound(definition: dict[str, Any], name: str, default: float) -> float:
-    """A bound, moved inwards, so that a rounded value is within it."""
-    other = definition.get("maximum" if name == "minimum" else "minimum")
+def _bounds(definition: dict[str, Any]) -> tuple[float, float]:
+    """The range of a number, a little within its bounds: printed values are rounded."""
+    low, high = _number(definition.get("minimum")), _number(definition.get("maximum"))
+    if low is None:
+        low = _LOW if high is None or high > _LOW else high - 1.0
+    if high is None:
+        high = max(_HIGH, low + 1.0)
+    margin = 0.03 * (high - low)
+    return low + margin, high - margin
+
+
+def _number(found: Any) -> float | None:
+    """A finite number that is not absurdly large."""
     try:
-        bound = float(definition[name])
-    except (KeyError, TypeError, ValueError):
-        return default
-    try:
-        width = abs(float(cast("Any", other)) - bound)
+        number = float(found)
     except (TypeError, ValueError):
-        width = 1.0
-    inwards = width * 0.03
-    return bound + inwards if name == "minimum" else bound - inwards
+        return None
+    return number if abs(number) < _LARGEST else None
 
 
 def _points(found: Any) -> dict[str, Any]:

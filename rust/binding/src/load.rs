@@ -10,7 +10,7 @@ use crate::mqtt::feed_error;
 /// Topic, payload, where its id begins, where its times begin, the code of its reply.
 type Template = (String, Vec<u8>, usize, Vec<usize>, u16);
 
-/// The requests of a load generator on any number of connections, and the check of their replies.
+/// The requests of a load generator on some connections, and the check of their replies.
 ///
 /// It speaks MQTT 3.1.1, and does no I/O. Instants are nanoseconds of one clock.
 ///

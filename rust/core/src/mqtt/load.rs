@@ -18,6 +18,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::latencies::Latencies;
 use super::replies::acknowledge;
 use super::splitter::{BurstLimits, Splitter};
 use super::wire::{FeedError, push_variable};
@@ -38,9 +39,6 @@ const PACKET_IDS: usize = (*REPLY_IDS.end() - *REPLY_IDS.start()) as usize + 1;
 const ID: &[u8] = b"\"id\":\"";
 const CODE: &[u8] = b"\"code\":";
 const CODE_DIGITS: usize = 4;
-
-/// The bits of a latency in microseconds that are counted.
-const LATENCY_BITS: u32 = 8;
 
 /// Replies are small; a longer packet is truncated, and still matched.
 const REPLY_BYTES: usize = 0x1_0000;
@@ -108,7 +106,7 @@ pub struct Tally {
 struct Open {
     due_ns: u64,
     code: u16,
-    is_open: bool,
+    waits: bool,
 }
 
 /// An encoded PUBLISH, and where in it digits are replaced.
@@ -202,15 +200,15 @@ impl Load {
                 let Some(free) = connection.free_id() else { return published };
                 packet_id = free;
             }
-            let is_bad = f64::from(number) * self.plan.bad_share + self.plan.bad_share
-                >= self.bad_sent as f64 + 1.0;
+            let is_bad =
+                f64::from(number) * self.plan.bad_share + self.plan.bad_share >= self.bad_sent as f64 + 1.0;
             let frame = if is_bad {
                 self.bad_sent += 1;
                 turn(&self.bad, self.bad_sent - 1)
             } else {
                 turn(&self.good, u64::from(number) - self.bad_sent)
             };
-            frame.write(packet_id, &self.answers.mark, number, to, || {
+            frame.write(packet_id, (self.answers.mark, number), to, || {
                 let time = self.plan.first_ms + self.next_ms % self.plan.span_ms.max(1);
                 self.next_ms += 1;
                 time
@@ -254,8 +252,8 @@ impl Load {
     pub fn expire(&mut self, now_ns: u64) {
         let due_before = now_ns.saturating_sub(self.plan.timeout_ns);
         let answers = &mut self.answers;
-        while let Some(oldest) = answers.open.front().filter(|open| !open.is_open || open.due_ns < due_before) {
-            if oldest.is_open {
+        while let Some(oldest) = answers.open.front().filter(|open| !open.waits || open.due_ns < due_before) {
+            if oldest.waits {
                 answers.tally.lost += 1;
                 answers.outstanding -= 1;
             }
@@ -272,7 +270,7 @@ fn turn(frames: &[Frame], number: u64) -> &Frame {
 
 impl Answers {
     fn sent(&mut self, frame: &Frame, due_ns: u64) {
-        self.open.push_back(Open { due_ns, code: frame.code, is_open: true });
+        self.open.push_back(Open { due_ns, code: frame.code, waits: true });
         self.outstanding += 1;
         self.tally.sent += 1;
         self.tally.sent_bytes += frame.payload_bytes as u64;
@@ -285,15 +283,15 @@ impl Answers {
             return;
         };
         let place = number.checked_sub(self.first).map(|place| place as usize);
-        let Some(open) = place.and_then(|place| self.open.get_mut(place)).filter(|open| open.is_open) else {
+        let Some(open) = place.and_then(|place| self.open.get_mut(place)).filter(|open| open.waits) else {
             self.tally.repeated += 1;
             return;
         };
-        open.is_open = false;
+        open.waits = false;
         self.outstanding -= 1;
         self.tally.latencies.add(now_ns.saturating_sub(open.due_ns));
         *self.tally.codes.entry((open.code, code_of(payload))).or_default() += 1;
-        while self.open.front().is_some_and(|open| !open.is_open) {
+        while self.open.front().is_some_and(|open| !open.waits) {
             self.open.pop_front();
             self.first += 1;
         }
@@ -303,9 +301,9 @@ impl Answers {
     fn number_of(&self, payload: &[u8]) -> Option<u64> {
         let (mark, rest) = behind(payload, ID)?.split_first_chunk::<HALF_ID>()?;
         let digits = rest.get(..HALF_ID).filter(|_| *mark == self.mark)?;
-        let digits = digits.iter().try_fold(0, |sum, &digit| {
-            Some(sum << 4 | u64::from(char::from(digit).to_digit(16)?))
-        });
+        let digits = digits
+            .iter()
+            .try_fold(0, |sum, &digit| Some(sum << 4 | u64::from(char::from(digit).to_digit(16)?)));
         digits.filter(|&number| number < self.tally.sent)
     }
 }
@@ -363,8 +361,7 @@ impl Frame {
     fn write(
         &self,
         packet_id: u16,
-        mark: &[u8; HALF_ID],
-        number: u32,
+        (mark, number): ([u8; HALF_ID], u32),
         to: &mut Vec<u8>,
         mut next_time: impl FnMut() -> u64,
     ) {
@@ -375,7 +372,7 @@ impl Frame {
             frame[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
         }
         let (first, second) = frame[self.id_at..self.id_at + ID_DIGITS].split_at_mut(HALF_ID);
-        first.copy_from_slice(mark);
+        first.copy_from_slice(&mark);
         write_hex(number, second);
         for &at in &self.times_at {
             let mut time = next_time();
@@ -391,52 +388,5 @@ impl Frame {
 fn write_hex(number: u32, to: &mut [u8]) {
     for (place, digit) in to.iter_mut().rev().enumerate() {
         *digit = b"0123456789abcdef"[(number >> (4 * place) & 15) as usize];
-    }
-}
-
-/// Durations, counted in buckets of a microsecond up to 256, then of less than a 128th of the value.
-///
-/// A value of `v` µs with `b` bits, `b` > 8, is shifted by `b - 8`: 1000 (10 bits) by 2 to 250, and
-/// counted in bucket 2 × 128 + 250, which has 1000 to 1003.
-#[derive(Clone, Debug, Default)]
-pub struct Latencies {
-    counts: Vec<u64>,
-    total: u64,
-    most_ns: u64,
-}
-
-impl Latencies {
-    fn add(&mut self, nanoseconds: u64) {
-        let value = nanoseconds / 1000;
-        let shift = (u64::BITS - value.leading_zeros()).saturating_sub(LATENCY_BITS);
-        let bucket = (u64::from(shift) << (LATENCY_BITS - 1)) + (value >> shift);
-        let bucket = bucket as usize;
-        if bucket >= self.counts.len() {
-            self.counts.resize(bucket + 1, 0);
-        }
-        self.counts[bucket] += 1;
-        self.total += 1;
-        self.most_ns = self.most_ns.max(nanoseconds);
-    }
-
-    /// The longest one, in nanoseconds.
-    pub fn most_ns(&self) -> u64 {
-        self.most_ns
-    }
-
-    /// The least duration that this share of all does not exceed, in nanoseconds, rounded up to the
-    /// end of its bucket; 0 if there are none.
-    pub fn quantile_ns(&self, share: f64) -> u64 {
-        let mut left = (self.total as f64 * share).ceil() as u64;
-        for (bucket, &count) in self.counts.iter().enumerate() {
-            if left <= count && count > 0 {
-                let half = 1 << (LATENCY_BITS - 1);
-                let shift = (bucket / half).saturating_sub(1);
-                let end = ((bucket - shift * half + 1) << shift) as u64 * 1000;
-                return end.min(self.most_ns);
-            }
-            left = left.saturating_sub(count);
-        }
-        0
     }
 }
