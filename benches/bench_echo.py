@@ -41,6 +41,7 @@ CATALOG: Final = ROOT / "tests/data/catalog"
 PRODUCT: Final = "protocol"
 BROKER: Final = """listener {port} 127.0.0.1
 allow_anonymous true
+max_inflight_messages 1000
 max_queued_messages 0
 set_tcp_nodelay true
 """
@@ -210,9 +211,13 @@ def main() -> None:
         print(json.dumps(figures))
         return
     latency = figures["latency_ms"]
-    print("{requests_per_second:,.0f} requests/s at QoS {qos}, answered as expected".format(**figures))
     print(
-        "reply after {p50:.2f} ms (p50), {p99:.2f} ms (p99), {p999:.2f} ms (p99.9)".format(**latency)
+        "{requests_per_second:,.0f} requests/s at QoS {qos}, answered as expected".format(**figures)
+    )
+    print(
+        "reply after {p50:.2f} ms (p50), {p99:.2f} ms (p99), {p999:.2f} ms (p99.9)".format(
+            **latency
+        )
     )
     print(
         "CPU a request: service {service_us:.1f} µs ({service_cores:.2f} cores), broker "

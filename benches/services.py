@@ -1,11 +1,11 @@
-"""The service against what one would write instead, in turn, with medians: docs/benchmarks/service.md.
+"""The service against what one would write instead, in turn: docs/benchmarks/service.md.
 
     python -m benches.services --rounds 3 [--only WORDS] [--json FILE] [--markdown FILE]
 
 Alone: requests come from a stand-in broker, so nearly all CPU time is the service's
 (`bench_front_end.py`). Behind Mosquitto: `bench_echo.py`, broker and load on the same cores. Each
-row is measured once a round, all rows in turn, and the figures are medians: a shared machine changes
-its speed meanwhile. The glue services need `pip install mqtt5`, and benthos Go:
+row is measured once a round, all rows in turn, and the figures are medians: a shared machine
+changes its speed meanwhile. The glue services need `pip install mqtt5`, and benthos Go:
 
     cd benches/glue/benthos && go build -o ../../../target/benthos-glue .
 
@@ -53,6 +53,7 @@ class Row:
 
     @property
     def command(self) -> str:
+        """What repeats it."""
         words = [f'"{word}"' if " " in word else word for word in self.options]
         return " ".join(["python", "-m", f"benches.{self.module}", *words])
 
