@@ -10,8 +10,9 @@ lets the kernel collect them: it wakes nobody before a whole group has arrived.
 
 The size of the group is learned. It doubles after a number of full groups. If too many ticks find
 an incomplete group, half of what the last one found is the next size, so that a window that is
-smaller than a group is not waited for, and the next attempt to double comes after twice as many full groups: a sender that waits for
-each reply is delayed by one request in thousands (`_MOST_FILLS`).
+smaller than a group is not waited for, and the next attempt to double comes after twice as many
+full groups: a sender that waits for each reply is delayed by one request in thousands
+(`_MOST_FILLS`).
 
 Invariants: while acknowledgements are awaited (`hurry`), and when nothing arrives for a tick, any
 byte wakes us.
