@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self
 
 import typer
 
+from pointgate.cli.epilogs import EPILOGS
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
@@ -48,7 +49,11 @@ _OPEN_WINDOW: Final = 65_536
 _MOST_CONNECTIONS: Final = 1000
 _DEMO_CATALOG: Final = Path(__file__).parent.parent / "demo" / "catalog"
 
-app = typer.Typer(no_args_is_help=True, help="Measure a running service.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
 
 
 class ShapeName(StrEnum):
@@ -112,7 +117,7 @@ def _bench() -> None:
     """Measure a running service."""
 
 
-@app.command()
+@app.command(epilog=EPILOGS["bench send"])
 def send(
     *,
     config: ConfigOrDefaultOption = None,
