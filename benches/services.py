@@ -1,6 +1,6 @@
 """The service against what one would write instead, in turn: docs/benchmarks/service.md.
 
-    python -m benches.services --rounds 3 [--only WORDS] [--json FILE] [--markdown FILE]
+    python -m benches.services --rounds 3 [--only WORDS] [--json FILE] [--plot FILE]
 
 Alone: requests come from a stand-in broker, so nearly all CPU time is the service's
 (`bench_front_end.py`). Behind Mosquitto: `bench_echo.py`, broker and load on the same cores. Each
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benches.bench_echo import ROOT
+from benches.service_report import markdown, svg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +38,7 @@ RAW: Final = "python -m benches.glue.raw"
 AIOMQTT: Final = "python -m benches.glue.aiomqtt_"
 OTHERS: Final = {
     "asyncio + mqtt5 + msgspec": RAW,
-    "benthos json_schema": str(BENTHOS),
+    "benthos json_schema": "target/benthos-glue",
     "aiomqtt + msgspec": f"{AIOMQTT} msgspec",
     "aiomqtt + pydantic": f"{AIOMQTT} pydantic",
 }
@@ -79,13 +81,23 @@ def _rows() -> Iterator[Row]:
             yield Row("fixed rate", f"pointgate {ack}, {rate}/s", "bench_echo", paced)
         yield Row("fixed rate", f"asyncio + mqtt5 + msgspec, {rate}/s", "bench_echo",
                   ("--qos", "1", "--rate", rate, "--service", RAW))  # fmt: skip
+    yield from _growth()
+
+
+def _growth() -> Iterator[Row]:
+    """How the cost grows with the request, and with the share of bad ones."""
+    for shape, window in (("S", "1000"), ("M", "256"), ("L", "16"), ("XL", "2")):
+        sized = ("--qos", "0", "--shape", shape, "--window", window)
+        yield Row("shapes", shape, "bench_echo", sized)
+    for share in ("0", "0.1", "0.5", "1"):
+        yield Row("rejects", f"{float(share):.0%}", "bench_echo", ("--qos", "1", "--bad", share))
 
 
 def available(row: Row) -> bool:
     text = row.command
     if RAW in text:
         return importlib.util.find_spec("mqtt5") is not None
-    return str(BENTHOS) not in text or BENTHOS.exists()
+    return "target/benthos-glue" not in text or BENTHOS.exists()
 
 
 def run(row: Row, seconds: float) -> dict[str, Any]:
@@ -142,17 +154,25 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--only", default="", help="rows with these words")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--plot", type=Path, help="draw the CPU times as SVG")
+    parser.add_argument("--markdown", type=Path, help="write the tables for people")
     options = parser.parse_args()
     rows = [row for row in _rows() if available(row) and options.only in f"{row.table}: {row.name}"]
     report = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
+        "load": os.getloadavg()[2],
         "rounds": options.rounds,
         "seconds": options.seconds,
         "rows": measure(rows, options.rounds, options.seconds),
     }
     if options.json:
         options.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    if options.plot:
+        options.plot.write_text(svg(report), encoding="utf-8")
+    if options.markdown:
+        plot = os.path.relpath(options.plot, options.markdown.parent) if options.plot else ""
+        options.markdown.write_text(markdown(report, plot), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def _bench() -> None:
     """Measure a running service."""
 
 
-@app.command(epilog=EPILOGS["bench send"])
+@app.command(epilog=EPILOGS["bench"])
 def send(
     *,
     config: ConfigOrDefaultOption = None,

@@ -64,7 +64,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 
 for _name, _command in _COMMANDS.items():
     app.command(_name, epilog=EPILOGS[_name])(_command)
-app.add_typer(bench, name="bench")
+app.add_typer(bench, name="bench", epilog=EPILOGS["bench"])
 
 
 def _print_version(*, wanted: bool) -> None:

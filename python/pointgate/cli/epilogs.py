@@ -118,11 +118,11 @@ EPILOGS: Final[dict[str, str]] = {
         | {Status.TEMPORARY: "another process runs this import"}
         | _CONFIGURATION,
     ),
-    "bench send": _epilog(
+    "bench": _epilog(
         [
-            "pointgate bench send -c pointgate.toml --product solar --seconds 30",
-            "pointgate bench send -c pointgate.toml --product solar --rate 5000 --bad 0.05 --json",
-            "pointgate bench send --url mqtt://127.0.0.1:1883 --catalog catalog --product solar",
+            "pointgate bench send --product solar --seconds 30",
+            "pointgate bench send --product solar --rate 5000 --bad 0.05 --json",
+            "pointgate bench send --url mqtt://127.0.0.1 --catalog catalog --shape M",
         ],
         {Status.DONE: "each request was answered with its code"}
         | {Status.FINDINGS: "replies were lost, or had another code"}
