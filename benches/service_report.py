@@ -25,7 +25,8 @@ _NOTES: Final = {
 rate is that of all three. Compare the CPU time.""",
     "fixed rate": """\
 An open loop at QoS 1 both ways; latencies count from the instant at which a request was due.""",
-    "shapes": "QoS 0, `ack = verdict`: S 3 x 3 points, M, L and XL 10, 500 and 10,000 entries of 3.",
+    "shapes": """\
+QoS 0, `ack = verdict`: S has 3 entries of 3 points; M, L and XL have 10, 500 and 10,000 of 20.""",
     "rejects": "QoS 1, `ack = verdict`; each rejected request is answered with its code and place.",
 }
 _ABOUT: Final = """\
@@ -46,8 +47,8 @@ height="{height}" role="img" aria-labelledby="title">
 <style>{style}</style>
 <rect class="paper" width="{width}" height="{height}" rx="6"/>
 <text x="16" y="24" class="title">CPU µs a request behind Mosquitto, 3 entries of 3 points</text>
-<text x="16" y="43" class="faint">{date}, logarithmic scale; medians of {rounds} rounds on a shared \
-virtual machine</text>"""
+<text x="16" y="43" class="faint">{date}, logarithmic scale; medians of {rounds} rounds \
+on a shared virtual machine</text>"""
 
 _HEAD: Final = ["", "requests/s", "CPU µs a request (least to most)", "cores", "broker µs",
                 "p50 ms", "p99 ms", "command"]  # fmt: skip

@@ -87,7 +87,7 @@ def _rows() -> Iterator[Row]:
 def _growth() -> Iterator[Row]:
     """How the cost grows with the request, and with the share of bad ones."""
     for shape, window in (("S", "1000"), ("M", "256"), ("L", "16"), ("XL", "2")):
-        sized = ("--qos", "0", "--shape", shape, "--window", window)
+        sized = ("--qos", "0", "--product", "types", "--shape", shape, "--window", window)
         yield Row("shapes", shape, "bench_echo", sized)
     for share in ("0", "0.1", "0.5", "1"):
         yield Row("rejects", f"{float(share):.0%}", "bench_echo", ("--qos", "1", "--bad", share))
