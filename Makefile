@@ -45,6 +45,7 @@ bench: setup servers ## compare the judge with its peers, then measure service, 
 	$(BIN)/python -m benches.bench_echo --qos 0
 	$(BIN)/python -m benches.bench_echo --qos 1
 	$(BIN)/python -m benches.bench_echo --qos 1 --ack spool
+	$(BIN)/python -m benches.services --json docs/benchmarks/service.json --plot docs/benchmarks/service.svg --markdown docs/benchmarks/service.md
 	$(BIN)/python -m benches.bench_hostile
 	$(BIN)/python -m benches.bench_parquet
 	$(BIN)/python -m benches.bench_postgres

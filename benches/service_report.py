@@ -57,15 +57,15 @@ _WIDTH, _LEFT, _ROW, _TOP = 760, 250, 20, 60
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    broker = row["broker_us"]
     return [
         row["name"],
         f"{row['requests_per_second']:,.0f}",
         f"**{row['service_us']:.2f}** ({row['least_us']:.2f} to {row['most_us']:.2f})",
         f"{row['service_cores']:.2f}",
-        "" if broker is None else f"{broker:.1f}",
-        f"{row['p50_ms']:.2f}",
-        f"{row['p99_ms']:.1f}",
+        *(
+            f"{row[name]:.1f}" if row.get(name) is not None else ""
+            for name in ("broker_us", "p50_ms", "p99_ms")
+        ),
         f"`{row['command']}`",
     ]
 
