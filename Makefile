@@ -42,9 +42,10 @@ bench: setup servers ## compare the judge with its peers, then measure service, 
 	@mkdir -p docs/benchmarks
 	$(BIN)/python benches/compare.py --json docs/benchmarks/judge.json --plot docs/benchmarks/judge.svg --markdown docs/benchmarks/judge.md
 	$(BIN)/pytest -q benches --benchmark-enable --benchmark-only --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
-	$(BIN)/python benches/bench_echo.py --qos 0
-	$(BIN)/python benches/bench_echo.py --qos 1
-	$(BIN)/python benches/bench_echo.py --qos 1 --ack spool
+	$(BIN)/python -m benches.bench_echo --qos 0
+	$(BIN)/python -m benches.bench_echo --qos 1
+	$(BIN)/python -m benches.bench_echo --qos 1 --ack spool
+	$(BIN)/python -m benches.services --json docs/benchmarks/service.json --plot docs/benchmarks/service.svg --markdown docs/benchmarks/service.md
 	$(BIN)/python -m benches.bench_hostile
 	$(BIN)/python -m benches.bench_parquet
 	$(BIN)/python -m benches.bench_postgres

@@ -1,40 +1,51 @@
 """End-to-end throughput: requests and replies through Mosquitto and one service process.
 
-    python benches/bench_echo.py --seconds 10 --qos 1 --json
+    python -m benches.bench_echo --qos 1 --ack spool
+    python -m benches.bench_echo --qos 1 --ack spool --rate 5000 --json
+    python -m benches.bench_echo --service "python -m benches.glue.raw"
 
 Starts a Mosquitto and `pointgate serve` on free ports on loopback, warms up for a second, and runs
-`load.py` in a closed loop. All three share the machine's cores, so the figures are those of the
-whole chain. Every request must be answered 200, in order. The CPU time of the service and the
-broker is read from /proc (Linux).
+`pointgate bench send`, which gets every other option: `--rate`, `--window`, `--shape`, `--bad`,
+`--connections`. All three share the machine's cores, so the figures are those of the whole chain.
+Every request must be answered with its code. The CPU time of the service and the broker is read
+from /proc (Linux).
 
-On 2 cores the broker is the bottleneck: it takes some 25 to 50 µs for a request and its reply. So
+On 2 cores the broker is the bottleneck: it takes some 20 to 40 µs for a request and its reply. So
 compare the service's own microseconds, too.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
-ROOT = Path(__file__).parent.parent
-CATALOG = ROOT / "tests/data/catalog"
-BROKER = """listener {port} 127.0.0.1
+if __name__ == "__main__":  # as a script, this folder is on the path, its parent is not
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT: Final = Path(__file__).parent.parent
+CATALOG: Final = ROOT / "tests/data/catalog"
+PRODUCT: Final = "protocol"
+BROKER: Final = """listener {port} 127.0.0.1
 allow_anonymous true
+max_inflight_messages 1000
 max_queued_messages 0
 set_tcp_nodelay true
 """
-SETTINGS = """[mqtt]
+SETTINGS: Final = """[mqtt]
 url = "mqtt://127.0.0.1:{broker}"
 client_id = "bench"
 protocol = {protocol}
@@ -45,7 +56,10 @@ listen = "127.0.0.1:{metrics}"
 [store]
 ack = "{ack}"
 """
-START_SECONDS = 20
+START_SECONDS: Final = 20
+WINDOW: Final = 1000
+
+Figures = dict[str, Any]
 
 
 def free_port() -> int:
@@ -59,111 +73,155 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def memory_mb(process: subprocess.Popen[bytes]) -> float:
+    """The peak of the resident memory."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def start(stack: ExitStack, log: Path, *command: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.open("wb"))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.open("wb"), cwd=ROOT)
     stack.callback(process.wait)
     stack.callback(process.terminate)
     return process
 
 
-def fetch(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("GET", path)
-    with connection.getresponse() as answer:
-        return answer.status, answer.read().decode()
+def python_command(command: str) -> list[str]:
+    """The command of a service, run by this Python if it names `python`."""
+    words = shlex.split(command)
+    return [sys.executable, *words[1:]] if words[:1] == ["python"] else words
 
 
-def wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < end:
-        with suppress(OSError):
-            if fetch(port, "/readyz")[0] == 200:
+class Chain:
+    """A Mosquitto and a service.
+
+    Args:
+        service: The command of the service, which takes a settings file; empty for pointgate.
+        ack: What a 200 promises.
+        protocol: The level of MQTT between the broker and the service.
+        catalog: The catalog folder.
+        product: The product whose requests are sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str = "",
+        ack: str = "verdict",
+        protocol: int = 5,
+        catalog: Path = CATALOG,
+        product: str = PRODUCT,
+    ) -> None:
+        self._service = service or "python -m pointgate serve -c"
+        self._ack, self._protocol, self._catalog = ack, protocol, catalog
+        self._product = product
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self.port = free_port()
+            (folder / "mosquitto.conf").write_text(BROKER.format(port=self.port))
+            settings = folder / "pointgate.toml"
+            settings.write_text(
+                SETTINGS.format(
+                    broker=self.port,
+                    metrics=free_port(),
+                    catalog=self._catalog,
+                    protocol=self._protocol,
+                    ack=self._ack,
+                )
+            )
+            mosquitto = os.environ.get("MOSQUITTO") or shutil.which("mosquitto")
+            mosquitto = mosquitto or "/usr/sbin/mosquitto"
+            conf = str(folder / "mosquitto.conf")
+            self._broker = start(stack, folder / "broker.log", mosquitto, "-c", conf)
+            self._log = folder / "service.log"
+            command = python_command(self._service)
+            self._process = start(stack, self._log, *command, str(settings))
+            self._wait()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _wait(self) -> None:
+        """Wait until a valid and an invalid request are answered with their codes."""
+        end = time.monotonic() + START_SECONDS
+        while self._process.poll() is None and time.monotonic() < end:
+            probe = ["--requests", "2", "--bad", "0.5", "--timeout", "0.3"]
+            if self._send(probe).returncode == 0:
                 return
-        time.sleep(0.05)
-    process.kill()
-    sys.exit(f"the service is not ready after {START_SECONDS} s:\n{log.read_text()}")
+        sys.exit(f"the service does not answer:\n{self._log.read_text()[-2000:]}")
+
+    def _send(self, options: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pointgate", "bench", "send", "--json"]
+        command += ["--url", f"mqtt://127.0.0.1:{self.port}"]
+        command += ["--catalog", str(self._catalog), "--product", self._product, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def measure(self, options: Sequence[str]) -> Figures:
+        """Run the load generator, and measure broker and service meanwhile."""
+        processes = {"service": self._process, "broker": self._broker}
+        before = {name: cpu_seconds(process) for name, process in processes.items()}
+        done = self._send(options)
+        if done.returncode:
+            sys.exit(f"exit status {done.returncode}: {done.stderr}{done.stdout}")
+        figures: Figures = json.loads(done.stdout)
+        for name, process in processes.items():
+            cpu = cpu_seconds(process) - before[name]
+            figures[f"{name}_us"] = cpu / figures["requests"] * 1e6
+            figures[f"{name}_cores"] = cpu / figures["seconds"]
+        figures["service_mb"] = memory_mb(self._process)
+        return figures
 
 
-def bursts(port: int) -> float:
-    lines = fetch(port, "/metrics")[1].splitlines()
-    return float(dict(line.rsplit(" ", 1) for line in lines)["pointgate_bursts_total"])
-
-
-def load(port: int, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, str(Path(__file__).with_name("load.py")), "--port", str(port)]
-    command += ["--qos", str(options.qos), "--window", str(options.window)]
-    command += ["--seconds", str(seconds)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return dict(json.loads(done.stdout))
-
-
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    broker_port, metrics_port = free_port(), free_port()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "mosquitto.conf").write_text(BROKER.format(port=broker_port))
-        settings = SETTINGS.format(
-            broker=broker_port,
-            metrics=metrics_port,
-            catalog=CATALOG,
-            protocol=options.protocol,
-            ack=options.ack,
-        )
-        (folder / "pointgate.toml").write_text(settings)
-        mosquitto = os.environ.get("MOSQUITTO") or shutil.which("mosquitto")
-        mosquitto = mosquitto or "/usr/sbin/mosquitto"
-        log = folder / "service.log"
-        broker = start(
-            stack, folder / "broker.log", mosquitto, "-c", str(folder / "mosquitto.conf")
-        )
-        command = options.service.split() or [sys.executable, "-m", "pointgate", "serve", "-c"]
-        service = start(stack, log, *command, str(folder / "pointgate.toml"))
-        wait_ready(metrics_port, service, log)
-        load(broker_port, options, 1)
-        before = cpu_seconds(service), cpu_seconds(broker)
-        bursts_before = bursts(metrics_port)
-        figures = load(broker_port, options, options.seconds)
-        after = cpu_seconds(service), cpu_seconds(broker)
-        time.sleep(1)  # the service renders metrics once a second at most
-        burst_count = bursts(metrics_port) - bursts_before
-    requests = figures["requests"]
-    assert figures["accepted"] == requests, (
-        f"{requests - figures['accepted']} were not answered 200"
-    )
-    return {
-        "qos": options.qos,
-        "window": options.window,
-        "protocol": options.protocol,
-        "ack": options.ack,
-        **figures,
-        "requests_per_second": requests / figures["seconds"],
-        "requests_per_burst": requests / burst_count,
-        "service_us": (after[0] - before[0]) / requests * 1e6,
-        "broker_us": (after[1] - before[1]) / requests * 1e6,
-    }
+def measure(
+    options: Sequence[str], *, seconds: float = 10.0, warm_up: float = 1.0, **chain: Any
+) -> Figures:
+    """Start everything, warm up, and measure."""
+    with Chain(**chain) as running:
+        running.measure([*options, "--seconds", str(warm_up)])
+        return running.measure([*options, "--seconds", str(seconds)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--qos", type=int, choices=(0, 1), default=1)
-    parser.add_argument("--window", type=int, default=256, help="requests in flight")
     parser.add_argument("--ack", choices=("verdict", "spool", "sink"), default="verdict")
     parser.add_argument("--protocol", type=int, choices=(4, 5), default=5)
-    parser.add_argument(
-        "--service", default="", help="another command that takes the settings file"
-    )
+    parser.add_argument("--service", default="", help="another command that takes the settings")
+    parser.add_argument("--catalog", type=Path, default=CATALOG)
+    parser.add_argument("--product", default=PRODUCT)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    figures = measure(options)
-    if options.json:
+    chosen, options = parser.parse_known_args()
+    if "--window" not in options and "--rate" not in options:
+        options += ["--window", str(WINDOW)]
+    figures = measure(
+        options,
+        seconds=chosen.seconds,
+        service=chosen.service,
+        ack=chosen.ack,
+        protocol=chosen.protocol,
+        catalog=chosen.catalog,
+        product=chosen.product,
+    )
+    if chosen.json:
         print(json.dumps(figures))
         return
-    print("{requests_per_second:,.0f} requests/s at QoS {qos}, all answered 200".format(**figures))
-    print("reply after {p50_ms:.2f} ms (median), {p99_ms:.2f} ms (99 %)".format(**figures))
+    latency = figures["latency_ms"]
     print(
-        "CPU a request: service {service_us:.1f} µs ({requests_per_burst:.1f} requests a burst), "
-        "broker {broker_us:.1f} µs".format(**figures)
+        "{requests_per_second:,.0f} requests/s at QoS {qos}, answered as expected".format(**figures)
+    )
+    print(
+        "reply after {p50:.2f} ms (p50), {p99:.2f} ms (p99), {p999:.2f} ms (p99.9)".format(
+            **latency
+        )
+    )
+    print(
+        "CPU a request: service {service_us:.1f} µs ({service_cores:.2f} cores), broker "
+        "{broker_us:.1f} µs, load {cpu_us:.2f} µs".format(**figures)
     )
 
 

@@ -31,10 +31,25 @@ from typing import Any, Final
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benches.bench_echo import CATALOG, SETTINGS, cpu_seconds, free_port, start
-from benches.load import PAYLOAD, packet, text
+from benches.bench_echo import CATALOG, SETTINGS, cpu_seconds, free_port, python_command, start
 
 TOPIC: Final = "sys/protocol/integration/measurepoint/post"
+ENTRY: Final = (
+    '{"deviceKey":"%s","measurepoints":{"Power":{"value":%d,"quality":9},"temp":%s,'
+    '"branchCurr":["%s","2.02","7.93"]},"time":%d}'
+)
+ENTRIES: Final = ",".join(
+    (
+        ENTRY % ("device1", 1, "1.02", "1.02", 123456),
+        ENTRY % ("device1", 2, "2.02", "3.02", 123567),
+        ENTRY % ("device2", 1, "1.02", "1.02", 123456),
+    )
+)
+PAYLOAD: Final = (
+    f'{{"id":"%08d","version":"1.0","params":[{ENTRIES}],"method":"integration.measurepoint.post"}}'
+)
+"""Like the protocol page's example (shape S: 3 entries, 3 points each)."""
+
 IDS: Final = 0x8000
 """The number of packet ids of replies; a block of requests must divide it."""
 
@@ -43,6 +58,20 @@ START_SECONDS: Final = 20
 PUBACK_BYTES: Final = 4
 
 Figures = dict[str, Any]
+
+
+def text(value: str) -> bytes:
+    data = value.encode()
+    return len(data).to_bytes(2, "big") + data
+
+
+def packet(first: int, body: bytes) -> bytes:
+    length, size = bytearray(), len(body)
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    length.append(size)
+    return bytes((first,)) + bytes(length) + body
 
 
 class StandIn:
@@ -165,7 +194,7 @@ def measure(options: argparse.Namespace) -> Figures:
             ack=options.ack,
         )
         (folder / "pointgate.toml").write_text(settings)
-        command = options.service.split() or [sys.executable, "-m", "pointgate", "serve", "-c"]
+        command = python_command(options.service or "python -m pointgate serve -c")
         service = start(stack, folder / "service.log", *command, str(folder / "pointgate.toml"))
         stand_in.accept()
         stand_in.run(1)

@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.support.paths import CATALOG
 from tests.support.processes import Broker, Sender, Service
 
 if TYPE_CHECKING:
@@ -138,8 +139,9 @@ def small(seconds: float, folder: Path) -> Figures:
     """Small requests at full speed, which the spool stores."""
     with stopped_sink(folder, spool_bytes=2**40) as (broker, service):
         watch = Watch("small", service)
-        load = Path(__file__).with_name("load.py")
-        command = [sys.executable, str(load), "--port", str(broker.port), "--window", "1000"]
+        command = [sys.executable, "-m", "pointgate", "bench", "send", "--json", "--window", "1000"]
+        command += ["--url", f"mqtt://127.0.0.1:{broker.port}"]
+        command += ["--catalog", str(CATALOG), "--product", "protocol"]
         sending = subprocess.Popen(
             [*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True
         )

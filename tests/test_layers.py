@@ -41,7 +41,7 @@ LAYERS: Final[list[list[str]]] = [
     ["catalog", "sinks"],
     ["pointgate", "config"],
     ["bulk", "quarantine", "sources"],
-    ["service", "demo", "importing", "doctor"],
+    ["service", "demo", "importing", "doctor", "load"],
     ["cli"],
     ["__main__"],
 ]

@@ -15,6 +15,7 @@ __all__ = [
     "Fault",
     "Model",
     "MqttCodec",
+    "MqttLoad",
     "Points",
     "Product",
     "Report",
@@ -498,6 +499,92 @@ class MqttCodec:
             The packets, each reply before its request's acknowledgement; the place of the first
             request that is not settled by them; the sizes of replies over the broker's limit, which
             are left out; for each settled request where its reply and its acknowledgement end.
+        """
+
+@final
+class MqttLoad:
+    """The requests of a load generator on some connections, and the check of their replies.
+
+    It speaks MQTT 3.1.1, and does no I/O. Instants are nanoseconds of one clock.
+
+    Args:
+        good: The requests that must be accepted: topic, payload, the place of the 16 digits of its
+            id, the places of the 13 digits of its times, and the code of its reply.
+        bad: Those that must be rejected.
+        bad_share: The share of the latter, 0 to 1.
+        qos: 0 or 1.
+        connections: The number of connections.
+        mark: The first half of every id, which tells replies from those to other senders.
+        first_ms: The first time in a payload, UTC milliseconds.
+        span_ms: After so many milliseconds times begin anew.
+        timeout_ns: How long after it was due a request without a reply is lost.
+
+    Raises:
+        ValueError: There is no request of a kind, or a place is outside of a payload.
+    """
+
+    def __new__(
+        cls,
+        good: Sequence[tuple[str, bytes, int, Sequence[int], int]],
+        bad: Sequence[tuple[str, bytes, int, Sequence[int], int]],
+        *,
+        bad_share: float,
+        qos: int,
+        connections: int,
+        mark: int,
+        first_ms: int,
+        span_ms: int,
+        timeout_ns: int,
+    ) -> MqttLoad: ...
+    def publish(self, connection: int, count: int, due_ns: int, interval_ns: float = 0.0) -> bytes:
+        """Make requests; fewer if the broker has not acknowledged those before.
+
+        Args:
+            connection: The number of the connection that they are for.
+            count: How many.
+            due_ns: When the first one was due, from which its latency counts.
+            interval_ns: The time from one to the next.
+
+        Returns:
+            Their packets, to be sent in order.
+        """
+
+    def feed(self, connection: int, data: bytes, now_ns: int) -> bytes:
+        """Parse the bytes of one read, and count the replies in it.
+
+        Args:
+            connection: The number of the connection.
+            data: The bytes, in the order of arrival.
+            now_ns: When they arrived.
+
+        Returns:
+            The acknowledgements of the replies, to be sent.
+
+        Raises:
+            MalformedPacketError: They are not MQTT.
+            MemoryError: An allocation failed. After either error the connection must be closed.
+        """
+
+    def expire(self, now_ns: int) -> None:
+        """Give up the requests whose reply has not arrived in time."""
+
+    @property
+    def sent(self) -> int:
+        """How many requests were sent."""
+
+    @property
+    def outstanding(self) -> int:
+        """How many of them have no reply, and are not lost."""
+
+    def latency_ns(self, share: float) -> int:
+        """A quantile of the latencies so far, in nanoseconds; 1.0 is the longest."""
+
+    def read(self) -> dict[str, object]:
+        """Every figure.
+
+        Returns:
+            `sent`, `sent_bytes`, `answered`, `lost`, `repeated`, `foreign`: int;
+            `codes`: dict of expected and actual code to requests.
         """
 
 @final

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from pointgate import __version__
+from pointgate.cli.bench import app as bench
 from pointgate.cli.check import check
 from pointgate.cli.compact import compact
 from pointgate.cli.demo import demo
@@ -63,6 +64,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 
 for _name, _command in _COMMANDS.items():
     app.command(_name, epilog=EPILOGS[_name])(_command)
+app.add_typer(bench, name="bench", epilog=EPILOGS["bench"])
 
 
 def _print_version(*, wanted: bool) -> None:

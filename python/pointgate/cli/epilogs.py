@@ -119,6 +119,18 @@ EPILOGS: Final[dict[str, str]] = {
         | {Status.TEMPORARY: "another process runs this import"}
         | _CONFIGURATION,
     ),
+    "bench": _epilog(
+        [
+            "pointgate bench send --product solar --seconds 30",
+            "pointgate bench send --product solar --rate 5000 --bad 0.05 --json",
+            "pointgate bench send --url mqtt://127.0.0.1 --catalog catalog --shape M",
+        ],
+        {Status.DONE: "each request was answered with its code"}
+        | {Status.FINDINGS: "replies were lost, or had another code"}
+        | _USAGE
+        | {Status.OUTPUT: "the broker cannot be used, or the connection was lost"}
+        | _CONFIGURATION,
+    ),
     "compact": _epilog(
         ["pointgate compact points", "pointgate compact points --now --json"],
         _DONE

@@ -17,6 +17,7 @@ mod catalog;
 mod counters;
 mod histogram;
 mod instants;
+mod load;
 mod mqtt;
 mod points;
 mod report;
@@ -36,6 +37,8 @@ mod _core {
     use crate::catalog::{Catalog, Devices, Model, Product};
     #[pymodule_export]
     use crate::counters::Counters;
+    #[pymodule_export]
+    use crate::load::MqttLoad;
     #[pymodule_export]
     use crate::mqtt::MqttCodec;
     #[pymodule_export]

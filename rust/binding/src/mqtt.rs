@@ -12,7 +12,7 @@ use crate::burst::Burst;
 const WINDOW: usize = 20;
 
 /// A `MalformedPacketError` of `pointgate.sources.mqtt.packets`, or Python's own for memory.
-fn feed_error(py: Python<'_>, error: &mqtt::FeedError) -> PyErr {
+pub(crate) fn feed_error(py: Python<'_>, error: &mqtt::FeedError) -> PyErr {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let mqtt::FeedError::Malformed(reason) = error else {
         return PyMemoryError::new_err("no memory for bytes of the broker");

@@ -41,6 +41,7 @@ from pointgate.sources.mqtt.errors import BrokerRefused, broken, ended, refused,
 from pointgate.sources.mqtt.intake import BURST_BYTES, BURST_REQUESTS, Intake
 from pointgate.sources.mqtt.packets import HEADER_BYTES, MQTT_5, MalformedPacketError
 from pointgate.sources.mqtt.paho import Library
+from pointgate.sources.mqtt.read_pace import ReadPace
 from pointgate.sources.mqtt.replies import rejection, reply_limits
 from pointgate.sources.mqtt.tls import tls_context
 
@@ -75,7 +76,12 @@ class Channel:
     """
 
     def __init__(
-        self, settings: MqttSettings, admission: Admission, *, on_refused: Callable[[str], None]
+        self,
+        settings: MqttSettings,
+        admission: Admission,
+        *,
+        on_refused: Callable[[str], None],
+        max_delay: float = 0.0,
     ) -> None:
         self.session_present = False
         self.shortfalls: list[str] = []
@@ -93,6 +99,9 @@ class Channel:
         self._intake = Intake(admission)
         self._library = Library(settings, context=tls_context(settings), events=self)
         self._relay: Relay | None = None
+        self._pace = ReadPace(
+            max_delay, call_later=self._loop.call_later, read=self._readable, expect=self._expect
+        )
         self._reading = False
         self._writing = False
         self._draining = False
@@ -151,6 +160,7 @@ class Channel:
         relay = self._relay
         if self._lost or relay is None:
             return
+        self._pace.hurry(wanted=self._awaits_puback or self._awaits_answer or self._draining)
         if relay.control or relay.waiting_bytes > _SEND_BYTES:
             wanted = False  # the library reads, or the broker receives, too slowly
         elif self._awaits_puback:
@@ -164,6 +174,11 @@ class Channel:
             self._read_soon()
         elif self._reading and not wanted:
             self._stop_reading(relay)
+
+    def _expect(self, size: int) -> None:
+        """Let the kernel collect so many bytes before the socket is readable."""
+        if self._relay is not None and not self._lost:
+            self._relay.expect(size)
 
     def _read_soon(self) -> None:
         """Schedule a read: the loop cannot detect bytes that TLS or a WebSocket has buffered."""
@@ -203,6 +218,7 @@ class Channel:
         self._intake.add(requests, memory)
         self._dispatch(relay)
         if size:
+            self._pace.record(requests, size)
             self._last_received = now
             relay.answer_ping()  # any byte proves that the broker is alive
         self._read_control(relay)

@@ -59,7 +59,11 @@ _CLOSE_SECONDS: Final = 2.0
 
 @asynccontextmanager
 async def connect(
-    settings: MqttSettings, admission: Admission, *, on_refused: Callable[[str], None]
+    settings: MqttSettings,
+    admission: Admission,
+    *,
+    on_refused: Callable[[str], None],
+    max_delay: float = 0.0,
 ) -> AsyncIterator[AiomqttConnection]:
     """Connect, and disconnect at the end.
 
@@ -72,13 +76,14 @@ async def connect(
         settings: The broker, and our identity.
         admission: The budget of requests in flight.
         on_refused: Called with the reason for each reply that the broker rejected.
+        max_delay: `store.max_delay` in seconds; reads wait for groups of requests (`read_pace.py`).
 
     Raises:
         BrokerRefused: The broker refuses us until its settings or ours are changed.
         ConnectionLost: The connection failed.
         ConfigError: A TLS file cannot be used.
     """
-    connection = AiomqttConnection(settings, admission, on_refused=on_refused)
+    connection = AiomqttConnection(settings, admission, on_refused=on_refused, max_delay=max_delay)
     try:
         await connection.open()
         yield connection
@@ -95,9 +100,14 @@ class AiomqttConnection(Channel):
     """
 
     def __init__(
-        self, settings: MqttSettings, admission: Admission, *, on_refused: Callable[[str], None]
+        self,
+        settings: MqttSettings,
+        admission: Admission,
+        *,
+        on_refused: Callable[[str], None],
+        max_delay: float = 0.0,
     ) -> None:
-        super().__init__(settings, admission, on_refused=on_refused)
+        super().__init__(settings, admission, on_refused=on_refused, max_delay=max_delay)
         self.settled = 0
         self.recorded_filters: Sequence[str] = ()
 

@@ -122,6 +122,11 @@ class Relay:
             pass
         return None
 
+    def expect(self, size: int) -> None:
+        """Let the kernel report the socket as readable from so many bytes on, where it can."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
     def has_more(self, data: bytes | None) -> bool:
         """Whether to read again after `data` without waiting for the event loop.
 

@@ -155,7 +155,12 @@ class MqttSource:
         """Connect, and run until the connection has drained or is lost."""
         try:
             async with (
-                connect(self._mqtt, self._admission, on_refused=self._reply_refused) as connection,
+                connect(
+                    self._mqtt,
+                    self._admission,
+                    on_refused=self._reply_refused,
+                    max_delay=self._settings.store.max_delay / 1000,
+                ) as connection,
                 asyncio.TaskGroup() as tasks,
             ):
                 self._connected(connection)

@@ -182,6 +182,10 @@ class WebSocket:
         """Pass on to the socket."""
         self._socket.setblocking(flag)
 
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """Pass on to the socket."""
+        self._socket.setsockopt(level, option, value)
+
     def close(self) -> None:
         """Close the socket."""
         self._ended = True

@@ -5,17 +5,23 @@
 //! | `splitter` | [`Splitter`]: the broker's bytes, cut into requests and acknowledgements |
 //! | `publish` | one PUBLISH of the broker, with its properties |
 //! | `replies` | [`Replies`]: replies and acknowledgements as bytes; packet ids; the window |
+//! | `load` | [`Load`]: the requests of a load generator, and the check of their replies |
+//! | `latencies` | [`Latencies`]: a histogram of their latencies |
 //! | `wire` | integers and strings as MQTT writes them |
 //!
 //! Connecting, subscribing and pings are left to a client library: [`Splitter::control`].
 //!
 //! No I/O and no clock.
 
+mod latencies;
+mod load;
 mod publish;
 mod replies;
 mod splitter;
 mod wire;
 
+pub use latencies::Latencies;
+pub use load::{ID_DIGITS, Load, Plan, TIME_DIGITS, Tally, Template};
 pub use replies::{Replies, Written, push_pubcomp};
 pub use splitter::{Acknowledgement, BurstLimits, Splitter};
 pub use wire::FeedError;

@@ -178,7 +178,7 @@ fn push_string_size(size: usize, to: &mut Vec<u8>) {
 }
 
 /// Writes the acknowledgement of a request: PUBACK, at QoS 2 PUBREC.
-fn acknowledge(delivery: Delivery<'_>, to: &mut Vec<u8>) {
+pub(super) fn acknowledge(delivery: Delivery<'_>, to: &mut Vec<u8>) {
     if delivery.packet_id > 0 {
         to.push(if delivery.qos == 1 { kind::PUBACK } else { kind::PUBREC });
         to.push(2);
