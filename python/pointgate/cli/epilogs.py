@@ -115,7 +115,7 @@ EPILOGS: Final[dict[str, str]] = {
         ],
         {Status.DONE: "every point was accepted", Status.FINDINGS: "some were rejected"}
         | {Status.USAGE: "wrong usage, or an input that cannot be read or has changed"}
-        | {Status.OUTPUT: "the output cannot be written; a sink, broker or service is unavailable"}
+        | {Status.OUTPUT: "the output, a sink, the broker or the service is unavailable"}
         | {Status.TEMPORARY: "another process runs this import"}
         | _CONFIGURATION,
     ),
