@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, final
 
-from typing_extensions import CapsuleType, disjoint_base
+from typing_extensions import Buffer, CapsuleType, disjoint_base
 
 __all__ = [
     "FIRST_REPLY_ID",
@@ -25,6 +25,7 @@ __all__ = [
     "build_profile",
     "codes",
     "reasons",
+    "unique_order",
 ]
 
 __version__: Final[str]
@@ -746,3 +747,22 @@ class Counters:
             `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
             (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
         """
+
+def unique_order(
+    columns: Sequence[Buffer | tuple[Buffer, Buffer]], *, keep_last: bool
+) -> bytes | None:
+    """Sort rows by columns, and keep one row of each key.
+
+    Args:
+        columns: As many rows each, the most significant one first: a buffer of signed 64-bit
+            numbers; or for names two buffers, of each row's 32-bit index and of each name's 64-bit
+            rank among all, from 0 or 1.
+        keep_last: Whether the last one of rows with the same key stays; else the first one.
+
+    Returns:
+        The numbers of the rows that stay, 32 bits each; None if a key and the number of its row do
+        not fit in 64 bits.
+
+    Raises:
+        TypeError: A column is something else.
+    """

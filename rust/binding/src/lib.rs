@@ -19,6 +19,7 @@ mod histogram;
 mod instants;
 mod load;
 mod mqtt;
+mod order;
 mod points;
 mod report;
 mod validator;
@@ -41,6 +42,8 @@ mod _core {
     use crate::load::MqttLoad;
     #[pymodule_export]
     use crate::mqtt::MqttCodec;
+    #[pymodule_export]
+    use crate::order::unique_order;
     #[pymodule_export]
     use crate::points::Points;
     #[pymodule_export]

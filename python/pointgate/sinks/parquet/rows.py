@@ -34,7 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pointgate._core import __version__
+from pointgate._core import __version__, unique_order
 from pointgate.sinks.tables import TEXTS, one_batch, pieces
 from pointgate.store.points import SCHEMA
 
@@ -175,7 +175,14 @@ def key_order(
         by_arrival: Whether `received` says which of two is the later one; the order of the rows
             does where it is the same.
     """
-    columns = {"series": _series(rows), "time": rows["time"].view(pa.int64())}
+    times = rows["time"].view(pa.int64())
+    if not by_arrival:
+        major = [] if groups is None else [_buffer(groups)]
+        names = [(_buffer(rows[name].indices), _buffer(_dense_ranks(rows[name]))) for name in NAMES]
+        found = unique_order([*major, *names, _buffer(times)], keep_last=on_conflict == "update")
+        if found is not None:
+            return pa.Array.from_buffers(pa.uint32(), len(found) // 4, [None, pa.py_buffer(found)])
+    columns = {"series": _series(rows), "time": times}
     if groups is not None:
         columns = {"group": groups, **columns}
     keys = pa.record_batch(columns)
@@ -192,6 +199,12 @@ def key_order(
     # A row goes when its key comes again behind it, or has come before.
     sides = [repeats, edge] if on_conflict == "update" else [edge, repeats]
     return order.filter(pc.invert(pa.concat_arrays(sides)))
+
+
+def _buffer(numbers: pa.Array) -> memoryview:
+    content = memoryview(numbers.buffers()[1]).cast("B")
+    content = content.cast("q" if numbers.type == pa.int64() else "i")
+    return content[numbers.offset : numbers.offset + len(numbers)]
 
 
 def take(rows: pa.RecordBatch, order: pa.Array) -> pa.RecordBatch:
@@ -213,8 +226,11 @@ def _series(rows: pa.RecordBatch) -> pa.Array:
 
 
 def _ranks(names: pa.DictionaryArray) -> pa.Array:
-    ranks = pc.rank(names.dictionary, tiebreaker="dense").cast(pa.int64())
-    return ranks.take(names.indices)
+    return _dense_ranks(names).take(names.indices)
+
+
+def _dense_ranks(names: pa.DictionaryArray) -> pa.Array:
+    return pc.rank(names.dictionary, tiebreaker="dense").cast(pa.int64())
 
 
 def _repeats(keys: list[pa.Array]) -> pa.Array:
