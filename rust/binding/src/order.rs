@@ -46,11 +46,11 @@ pub(crate) fn unique_order<'py>(
     };
     let columns = columns.into_iter().map(copied).collect::<PyResult<Vec<_>>>()?;
     let order = py.detach(|| {
-        let column = |column| match column {
-            &Copied::Numbers(ref numbers) => core::SortColumn::Numbers(numbers),
-            &Copied::Names(ref indices, ref ranks) => core::SortColumn::Names { indices, ranks },
-        };
-        core::unique_order(&columns.iter().map(column).collect::<Vec<_>>(), keep_last)
+        let columns = columns.iter().map(|column| match column {
+            Copied::Numbers(numbers) => core::SortColumn::Numbers(numbers),
+            Copied::Names(indices, ranks) => core::SortColumn::Names { indices, ranks },
+        });
+        core::unique_order(&columns.collect::<Vec<_>>(), keep_last)
     });
     Ok(order.map(|order| PyBytes::new(py, Buffer::from_vec(order).as_slice())))
 }
