@@ -18,6 +18,7 @@ const UNIT: u64 = 1000;
 
 /// A column to sort by.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "the binding makes columns of every kind")]
 pub enum SortColumn<'a> {
     /// Any numbers.
     Numbers(&'a [i64]),
@@ -134,19 +135,17 @@ fn sort(words: &mut Vec<u64>, bits: std::ops::Range<u32>) {
 /// The rows in sorted words, the last or the first one of those with the same key.
 fn unique(words: &[u64], row_bits: u32, keep_last: bool) -> Vec<u32> {
     let row = |word: u64| (word & !(u64::MAX << row_bits)) as u32;
-    let repeats = |[word, next]: &[u64; 2]| (word ^ next) >> row_bits == 0;
-    if !words.array_windows().any(repeats) {
+    let pairs = || words.iter().copied().zip(words.iter().copied().skip(1));
+    let repeats = |(word, next): (u64, u64)| (word ^ next) >> row_bits == 0;
+    if !pairs().any(repeats) {
         return words.iter().map(|&word| row(word)).collect();
     }
-    let mut rows = Vec::with_capacity(words.len());
-    let edge = if keep_last { words.last() } else { words.first() };
-    let others = words.array_windows().filter(|pair| !repeats(pair));
+    let others = pairs().filter(|&pair| !repeats(pair));
     if keep_last {
-        rows.extend(others.map(|[word, _]| row(*word)).chain(edge.map(|&word| row(word))));
+        others.map(|(word, _)| word).chain(words.last().copied()).map(row).collect()
     } else {
-        rows.extend(edge.map(|&word| row(word)).into_iter().chain(others.map(|[_, next]| row(*next))));
+        words.first().copied().into_iter().chain(others.map(|(_, next)| next)).map(row).collect()
     }
-    rows
 }
 
 #[cfg(test)]
@@ -179,10 +178,14 @@ mod tests {
         ) {
             let mut rows = rows;
             if few {
-                rows.iter_mut().for_each(|row| *row = (row.0, row.1 % 3, row.2 % 3));
+                for row in &mut rows {
+                    *row = (row.0, row.1 % 3, row.2 % 3);
+                }
             }
             if whole {
-                rows.iter_mut().for_each(|row| row.2 = row.2 / 1_000_000 * 1000);
+                for row in &mut rows {
+                    row.2 = row.2 / 1_000_000 * 1000;
+                }
             }
             if arrived {
                 rows.sort_by_key(|row| row.2);

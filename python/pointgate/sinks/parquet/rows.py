@@ -10,8 +10,10 @@ wants one device skips the rest.
 Besides the columns of `store.points` there is `value`: every number and boolean as a double, so
 that `avg(value)` works whatever the type. It is null for texts and JSON.
 
-Names are compared as numbers, their ranks among the batch's names: the order of 1 M points of 1,000
-devices takes 60 ms, compressing them 100 to 140 ms (2 shared cores).
+Names are compared as numbers, their ranks among the batch's names, by a radix sort in Rust where a
+key and the number of its row fit in 64 bits: the points of a day and 20,000 series do, those of a
+year do not. The order of 500,000 points of 1,000 devices takes 13 ms, by
+`pyarrow.compute.sort_indices` 26 (2 shared cores).
 
 Only names are written as dictionaries. Measurements rarely repeat, and zstd finds those that do:
 1 M points took 320 ms and 8.0 MB with dictionaries for all columns, 140 ms and 7.4 MB so. zstd sets
