@@ -617,9 +617,19 @@ class Counters:
     """The service's hot counters: updated once a burst, read when Prometheus scrapes.
 
     `received = accepted + rejected + ignored + in flight` holds at every moment.
+
+    Args:
+        most_products: How many products are counted by their keys; the others are counted together.
     """
 
-    def __new__(cls) -> Counters: ...
+    def __new__(cls, most_products: int = 100) -> Counters: ...
+    def serve(self, products: Sequence[str]) -> None:
+        """A catalog becomes active: its products are counted by their keys from here on.
+
+        Args:
+            products: Their keys. Beyond `most_products` they are counted as `other`.
+        """
+
     def receive(self, burst: Burst) -> None:
         """A burst has arrived: its requests are in flight from here on."""
 
@@ -651,11 +661,11 @@ class Counters:
         """Every figure, consistent with one another.
 
         Returns:
-            `received`, `received_bytes`, `bursts`, `in_flight`, `points`, `null_points`,
-            `early_times`: int;
-            `codes`: dict of code to int, without 0; `reasons`: dict of reason to int;
-            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`,
-            `judge_failed`;
+            `received`, `received_bytes`, `bursts`, `in_flight`, `null_points`, `early_times`: int;
+            `products`: dict of label to a dict with `codes` (dict of code to int, without 0),
+            `reasons` (dict of reason to int) and `points` (int); labels are product keys, `unknown`
+            for products that no catalog has had, and `other` for those beyond `most_products`;
+            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
             `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
             (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
         """

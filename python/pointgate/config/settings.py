@@ -63,11 +63,12 @@ class CatalogSettings(Document):
 
 
 class MetricsSettings(Document):
-    """Where /metrics, /livez and /readyz are served."""
+    """Where /metrics, /livez and /readyz are served, and how many products have their own label."""
 
     listen: Annotated[str, AfterValidator(_listen_address)] = Field(
         default="127.0.0.1:9464", description="host:port (port 0 for any free one)"
     )
+    max_products: int = Field(default=100, ge=1, le=1000, description="1 to 1000 products")
 
     @property
     def host(self) -> str:

@@ -154,7 +154,7 @@ async def serve(
 
 async def _start(settings: Settings, prepared: Prepared, health: Health, signals: _Signals) -> None:
     """Start HTTP, open the store and the quarantine, load the catalog, then run."""
-    metrics = Metrics(ack=settings.store.ack)
+    metrics = Metrics(ack=settings.store.ack, most_products=settings.metrics.max_products)
     address = settings.metrics
     async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
         _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)

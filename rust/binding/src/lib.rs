@@ -19,6 +19,7 @@ mod histogram;
 mod instants;
 mod mqtt;
 mod points;
+mod products;
 mod report;
 mod validator;
 
