@@ -15,6 +15,7 @@ __all__ = [
     "Fault",
     "Model",
     "MqttCodec",
+    "Offender",
     "Points",
     "Product",
     "Report",
@@ -613,6 +614,54 @@ class Validator:
         """
 
 @final
+class Offender:
+    """A fault or a device that requests were rejected for."""
+
+    @property
+    def product(self) -> str:
+        """The product key, as posted."""
+
+    @property
+    def reason(self) -> str:
+        """The reason."""
+
+    @property
+    def device_key(self) -> str | None:
+        """The device key of the entry, if it has one."""
+
+    @property
+    def identifier(self) -> str | None:
+        """The identifier of the point, for faults inside `measurepoints`."""
+
+    @property
+    def pointer(self) -> str | None:
+        """Of the example: where its fault is, RFC 6901."""
+
+    @property
+    def expected(self) -> str | None:
+        """Of the example: what was required."""
+
+    @property
+    def got(self) -> str | None:
+        """Of the example: what came instead."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests since `since`; above a thousand a second an estimate."""
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, of the last minutes."""
+
+    @property
+    def since(self) -> float:
+        """When the first of them was answered, in seconds of the clock that `settle` got."""
+
+    @property
+    def last(self) -> float:
+        """When the last of them was."""
+
+@final
 class Counters:
     """The service's hot counters: updated once a burst, read when Prometheus scrapes.
 
@@ -633,7 +682,7 @@ class Counters:
     def receive(self, burst: Burst) -> None:
         """A burst has arrived: its requests are in flight from here on."""
 
-    def settle(self, burst: Burst, settled: int, seconds: float) -> int:
+    def settle(self, burst: Burst, settled: int, now: float) -> int:
         """Requests of a burst were acknowledged, and answered if they have a reply.
 
         Stale ones count as ignored (`retained`), as do those without a verdict (`judge_failed`) and
@@ -642,10 +691,28 @@ class Counters:
         Args:
             burst: The burst.
             settled: How many of its requests.
-            seconds: How long ago they arrived.
+            now: The present, on the clock of their arrival, in seconds.
 
         Returns:
             How many early times they had.
+        """
+
+    def take_due(self) -> list[Offender]:
+        """Remove the rejections to log: at most one a minute for a product and a reason.
+
+        Returns:
+            The last request of each, with `requests` since the line before.
+        """
+
+    def offenders(self, now: float, most: int) -> tuple[list[Offender], list[Offender]]:
+        """The most frequent faults and devices of rejected requests, of the last minutes.
+
+        Args:
+            now: The present, on the clock of `settle`.
+            most: How many of each.
+
+        Returns:
+            The faults by product, reason and identifier; the devices by product.
         """
 
     def abandon(self, requests: int) -> None:

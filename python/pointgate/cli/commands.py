@@ -22,6 +22,7 @@ from pointgate.cli.import_ import import_
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
+from pointgate.cli.top import top
 from pointgate.cli.validate import validate
 from pointgate.diagnostics import os_reason
 from pointgate.terminal import Status, discard, say
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _command in (serve, check, explain, validate, rejects, replay, compact, demo):
+for _command in (serve, check, explain, validate, rejects, replay, top, compact, demo):
     app.command()(_command)
 app.command("import")(import_)
 

@@ -8,6 +8,7 @@ use pyo3::types::PyDict;
 
 use crate::burst::Burst;
 use crate::histogram::Histogram;
+use crate::offenders::{Offender, Offenders};
 use crate::products::{ProductCounts, Products};
 
 /// Seconds that one call of the judge takes: a burst of one small request up to one of many
@@ -22,6 +23,9 @@ const REPLY_BOUNDS: &[f64] =
 struct Figures {
     products: Products,
     totals: Totals,
+    offenders: Offenders,
+    /// What the owner has not logged yet.
+    due: Vec<Offender>,
 }
 
 /// What is not counted by product.
@@ -51,9 +55,21 @@ impl Figures {
         self.totals.received.saturating_sub(self.disposed())
     }
 
-    fn settle(&mut self, topic: &str, verdict: &core::Verdict) {
-        self.products.of_topic(topic).count(verdict);
-        self.totals.bad_topic += u64::from(verdict.code() == core::Code::BadTopic);
+    #[inline]
+    fn settle(&mut self, topic: &str, verdict: &core::Verdict, now: f64) {
+        let product = self.products.of_topic(topic);
+        product.count(verdict);
+        match &verdict.fault {
+            Some(fault) if fault.reason == core::Reason::BadTopic => self.totals.bad_topic += 1,
+            Some(fault) => {
+                self.offenders.reject(topic, fault);
+                if let Some(requests) = product.due(fault.reason, now) {
+                    let product_key = core::Topic::parse(topic).map_or("", |topic| topic.product_key);
+                    self.due.push(Offender::new(product_key, fault, requests, now));
+                }
+            }
+            None => {}
+        }
         self.totals.null_points += verdict.null_points;
         self.totals.early_times += verdict.early_times;
     }
@@ -92,7 +108,8 @@ impl Counters {
             judge: Histogram::new(JUDGE_BOUNDS),
             reply: Histogram::new(REPLY_BOUNDS),
         };
-        Self(Mutex::new(Figures { products: Products::new(most_products), totals }))
+        let (products, offenders) = (Products::new(most_products), Offenders::new());
+        Self(Mutex::new(Figures { products, totals, offenders, due: Vec::new() }))
     }
 
     /// A catalog becomes active: its products are counted by their keys from here on.
@@ -119,26 +136,47 @@ impl Counters {
     /// Args:
     ///     burst: The burst.
     ///     settled: How many of its requests.
-    ///     seconds: How long ago they arrived.
+    ///     now: The present, on the clock of their arrival, in seconds.
     ///
     /// Returns:
     ///     How many early times they had.
-    fn settle(&self, burst: PyRef<'_, Burst>, settled: usize, seconds: f64) -> u64 {
+    fn settle(&self, burst: PyRef<'_, Burst>, settled: usize, now: f64) -> u64 {
         let mut figures = self.figures();
+        figures.offenders.advance(now);
         let mut replies = 0;
         let early_times = figures.totals.early_times;
         for (place, request) in burst.burst.iter().take(settled).enumerate() {
             if request.retained {
                 figures.totals.retained += 1;
             } else if let Some(verdict) = burst.burst.verdict(place) {
-                figures.settle(request.topic, verdict);
+                figures.settle(request.topic, verdict, now);
                 replies += u64::from(verdict.code() != core::Code::BadTopic);
             } else {
                 figures.totals.judge_failed += 1;
             }
         }
-        figures.totals.reply.observe(seconds, replies);
+        figures.totals.reply.observe(now - burst.burst.arrived, replies);
         figures.totals.early_times - early_times
+    }
+
+    /// Remove the rejections to log: at most one a minute for a product and a reason.
+    ///
+    /// Returns:
+    ///     The last request of each, with `requests` since the line before.
+    fn take_due(&self) -> Vec<Offender> {
+        std::mem::take(&mut self.figures().due)
+    }
+
+    /// The most frequent faults and devices of rejected requests, of the last minutes.
+    ///
+    /// Args:
+    ///     now: The present, on the clock of `settle`.
+    ///     most: How many of each.
+    ///
+    /// Returns:
+    ///     The faults by product, reason and identifier; the devices by product.
+    fn offenders(&self, now: f64, most: usize) -> (Vec<Offender>, Vec<Offender>) {
+        self.figures().offenders.top(now, most)
     }
 
     /// The connection ended before these were acknowledged: at QoS 1 they are redelivered.

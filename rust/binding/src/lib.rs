@@ -18,6 +18,7 @@ mod counters;
 mod histogram;
 mod instants;
 mod mqtt;
+mod offenders;
 mod points;
 mod products;
 mod report;
@@ -39,6 +40,8 @@ mod _core {
     use crate::counters::Counters;
     #[pymodule_export]
     use crate::mqtt::MqttCodec;
+    #[pymodule_export]
+    use crate::offenders::Offender;
     #[pymodule_export]
     use crate::points::Points;
     #[pymodule_export]

@@ -15,6 +15,8 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use pointgate_core as core;
 
+use crate::offenders::Logged;
+
 const UNKNOWN: usize = 0;
 const OTHER: usize = 1;
 const RESERVED: [&str; 2] = ["unknown", "other"];
@@ -26,6 +28,7 @@ pub(crate) struct ProductCounts {
     pub(crate) points: u64,
     pub(crate) codes: [u64; core::Code::ALL.len()],
     pub(crate) reasons: [u64; core::Reason::ALL.len()],
+    logged: [Logged; core::Reason::ALL.len()],
 }
 
 impl ProductCounts {
@@ -37,19 +40,24 @@ impl ProductCounts {
     pub(crate) fn count(&mut self, verdict: &core::Verdict) {
         let code = verdict.code();
         if code != core::Code::BadTopic {
-            count(&mut self.codes, &core::Code::ALL, &code);
+            self.codes[place(&core::Code::ALL, &code)] += 1;
         }
         self.points += verdict.points;
         if let Some(fault) = &verdict.fault {
-            count(&mut self.reasons, &core::Reason::ALL, &fault.reason);
+            self.reasons[place(&core::Reason::ALL, &fault.reason)] += 1;
         }
+    }
+
+    /// How many requests with a reason a log line is about, if one is due for the one counted last.
+    pub(crate) fn due(&mut self, reason: core::Reason, now: f64) -> Option<u64> {
+        let place = place(&core::Reason::ALL, &reason);
+        self.logged[place].due(now, self.reasons[place])
     }
 }
 
-fn count<T: PartialEq>(counts: &mut [u64], labels: &[T], label: &T) {
-    let index = labels.iter().position(|known| known == label);
-    let index = index.unwrap_or_else(|| unreachable!("`ALL` has every code and every reason"));
-    counts[index] += 1;
+fn place<T: PartialEq>(labels: &[T], label: &T) -> usize {
+    let place = labels.iter().position(|known| known == label);
+    place.unwrap_or_else(|| unreachable!("`ALL` has every code and every reason"))
 }
 
 /// The slots, and which product has which.
