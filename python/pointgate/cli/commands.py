@@ -39,9 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _command in (serve, check, explain, validate, rejects, replay, top, compact, demo):
+for _command in (serve, check, explain, validate, replay, top, compact, demo):
     app.command()(_command)
 app.command("import")(import_)
+app.add_typer(rejects, name="rejects")
 
 
 def _print_version(*, wanted: bool) -> None:

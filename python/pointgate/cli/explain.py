@@ -18,7 +18,7 @@ from rich.text import Text
 
 from pointgate import Validator
 from pointgate.bulk.streams import MARGIN_BYTES
-from pointgate.cli.excerpt import Excerpt, excerpt
+from pointgate.cli.fault_view import excerpt_of, print_fault
 from pointgate.cli.member_hints import member_hints
 from pointgate.cli.options import (
     CatalogOption,
@@ -33,13 +33,9 @@ from pointgate.terminal import Status, console, print_json, printable, say, unic
 from pointgate.topics import REPLY_SUFFIX, request_topic
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from pointgate import Fault, Report
+    from pointgate import Report
 
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
-_GUTTER_CELLS = 12
-"""The width left of the payload's line, for its number and a bar."""
 
 
 def explain(
@@ -117,51 +113,13 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
     else:
         code = f"{report.code} " if report.code else ""
         stdout.print(Text.assemble(("rejected", "bold red"), f": {code}{printable(fault.message)}"))
-        found = _excerpt(fault, payload, stdout.width - _GUTTER_CELLS)
-        if found is not None:
-            _print_excerpt(stdout, found, fault)
-        stdout.print()
-        for name, value in _details(fault).items():
-            stdout.print(Text.assemble((f"  {name:<14}", "bold"), printable(value)))
+        print_fault(stdout, fault, payload)
     stdout.print()
     if report.reply is None:
         stdout.print("no reply is sent")
         return
     stdout.print(Text.assemble((f"reply to {printable(topic)}{REPLY_SUFFIX}", "bold")))
     stdout.print(f"  {printable(_text(report.reply))}")
-
-
-def _print_excerpt(stdout: Console, found: Excerpt, fault: Fault) -> None:
-    number = str(found.line)
-    gutter = " " * len(number)
-    place = f"line {found.line}, column {found.column} (byte {fault.offset})"
-    stdout.print(Text.assemble((f"{gutter}--> ", "blue"), place))
-    stdout.print(Text.assemble((f"{gutter} |", "blue")))
-    stdout.print(Text.assemble((f"{number} | ", "blue"), found.text))
-    expected = f" expected {fault.expected}" if fault.expected else ""
-    got = f", got {fault.got}" if fault.expected and fault.got else ""
-    caret = f"{' ' * found.caret}^{printable(expected + got)}"
-    stdout.print(Text.assemble((f"{gutter} | ", "blue"), (caret, "bold red")))
-
-
-def _excerpt(fault: Fault, payload: bytes, width: int) -> Excerpt | None:
-    """The faulty line; None if the fault is not in the payload's text."""
-    if not payload.strip() or fault.reason in {"too_large", "empty", "bad_topic"}:
-        return None
-    return excerpt(payload, fault.offset, width=max(width, 20))
-
-
-def _details(fault: Fault) -> dict[str, str]:
-    details = {
-        "pointer": fault.pointer,
-        "device key": fault.device_key,
-        "identifier": fault.identifier,
-        "reason": fault.reason,
-        "expected": fault.expected,
-        "got": fault.got,
-        "did you mean": fault.did_you_mean,
-    }
-    return {name: value for name, value in details.items() if value is not None}
 
 
 def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
@@ -175,7 +133,7 @@ def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
     }
     fault = report.fault
     if fault is not None:
-        found = _excerpt(fault, payload, 80)
+        found = excerpt_of(fault, payload, 80)
         document["fault"] = fault_document(fault) | {
             "line": found.line if found else None,
             "column": found.column if found else None,

@@ -32,6 +32,9 @@ _ALL_ADDRESSES: Final = ("", "*", "[::]")
 
 _SPOOL_BYTES: Final = 1024 * 1024 * 1024
 
+_QUARANTINE: Final = "quarantine"
+"""The folder of rejected requests beside that of the spool, which the service can write to."""
+
 
 def _listen_address(value: str) -> str:
     host, colon, port = value.rpartition(":")
@@ -142,3 +145,11 @@ class Settings(Document):
     quarantine: QuarantineSettings = QuarantineSettings()
     limits: LimitSettings = LimitSettings()
     reply: ReplySettings = ReplySettings()
+
+    @property
+    def rejections(self) -> QuarantineSettings | None:
+        """The quarantine with its folder, by default beside the spool; None if it is off."""
+        if not self.quarantine.enabled:
+            return None
+        path = self.quarantine.path or self.spool.path.absolute().parent / _QUARANTINE
+        return self.quarantine.model_copy(update={"path": path})

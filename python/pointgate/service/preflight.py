@@ -92,8 +92,9 @@ class _Preparing:
                 self.prepared.sinks = build(self._settings.sinks)
             except ConfigError as error:
                 self.problems += error.problems
-        if self._settings.quarantine.path is not None:
-            self._check_quarantine(self._settings.quarantine.path)
+        rejections = self._settings.rejections
+        if rejections is not None and rejections.path is not None:
+            self._check_quarantine(rejections.path)
 
     def _check_address(self) -> None:
         """Check the metrics address by binding it; without listening this has no side effects."""
@@ -138,14 +139,18 @@ class _Preparing:
 
     def _check_quarantine(self, path: Path) -> None:
         self._claim(path, "quarantine.path")
-        if reason := folder_reason(path):
-            self._refuse("quarantine.path", f"cannot use {path}: {reason}")
+        file, reason = path, folder_reason(path)
+        if not reason and os.path.lexists(path / NAME):
+            file = path / NAME
+            reason = file_reason(file) or _not_sqlite(file)
+        if not reason:
             return
-        file = path / NAME
-        if not os.path.lexists(file):
-            return
-        if reason := file_reason(file) or _not_sqlite(file):
+        if self._settings.quarantine.path is not None:
             self._refuse("quarantine.path", f"cannot use {file}: {reason}")
+            return
+        # Nobody asked for this folder: that is no reason not to start.
+        reason = f"rejected requests are not kept: cannot use {file}: {reason}"
+        self.prepared.warnings.append(Problem("", "quarantine.path", reason))
 
     def _claim(self, path: Path, key: str) -> None:
         """Refuse a path that another setting uses, also through a symbolic link."""

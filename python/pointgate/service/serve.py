@@ -210,12 +210,13 @@ def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
 async def _open_quarantine(
     settings: Settings, metrics: Metrics
 ) -> AsyncIterator[Quarantine | None]:
-    """Open the quarantine, if it is configured, and close it at the end."""
-    if settings.quarantine.path is None:
+    """Open the quarantine, unless it is off, and close it at the end."""
+    rejections = settings.rejections
+    if rejections is None:
         yield None
         return
     # In a thread: another program may hold the file for some seconds.
-    quarantine = await asyncio.to_thread(Quarantine, settings.quarantine)
+    quarantine = await asyncio.to_thread(Quarantine, rejections)
     metrics.quarantine = quarantine
     try:
         yield quarantine
