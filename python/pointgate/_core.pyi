@@ -508,7 +508,8 @@ class Validator:
     Args:
         catalog: The products, their models and devices.
         payload_bytes: Larger payloads get code 1008 without being read; 1 to 4,294,967,295.
-        reply_detail: Whether replies carry the fault (`full`) or only code and text (`none`).
+        reply_detail: Whether replies carry the fault (`full`), all faults that fit (`all`), or only
+            code and text (`none`).
 
     Raises:
         ValueError: `payload_bytes` is out of range, or `reply_detail` none of the words.
@@ -522,7 +523,7 @@ class Validator:
         catalog: Catalog,
         *,
         payload_bytes: int = 8388608,
-        reply_detail: Literal["full", "none"] = "full",
+        reply_detail: Literal["full", "all", "none"] = "full",
     ) -> Validator: ...
     def validate(
         self,
@@ -586,6 +587,29 @@ class Validator:
         Raises:
             ValueError: `topics`, `payloads` and `observed_us` differ in length.
             TypeError: `topics` or `payloads` is no sequence, or an element is no str or no bytes.
+        """
+
+    def all_faults(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        now_ms: int | None = None,
+        observed_us: int | None = None,
+        most: int = 100,
+    ) -> tuple[list[Fault], bool]:
+        """All faults of a request, in the contract's order: the first one is that of `validate`.
+
+        Args:
+            topic: Its topic.
+            payload: Its payload. One that is no JSON has one fault.
+            now_ms: The present, for the products' time windows, UTC milliseconds; the system clock
+                if None.
+            observed_us: The `time` of its entries that have none, UTC microseconds.
+            most: How many faults are returned.
+
+        Returns:
+            The faults, none if the request is accepted; and whether there are more.
         """
 
     def judge_burst(

@@ -33,7 +33,10 @@ from pointgate.terminal import Status, console, print_json, printable, say, unic
 from pointgate.topics import REPLY_SUFFIX, request_topic
 
 if TYPE_CHECKING:
-    from pointgate import Report
+    from pointgate import Fault, Report
+
+MOST_FAULTS: Final = 100
+"""How many faults `--all` shows."""
 
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 
@@ -53,6 +56,9 @@ def explain(
         int | None,
         typer.Option(metavar="N", help="The time of arrival, UTC milliseconds; default now."),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show every fault; the first is the verdict.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> NoReturn:
     """Validate one payload and show why it is accepted or rejected."""
@@ -73,10 +79,20 @@ def explain(
         (report,) = validator.validate([topic], [payload], now_ms=now_ms)
     except (OverflowError, ValueError) as error:
         raise typer.BadParameter(f"--now-ms: {error}") from error
+    faults, more = (
+        validator.all_faults(topic, payload, now_ms=now_ms, most=MOST_FAULTS)
+        if every
+        else ([], False)
+    )
     if as_json:
-        print_json(_document(report, payload, topic))
+        document = _document(report, payload, topic)
+        if every:
+            document |= {"faults": [_fault(fault, payload) for fault in faults], "more": more}
+        print_json(document)
     else:
         _print(report, payload, topic)
+        if every:
+            _print_further(faults[1:], payload, more=more)
     if report.early_times:
         say(f"note: times before 1971: {report.early_times:,}; seconds instead of milliseconds?")
     if report.null_points:
@@ -122,6 +138,17 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
     stdout.print(f"  {printable(_text(report.reply))}")
 
 
+def _print_further(faults: list[Fault], payload: bytes, *, more: bool) -> None:
+    """Print the faults behind the first one, a line each with its place."""
+    stdout = console()
+    stdout.print()
+    stdout.print(Text(f"further faults: {len(faults)}{' or more' if more else ''}", "bold"))
+    for fault in faults:
+        found = excerpt_of(fault, payload, 80)
+        place = f"line {found.line}, column {found.column}: " if found else ""
+        stdout.print(f"  {place}{printable(fault.message)}")
+
+
 def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
     """The verdict as JSON; members of `fault` are named as in the reply (contract 2.5)."""
     document: dict[str, object] = {
@@ -131,14 +158,17 @@ def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
         "reply": None if report.reply is None else _text(report.reply),
         "fault": None,
     }
-    fault = report.fault
-    if fault is not None:
-        found = excerpt_of(fault, payload, 80)
-        document["fault"] = fault_document(fault) | {
-            "line": found.line if found else None,
-            "column": found.column if found else None,
-        }
+    if report.fault is not None:
+        document["fault"] = _fault(report.fault, payload)
     return document
+
+
+def _fault(fault: Fault, payload: bytes) -> dict[str, object]:
+    found = excerpt_of(fault, payload, 80)
+    return fault_document(fault) | {
+        "line": found.line if found else None,
+        "column": found.column if found else None,
+    }
 
 
 def _text(data: bytes) -> str:

@@ -80,6 +80,9 @@ RejectsOption = Annotated[
     Path | None,
     path_option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
 ]
+AllFaultsOption = Annotated[
+    bool, typer.Option("--all-faults", help="Describe every fault in --rejects, up to 100.")
+]
 OutOption = Annotated[
     Path | None,
     path_option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
@@ -105,6 +108,7 @@ def validate(
     catalog: CatalogOption = None,
     one_per_file: OnePerFileOption = None,
     rejects: RejectsOption = None,
+    all_faults: AllFaultsOption = False,
     out: OutOption = None,
     now_ms: NowOption = None,
     processes: ProcessesOption = None,
@@ -115,6 +119,8 @@ def validate(
         raise typer.BadParameter("expected either --product or --topics")
     if topics and one_per_file:
         raise typer.BadParameter("expected lines with --topics, got --one-per-file")
+    if all_faults and rejects is None:
+        raise typer.BadParameter("--all-faults: expected --rejects FILE with it")
     settings = settings_for_catalog(config, catalog)
     options = RunOptions(
         catalog=catalog or settings.catalog.path,
@@ -123,6 +129,7 @@ def validate(
         topic=None if product is None else request_topic(product),
         describes=rejects is not None,
         collects=out is not None,
+        all_faults=all_faults,
     )
     _check_product(product, catalog_or_exit(options.catalog, load_catalog))
     _check_paths(files, {"--rejects": rejects, "--out": out})

@@ -130,7 +130,9 @@ class LimitSettings(Document):
 class ReplySettings(Document):
     """The detail of a fault in a reply (contract 2.5)."""
 
-    detail: Literal["full", "none"] = Field(default="full", description='"full" or "none"')
+    detail: Literal["full", "all", "none"] = Field(
+        default="full", description='"full", "all" or "none"'
+    )
 
 
 class Settings(Document):
