@@ -29,36 +29,62 @@ TABLE: Final[dict[str, tuple[str, list[str]]]] = {
     "syntax ends it": (HEAD + '[{"deviceKey":"x","measurepoints":{"a":9}}]', ["syntax None"]),
     "envelope, method, entries": (
         '{"id":[],"params":[{"deviceKey":"x","measurepoints":{}}],"method":"other","id":1}',
-        ["envelope /id", "envelope /id", "envelope /version", "method /method"]
-        + ["device /params/0/deviceKey"],
+        [
+            "envelope /id",
+            "envelope /id",
+            "envelope /version",
+            "method /method",
+            "device /params/0/deviceKey",
+        ],
     ),
     "members of an entry, whatever their order in the text": (
         HEAD + '[{"time":-1,"measurepoints":{"a":9,"b":1,"a":2},"deviceKey":"x","time":1}]}',
-        ["duplicate /params/0/time", "device /params/0/deviceKey"]
-        + ["range /params/0/measurepoints/a", "unknown_point /params/0/measurepoints/b"]
-        + ["duplicate /params/0/measurepoints/a", "time /params/0/time"],
+        [
+            "duplicate /params/0/time",
+            "device /params/0/deviceKey",
+            "range /params/0/measurepoints/a",
+            "unknown_point /params/0/measurepoints/b",
+            "duplicate /params/0/measurepoints/a",
+            "time /params/0/time",
+        ],
     ),
     "entries in order": (
         HEAD + '[1,{"deviceKey":"d"},{"measurepoints":{"a":null}}]}',
-        ["format /params/0", "format /params/1/measurepoints", "device /params/2/deviceKey"]
-        + ["type /params/2/measurepoints/a"],
+        [
+            "format /params/0",
+            "format /params/1/measurepoints",
+            "device /params/2/deviceKey",
+            "type /params/2/measurepoints/a",
+        ],
     ),
     "a point with quality": (
         HEAD
         + '{"deviceKey":"d","measurepoints":{"q":{"quality":10,"value":"x","v":1,"value":2}}}}',
-        ["quality /params/measurepoints/q/quality", "type /params/measurepoints/q/value"]
-        + ["unknown_member /params/measurepoints/q/v", "duplicate /params/measurepoints/q/value"],
+        [
+            "quality /params/measurepoints/q/quality",
+            "type /params/measurepoints/q/value",
+            "unknown_member /params/measurepoints/q/v",
+            "duplicate /params/measurepoints/q/value",
+        ],
     ),
     "a point without value": (
         HEAD + '{"deviceKey":"d","measurepoints":{"q":{"quality":"x"},"a":7}}}',
-        ["quality /params/measurepoints/q/quality", "missing_member /params/measurepoints/q/value"]
-        + ["range /params/measurepoints/a"],
+        [
+            "quality /params/measurepoints/q/quality",
+            "missing_member /params/measurepoints/q/value",
+            "range /params/measurepoints/a",
+        ],
     ),
     "inside a struct": (
         HEAD + '{"deviceKey":"d","measurepoints":{"s":{"w":1,"z":[1,"a",null],"x":1.5,"x":2}}}}',
-        ["unknown_member /params/measurepoints/s/w", "type /params/measurepoints/s/z/1"]
-        + ["type /params/measurepoints/s/z/2", "type /params/measurepoints/s/x"]
-        + ["duplicate /params/measurepoints/s/x", "missing_member /params/measurepoints/s/y"],
+        [
+            "unknown_member /params/measurepoints/s/w",
+            "type /params/measurepoints/s/z/1",
+            "type /params/measurepoints/s/z/2",
+            "type /params/measurepoints/s/x",
+            "duplicate /params/measurepoints/s/x",
+            "missing_member /params/measurepoints/s/y",
+        ],
     ),
     "missing members in the order of the model": (
         HEAD + '{"deviceKey":"d","measurepoints":{"s":{}}}}',
@@ -66,8 +92,12 @@ TABLE: Final[dict[str, tuple[str, list[str]]]] = {
     ),
     "an array that is too long": (
         HEAD + '{"deviceKey":"d","measurepoints":{"r":["x",{"value":1},3,"y"],"a":"x"}}}',
-        ["type /params/measurepoints/r/0", "type /params/measurepoints/r/1"]
-        + ["length /params/measurepoints/r", "type /params/measurepoints/a"],
+        [
+            "type /params/measurepoints/r/0",
+            "type /params/measurepoints/r/1",
+            "length /params/measurepoints/r",
+            "type /params/measurepoints/a",
+        ],
     ),
 }
 

@@ -35,9 +35,6 @@ from pointgate.topics import REPLY_SUFFIX, request_topic
 if TYPE_CHECKING:
     from pointgate import Fault, Report
 
-MOST_FAULTS: Final = 100
-"""How many faults `--all` shows."""
-
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 
 
@@ -79,20 +76,37 @@ def explain(
         (report,) = validator.validate([topic], [payload], now_ms=now_ms)
     except (OverflowError, ValueError) as error:
         raise typer.BadParameter(f"--now-ms: {error}") from error
-    faults, more = (
-        validator.all_faults(topic, payload, now_ms=now_ms, most=MOST_FAULTS)
-        if every
-        else ([], False)
-    )
-    if as_json:
-        document = _document(report, payload, topic)
-        if every:
-            document |= {"faults": [_fault(fault, payload) for fault in faults], "more": more}
-        print_json(document)
-    else:
+    faults = validator.all_faults(topic, payload, now_ms=now_ms) if every else None
+    _show(report, payload, topic, faults, as_json=as_json)
+    _note(report, payload)
+    if product is not None and product not in loaded.products:
+        near = did_you_mean(product, loaded.products)
+        say(f"note: the catalog has no product {product}{near}")
+    sys.exit(Status.DONE if report.code == Code.OK else Status.FINDINGS)
+
+
+def _show(
+    report: Report,
+    payload: bytes,
+    topic: str,
+    faults: tuple[list[Fault], bool] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the verdict, and all faults and whether there are more, if they are wanted."""
+    if not as_json:
         _print(report, payload, topic)
-        if every:
-            _print_further(faults[1:], payload, more=more)
+        if faults is not None:
+            _print_further(faults[0][1:], payload, more=faults[1])
+        return
+    document = _document(report, payload, topic)
+    if faults is not None:
+        document |= {"faults": [_fault(one, payload) for one in faults[0]], "more": faults[1]}
+    print_json(document)
+
+
+def _note(report: Report, payload: bytes) -> None:
+    """Note what is accepted and probably not intended."""
     if report.early_times:
         say(f"note: times before 1971: {report.early_times:,}; seconds instead of milliseconds?")
     if report.null_points:
@@ -100,10 +114,6 @@ def explain(
     if report.fault is None or report.fault.reason not in _NOT_READ:
         for line in member_hints(payload):
             say(f"note: {line}")
-    if product is not None and product not in loaded.products:
-        near = did_you_mean(product, loaded.products)
-        say(f"note: the catalog has no product {product}{near}")
-    sys.exit(Status.DONE if report.code == Code.OK else Status.FINDINGS)
 
 
 def _read(file: str, limit: int) -> bytes:
