@@ -133,7 +133,7 @@ FIRING: Final[dict[str, dict[str, str]]] = {
         'pointgate_requests_total{code="1204",product="b"}': "0+5x40",
     },
     "PointgateTimesLookLikeSeconds": {"pointgate_early_times_total": COUNTS_UP},
-    "PointgateOwnMistake": {
+    "PointgateInternalError": {
         'pointgate_requests_ignored_total{reason="judge_failed"}': COUNTS_UP,
     },
     "PointgateQuarantineOverflows": {

@@ -83,6 +83,7 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
     values |= {"url": "mqtts://broker", "username": "u", "ack": "verdict", "detail": "none"}
     values |= {"listen": "127.0.0.1:0", "protocol": "5", "reply_qos": "1", "path": "x"}
     values |= {"max_bytes": "2000000", "enabled": "false"}
+    values |= {"level": "debug", "format": "json"}
     names = {
         f"POINTGATE_{section}__{key}".upper(): values.get(key, "7")
         for section, field in Settings.model_fields.items()
