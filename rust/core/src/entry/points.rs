@@ -210,7 +210,7 @@ fn refine(stop: Stop, point: &Point, identifier: &str, reader: &mut Reader<'_>) 
                 !point.quality && fault.offset == reader.cursor.offset() && has_value(&reader.cursor);
             at_point(advise(fault, point, is_object).into(), identifier)
         }
-        stop => at_point(stop, identifier),
+        stop @ Stop::Syntax(_) => at_point(stop, identifier),
     }
 }
 

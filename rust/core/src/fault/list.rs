@@ -25,6 +25,7 @@ use super::{Fault, Segment, Stop};
 
 /// All faults of a request, up to a limit.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "faults are boxed where they are found")]
 pub(crate) struct FaultList {
     most: usize,
     /// Each with whether it is an object with `value` in place of a value.
@@ -107,7 +108,7 @@ impl Collect for FaultList {
 #[cold]
 pub(crate) fn check_all(
     check: impl FnOnce(&mut Reader<'_>, &mut FaultList) -> Result<(), Stop>,
-    segment: Segment,
+    segment: &Segment,
     reader: &mut Reader<'_>,
     faults: &mut FaultList,
 ) -> Result<(), Stop> {
@@ -117,6 +118,6 @@ pub(crate) fn check_all(
         reader.cursor = start;
         reader.cursor.skip_value()?;
     }
-    faults.inside(mark, &segment);
+    faults.inside(mark, segment);
     Ok(())
 }

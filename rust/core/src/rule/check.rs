@@ -34,7 +34,7 @@ pub(super) fn check_inside<C: Collect>(
     match collect.faults() {
         None => rule.check(reader, &mut ()).map_err(|stop| stop.inside(segment)),
         Some(faults) => {
-            check_all(|reader, faults| rule.check(reader, faults), segment.into(), reader, faults)
+            check_all(|reader, faults| rule.check(reader, faults), &segment.into(), reader, faults)
         }
     }
 }
