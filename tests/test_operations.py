@@ -113,8 +113,8 @@ FIRING: Final[dict[str, dict[str, str]]] = {
     },
     "PointgateStandsStill": {
         "pointgate_requests_in_flight": "7x40",
-        'pointgate_requests_total{code="200"}': "1000x40",
-        'pointgate_requests_total{code="1257"}': "5x40",
+        'pointgate_requests_total{code="200",product="a"}': "1000x40",
+        'pointgate_requests_total{code="1257",product="a"}': "5x40",
     },
     "PointgateSessionLost": {"pointgate_mqtt_sessions_lost_total": COUNTS_UP},
     "PointgateBrokerGrantsLess": {"pointgate_mqtt_shortfalls": "2x40"},
@@ -124,8 +124,13 @@ FIRING: Final[dict[str, dict[str, str]]] = {
     "PointgateDevicesShrank": {"pointgate_catalog_shrink_refused": "0x10 1x30"},
     "PointgateProductWithoutDevices": {"pointgate_catalog_products_without_devices": "0x10 1x30"},
     "PointgateManyRejected": {
-        'pointgate_requests_total{code="200"}': "0+100x40",
-        'pointgate_requests_total{code="1257"}': "0+20x40",
+        'pointgate_requests_total{code="200",product="a"}': "0+100x40",
+        'pointgate_requests_total{code="1257",product="a"}': "0+20x40",
+    },
+    # A fifteenth of all requests.
+    "PointgateProductRejected": {
+        'pointgate_requests_total{code="200",product="b"}': "0+2x40",
+        'pointgate_requests_total{code="1204",product="b"}': "0+5x40",
     },
     "PointgateTimesLookLikeSeconds": {"pointgate_early_times_total": COUNTS_UP},
     "PointgateInternalError": {
@@ -151,8 +156,8 @@ WELL: Final[dict[str, str]] = {
     'pointgate_reply_seconds_bucket{le="2.0"}': "0+66x40",
     'pointgate_reply_seconds_bucket{le="+Inf"}': "0+66x40",
     "pointgate_requests_in_flight": "7x40",
-    'pointgate_requests_total{code="200"}': "0+100x40",
-    'pointgate_requests_total{code="1257"}': "0+5x40",
+    'pointgate_requests_total{code="200",product="a"}': "0+100x40",
+    'pointgate_requests_total{code="1257",product="a"}': "0+5x40",
     "pointgate_mqtt_sessions_lost_total": "1x40",
     "pointgate_mqtt_takeovers_total": "0x40",
     "pointgate_mqtt_replies_refused_total": "0x40",
@@ -192,6 +197,74 @@ def test_each_alert_fires_when_it_should_and_alone(tmp_path: Path) -> None:
     command = ["promtool", "test", "rules", str(tests)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _one_of_twenty_fails() -> dict[str, Any]:
+    """Twenty products at 4 requests a second, of which one fails from minute 10 on."""
+    series = {}
+    for number in range(20):
+        labels = f'instance="gate",product="p{number}"'
+        failing = number == 7
+        accepted = "0+60x40 2400x60" if failing else "0+60x100"
+        rejected = "0x40 60+60x60" if failing else "0x100"
+        series[f'pointgate_requests_total{{code="200",{labels}}}'] = accepted
+        series[f'pointgate_requests_total{{code="1204",{labels}}}'] = rejected
+    firing = [{"labels": '{alertname="PointgateProductRejected",product="p7"}', "value": 1}]
+    expr = 'count by (alertname, product) (ALERTS{alertstate="firing"})'
+    return {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": "10m", "exp_samples": []},
+            {"expr": expr, "eval_time": "11m", "exp_samples": firing},
+            {"expr": expr, "eval_time": "25m", "exp_samples": firing},
+        ],
+    }
+
+
+def _posts_rarely() -> dict[str, Any]:
+    """A product with a request in three minutes, of which half are rejected; then it recovers."""
+    accepted = "0 0 0 0 0 0 1 1 1 1 1 1 2 2 2 2 2 2 3 3 3 3 3 3 4 4 4 4 4 4 5 5 5 5 5 5 6"
+    rejected = "0 0 0 1 1 1 1 1 1 2 2 2 2 2 2 3 3 3 3 3 3 4 4 4 4 4 4 5 5 5 5 5 5 6 6 6 7"
+    labels = 'instance="gate",product="slow"'
+    firing = [{"labels": '{alertname="PointgateProductRejected",product="slow"}', "value": 1}]
+    expr = 'count by (alertname, product) (ALERTS{alertstate="firing"})'
+    return {
+        "interval": "1m",
+        "input_series": [
+            {
+                "series": f'pointgate_requests_total{{code="200",{labels}}}',
+                "values": f"{accepted} 7+1x60",
+            },
+            {
+                "series": f'pointgate_requests_total{{code="1257",{labels}}}',
+                "values": f"{rejected} 7x60",
+            },
+            {
+                "series": 'pointgate_requests_total{code="200",instance="gate",product="busy"}',
+                "values": "0+60x100",
+            },
+        ],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": "15m", "exp_samples": []},
+            {"expr": expr, "eval_time": "36m", "exp_samples": firing},
+            {"expr": expr, "eval_time": "70m", "exp_samples": []},
+        ],
+    }
+
+
+def _promtool(tests: list[dict[str, Any]], folder: Path) -> None:
+    file = folder / "tests.yml"
+    rules = {"rule_files": [str(ALERTS)], "evaluation_interval": "15s", "tests": tests}
+    file.write_text(json.dumps(rules))
+    command = ["promtool", "test", "rules", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool")
+def test_the_product_that_fails_is_named_within_a_minute(tmp_path: Path) -> None:
+    _promtool([_one_of_twenty_fails(), _posts_rarely()], tmp_path)
 
 
 def test_alerts_and_page_name_metrics_and_settings_that_are() -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "Model",
     "MqttCodec",
     "MqttLoad",
+    "Offender",
     "Points",
     "Product",
     "Report",
@@ -595,7 +596,8 @@ class Validator:
     Args:
         catalog: The products, their models and devices.
         payload_bytes: Larger payloads get code 1008 without being read; 1 to 4,294,967,295.
-        reply_detail: Whether replies carry the fault (`full`) or only code and text (`none`).
+        reply_detail: Whether replies carry the fault (`full`), all faults that fit (`all`), or only
+            code and text (`none`).
 
     Raises:
         ValueError: `payload_bytes` is out of range, or `reply_detail` none of the words.
@@ -609,7 +611,7 @@ class Validator:
         catalog: Catalog,
         *,
         payload_bytes: int = 8388608,
-        reply_detail: Literal["full", "none"] = "full",
+        reply_detail: Literal["full", "all", "none"] = "full",
     ) -> Validator: ...
     def validate(
         self,
@@ -675,6 +677,29 @@ class Validator:
             TypeError: `topics` or `payloads` is no sequence, or an element is no str or no bytes.
         """
 
+    def all_faults(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        now_ms: int | None = None,
+        observed_us: int | None = None,
+        most: int = 100,
+    ) -> tuple[list[Fault], bool]:
+        """All faults of a request, in the contract's order: the first one is that of `validate`.
+
+        Args:
+            topic: Its topic.
+            payload: Its payload. One that is no JSON has one fault.
+            now_ms: The present, for the products' time windows, UTC milliseconds; the system clock
+                if None.
+            observed_us: The `time` of its entries that have none, UTC microseconds.
+            most: How many faults are returned.
+
+        Returns:
+            The faults, none if the request is accepted; and whether there are more.
+        """
+
     def judge_burst(
         self,
         burst: Burst,
@@ -701,17 +726,75 @@ class Validator:
         """
 
 @final
+class Offender:
+    """A fault or a device that requests were rejected for."""
+
+    @property
+    def product(self) -> str:
+        """The product key, as posted."""
+
+    @property
+    def reason(self) -> str:
+        """The reason."""
+
+    @property
+    def device_key(self) -> str | None:
+        """The device key of the entry, if it has one."""
+
+    @property
+    def identifier(self) -> str | None:
+        """The identifier of the point, for faults inside `measurepoints`."""
+
+    @property
+    def pointer(self) -> str | None:
+        """Of the example: where its fault is, RFC 6901."""
+
+    @property
+    def expected(self) -> str | None:
+        """Of the example: what was required."""
+
+    @property
+    def got(self) -> str | None:
+        """Of the example: what came instead."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests since `since`; above a thousand a second an estimate."""
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, of the last minutes."""
+
+    @property
+    def since(self) -> float:
+        """When the first of them was answered, in seconds of the clock that `settle` got."""
+
+    @property
+    def last(self) -> float:
+        """When the last of them was."""
+
+@final
 class Counters:
     """The service's hot counters: updated once a burst, read when Prometheus scrapes.
 
     `received = accepted + rejected + ignored + in flight` holds at every moment.
+
+    Args:
+        most_products: How many products are counted by their keys; the others are counted together.
     """
 
-    def __new__(cls) -> Counters: ...
+    def __new__(cls, most_products: int = 100) -> Counters: ...
+    def serve(self, products: Sequence[str]) -> None:
+        """A catalog becomes active: its products are counted by their keys from here on.
+
+        Args:
+            products: Their keys. Beyond `most_products` they are counted as `other`.
+        """
+
     def receive(self, burst: Burst) -> None:
         """A burst has arrived: its requests are in flight from here on."""
 
-    def settle(self, burst: Burst, settled: int, seconds: float) -> int:
+    def settle(self, burst: Burst, settled: int, now: float) -> int:
         """Requests of a burst were acknowledged, and answered if they have a reply.
 
         Stale ones count as ignored (`retained`), as do those without a verdict (`judge_failed`) and
@@ -720,10 +803,28 @@ class Counters:
         Args:
             burst: The burst.
             settled: How many of its requests.
-            seconds: How long ago they arrived.
+            now: The present, on the clock of their arrival, in seconds.
 
         Returns:
             How many early times they had.
+        """
+
+    def take_due(self) -> list[Offender]:
+        """Remove the rejections to log: at most one a minute for a product and a reason.
+
+        Returns:
+            The last request of each, with `requests` since the line before.
+        """
+
+    def offenders(self, now: float, most: int) -> tuple[list[Offender], list[Offender]]:
+        """The most frequent faults and devices of rejected requests, of the last minutes.
+
+        Args:
+            now: The present, on the clock of `settle`.
+            most: How many of each.
+
+        Returns:
+            The faults by product, reason and identifier; the devices by product.
         """
 
     def abandon(self, requests: int) -> None:
@@ -739,11 +840,11 @@ class Counters:
         """Every figure, consistent with one another.
 
         Returns:
-            `received`, `received_bytes`, `bursts`, `in_flight`, `points`, `null_points`,
-            `early_times`: int;
-            `codes`: dict of code to int, without 0; `reasons`: dict of reason to int;
-            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`,
-            `judge_failed`;
+            `received`, `received_bytes`, `bursts`, `in_flight`, `null_points`, `early_times`: int;
+            `products`: dict of label to a dict with `codes` (dict of code to int, without 0),
+            `reasons` (dict of reason to int) and `points` (int); labels are product keys, `unknown`
+            for products that no catalog has had, and `other` for those beyond `most_products`;
+            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
             `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
             (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
         """

@@ -82,7 +82,8 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
     values = {"password_file": "file", "ca_file": "file", "cert_file": "file", "key_file": "file"}
     values |= {"url": "mqtts://broker", "username": "u", "ack": "verdict", "detail": "none"}
     values |= {"listen": "127.0.0.1:0", "protocol": "5", "reply_qos": "1", "path": "x"}
-    values |= {"max_bytes": "2000000", "level": "debug", "format": "json"}
+    values |= {"max_bytes": "2000000", "enabled": "false"}
+    values |= {"level": "debug", "format": "json"}
     names = {
         f"POINTGATE_{section}__{key}".upper(): values.get(key, "7")
         for section, field in Settings.model_fields.items()
@@ -92,6 +93,17 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
     settings = load(tmp_path, **names)
     assert settings.mqtt.receive_maximum == 7
     assert settings.mqtt.key_file == tmp_path / "file"
+
+
+def test_rejected_requests_are_kept_beside_the_spool_unless_told_otherwise(tmp_path: Path) -> None:
+    def folder(**environ: str) -> Path | None:
+        rejections = load(tmp_path, **environ).rejections
+        return None if rejections is None else rejections.path
+
+    assert folder() == tmp_path / "quarantine"
+    assert folder(POINTGATE_SPOOL__PATH="/var/lib/x/spool") == Path("/var/lib/x/quarantine")
+    assert folder(POINTGATE_QUARANTINE__PATH="there") == tmp_path / "there"
+    assert folder(POINTGATE_QUARANTINE__ENABLED="false") is None
 
 
 @pytest.mark.parametrize(

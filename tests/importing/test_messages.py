@@ -112,7 +112,7 @@ def test_outputs_that_cannot_be_written_are_named_before_anything_is_read(folder
     (folder / "a.csv").write_bytes(HEAD + ROW)
     for out, message in (
         ("a.csv", "--out: expected a folder, got the file a.csv"),
-        ("ftp://bucket/points", "got one that begins with ftp://"),
+        ("ftp://bucket/points", "expected a path or a url with s3://"),
     ):
         done = run("a.csv", "--mapping", "mapping.toml", "--out", out, cwd=folder)
         assert done.returncode == 2

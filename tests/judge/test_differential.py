@@ -85,6 +85,20 @@ def test_core_and_oracle_agree_on_requests(validator: Validator, burst: list[Req
 
 
 @given(burst=st.lists(requests(), min_size=1, max_size=4))
+def test_the_first_of_all_faults_is_that_of_the_verdict(
+    validator: Validator, burst: list[Request]
+) -> None:
+    for one in burst:
+        [report] = validator.validate([one.topic], [one.payload], now_ms=DEFAULT_NOW_MS)
+        faults, more = validator.all_faults(one.topic, one.payload, now_ms=DEFAULT_NOW_MS)
+        assert faults[:1] == ([] if report.fault is None else [report.fault])
+        assert len(faults) <= 100
+        some, are_more = validator.all_faults(one.topic, one.payload, now_ms=DEFAULT_NOW_MS, most=1)
+        assert some == faults[:1]
+        assert are_more == (len(faults) > 1 or more)
+
+
+@given(burst=st.lists(requests(), min_size=1, max_size=4))
 def test_core_and_oracle_agree_on_points(validator: Validator, burst: list[Request]) -> None:
     reports, points = validator.collect(
         [request.topic for request in burst],

@@ -291,7 +291,7 @@ def test_rejects_lists_a_line_each(config: Path) -> None:
     assert command("rejects", "-c", config).stdout == ""
     keep(config.parent / "q", [BAD, STRANGER, b'{"\x1b\xff'])
     done = command("rejects", "-c", config)
-    first, second, third = done.stdout.splitlines()
+    third, second, first = done.stdout.splitlines()  # the newest first
     assert done.exit_code == 0
     assert first.startswith("1  20")
     assert "Z  protocol  1204 type  Model validate failed: params[0]." in first
@@ -307,7 +307,7 @@ def test_rejects_lists_a_line_each(config: Path) -> None:
 
 def test_rejects_for_programs(config: Path) -> None:
     keep(config.parent / "q", [BAD, b'{"\xff'])
-    first, second = command("rejects", "-c", config, "--json", "--payload").stdout.splitlines()
+    second, first = command("rejects", "-c", config, "--json", "--payload").stdout.splitlines()
     document = json.loads(first)
     assert document["payload"] == BAD.decode()
     assert (document["number"], document["code"], document["deviceKey"]) == (1, 1204, "device1")
@@ -319,15 +319,64 @@ def test_rejects_for_programs(config: Path) -> None:
     )
 
 
+def test_rejects_has_a_limit_and_says_so(config: Path) -> None:
+    keep(config.parent / "q", [BAD] * 60)
+    done = command("rejects", "-c", config)
+    numbers = [int(line.split()[0]) for line in done.stdout.splitlines()]
+    assert numbers == [*range(60, 10, -1)]
+    assert done.stderr == "note: only the first 50; --limit N for more, --limit 0 for all\n"
+    done = command("rejects", "-c", config, "--limit", "0")
+    assert (done.stdout.count("\n"), done.stderr) == (60, "")
+    assert command("rejects", "-c", config, "--limit", "60").stderr == ""
+
+
+def test_rejects_are_counted_by_what_they_have_in_common(config: Path) -> None:
+    keep(config.parent / "q", [STRANGER, BAD, b"{", BAD, BAD])
+
+    def groups(by: str, *options: str) -> list[tuple[str | None, int]]:
+        done = command("rejects", "-c", config, "--by", by, "--json", *options)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        member = "deviceKey" if by == "device" else by
+        return [(one[member], one["requests"]) for one in found]
+
+    assert groups("product") == [("protocol", 5)]
+    assert groups("reason") == [("type", 3), ("syntax", 1), ("device", 1)]
+    assert groups("device") == [("device1", 3), (None, 1), ("nobody", 1)]
+    assert groups("identifier", "--reason", "type") == [("temp", 3)]
+    assert groups("reason", "--limit", "1") == [("type", 3)]
+    done = command("rejects", "-c", config, "--by", "device")
+    first, second, _ = done.stdout.splitlines()
+    assert first.split() == ["3", *first.split()[1:4], "newest", "5", "device1"]
+    assert second.endswith("newest 3  (none)")
+    assert command("rejects", "-c", config, "--by", "nothing").exit_code == 2
+
+
+def test_one_of_them_is_explained_with_what_the_catalog_says_now(config: Path) -> None:
+    keep(config.parent / "q", [BAD, b'{"\xff'])
+    done = command("rejects", "explain", "1", "-c", config)
+    assert done.exit_code == 0
+    assert "rejected: 1204 Model validate failed: params[0].measurepoints.temp" in done.stdout
+    assert "^ expected" in done.stdout  # the place in the payload
+    assert "pointer       /params/0/measurepoints/temp" in done.stdout
+    assert "now: 1204 Model validate failed" in done.stdout
+    document = json.loads(command("rejects", "explain", "2", "-c", config, "--json").stdout)
+    assert (document["reason"], document["now"]["code"]) == ("syntax", 1220)
+    assert document["payloadBase64"]
+    done = command("rejects", "explain", "3", "-c", config)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no request 3 in the quarantine" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["rejects", "replay"])
 def test_wrong_options(config: Path, name: str) -> None:
     for arguments in (["--reason", "typ"], ["--code", "7"], ["--since", "yesterday"]):
         done = command(name, "-c", config, *arguments)
         assert (done.exit_code, done.stdout) == (2, "")
-    config.write_text(f"catalog.path = {json.dumps(str(CASES))}\n")
+    catalog = f"catalog.path = {json.dumps(str(CASES))}\n"
+    config.write_text(f"{catalog}quarantine.enabled = false\n")
     done = command(name, "-c", config)
     assert (done.exit_code, done.stdout) == (78, "")
-    assert "quarantine.path: expected a folder, got nothing" in done.stderr
+    assert "quarantine.enabled: expected true, got false" in done.stderr
 
 
 def test_a_file_that_is_no_quarantine(config: Path) -> None:

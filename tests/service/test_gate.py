@@ -70,12 +70,15 @@ class _Counters:
     def receive(self, burst: Burst) -> None:
         self.received += len(burst)
 
-    def settle(self, burst: Burst, settled: int, seconds: float) -> None:
-        assert seconds >= 0
+    def settle(self, burst: Burst, settled: int, now: float) -> None:
+        assert now >= burst.arrived
         for request, report in zip(burst.requests[:settled], burst.reports, strict=False):
             self.retained += request.retained
             self.failed += report is None and not request.retained
             self.settled += report is not None
+
+    def take_due(self) -> list[_core.Offender]:
+        return []
 
     def abandon(self, requests: int) -> None:
         self.abandoned += requests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -82,6 +83,17 @@ async def test_the_format_of_the_page_is_negotiated() -> None:
         _, fields, body = await ask(port, request)
         assert fields["content-type"].startswith("application/openmetrics-text; version=1.0.0")
         assert body.endswith(b"# EOF\n")
+
+
+async def test_offenders_are_text_or_json() -> None:
+    async with serve_http("127.0.0.1", 0, metrics=Metrics(), health=StubHealth()) as port:
+        status, fields, body = await ask(port, GET % b"/offenders")
+        assert (status, fields["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert body == b"no request was rejected\n"
+        request = b"GET /offenders?x HTTP/1.1\r\nAccept: application/json\r\n\r\n"
+        status, fields, body = await ask(port, request)
+        assert (status, fields["content-type"]) == (200, "application/json")
+        assert json.loads(body) == {"faults": [], "devices": []}
 
 
 async def test_head_has_no_body() -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
@@ -16,10 +17,12 @@ from pointgate import _core
 from pointgate.service.metrics import Metrics
 from pointgate.sinks.statistics import SinkStatistics
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 PLAIN_FIGURES = [
     "pointgate_requests_received_total",
     "pointgate_received_bytes_total",
-    "pointgate_points_accepted_total",
     "pointgate_null_points_ignored_total",
     "pointgate_early_times_total",
     "pointgate_requests_in_flight",
@@ -73,11 +76,19 @@ def test_every_name_and_label_value_is_there_from_the_start_at_zero() -> None:
     found = samples(Metrics())
     for name in PLAIN_FIGURES:
         assert found[name] == {(): 0.0}, name
-    codes = {(str(code),): 0.0 for code in _core.codes if code}
+    codes = {
+        (str(code), product): 0.0
+        for code in _core.codes
+        if code
+        for product in ("other", "unknown")
+    }
     assert found["pointgate_requests_total"] == codes
-    assert {("200",), ("1204",), ("1257",)} <= codes.keys()
-    reasons = {(reason,): 0.0 for reason in _core.reasons}
+    assert {("200", "other"), ("1204", "other"), ("1257", "unknown")} <= codes.keys()
+    reasons = {
+        (product, reason): 0.0 for product in ("other", "unknown") for reason in _core.reasons
+    }
     assert found["pointgate_faults_total"] == reasons
+    assert found["pointgate_points_accepted_total"] == {("other",): 0.0, ("unknown",): 0.0}
     ignored = {
         (reason,): 0.0 for reason in ("bad_topic", "retained", "connection_lost", "judge_failed")
     }
@@ -111,9 +122,9 @@ def test_attributes_are_what_is_shown() -> None:
 
 def test_every_request_received_is_somewhere() -> None:
     metrics = Metrics()
-    model = _core.Model.compile(b'{"measurepoints":{"temp":{"dataType":"DOUBLE"}}}')
-    devices = _core.Devices.parse(b"d\n", "txt")
-    validator = _core.Validator(_core.Catalog({"pk": _core.Product(model, devices)}))
+    catalog = catalog_of("pk")
+    validator = _core.Validator(catalog)
+    metrics.record_catalog(catalog)
     topic = "sys/pk/integration/measurepoint/post"
     payloads = [b"", b"{", b'{"version":"1","method":"integration.measurepoint.post","params":[]}']
     payloads += [b"retained", b"cut off", b"in flight"]
@@ -129,12 +140,76 @@ def test_every_request_received_is_somewhere() -> None:
     ignored = sum(found["pointgate_requests_ignored_total"].values())
     assert (answered, ignored) == (3, 2)
     assert found["pointgate_requests_in_flight"][()] == 1
-    assert found["pointgate_requests_total"]["200",] == 1
-    assert found["pointgate_faults_total"]["empty",] == 1
-    assert found["pointgate_faults_total"]["syntax",] == 1
+    assert found["pointgate_requests_total"]["200", "pk"] == 1
+    assert found["pointgate_faults_total"]["pk", "empty"] == 1
+    assert found["pointgate_faults_total"]["pk", "syntax"] == 1
     assert found["pointgate_judge_seconds_count"][()] == 1
     assert found["pointgate_reply_seconds_count"][()] == 3
     assert found["pointgate_reply_seconds_bucket"]["+Inf",] == 3
+
+
+def catalog_of(*products: str) -> _core.Catalog:
+    """Products with a point `temp` and a device `d`."""
+    model = _core.Model.compile(b'{"measurepoints":{"temp":{"dataType":"DOUBLE"}}}')
+    product = _core.Product(model, _core.Devices(["d"]))
+    return _core.Catalog(dict.fromkeys(products, product))
+
+
+def post(metrics: Metrics, catalog: _core.Catalog, products: Iterable[str]) -> None:
+    """One valid request to each product is judged and settled."""
+    topics = [f"sys/{product}/integration/measurepoint/post" for product in products]
+    entry = b'{"deviceKey":"d","measurepoints":{"temp":1}}'
+    payload = b'{"version":"1","method":"integration.measurepoint.post","params":[%s]}' % entry
+    burst = _core.Burst.of(topics, [payload] * len(topics))
+    _core.Validator(catalog).judge_burst(burst, 0)
+    metrics.counters.receive(burst)
+    metrics.counters.settle(burst, len(burst), 0.0)
+
+
+def test_requests_faults_and_points_are_counted_by_product() -> None:
+    metrics = Metrics()
+    catalog = catalog_of("a", "b")
+    metrics.record_catalog(catalog)
+    post(metrics, catalog, ["a", "b", "a", "none", "a", "a/b"])
+    found = samples(metrics)
+    assert {key: value for key, value in found["pointgate_requests_total"].items() if value} == {
+        ("200", "a"): 3,
+        ("200", "b"): 1,
+        ("1257", "unknown"): 1,
+    }
+    assert {key: value for key, value in found["pointgate_faults_total"].items() if value} == {
+        ("unknown", "device"): 1,
+        ("unknown", "bad_topic"): 1,  # which belongs to no product
+    }
+    points = {("unknown",): 0, ("other",): 0, ("a",): 3, ("b",): 1}
+    assert found["pointgate_points_accepted_total"] == points
+
+
+def test_a_product_that_leaves_the_catalog_keeps_its_label() -> None:
+    metrics = Metrics()
+    before, after = catalog_of("a", "b"), catalog_of("b", "c")
+    metrics.record_catalog(before)
+    post(metrics, before, ["a"])
+    metrics.record_catalog(after)
+    post(metrics, after, ["a", "c"])
+    found = samples(metrics)["pointgate_requests_total"]
+    assert (found["200", "a"], found["1257", "a"], found["200", "c"]) == (1, 1, 1)
+
+
+def test_labels_are_bounded_whatever_catalogs_and_senders_do() -> None:
+    metrics = Metrics(most_products=3)
+    keys = [f"p{number}" for number in range(5)] + ["other", "unknown"]
+    for shift in (0, 1):
+        catalog = catalog_of(*keys[shift:], "again")
+        metrics.record_catalog(catalog)
+        post(metrics, catalog, keys[shift:])
+    post(metrics, catalog, [f"stranger-{number}" for number in range(10_000)])
+    found = samples(metrics)["pointgate_requests_total"]
+    assert {product for _, product in found} == {"p0", "p1", "p2", "other", "unknown"}
+    assert sum(found.values()) == 7 + 6 + 10_000
+    # p3, p4 and the product that is called so; and the two called `unknown`, which are accepted.
+    assert (found["200", "other"], found["200", "unknown"]) == (6, 2)
+    assert found["1257", "unknown"] == 10_000
 
 
 def test_early_times_and_points_without_a_value_are_counted_when_accepted() -> None:

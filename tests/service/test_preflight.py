@@ -438,6 +438,18 @@ def test_what_is_hardly_meant_is_a_warning_of_check_and_serve(
     assert line.removeprefix("warning: ") in caplog.text
 
 
+def test_a_default_quarantine_that_cannot_be_used_is_only_a_warning(folder: Path) -> None:
+    (folder / "quarantine").write_text("a file")
+    config = write(folder, "")
+    done = checked(config)
+    assert done.exit_code == 0
+    assert "quarantine.path: rejected requests are not kept: cannot use" in done.stdout
+    config = write(folder, '[quarantine]\npath = "quarantine"\n')
+    assert checked(config).exit_code == 1
+    config = write(folder, "[quarantine]\nenabled = false\n")
+    assert "quarantine" not in checked(config).stdout
+
+
 def test_a_user_name_with_a_password_or_a_certificate_gives_no_warning(folder: Path) -> None:
     for text in [secret("password"), mqtts(OWN.format("a.crt", "a.key") + '\nusername = "u"')]:
         (folder / "password").write_text("s3cret")

@@ -292,11 +292,19 @@ class Service(Process):
         return self._fetch("/metrics")[1]
 
     def metric(self, name: str) -> float:
-        """The value of one metric, by its name with labels."""
+        """The value of a metric, by its name with labels: the sum over labels not given."""
         page = self.metrics()
-        found = re.search(rf"^{re.escape(name)} (\S+)$", page, re.MULTILINE)
+        wanted, _, labels = name.removesuffix("}").partition("{")
+        given = set(re.findall(r'\w+="[^"]*"', labels))
+        found = [
+            float(value)
+            for labels, value in re.findall(
+                rf"^{re.escape(wanted)}(?:{{(.*)}})? (\S+)$", page, re.MULTILINE
+            )
+            if given <= set(re.findall(r'\w+="[^"]*"', labels))
+        ]
         assert found, f"no {name} in:\n{page}"
-        return float(found[1])
+        return sum(found)
 
     def wait_for_metric(self, name: str, value: float, *, at_least: bool = False) -> None:
         """Wait until a metric has a value; pages are rendered once a second at most."""

@@ -26,6 +26,7 @@ class RunOptions:
         topic: The topic of every request; None if each line begins with its own.
         describes: Whether rejected requests are described.
         collects: Whether accepted points are collected.
+        all_faults: Whether the description has every fault.
     """
 
     catalog: Path
@@ -34,6 +35,7 @@ class RunOptions:
     topic: str | None
     describes: bool = False
     collects: bool = False
+    all_faults: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,13 @@ class Judge:
         key = report.code, fault.reason
         result.faults[key] = result.faults.get(key, 0) + 1
         if self._options.describes:
-            result.rejects.append((place, _described(report.code, fault, topic, payload)))
+            faults = self._all_faults(topic, payload) if self._options.all_faults else {}
+            described = _described(report.code, fault, topic, payload, faults)
+            result.rejects.append((place, described))
+
+    def _all_faults(self, topic: str, payload: bytes) -> dict[str, object]:
+        faults, more = self._validator.all_faults(topic, payload, now_ms=self._options.now_ms)
+        return {"faults": [fault_document(one) for one in faults], "more": more}
 
     def _requests(self, lines: Sequence[bytes]) -> tuple[Sequence[str], Sequence[bytes]]:
         """The topics and the payloads of lines, or of one document."""
@@ -221,9 +227,11 @@ def _counted(blocks: Iterable[bytes], result: Result) -> Iterator[bytes]:
         yield block
 
 
-def _described(code: int, fault: Fault, topic: str, payload: bytes) -> bytes:
+def _described(
+    code: int, fault: Fault, topic: str, payload: bytes, faults: dict[str, object]
+) -> bytes:
     """A rejected request as a JSON object without its opening brace."""
-    found = {"topic": topic[:_SHOWN_TOPIC], "code": code} | fault_document(fault)
+    found = {"topic": topic[:_SHOWN_TOPIC], "code": code} | fault_document(fault) | faults
     if code != Code.TOO_LARGE:
         found |= payload_member(payload)
     return orjson.dumps(found)[1:]

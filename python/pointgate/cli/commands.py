@@ -27,6 +27,7 @@ from pointgate.cli.init import init, schema
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
+from pointgate.cli.top import top
 from pointgate.cli.validate import validate
 from pointgate.diagnostics import os_reason
 from pointgate.terminal import Status, discard, say
@@ -55,8 +56,8 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "validate": validate,
     "diff": diff,
     "import": import_,
-    "rejects": rejects,
     "replay": replay,
+    "top": top,
     "compact": compact,
     "demo": demo,
     "schema": schema,
@@ -65,6 +66,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 for _name, _command in _COMMANDS.items():
     app.command(_name, epilog=EPILOGS[_name])(_command)
 app.add_typer(bench, name="bench", epilog=EPILOGS["bench"])
+app.add_typer(rejects, name="rejects", epilog=EPILOGS["rejects"])
 
 
 def _print_version(*, wanted: bool) -> None:

@@ -98,6 +98,10 @@ EPILOGS: Final[dict[str, str]] = {
         ],
         _DONE | _USAGE | {Status.OUTPUT: "the quarantine cannot be read"} | _CONFIGURATION,
     ),
+    "top": _epilog(
+        ["pointgate top", "pointgate top --url http://127.0.0.1:9464 --json"],
+        {Status.DONE: "done"} | _USAGE | {Status.OUTPUT: "no service answers"} | _CONFIGURATION,
+    ),
     "replay": _epilog(
         ["pointgate replay --product solar --dry-run", "pointgate replay --since 12h"],
         {Status.DONE: "every selected request was accepted or removed"}

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from pointgate import Validator
 from pointgate.bulk.streams import MARGIN_BYTES
-from pointgate.cli.excerpt import Excerpt, excerpt
+from pointgate.cli.fault_view import excerpt_of, print_fault
 from pointgate.cli.member_hints import member_hints
 from pointgate.cli.options import (
     CatalogOption,
@@ -33,13 +33,9 @@ from pointgate.terminal import Status, console, print_json, printable, say, unic
 from pointgate.topics import REPLY_SUFFIX, request_topic
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from pointgate import Fault, Report
 
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
-_GUTTER_CELLS = 12
-"""The width left of the payload's line, for its number and a bar."""
 
 
 def explain(
@@ -57,6 +53,9 @@ def explain(
         int | None,
         typer.Option(metavar="N", help="The time of arrival, UTC milliseconds; default now."),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show every fault; the first is the verdict.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> NoReturn:
     """Validate one payload and show why it is accepted or rejected."""
@@ -77,10 +76,37 @@ def explain(
         (report,) = validator.validate([topic], [payload], now_ms=now_ms)
     except (OverflowError, ValueError) as error:
         raise typer.BadParameter(f"--now-ms: {error}") from error
-    if as_json:
-        print_json(_document(report, payload, topic))
-    else:
+    faults = validator.all_faults(topic, payload, now_ms=now_ms) if every else None
+    _show(report, payload, topic, faults, as_json=as_json)
+    _note(report, payload)
+    if product is not None and product not in loaded.products:
+        near = did_you_mean(product, loaded.products)
+        say(f"note: the catalog has no product {product}{near}")
+    sys.exit(Status.DONE if report.code == Code.OK else Status.FINDINGS)
+
+
+def _show(
+    report: Report,
+    payload: bytes,
+    topic: str,
+    faults: tuple[list[Fault], bool] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the verdict, and all faults and whether there are more, if they are wanted."""
+    if not as_json:
         _print(report, payload, topic)
+        if faults is not None:
+            _print_further(faults[0][1:], payload, more=faults[1])
+        return
+    document = _document(report, payload, topic)
+    if faults is not None:
+        document |= {"faults": [_fault(one, payload) for one in faults[0]], "more": faults[1]}
+    print_json(document)
+
+
+def _note(report: Report, payload: bytes) -> None:
+    """Note what is accepted and probably not intended."""
     if report.early_times:
         say(f"note: times before 1971: {report.early_times:,}; seconds instead of milliseconds?")
     if report.null_points:
@@ -88,10 +114,6 @@ def explain(
     if report.fault is None or report.fault.reason not in _NOT_READ:
         for line in member_hints(payload):
             say(f"note: {line}")
-    if product is not None and product not in loaded.products:
-        near = did_you_mean(product, loaded.products)
-        say(f"note: the catalog has no product {product}{near}")
-    sys.exit(Status.DONE if report.code == Code.OK else Status.FINDINGS)
 
 
 def _read(file: str, limit: int) -> bytes:
@@ -117,12 +139,7 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
     else:
         code = f"{report.code} " if report.code else ""
         stdout.print(Text.assemble(("rejected", "bold red"), f": {code}{printable(fault.message)}"))
-        found = _excerpt(fault, payload, stdout.width - _GUTTER_CELLS)
-        if found is not None:
-            _print_excerpt(stdout, found, fault)
-        stdout.print()
-        for name, value in _details(fault).items():
-            stdout.print(Text.assemble((f"  {name:<14}", "bold"), printable(value)))
+        print_fault(stdout, fault, payload)
     stdout.print()
     if report.reply is None:
         stdout.print("no reply is sent")
@@ -131,37 +148,15 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
     stdout.print(f"  {printable(_text(report.reply))}")
 
 
-def _print_excerpt(stdout: Console, found: Excerpt, fault: Fault) -> None:
-    number = str(found.line)
-    gutter = " " * len(number)
-    place = f"line {found.line}, column {found.column} (byte {fault.offset})"
-    stdout.print(Text.assemble((f"{gutter}--> ", "blue"), place))
-    stdout.print(Text.assemble((f"{gutter} |", "blue")))
-    stdout.print(Text.assemble((f"{number} | ", "blue"), found.text))
-    expected = f" expected {fault.expected}" if fault.expected else ""
-    got = f", got {fault.got}" if fault.expected and fault.got else ""
-    caret = f"{' ' * found.caret}^{printable(expected + got)}"
-    stdout.print(Text.assemble((f"{gutter} | ", "blue"), (caret, "bold red")))
-
-
-def _excerpt(fault: Fault, payload: bytes, width: int) -> Excerpt | None:
-    """The faulty line; None if the fault is not in the payload's text."""
-    if not payload.strip() or fault.reason in {"too_large", "empty", "bad_topic"}:
-        return None
-    return excerpt(payload, fault.offset, width=max(width, 20))
-
-
-def _details(fault: Fault) -> dict[str, str]:
-    details = {
-        "pointer": fault.pointer,
-        "device key": fault.device_key,
-        "identifier": fault.identifier,
-        "reason": fault.reason,
-        "expected": fault.expected,
-        "got": fault.got,
-        "did you mean": fault.did_you_mean,
-    }
-    return {name: value for name, value in details.items() if value is not None}
+def _print_further(faults: list[Fault], payload: bytes, *, more: bool) -> None:
+    """Print the faults behind the first one, a line each with its place."""
+    stdout = console()
+    stdout.print()
+    stdout.print(Text(f"further faults: {len(faults)}{' or more' if more else ''}", "bold"))
+    for fault in faults:
+        found = excerpt_of(fault, payload, 80)
+        place = f"line {found.line}, column {found.column}: " if found else ""
+        stdout.print(f"  {place}{printable(fault.message)}")
 
 
 def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
@@ -173,14 +168,17 @@ def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:
         "reply": None if report.reply is None else _text(report.reply),
         "fault": None,
     }
-    fault = report.fault
-    if fault is not None:
-        found = _excerpt(fault, payload, 80)
-        document["fault"] = fault_document(fault) | {
-            "line": found.line if found else None,
-            "column": found.column if found else None,
-        }
+    if report.fault is not None:
+        document["fault"] = _fault(report.fault, payload)
     return document
+
+
+def _fault(fault: Fault, payload: bytes) -> dict[str, object]:
+    found = excerpt_of(fault, payload, 80)
+    return fault_document(fault) | {
+        "line": found.line if found else None,
+        "column": found.column if found else None,
+    }
 
 
 def _text(data: bytes) -> str:

@@ -45,6 +45,12 @@ LimitOption = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Only the last N of these.")
 ]
 
+ListLimitOption = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Only the first N lines; 0 for all.")
+]
+LIST_LIMIT = 50
+"""The default of it."""
+
 
 def selection(
     *,
@@ -68,10 +74,11 @@ def selection(
 @contextmanager
 def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None]:
     """The quarantine in the settings; None if no request was ever kept in it."""
-    folder: Path | None = settings.quarantine.path
+    rejections = settings.rejections
+    folder: Path | None = rejections.path if rejections else None
     if folder is None:
-        reason = "expected a folder, got nothing: the quarantine is off"
-        exit_with_problems([Problem("", "quarantine.path", reason)])
+        reason = "expected true, got false: rejected requests are not kept"
+        exit_with_problems([Problem("", "quarantine.enabled", reason)])
     if not (folder / NAME).exists():
         yield None
         return

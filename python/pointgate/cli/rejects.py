@@ -1,23 +1,32 @@
-"""`pointgate rejects`: lists the rejected requests in the quarantine, with the reason.
+"""`pointgate rejects`: the rejected requests in the quarantine, with the reason.
 
-Requests are listed in the order of arrival, one on each line; with `--json` as JSON objects, whose
-members are named as those of `validate --rejects`.
+    pointgate rejects                 the newest ones, one on each line
+    pointgate rejects --by device     how many of each device, the most frequent first
+    pointgate rejects explain 17      one of them as `pointgate explain` shows it, and what the
+                                      current catalog says
+
+With `--json` there is an object on each line, whose members are named as those of
+`validate --rejects`.
 """
 
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import orjson
 import typer
 
-from pointgate.cli.options import ConfigOption, settings_or_exit
+from pointgate import Validator
+from pointgate.cli.fault_view import print_fault
+from pointgate.cli.options import ConfigOption, catalog_or_exit, settings_or_exit
 from pointgate.cli.quarantine_filter import (
+    LIST_LIMIT,
     CodeOption,
     DeviceOption,
-    LimitOption,
+    ListLimitOption,
     ProductOption,
     ReasonOption,
     SinceOption,
@@ -26,13 +35,34 @@ from pointgate.cli.quarantine_filter import (
     utc_text,
 )
 from pointgate.fault_document import fault_document, payload_member
-from pointgate.terminal import Status, printable
+from pointgate.terminal import Status, console, print_json, printable, say
 
 if TYPE_CHECKING:
-    from pointgate.quarantine.database import Rejected
+    from pointgate import Report
+    from pointgate.config import Settings
+    from pointgate.quarantine.database import Filter, Group, QuarantineDatabase, Rejected
+
+rejects = typer.Typer(
+    invoke_without_command=True, rich_markup_mode=None, add_completion=False, name="rejects"
+)
 
 
-def rejects(
+class Property(StrEnum):
+    """What the requests of a group have in common."""
+
+    PRODUCT = "product"
+    DEVICE = "device"
+    REASON = "reason"
+    IDENTIFIER = "identifier"
+
+
+_MEMBERS: Final = {Property.DEVICE: "deviceKey"}
+"""The names of properties in JSON that differ."""
+
+
+@rejects.callback()
+def list_rejects(
+    context: typer.Context,
     config: ConfigOption = Path("pointgate.toml"),
     *,
     product: ProductOption = None,
@@ -40,26 +70,126 @@ def rejects(
     reason: ReasonOption = None,
     code: CodeOption = None,
     since: SinceOption = None,
-    limit: LimitOption = None,
+    limit: ListLimitOption = LIST_LIMIT,
+    by: Annotated[
+        Property | None, typer.Option("--by", help="Count requests by this, instead of listing.")
+    ] = None,
     payload: Annotated[bool, typer.Option("--payload", help="Print the payloads, too.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object on each line.")
     ] = False,
-) -> NoReturn:
-    """List the rejected requests in the quarantine."""
+) -> None:
+    """List the rejected requests in the quarantine, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    one_more = limit + 1 if limit else None
     wanted = selection(
-        product=product, device=device, reason=reason, code=code, since=since, limit=limit
+        product=product, device=device, reason=reason, code=code, since=since, limit=one_more
     )
     with quarantine_or_exit(settings_or_exit(config)) as quarantine:
-        for number in quarantine.numbers(wanted) if quarantine else ():
-            request = quarantine.get(number, payload=payload) if quarantine else None
-            if request is None:  # deleted since the list was read
-                continue
-            if as_json:
-                typer.echo(orjson.dumps(_document(request, payload=payload)))
-            else:
-                _print(request)
+        if quarantine is None:
+            more = False
+        elif by is not None:
+            more = _list_groups(quarantine, wanted, by, as_json=as_json)
+        else:
+            more = _list_requests(quarantine, wanted, payload=payload, as_json=as_json)
+    if more:
+        say(f"note: only the first {limit}; --limit N for more, --limit 0 for all")
     sys.exit(Status.DONE)
+
+
+def _list_requests(
+    quarantine: QuarantineDatabase, wanted: Filter, *, payload: bool, as_json: bool
+) -> bool:
+    """Print requests, one fewer than the limit; returns whether there are more."""
+    numbers = quarantine.numbers(wanted)[::-1]
+    shown = numbers if wanted.limit is None else numbers[: wanted.limit - 1]
+    for number in shown:
+        request = quarantine.get(number, payload=payload)
+        if request is None:  # deleted since the list was read
+            continue
+        if as_json:
+            typer.echo(orjson.dumps(_document(request, payload=payload)))
+        else:
+            _print(request)
+    return len(numbers) > len(shown)
+
+
+def _list_groups(
+    quarantine: QuarantineDatabase, wanted: Filter, by: Property, *, as_json: bool
+) -> bool:
+    """Print groups, one fewer than the limit; returns whether there are more."""
+    groups = quarantine.groups(wanted, by.value)
+    shown = groups if wanted.limit is None else groups[: wanted.limit - 1]
+    for group in shown:
+        typer.echo(orjson.dumps(_group_document(group, by)) if as_json else _group_line(group))
+    return len(groups) > len(shown)
+
+
+def _group_line(group: Group) -> str:
+    value = "(none)" if group.value is None else printable(group.value)
+    first, last = utc_text(group.first_us)[:19] + "Z", utc_text(group.last_us)[:19] + "Z"
+    return f"{group.requests:>9,}  {first} to {last}  newest {group.newest}  {value}"
+
+
+def _group_document(group: Group, by: Property) -> dict[str, object]:
+    return {
+        _MEMBERS.get(by, by.value): group.value,
+        "requests": group.requests,
+        "first": utc_text(group.first_us),
+        "last": utc_text(group.last_us),
+        "newest": group.newest,
+    }
+
+
+@rejects.command()
+def explain(
+    number: Annotated[int, typer.Argument(metavar="N", help="Its number in the list.")],
+    config: ConfigOption = Path("pointgate.toml"),
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> NoReturn:
+    """Show why a request was rejected, and what the current catalog says."""
+    settings = settings_or_exit(config)
+    with quarantine_or_exit(settings) as quarantine:
+        request = quarantine.get(number) if quarantine else None
+    if request is None:
+        say(f"there is no request {number} in the quarantine")
+        sys.exit(Status.FINDINGS)
+    now = _judge_again(request, settings)
+    if as_json:
+        print_json(_document(request, payload=True) | {"now": now and _verdict(now)})
+        sys.exit(Status.DONE)
+    typer.echo(f"{request.number}  {utc_text(request.received_us)}  {printable(request.topic)}")
+    typer.echo(f"rejected: {request.code} {printable(request.message)}")
+    print_fault(console(), request.fault, request.payload or b"")
+    if now is None:
+        typer.echo("\nits payload was too large to be kept")
+    elif now.fault is None:
+        typer.echo(f"\nnow: accepted, {now.points:,} points; pointgate replay posts it again")
+    else:
+        typer.echo(f"\nnow: {now.code} {printable(now.fault.message)}")
+    if request.payload is not None:
+        typer.echo(f"\npayload\n  {printable(request.payload.decode('utf-8', 'backslashreplace'))}")
+    sys.exit(Status.DONE)
+
+
+def _verdict(report: Report) -> dict[str, object]:
+    fault = None if report.fault is None else fault_document(report.fault)
+    return {"code": report.code, "points": report.points, "fault": fault}
+
+
+def _judge_again(request: Rejected, settings: Settings) -> Report | None:
+    """The verdict of the current catalog, as `pointgate replay` gets it."""
+    if request.payload is None:
+        return None
+    validator = Validator(
+        catalog_or_exit(settings.catalog.path), payload_bytes=settings.limits.payload_bytes
+    )
+    (report,) = validator.validate(
+        [request.topic], [request.payload], observed_us=[request.received_us]
+    )
+    return report
 
 
 def _print(request: Rejected) -> None:

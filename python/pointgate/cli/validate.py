@@ -61,6 +61,9 @@ RejectsOption = Annotated[
     Path | None,
     path_option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
 ]
+AllFaultsOption = Annotated[
+    bool, typer.Option("--all-faults", help="Describe every fault in --rejects, up to 100.")
+]
 
 
 def validate(
@@ -72,6 +75,7 @@ def validate(
     catalog: CatalogOption = None,
     one_per_file: OnePerFileOption = None,
     rejects: RejectsOption = None,
+    all_faults: AllFaultsOption = False,
     out: OutOption = None,
     now_ms: NowOption = None,
     processes: ProcessesOption = None,
@@ -79,6 +83,8 @@ def validate(
 ) -> NoReturn:
     """Validate archived requests in files, folders and archives."""
     whole = check_where_requests_end(product=product, topics=topics, one_per_file=one_per_file)
+    if all_faults and rejects is None:
+        raise typer.BadParameter("--all-faults: expected --rejects FILE with it")
     settings = settings_for_catalog(config, catalog)
     options = RunOptions(
         catalog=catalog or settings.catalog.path,
@@ -87,6 +93,7 @@ def validate(
         topic=None if product is None else request_topic(product),
         describes=rejects is not None,
         collects=out is not None,
+        all_faults=all_faults,
     )
     loaded = catalog_or_exit(options.catalog, load_catalog)
     check_product(product, loaded.products)

@@ -30,8 +30,9 @@ def _products(value: object) -> object:
 
 
 class QuarantineSettings(Document):
-    """Where rejected requests are kept; they are not if `path` is not set."""
+    """Which rejected requests are kept, and where: `Settings.rejections` has the folder."""
 
+    enabled: bool = Field(default=True, description="true or false")
     path: AnyPath | None = Field(default=None, description="a folder")
     max_bytes: Bytes = Field(
         default=_BYTES,

@@ -32,6 +32,9 @@ _ALL_ADDRESSES: Final = ("", "*", "[::]")
 
 _SPOOL_BYTES: Final = 1024 * 1024 * 1024
 
+_QUARANTINE: Final = "quarantine"
+"""The folder of rejected requests beside that of the spool, which the service can write to."""
+
 
 def _listen_address(value: str) -> str:
     host, colon, port = value.rpartition(":")
@@ -63,11 +66,12 @@ class CatalogSettings(Document):
 
 
 class MetricsSettings(Document):
-    """Where /metrics, /livez and /readyz are served."""
+    """Where /metrics, /livez and /readyz are served, and how many products have their own label."""
 
     listen: Annotated[str, AfterValidator(_listen_address)] = Field(
         default="127.0.0.1:9464", description="host:port (port 0 for any free one)"
     )
+    max_products: int = Field(default=100, ge=1, le=1000, description="1 to 1000 products")
 
     @property
     def host(self) -> str:
@@ -126,7 +130,9 @@ class LimitSettings(Document):
 class ReplySettings(Document):
     """The detail of a fault in a reply (contract 2.5)."""
 
-    detail: Literal["full", "none"] = Field(default="full", description='"full" or "none"')
+    detail: Literal["full", "all", "none"] = Field(
+        default="full", description='"full", "all" or "none"'
+    )
 
 
 class LoggingSettings(Document):
@@ -153,3 +159,11 @@ class Settings(Document):
     limits: LimitSettings = LimitSettings()
     reply: ReplySettings = ReplySettings()
     logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def rejections(self) -> QuarantineSettings | None:
+        """The quarantine with its folder, by default beside the spool; None if it is off."""
+        if not self.quarantine.enabled:
+            return None
+        path = self.quarantine.path or self.spool.path.absolute().parent / _QUARANTINE
+        return self.quarantine.model_copy(update={"path": path})

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pointgate.demo.fleet import Note, Tally
 
     Figures = dict[str, dict[str, int]]
-    """The metrics by name, without the prefix; the values of each by the value of its label."""
+    """The metrics by name, without the prefix; the values of each by the value of its label. What
+    is counted by product is added up."""
 
 _MEANINGS: Final = {str(code.value): code.name.replace("_", " ").lower() for code in Code}
 _TIMEOUT_SECONDS: Final = 5.0
@@ -52,9 +53,10 @@ def parse(page: str) -> Figures:
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if sample.value:
-                label = next(iter(sample.labels.values()), "")
-                name = sample.name.removeprefix("pointgate_")
-                figures.setdefault(name, {})[label] = int(sample.value)
+                labels = (value for label, value in sample.labels.items() if label != "product")
+                values = figures.setdefault(sample.name.removeprefix("pointgate_"), {})
+                label = next(labels, "")
+                values[label] = values.get(label, 0) + int(sample.value)
     return figures
 
 

@@ -154,6 +154,38 @@ class Filter:
     limit: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Requests that have something in common.
+
+    Attributes:
+        value: What that is; None where the fault has no such thing.
+        requests: How many there are.
+        first_us: When the first one arrived, UTC microseconds.
+        last_us: When the last one did.
+        newest: The number of the last one.
+    """
+
+    value: str | None
+    requests: int
+    first_us: int
+    last_us: int
+    newest: int
+
+
+def _where(wanted: Filter) -> tuple[str, list[object]]:
+    """The condition of a filter, and its values."""
+    conditions = {
+        "product = ?": wanted.product,
+        "device = ?": wanted.device,
+        "reason = ?": wanted.reason,
+        "code = ?": wanted.code,
+        "received_ms >= ?": wanted.since_ms,
+    }
+    given = {text: value for text, value in conditions.items() if value is not None}
+    return (f"WHERE {' AND '.join(given)} " if given else "", [*given.values()])
+
+
 class QuarantineDatabase:
     """The table in one folder. For one thread at a time.
 
@@ -268,21 +300,28 @@ class QuarantineDatabase:
 
     def numbers(self, wanted: Filter) -> list[int]:
         """The numbers of the selected requests, in order."""
-        conditions = {
-            "product = ?": wanted.product,
-            "device = ?": wanted.device,
-            "reason = ?": wanted.reason,
-            "code = ?": wanted.code,
-            "received_ms >= ?": wanted.since_ms,
-        }
-        given = {text: value for text, value in conditions.items() if value is not None}
-        where = f"WHERE {' AND '.join(given)} " if given else ""
-        limit = -1 if wanted.limit is None else wanted.limit
+        where, values = _where(wanted)
         found = self._connection.execute(
             f"SELECT number FROM rejected {where}ORDER BY number DESC LIMIT ?",  # noqa: S608
-            (*given.values(), limit),
+            (*values, -1 if wanted.limit is None else wanted.limit),
         ).fetchall()
         return [number for (number,) in reversed(found)]
+
+    def groups(self, wanted: Filter, by: str) -> list[Group]:
+        """The selected requests in groups, the largest first; `limit` is that of groups.
+
+        Args:
+            wanted: Selects the requests.
+            by: What those of a group have in common: a column.
+        """
+        assert by in _COLUMNS  # noqa: S101 - part of the statement
+        where, values = _where(wanted)
+        found = self._connection.execute(
+            f"SELECT {by}, count(*), min({_RECEIVED_US}), max({_RECEIVED_US}), max(number) "  # noqa: S608
+            f"FROM rejected {where}GROUP BY {by} ORDER BY 2 DESC, 5 DESC LIMIT ?",
+            (*values, -1 if wanted.limit is None else wanted.limit),
+        )
+        return [Group(*row) for row in found]
 
     def get(self, number: int, *, payload: bool = True) -> Rejected | None:
         """A request; None if it was deleted."""

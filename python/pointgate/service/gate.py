@@ -41,6 +41,7 @@ from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import ConnectionLost
 from pointgate.rate_limiter import RateLimiter
 from pointgate.service.bursts import LAST, JudgedBurst, SettleQueue
+from pointgate.service.offenders import log_rejection
 from pointgate.sources.admission import Admission
 from pointgate.store.arrival_clock import ArrivalClock, system_us
 
@@ -160,8 +161,12 @@ class Gate:
 
     def _count(self, burst: Burst, settled: int) -> None:
         """Count the first requests of a burst, which were settled."""
-        if settled and self._counters.settle(burst, settled, time.monotonic() - burst.arrived):
+        if not settled:
+            return
+        if self._counters.settle(burst, settled, time.monotonic()):
             self._warn_of_early_times(burst, settled)
+        for rejection in self._counters.take_due():
+            log_rejection(rejection)
 
     def _warn_of_early_times(self, burst: Burst, settled: int) -> None:
         """Log, rate-limited for each product, that its times are probably seconds."""

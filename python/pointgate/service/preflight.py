@@ -97,8 +97,9 @@ class _Preparing:
                 built = self.prepared.sinks
                 for settings, (made, _) in zip(self._settings.sinks, built, strict=True):
                     self._examine(settings, made)
-        if self._settings.quarantine.path is not None:
-            self._check_quarantine(self._settings.quarantine.path)
+        rejections = self._settings.rejections
+        if rejections is not None and rejections.path is not None:
+            self._check_quarantine(rejections.path)
 
     def _examine(self, settings: SinkSettings, sink: Sink) -> None:
         """Let a sink in a local folder look at what is there."""
@@ -156,14 +157,18 @@ class _Preparing:
 
     def _check_quarantine(self, path: Path) -> None:
         self._claim(path, "quarantine.path")
-        if reason := folder_reason(path):
-            self._refuse("quarantine.path", f"cannot use {path}: {reason}")
+        file, reason = path, folder_reason(path)
+        if not reason and os.path.lexists(path / NAME):
+            file = path / NAME
+            reason = file_reason(file) or _not_sqlite(file)
+        if not reason:
             return
-        file = path / NAME
-        if not os.path.lexists(file):
-            return
-        if reason := file_reason(file) or _not_sqlite(file):
+        if self._settings.quarantine.path is not None:
             self._refuse("quarantine.path", f"cannot use {file}: {reason}")
+            return
+        # Nobody asked for this folder: that is no reason not to start.
+        reason = f"rejected requests are not kept: cannot use {file}: {reason}"
+        self.prepared.warnings.append(Problem("", "quarantine.path", reason))
 
     def _claim(self, path: Path, key: str) -> None:
         """Refuse a path that another setting uses, also through a symbolic link."""

@@ -154,7 +154,7 @@ async def serve(
 
 async def _start(settings: Settings, prepared: Prepared, health: Health, signals: _Signals) -> None:
     """Start HTTP, open the store and the quarantine, load the catalog, then run."""
-    metrics = Metrics(ack=settings.store.ack)
+    metrics = Metrics(ack=settings.store.ack, most_products=settings.metrics.max_products)
     address = settings.metrics
     async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
         _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)
@@ -210,12 +210,13 @@ def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
 async def _open_quarantine(
     settings: Settings, metrics: Metrics
 ) -> AsyncIterator[Quarantine | None]:
-    """Open the quarantine, if it is configured, and close it at the end."""
-    if settings.quarantine.path is None:
+    """Open the quarantine, unless it is off, and close it at the end."""
+    rejections = settings.rejections
+    if rejections is None:
         yield None
         return
     # In a thread: another program may hold the file for some seconds.
-    quarantine = await asyncio.to_thread(Quarantine, settings.quarantine)
+    quarantine = await asyncio.to_thread(Quarantine, rejections)
     metrics.quarantine = quarantine
     try:
         yield quarantine

@@ -8,6 +8,8 @@ use pyo3::types::PyDict;
 
 use crate::burst::Burst;
 use crate::histogram::Histogram;
+use crate::offenders::{Offender, Offenders};
+use crate::products::{ProductCounts, Products};
 
 /// Seconds that one call of the judge takes: a burst of one small request up to one of many
 /// megabytes.
@@ -18,16 +20,22 @@ const JUDGE_BOUNDS: &[f64] =
 const REPLY_BOUNDS: &[f64] =
     &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-#[derive(Clone)]
 struct Figures {
+    products: Products,
+    totals: Totals,
+    offenders: Offenders,
+    /// What the owner has not logged yet.
+    due: Vec<Offender>,
+}
+
+/// What is not counted by product.
+#[derive(Clone)]
+struct Totals {
     received: u64,
     received_bytes: u64,
     bursts: u64,
-    points: u64,
     null_points: u64,
     early_times: u64,
-    codes: [u64; core::Code::ALL.len()],
-    reasons: [u64; core::Reason::ALL.len()],
     bad_topic: u64,
     retained: u64,
     connection_lost: u64,
@@ -39,37 +47,40 @@ struct Figures {
 impl Figures {
     /// The number of requests that are no longer in flight.
     fn disposed(&self) -> u64 {
-        self.codes.iter().sum::<u64>()
-            + self.bad_topic
-            + self.retained
-            + self.connection_lost
-            + self.judge_failed
+        let Totals { bad_topic, retained, connection_lost, judge_failed, .. } = self.totals;
+        self.products.answered() + bad_topic + retained + connection_lost + judge_failed
     }
 
-    fn settle(&mut self, verdict: &core::Verdict) {
-        if verdict.code() == core::Code::BadTopic {
-            self.bad_topic += 1;
-        } else {
-            count(&mut self.codes, &core::Code::ALL, &verdict.code());
-        }
-        self.points += verdict.points;
-        self.null_points += verdict.null_points;
-        self.early_times += verdict.early_times;
-        if let Some(fault) = &verdict.fault {
-            count(&mut self.reasons, &core::Reason::ALL, &fault.reason);
-        }
+    fn in_flight(&self) -> u64 {
+        self.totals.received.saturating_sub(self.disposed())
     }
-}
 
-fn count<T: PartialEq>(counts: &mut [u64], labels: &[T], label: &T) {
-    let index = labels.iter().position(|known| known == label);
-    let index = index.unwrap_or_else(|| unreachable!("`ALL` has every code and every reason"));
-    counts[index] += 1;
+    #[inline]
+    fn settle(&mut self, topic: &str, verdict: &core::Verdict, now: f64) {
+        let product = self.products.of_topic(topic);
+        product.count(verdict);
+        match &verdict.fault {
+            Some(fault) if fault.reason == core::Reason::BadTopic => self.totals.bad_topic += 1,
+            Some(fault) => {
+                self.offenders.reject(topic, fault);
+                if let Some(requests) = product.due(fault.reason, now) {
+                    let product_key = core::Topic::parse(topic).map_or("", |topic| topic.product_key);
+                    self.due.push(Offender::new(product_key, fault, requests, now));
+                }
+            }
+            None => {}
+        }
+        self.totals.null_points += verdict.null_points;
+        self.totals.early_times += verdict.early_times;
+    }
 }
 
 /// The service's hot counters: updated once a burst, read when Prometheus scrapes.
 ///
 /// `received = accepted + rejected + ignored + in flight` holds at every moment.
+///
+/// Args:
+///     most_products: How many products are counted by their keys; the others are counted together.
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Counters(Mutex<Figures>);
 
@@ -82,31 +93,39 @@ impl Counters {
 #[pymethods]
 impl Counters {
     #[new]
-    fn new() -> Self {
-        Self(Mutex::new(Figures {
+    #[pyo3(signature = (most_products=100))]
+    fn new(most_products: usize) -> Self {
+        let totals = Totals {
             received: 0,
             received_bytes: 0,
             bursts: 0,
-            points: 0,
             null_points: 0,
             early_times: 0,
-            codes: [0; core::Code::ALL.len()],
-            reasons: [0; core::Reason::ALL.len()],
             bad_topic: 0,
             retained: 0,
             connection_lost: 0,
             judge_failed: 0,
             judge: Histogram::new(JUDGE_BOUNDS),
             reply: Histogram::new(REPLY_BOUNDS),
-        }))
+        };
+        let (products, offenders) = (Products::new(most_products), Offenders::new());
+        Self(Mutex::new(Figures { products, totals, offenders, due: Vec::new() }))
+    }
+
+    /// A catalog becomes active: its products are counted by their keys from here on.
+    ///
+    /// Args:
+    ///     products: Their keys. Beyond `most_products` they are counted as `other`.
+    fn serve(&self, products: Vec<String>) {
+        self.figures().products.serve(products.into_iter());
     }
 
     /// A burst has arrived: its requests are in flight from here on.
     fn receive(&self, burst: PyRef<'_, Burst>) {
-        let mut figures = self.figures();
-        figures.received += burst.burst.len() as u64;
-        figures.received_bytes += burst.burst.payload_bytes() as u64;
-        figures.bursts += 1;
+        let totals = &mut self.figures().totals;
+        totals.received += burst.burst.len() as u64;
+        totals.received_bytes += burst.burst.payload_bytes() as u64;
+        totals.bursts += 1;
     }
 
     /// Requests of a burst were acknowledged, and answered if they have a reply.
@@ -117,87 +136,120 @@ impl Counters {
     /// Args:
     ///     burst: The burst.
     ///     settled: How many of its requests.
-    ///     seconds: How long ago they arrived.
+    ///     now: The present, on the clock of their arrival, in seconds.
     ///
     /// Returns:
     ///     How many early times they had.
-    fn settle(&self, burst: PyRef<'_, Burst>, settled: usize, seconds: f64) -> u64 {
+    fn settle(&self, burst: PyRef<'_, Burst>, settled: usize, now: f64) -> u64 {
         let mut figures = self.figures();
+        figures.offenders.advance(now);
         let mut replies = 0;
-        let early_times = figures.early_times;
+        let early_times = figures.totals.early_times;
         for (place, request) in burst.burst.iter().take(settled).enumerate() {
             if request.retained {
-                figures.retained += 1;
+                figures.totals.retained += 1;
             } else if let Some(verdict) = burst.burst.verdict(place) {
-                figures.settle(verdict);
+                figures.settle(request.topic, verdict, now);
                 replies += u64::from(verdict.code() != core::Code::BadTopic);
             } else {
-                figures.judge_failed += 1;
+                figures.totals.judge_failed += 1;
             }
         }
-        figures.reply.observe(seconds, replies);
-        figures.early_times - early_times
+        figures.totals.reply.observe(now - burst.burst.arrived, replies);
+        figures.totals.early_times - early_times
+    }
+
+    /// Remove the rejections to log: at most one a minute for a product and a reason.
+    ///
+    /// Returns:
+    ///     The last request of each, with `requests` since the line before.
+    fn take_due(&self) -> Vec<Offender> {
+        std::mem::take(&mut self.figures().due)
+    }
+
+    /// The most frequent faults and devices of rejected requests, of the last minutes.
+    ///
+    /// Args:
+    ///     now: The present, on the clock of `settle`.
+    ///     most: How many of each.
+    ///
+    /// Returns:
+    ///     The faults by product, reason and identifier; the devices by product.
+    fn offenders(&self, now: f64, most: usize) -> (Vec<Offender>, Vec<Offender>) {
+        self.figures().offenders.top(now, most)
     }
 
     /// The connection ended before these were acknowledged: at QoS 1 they are redelivered.
     fn abandon(&self, requests: u64) {
-        self.figures().connection_lost += requests;
+        self.figures().totals.connection_lost += requests;
     }
 
     /// One call of the judge took `seconds`.
     fn judged(&self, seconds: f64) {
-        self.figures().judge.observe(seconds, 1);
+        self.figures().totals.judge.observe(seconds, 1);
     }
 
     /// The number of requests that arrived and are not settled yet.
     #[getter]
     fn in_flight(&self) -> u64 {
-        let figures = self.figures();
-        figures.received.saturating_sub(figures.disposed())
+        self.figures().in_flight()
     }
 
     /// Every figure, consistent with one another.
     ///
     /// Returns:
-    ///     `received`, `received_bytes`, `bursts`, `in_flight`, `points`, `null_points`,
-    ///     `early_times`: int;
-    ///     `codes`: dict of code to int, without 0; `reasons`: dict of reason to int;
-    ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`,
-    ///     `judge_failed`;
+    ///     `received`, `received_bytes`, `bursts`, `in_flight`, `null_points`, `early_times`: int;
+    ///     `products`: dict of label to a dict with `codes` (dict of code to int, without 0),
+    ///     `reasons` (dict of reason to int) and `points` (int); labels are product keys, `unknown`
+    ///     for products that no catalog has had, and `other` for those beyond `most_products`;
+    ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
     ///     `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
     ///     (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // A copy: creating Python objects can run Python code, which could deadlock on the lock.
-        let figures = self.figures().clone();
-        let codes = PyDict::new(py);
-        for (code, count) in core::Code::ALL.iter().zip(figures.codes) {
-            if *code != core::Code::BadTopic {
-                codes.set_item(code.number(), count)?;
-            }
-        }
-        let reasons = PyDict::new(py);
-        for (reason, count) in core::Reason::ALL.iter().zip(figures.reasons) {
-            reasons.set_item(reason.name(), count)?;
+        let (totals, slots, in_flight) = {
+            let figures = self.figures();
+            (figures.totals.clone(), figures.products.slots().to_vec(), figures.in_flight())
+        };
+        let products = PyDict::new(py);
+        for slot in &slots {
+            products.set_item(&slot.label, counts_of(py, slot)?)?;
         }
         let ignored = PyDict::new(py);
-        ignored.set_item("bad_topic", figures.bad_topic)?;
-        ignored.set_item("retained", figures.retained)?;
-        ignored.set_item("connection_lost", figures.connection_lost)?;
-        ignored.set_item("judge_failed", figures.judge_failed)?;
+        ignored.set_item("bad_topic", totals.bad_topic)?;
+        ignored.set_item("retained", totals.retained)?;
+        ignored.set_item("connection_lost", totals.connection_lost)?;
+        ignored.set_item("judge_failed", totals.judge_failed)?;
 
         let read = PyDict::new(py);
-        read.set_item("received", figures.received)?;
-        read.set_item("received_bytes", figures.received_bytes)?;
-        read.set_item("bursts", figures.bursts)?;
-        read.set_item("in_flight", figures.received.saturating_sub(figures.disposed()))?;
-        read.set_item("points", figures.points)?;
-        read.set_item("null_points", figures.null_points)?;
-        read.set_item("early_times", figures.early_times)?;
-        read.set_item("codes", codes)?;
-        read.set_item("reasons", reasons)?;
+        read.set_item("received", totals.received)?;
+        read.set_item("received_bytes", totals.received_bytes)?;
+        read.set_item("bursts", totals.bursts)?;
+        read.set_item("in_flight", in_flight)?;
+        read.set_item("null_points", totals.null_points)?;
+        read.set_item("early_times", totals.early_times)?;
+        read.set_item("products", products)?;
         read.set_item("ignored", ignored)?;
-        read.set_item("judge_seconds", figures.judge.read(py)?)?;
-        read.set_item("reply_seconds", figures.reply.read(py)?)?;
+        read.set_item("judge_seconds", totals.judge.read(py)?)?;
+        read.set_item("reply_seconds", totals.reply.read(py)?)?;
         Ok(read)
     }
+}
+
+fn counts_of<'py>(py: Python<'py>, counts: &ProductCounts) -> PyResult<Bound<'py, PyDict>> {
+    let codes = PyDict::new(py);
+    for (code, count) in core::Code::ALL.iter().zip(counts.codes) {
+        if *code != core::Code::BadTopic {
+            codes.set_item(code.number(), count)?;
+        }
+    }
+    let reasons = PyDict::new(py);
+    for (reason, count) in core::Reason::ALL.iter().zip(counts.reasons) {
+        reasons.set_item(reason.name(), count)?;
+    }
+    let read = PyDict::new(py);
+    read.set_item("codes", codes)?;
+    read.set_item("reasons", reasons)?;
+    read.set_item("points", counts.points)?;
+    Ok(read)
 }

@@ -19,8 +19,10 @@ mod histogram;
 mod instants;
 mod load;
 mod mqtt;
+mod offenders;
 mod order;
 mod points;
+mod products;
 mod report;
 mod validator;
 
@@ -42,6 +44,8 @@ mod _core {
     use crate::load::MqttLoad;
     #[pymodule_export]
     use crate::mqtt::MqttCodec;
+    #[pymodule_export]
+    use crate::offenders::Offender;
     #[pymodule_export]
     use crate::order::unique_order;
     #[pymodule_export]

@@ -130,6 +130,12 @@ impl Report {
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Fault(Arc<core::Fault>);
 
+impl Fault {
+    pub(crate) fn new(fault: core::Fault) -> Self {
+        Self(Arc::new(fault))
+    }
+}
+
 /// A fault's fields, in order; path segments are names or indexes, the innermost first.
 type FaultFields = (
     String,

@@ -13,11 +13,14 @@ use crate::arguments::{Arguments, Arrival, PAYLOADS, TOPICS, element};
 use crate::burst::Burst;
 use crate::catalog::Catalog;
 use crate::points::Points;
-use crate::report::Report;
+use crate::report::{Fault, Report};
 
 /// From this many bytes on a call releases the interpreter lock. Below, acquiring it again can cost
 /// more than the work: five milliseconds a call while another thread computes.
 const RELEASE_BYTES: usize = 200_000;
+
+/// How many faults a reply has at most, if it has all of them.
+const REPLY_FAULTS: usize = 16;
 
 /// After so many requests the time is compared with the limit of a call.
 const TIMED_REQUESTS: usize = 64;
@@ -30,7 +33,8 @@ const _: () = assert!(core::DEFAULT_PAYLOAD_BYTES == 8_388_608);
 /// Args:
 ///     catalog: The products, their models and devices.
 ///     payload_bytes: Larger payloads get code 1008 without being read; 1 to 4,294,967,295.
-///     reply_detail: Whether replies carry the fault (`full`) or only code and text (`none`).
+///     reply_detail: Whether replies carry the fault (`full`), all faults that fit (`all`), or only
+///         code and text (`none`).
 ///
 /// Raises:
 ///     ValueError: `payload_bytes` is out of range, or `reply_detail` none of the words.
@@ -63,10 +67,11 @@ impl Validator {
         }
         let detail = match reply_detail {
             "full" => core::Detail::Full,
+            "all" => core::Detail::All,
             "none" => core::Detail::None,
             _ => {
                 return Err(PyValueError::new_err(format!(
-                    "expected reply_detail full or none, got {reply_detail}"
+                    "expected reply_detail full, all or none, got {reply_detail}"
                 )));
             }
         };
@@ -169,6 +174,39 @@ impl Validator {
         Ok((reports, Points::new(points)))
     }
 
+    /// All faults of a request, in the contract's order: the first one is that of `validate`.
+    ///
+    /// Args:
+    ///     topic: Its topic.
+    ///     payload: Its payload. One that is no JSON has one fault.
+    ///     now_ms: The present, for the products' time windows, UTC milliseconds; the system clock
+    ///         if None.
+    ///     observed_us: The `time` of its entries that have none, UTC microseconds.
+    ///     most: How many faults are returned.
+    ///
+    /// Returns:
+    ///     The faults, none if the request is accepted; and whether there are more.
+    #[pyo3(signature = (topic, payload, *, now_ms=None, observed_us=None, most=100))]
+    fn all_faults(
+        &self,
+        py: Python<'_>,
+        topic: &str,
+        payload: Bound<'_, PyBytes>,
+        now_ms: Option<i64>,
+        observed_us: Option<i64>,
+        most: usize,
+    ) -> (Vec<Fault>, bool) {
+        let now_ms = now_ms.unwrap_or_else(|| crate::instants::now_us() / 1000);
+        let catalog = self.catalog(py);
+        let mut workspace = self.workspaces().pop().unwrap_or_default();
+        let mut request = core::Request::new(topic, payload.as_bytes(), now_ms);
+        request.observed_us = observed_us;
+        let (faults, more) =
+            core::all_faults(&catalog.get().snapshot, &self.limits, &request, &mut workspace.scratch, most);
+        self.workspaces().push(workspace);
+        (faults.into_iter().map(Fault::new).collect(), more)
+    }
+
     /// Judge requests of a burst, which keeps their verdicts and replies; skip retained ones.
     ///
     /// Args:
@@ -215,6 +253,21 @@ impl Validator {
         self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn render(
+        &self,
+        catalog: &core::Catalog,
+        request: &core::Request<'_>,
+        verdict: &core::Verdict,
+        scratch: &mut core::Scratch,
+        reply: &mut Vec<u8>,
+    ) {
+        if self.detail != core::Detail::All || verdict.fault.is_none() {
+            return core::render(verdict, request.payload, self.detail, reply);
+        }
+        let (faults, more) = core::all_faults(catalog, &self.limits, request, scratch, REPLY_FAULTS);
+        core::render_all(verdict, faults.get(1..).unwrap_or_default(), more, request.payload, reply);
+    }
+
     /// Judges the requests in `range`, all of them or until `seconds` are over.
     fn judge_range(
         &self,
@@ -238,7 +291,7 @@ impl Validator {
                         Some(points) => core::collect(catalog, limits, request, scratch, points),
                         None => core::judge(catalog, limits, request, scratch),
                     };
-                    core::render(&verdict, request.payload, self.detail, reply);
+                    self.render(catalog, request, &verdict, scratch, reply);
                     verdict
                 });
             }
@@ -268,7 +321,8 @@ impl Validator {
         let mut judge = |catalog: &core::Catalog, request: &core::Request<'_>, workspace: &mut Workspace| {
             let verdict = judge(catalog, &self.limits, request, &mut workspace.scratch);
             workspace.reply.clear();
-            core::render(&verdict, request.payload, self.detail, &mut workspace.reply);
+            let Workspace { scratch, reply } = workspace;
+            self.render(catalog, request, &verdict, scratch, reply);
             verdict
         };
         let mut reports = Vec::with_capacity(burst.payloads.len());

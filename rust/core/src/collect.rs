@@ -1,9 +1,11 @@
 //! What is done with the values that were checked: nothing, or columns ([`crate::Points`]).
 //!
-//! The judge is compiled once for each, so judging alone pays nothing for collecting.
+//! The judge is compiled once for each, so judging alone pays nothing for collecting. A third
+//! compilation collects faults: `fault/list.rs`.
 
 use std::borrow::Cow;
 
+use crate::fault::list::FaultList;
 use crate::json::Text;
 
 /// Receives the values of a request while they are checked.
@@ -11,6 +13,15 @@ use crate::json::Text;
 /// A value is passed on as soon as it is valid by itself. If a fault follows, the request is
 /// rejected as a whole, and the caller withdraws its values ([`crate::Points`]'s `abandon`).
 pub(crate) trait Collect {
+    /// Whether checks go on behind a fault, which [`Collect::faults`] keeps.
+    const ALL: bool = false;
+
+    /// Where all faults are kept.
+    #[inline(always)]
+    fn faults(&mut self) -> Option<&mut FaultList> {
+        None
+    }
+
     fn double(&mut self, value: f64);
     fn long(&mut self, value: i64);
     fn boolean(&mut self, value: bool);

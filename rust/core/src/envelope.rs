@@ -37,6 +37,7 @@ impl Envelope {
         reader.cursor.begin()?;
         if reader.cursor.json_type()? != JsonType::Object {
             self.refuse(mismatch(&reader.cursor, Reason::Envelope, "object"), None)?;
+            self.keep_all(entries);
             reader.cursor.skip_value()?;
             return reader.cursor.finish();
         }
@@ -54,6 +55,7 @@ impl Envelope {
                 let name = MEMBERS[member];
                 let fault = Fault::here(Reason::Envelope, end).expected(format!("a member \"{name}\""));
                 self.fault = Some(fault.got("no such member").inside(name));
+                self.keep_all(entries);
             }
         }
         reader.cursor.finish()
@@ -72,6 +74,7 @@ impl Envelope {
             if self.fault.is_none() {
                 let fault = Fault::here(Reason::Envelope, name_at).expected("the member once");
                 self.fault = Some(fault.got("the member again").inside(name));
+                self.keep_all(entries);
             }
             return reader.cursor.skip_value();
         }
@@ -84,10 +87,19 @@ impl Envelope {
         };
         if let Err(stop) = judged {
             self.refuse(stop, Some(name))?;
+            self.keep_all(entries);
             reader.cursor = start;
             reader.cursor.skip_value()?;
         }
         Ok(())
+    }
+
+    /// Makes room for the next fault, where all are wanted.
+    #[cold]
+    fn keep_all<K: Kind, C: Collect>(&mut self, entries: &mut Entries<'_, K, C>) {
+        if let Some(faults) = entries.collect.faults() {
+            faults.take_envelope(&mut self.fault);
+        }
     }
 
     /// Keeps the fault if it is the first one.

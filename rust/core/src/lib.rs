@@ -27,6 +27,7 @@
 //! | `fault/`, `verdict`, `reply` | codes, reasons and faults; sentences and reply bytes |
 //! | `misnamed`, `foreign` | after a refusal: what was probably meant |
 //! | `interner`, `generation_set`, `predictor` | data structures of the loops |
+//! | `heavy_hitters` | the most frequent keys of a stream, in bounded memory |
 //!
 //! # Invariants
 //!
@@ -70,6 +71,7 @@ mod envelope;
 mod fault;
 mod foreign;
 mod generation_set;
+mod heavy_hitters;
 mod interner;
 pub mod json;
 mod kind;
@@ -93,14 +95,15 @@ pub use burst::{Arrived, Burst, Delivery};
 pub use catalog::{Catalog, Product, ProductSettings, UnknownPoints};
 pub use devices::{DeviceFile, DeviceFormat, DeviceTable};
 pub use fault::{Code, Fault, Reason, Segment};
+pub use heavy_hitters::{HeavyHitters, Hitter};
 pub use kind::MessageKind;
 pub use limits::{DEFAULT_PAYLOAD_BYTES, Limits, MAX_PAYLOAD_BYTES};
 pub use model::ThingModel;
 pub use order::{SortColumn, unique_order};
 pub use points::{Columns, Dictionary, Points};
 pub use problem::Problem;
-pub use reply::{Detail, message, render};
-pub use request::{Request, collect, judge};
+pub use reply::{Detail, message, render, render_all};
+pub use request::{Request, all_faults, collect, judge};
 pub use scratch::Scratch;
 pub use topic::{Topic, is_product_key};
 pub use verdict::Verdict;

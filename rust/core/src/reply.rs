@@ -14,6 +14,8 @@ pub enum Detail {
     /// With the fault: a sentence for people and fields for programs.
     #[default]
     Full,
+    /// With the fault, and as many further ones as fit ([`render_all`]).
+    All,
     /// Only the code and its documented text.
     None,
 }
@@ -23,6 +25,8 @@ pub enum Detail {
 /// out.
 const MAX_REPLY: usize = 1024;
 const AROUND_ID: usize = r#"{"id":,"#.len();
+const AROUND_FAULTS: usize = r#","faults":[]"#.len();
+const MORE: &str = r#","moreFaults":true"#;
 const MAX_MESSAGE: usize = 300;
 const MAX_EXPECTED: usize = 200;
 
@@ -51,6 +55,61 @@ pub fn render(verdict: &Verdict, payload: &[u8], detail: Detail, reply: &mut Vec
     let fitting = bodies.find(|body| AROUND_ID + body.len() <= MAX_REPLY);
     let Some(fitting) = fitting else { unreachable!("a reply without its dispensable members always fits") };
     reply.extend_from_slice(fitting.as_bytes());
+}
+
+/// Appends the reply to a request with this verdict, with as many further faults as fit (contract 2.8).
+/// `more`: there are others besides these.
+pub fn render_all(verdict: &Verdict, further: &[Fault], more: bool, payload: &[u8], reply: &mut Vec<u8>) {
+    let start = reply.len();
+    render(verdict, payload, Detail::All, reply);
+    let id = verdict.id.as_ref().map_or(0, |id| AROUND_ID + id.len());
+    if further.is_empty() || !reply.ends_with(b"}}") {
+        return;
+    }
+    let most = start + MAX_REPLY - AROUND_ID + id;
+    let (mut listed, mut count) = (String::new(), 0);
+    for fault in further {
+        let entry = further_fault(fault);
+        if reply.len() + AROUND_FAULTS + MORE.len() + listed.len() + entry.len() > most {
+            break;
+        }
+        listed.push_str(&entry);
+        count += 1;
+    }
+    let is_cut = more || count < further.len();
+    if count == 0 && reply.len() + MORE.len() > most {
+        return;
+    }
+    reply.truncate(reply.len() - 2);
+    if count > 0 {
+        listed.pop();
+        reply.extend_from_slice(format!(",\"faults\":[{listed}]").as_bytes());
+    }
+    if is_cut {
+        reply.extend_from_slice(MORE.as_bytes());
+    }
+    reply.extend_from_slice(b"}}");
+}
+
+/// A further fault, with a comma behind it.
+#[cold]
+fn further_fault(fault: &Fault) -> String {
+    let mut entry = String::from("{");
+    let mut member = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            let _ = write!(entry, "\"{name}\":");
+            push_string_within(&mut entry, value, MAX_EXPECTED);
+            entry.push(',');
+        }
+    };
+    let pointer = if fault.pointer_is_longer_than(MAX_EXPECTED) { None } else { fault.pointer() };
+    member("pointer", pointer.filter(|pointer| pointer.len() <= MAX_EXPECTED).as_deref());
+    member("reason", Some(fault.reason.name()));
+    member("expected", fault.expected.as_deref());
+    member("got", fault.got.as_deref());
+    entry.pop();
+    entry.push_str("},");
+    entry
 }
 
 /// The reply behind the id, without the first `left_out` members that can be left out.

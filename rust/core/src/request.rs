@@ -18,6 +18,7 @@ use crate::catalog::{Catalog, Product, ProductSettings};
 use crate::collect::Collect;
 use crate::entry::Entries;
 use crate::envelope::Envelope;
+use crate::fault::list::FaultList;
 use crate::fault::{Fault, Reason};
 use crate::foreign::{Foreign, recognise};
 use crate::json::{Cursor, Syntax, SyntaxKind};
@@ -82,6 +83,30 @@ pub fn collect(
     verdict
 }
 
+/// All faults of a request, in the contract's order; none if it is accepted. The first one is that of
+/// [`judge`], whose checks these are. Of more faults than `most` that many are returned, and true.
+///
+/// A payload that is not read, or is no JSON, has one fault.
+pub fn all_faults(
+    catalog: &Catalog,
+    limits: &Limits,
+    request: &Request<'_>,
+    scratch: &mut Scratch,
+    most: usize,
+) -> (Vec<Fault>, bool) {
+    let Some(fault) = judge(catalog, limits, request, scratch).fault else { return (Vec::new(), false) };
+    let is_read =
+        !matches!(fault.reason, Reason::BadTopic | Reason::TooLarge | Reason::Empty | Reason::Syntax);
+    let Some(topic) = Topic::parse(request.topic).filter(|_| is_read) else { return (vec![*fault], false) };
+    let judge = Judge { request, limits, topic, product: catalog.product(topic.product_key) };
+    let mut faults = match topic.kind {
+        MessageKind::Measurepoint => judge.all_faults_as::<Measurepoint>(scratch, most),
+    };
+    let more = faults.len() > most;
+    faults.truncate(most);
+    (faults, more)
+}
+
 #[cold]
 fn bad_topic(request: &Request<'_>) -> Verdict {
     let fault = Fault::without_place(Reason::BadTopic, 0).expected(served_topics()).got_text(request.topic);
@@ -124,20 +149,40 @@ impl Judge<'_> {
         if let Err(syntax) = envelope.read(&mut reader, &mut entries) {
             return Verdict::refused(syntax_fault(payload, syntax), envelope.id);
         }
-        let unknown_product = || {
-            let fault = Fault::without_place(Reason::Device, 0).expected("a product of the catalog");
-            fault.got_text(self.topic.product_key)
-        };
         let fault = envelope
             .fault
             .or(envelope.method_fault)
-            .or_else(|| self.product.is_none().then(unknown_product))
+            .or_else(|| self.product.is_none().then(|| self.unknown_product()))
             .or(entries.fault);
         if let Some(fault) = fault {
             return Verdict::refused(with_misnamed(fault, payload, K::TABLE.points), envelope.id);
         }
         let Entries { points, null_points, .. } = entries;
         Verdict { fault: None, points, null_points, early_times: reader.early_times, id: envelope.id }
+    }
+}
+
+impl Judge<'_> {
+    #[cold]
+    fn unknown_product(&self) -> Box<Fault> {
+        let fault = Fault::without_place(Reason::Device, 0).expected("a product of the catalog");
+        fault.got_text(self.topic.product_key)
+    }
+
+    /// The faults of a payload that is JSON, up to one more than `most`.
+    fn all_faults_as<K: Kind>(self, scratch: &mut Scratch, most: usize) -> Vec<Fault> {
+        let payload = self.request.payload;
+        let times = (self.request.now_ms, self.request.observed_us);
+        let (mut reader, mut entries) =
+            parts::<K, _>(payload, self.product, times, scratch, FaultList::new(most));
+        let mut envelope = Envelope::default();
+        if let Err(syntax) = envelope.read(&mut reader, &mut entries) {
+            return vec![*syntax_fault(payload, syntax)];
+        }
+        let FaultList { envelope: of_envelope, entries: of_entries, .. } = entries.collect;
+        let of_product = self.product.is_none().then(|| self.unknown_product());
+        let faults = of_envelope.into_iter().chain(envelope.method_fault).chain(of_product).chain(of_entries);
+        faults.take(most + 1).map(|fault| *with_misnamed(fault, payload, K::TABLE.points)).collect()
     }
 }
 

@@ -21,6 +21,16 @@ pub(super) enum Rank {
     Member(Member),
 }
 
+impl Rank {
+    /// The same as a number.
+    pub(super) fn order(self) -> u8 {
+        match self {
+            Self::Shape => 0,
+            Self::Member(member) => 1 + member as u8,
+        }
+    }
+}
+
 /// The entries of one request, as far as they have been read.
 pub(crate) struct Entries<'r, K, C> {
     kind: PhantomData<K>,
@@ -33,7 +43,7 @@ pub(crate) struct Entries<'r, K, C> {
     /// Points of the current entry that have been read.
     pub(super) seen: &'r mut GenerationSet,
     pub(super) predictor: &'r mut OrderPredictor,
-    pub(super) collect: C,
+    pub(crate) collect: C,
     pub(crate) points: u64,
     /// Points that are null and were ignored.
     pub(crate) null_points: u64,
@@ -112,6 +122,39 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
         }
     }
 
+    /// Keeps a fault of the entry, if its rank is the lowest or all are wanted.
+    #[cold]
+    pub(super) fn refuse(&mut self, entry: &mut Entry<'_>, rank: Rank, stop: Stop) -> Result<(), Syntax> {
+        match (self.collect.faults(), stop) {
+            (Some(faults), Stop::Fault(fault)) => {
+                faults.rank(rank.order(), fault);
+                Ok(())
+            }
+            (_, stop) => entry.refuse(rank, stop),
+        }
+    }
+
+    /// A member came twice.
+    #[cold]
+    fn repeated(&mut self, entry: &mut Entry<'_>, offset: usize, name: &'static str, member: Member) {
+        entry.repeated(offset, name, member);
+        if let Some(faults) = self.collect.faults()
+            && let Some((rank, fault)) = entry.fault.take()
+        {
+            faults.rank(rank.order(), fault);
+        }
+    }
+
+    /// The entry has been read where all faults are wanted.
+    #[cold]
+    fn end_entry(&mut self, entry: &Entry<'_>, product: &Product, index: usize, in_array: bool) {
+        let Some(faults) = self.collect.faults() else { return };
+        if !faults.end_entry(|fault| with_place(fault, entry, product, index, in_array)) {
+            // Enough: from here on entries are only checked as JSON.
+            self.fault = faults.entries.last().cloned();
+        }
+    }
+
     /// Reads `params`: an array of entries, or one object, which is one entry.
     pub(crate) fn read(&mut self, reader: &mut Reader<'r>) -> Result<(), Stop> {
         match reader.cursor.json_type()? {
@@ -139,15 +182,18 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
         if reader.cursor.json_type()? == JsonType::Object {
             self.members(reader, product, &mut entry)?;
         } else {
-            entry.refuse(Rank::Shape, mismatch(&reader.cursor, Reason::Format, "object"))?;
+            let stop = mismatch(&reader.cursor, Reason::Format, "object");
+            self.refuse(&mut entry, Rank::Shape, stop)?;
             entry.device_key = DeviceKey::Unusable;
             reader.cursor.skip_value()?;
         }
         if let Some(observed_us) = self.observed_us {
             self.check_observed(observed_us, reader.cursor.offset() - 1, product, &mut entry)?;
         }
-        if entry.fault.is_some() {
-            self.fault = with_place(entry, product, index, in_array);
+        if C::ALL {
+            self.end_entry(&entry, product, index, in_array);
+        } else if let Some((_, fault)) = entry.fault.take() {
+            self.fault = Some(with_place(fault, &entry, product, index, in_array));
         } else {
             self.collect.entry(|| device_key(entry.device_key, product), entry.time);
         }
@@ -169,7 +215,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
                 continue;
             };
             if std::mem::replace(&mut entry.seen[member as usize], true) {
-                entry.repeated(start, table.name_of(member), member);
+                self.repeated(entry, start, table.name_of(member), member);
                 reader.cursor.skip_value()?;
                 continue;
             }
@@ -180,38 +226,30 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
                 Member::Time => self.time(reader, product).map(|time| entry.time = time),
             };
             if let Err(stop) = checked {
-                entry.refuse(Rank::Member(member), stop.inside(table.name_of(member)))?;
+                self.refuse(entry, Rank::Member(member), stop.inside(table.name_of(member)))?;
                 reader.cursor = start;
                 reader.cursor.skip_value()?;
             }
         }
         let end = reader.cursor.offset() - 1;
         for member in [Member::Points, Member::DeviceKey] {
-            if !entry.seen[member as usize] {
-                entry.missing(end, product, member, table.name_of(member))?;
+            if !entry.seen[member as usize]
+                && let Err(stop) = missing(end, product, member)
+            {
+                self.refuse(entry, Rank::Member(member), stop.inside(table.name_of(member)))?;
             }
         }
         Ok(())
     }
 }
 
-impl Entry<'_> {
-    /// Judges an entry without this member.
-    #[cold]
-    fn missing(
-        &mut self,
-        offset: usize,
-        product: &Product,
-        member: Member,
-        name: &'static str,
-    ) -> Result<(), Syntax> {
-        let checked = if member == Member::DeviceKey {
-            super::device_key::check_default(offset, product, "no deviceKey")
-        } else {
-            Err(Fault::here(Reason::Format, offset).expected("object").got("no such member").into())
-        };
-        checked.or_else(|stop| self.refuse(Rank::Member(member), stop.inside(name)))
+/// Judges an entry without this member.
+#[cold]
+fn missing(offset: usize, product: &Product, member: Member) -> Result<(), Stop> {
+    if member == Member::DeviceKey {
+        return super::device_key::check_default(offset, product, "no deviceKey");
     }
+    Err(Fault::here(Reason::Format, offset).expected("object").got("no such member").into())
 }
 
 /// The decoded device key of a valid entry.
@@ -223,10 +261,15 @@ fn device_key<'r>(device_key: DeviceKey<'r>, product: &'r Product) -> Cow<'r, st
     }
 }
 
-/// The entry's fault, with index, device and path of the entry.
+/// A fault of the entry with index, device and path of the entry.
 #[cold]
-fn with_place(entry: Entry<'_>, product: &Product, index: usize, in_array: bool) -> Option<Box<Fault>> {
-    let (_, mut fault) = entry.fault?;
+fn with_place(
+    mut fault: Box<Fault>,
+    entry: &Entry<'_>,
+    product: &Product,
+    index: usize,
+    in_array: bool,
+) -> Box<Fault> {
     fault.index = Some(index);
     fault.device_key = match entry.device_key {
         DeviceKey::Given(text) => Some(text.decode().into_owned()),
@@ -236,5 +279,5 @@ fn with_place(entry: Entry<'_>, product: &Product, index: usize, in_array: bool)
     if in_array {
         fault = fault.inside(index);
     }
-    Some(fault.inside("params"))
+    fault.inside("params")
 }

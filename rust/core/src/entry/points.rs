@@ -13,12 +13,13 @@ use crate::collect::Collect;
 use crate::fault::at_value::{has_value, mismatch};
 use crate::fault::{Fault, Reason, Stop};
 use crate::json::{Cursor, JsonType};
-use crate::kind::Kind;
+use crate::kind::{Kind, Member};
 use crate::model::{Point, Section};
 use crate::reader::Reader;
 use crate::rule::{Check, check_with_quality, is_ignored_null};
 
 use super::Entries;
+use super::entries::Rank;
 
 impl<K: Kind, C: Collect> Entries<'_, K, C> {
     /// Reads the points of an entry. A fault's path begins behind the member that has them.
@@ -78,7 +79,12 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                             reader.cursor.skip_value()?;
                             continue;
                         }
-                        return Err(unknown_point(start, &reader.cursor, section));
+                        let stop = unknown_point(start, &reader.cursor, section);
+                        if !C::ALL {
+                            return Err(stop);
+                        }
+                        next_point::<K, _>(stop, reader, collect)?;
+                        continue;
                     };
                     predictor.learn(place, found);
                     index = found;
@@ -87,7 +93,19 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
             }
             let Some(point) = point else { unreachable!("the section has every point that it finds") };
             if !seen.insert(index) {
-                return Err(repeated_point(start, section.identifier(index)));
+                let stop = repeated_point(start, section.identifier(index));
+                if !C::ALL {
+                    return Err(stop);
+                }
+                next_point::<K, _>(stop, reader, collect)?;
+                continue;
+            }
+            if C::ALL {
+                *resume = index + 1;
+                let identifier = section.identifier(index);
+                all_of_point::<K, _>(point, identifier, reader, collect)?;
+                place = index + 1;
+                continue;
             }
             if let Err(stop) = check_point(point, reader, collect) {
                 *resume = index + 1;
@@ -106,6 +124,52 @@ fn check_point<C: Collect>(point: &Point, reader: &mut Reader<'_>, collect: &mut
         check_with_quality(&point.rule, reader, collect)
     } else {
         point.rule.check(reader, collect)
+    }
+}
+
+/// Keeps a fault of a point where all faults are wanted, and goes behind its value, on which the
+/// cursor stands.
+#[cold]
+fn next_point<K: Kind, C: Collect>(stop: Stop, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+    keep_point::<K, _>(stop, collect)?;
+    Ok(reader.cursor.skip_value()?)
+}
+
+/// Keeps a fault of the present entry's points; returns it if there are enough.
+#[cold]
+fn keep_point<K: Kind, C: Collect>(stop: Stop, collect: &mut C) -> Result<(), Stop> {
+    let (Stop::Fault(fault), Some(faults)) = (stop, collect.faults()) else {
+        unreachable!("a fault, where all are wanted")
+    };
+    let order = Rank::Member(Member::Points).order();
+    if faults.rank(order, fault.clone().inside(K::TABLE.name_of(Member::Points))) {
+        return Ok(());
+    }
+    Err(fault.into())
+}
+
+/// Checks a point where all faults are wanted: keeps its faults, and goes behind its value.
+#[cold]
+fn all_of_point<K: Kind, C: Collect>(
+    point: &Point,
+    identifier: &str,
+    reader: &mut Reader<'_>,
+    collect: &mut C,
+) -> Result<(), Stop> {
+    let start = reader.cursor.clone();
+    let checked = check_point(point, reader, collect);
+    let kept = collect.faults().map(|faults| std::mem::take(&mut faults.kept));
+    for (fault, is_object) in kept.into_iter().flatten() {
+        keep_point::<K, _>(at_point(advise(fault, point, is_object).into(), identifier), collect)?;
+    }
+    match checked.map_err(|stop| refine(stop, point, identifier, reader)) {
+        Ok(()) => Ok(()),
+        Err(Stop::Fault(fault)) => {
+            keep_point::<K, _>(fault.into(), collect)?;
+            reader.cursor = start;
+            Ok(reader.cursor.skip_value()?)
+        }
+        Err(stop) => Err(stop),
     }
 }
 
@@ -141,20 +205,28 @@ fn refine(stop: Stop, point: &Point, identifier: &str, reader: &mut Reader<'_>) 
     }
     match stop {
         Stop::NullPoint => Stop::NullPoint,
-        Stop::Fault(fault)
-            if !point.quality && fault.offset == reader.cursor.offset() && has_value(&reader.cursor) =>
-        {
-            let name = point.rule.name_without_quality();
-            let advice =
-                name.map(|name| format!("object with \"value\"; {name} has no quality: send the bare value"));
-            at_point(fault.got_in_message(advice).into(), identifier)
+        Stop::Fault(fault) => {
+            let is_object =
+                !point.quality && fault.offset == reader.cursor.offset() && has_value(&reader.cursor);
+            at_point(advise(fault, point, is_object).into(), identifier)
         }
-        Stop::Fault(fault) if fault.is_null(&[]) || point.quality && fault.is_null(&["value".into()]) => {
-            let advice = "null; leave out a point that has no value".to_owned();
-            at_point(fault.got_in_message(Some(advice)).into(), identifier)
-        }
-        stop => at_point(stop, identifier),
+        stop @ Stop::Syntax(_) => at_point(stop, identifier),
     }
+}
+
+/// The fault with advice for frequent mistakes; `is_object`: an object with `value` came instead.
+#[cold]
+fn advise(fault: Box<Fault>, point: &Point, is_object: bool) -> Box<Fault> {
+    if !point.quality && is_object {
+        let name = point.rule.name_without_quality();
+        let advice =
+            name.map(|name| format!("object with \"value\"; {name} has no quality: send the bare value"));
+        return fault.got_in_message(advice);
+    }
+    if fault.is_null(&[]) || point.quality && fault.is_null(&["value".into()]) {
+        return fault.got_in_message(Some("null; leave out a point that has no value".to_owned()));
+    }
+    fault
 }
 
 /// Adds the point to a fault's path.

@@ -14,7 +14,7 @@ use super::entries::{Entry, Rank};
 
 const EXPECTED: &str = "integer UTC milliseconds from 0 to 253402300799999";
 
-impl<K: Kind, C: Collect> Entries<'_, K, C> {
+impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
     /// Reads an entry's time; `None` if it is null.
     pub(super) fn time(&self, reader: &mut Reader<'_>, product: &Product) -> Result<Option<i64>, Stop> {
         if reader.cursor.json_type()? == JsonType::Null {
@@ -38,11 +38,11 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
     /// Checks the time that an entry without one has from its request.
     #[cold]
     pub(super) fn check_observed(
-        &self,
+        &mut self,
         observed_us: i64,
         offset: usize,
         product: &Product,
-        entry: &mut Entry<'_>,
+        entry: &mut Entry<'r>,
     ) -> Result<(), Syntax> {
         if entry.time.is_some() {
             return Ok(());
@@ -50,7 +50,7 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
         let time = observed_us.div_euclid(1000);
         self.check_window(time, product).or_else(|fault| {
             let fault = fault.at(offset).got(time.to_string()).inside("time");
-            entry.refuse(Rank::Member(Member::Time), fault.into())
+            self.refuse(entry, Rank::Member(Member::Time), fault.into())
         })
     }
 

@@ -5,6 +5,7 @@ use crate::fault::at_value::type_fault;
 use crate::fault::{Fault, Reason, Stop};
 use crate::reader::Reader;
 
+use super::check::check_inside;
 use super::stored::elements_with_numbers;
 use super::{Check, Rule};
 
@@ -25,9 +26,9 @@ impl Check for ArrayRule {
         // The two most frequent element types get a loop of their own, without a dispatch for each
         // element.
         match &*self.element {
-            Rule::Double(rule) => self.elements(reader, rule),
-            Rule::Text(rule) => self.elements(reader, rule),
-            rule => self.elements(reader, rule),
+            Rule::Double(rule) => self.elements(reader, rule, collect),
+            Rule::Text(rule) => self.elements(reader, rule, collect),
+            rule => self.elements(reader, rule, collect),
         }?;
         collect.json(|| {
             let token = reader.cursor.bytes_from(start);
@@ -40,7 +41,12 @@ impl Check for ArrayRule {
 
 impl ArrayRule {
     #[inline(always)]
-    fn elements(&self, reader: &mut Reader<'_>, rule: &impl Check) -> Result<(), Stop> {
+    fn elements<C: Collect>(
+        &self,
+        reader: &mut Reader<'_>,
+        rule: &impl Check,
+        collect: &mut C,
+    ) -> Result<(), Stop> {
         if reader.cursor.peek() != b'[' {
             return Err(type_fault(&reader.cursor, "ARRAY"));
         }
@@ -55,7 +61,7 @@ impl ArrayRule {
                     .got("more elements")
                     .into());
             }
-            rule.check(reader, &mut ()).map_err(|stop| stop.inside(size))?;
+            check_inside(rule, size, reader, collect)?;
             size += 1;
         }
         Ok(())

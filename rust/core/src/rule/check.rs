@@ -1,7 +1,8 @@
 //! The [`Check`] trait, and [`Rule`], which dispatches to the rule of a point's type.
 
 use crate::collect::Collect;
-use crate::fault::Stop;
+use crate::fault::list::check_all;
+use crate::fault::{Segment, Stop};
 use crate::reader::Reader;
 
 use super::array::ArrayRule;
@@ -20,6 +21,31 @@ pub(crate) trait Check {
     /// On success the cursor stands behind the value, and nothing has been allocated. A fault has
     /// no path yet: the caller adds it.
     fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop>;
+}
+
+/// Checks a member of a STRUCT or an element of an ARRAY.
+#[inline(always)]
+pub(super) fn check_inside<C: Collect>(
+    rule: &impl Check,
+    segment: impl Into<Segment>,
+    reader: &mut Reader<'_>,
+    collect: &mut C,
+) -> Result<(), Stop> {
+    match collect.faults() {
+        None => rule.check(reader, &mut ()).map_err(|stop| stop.inside(segment)),
+        Some(faults) => {
+            check_all(|reader, faults| rule.check(reader, faults), &segment.into(), reader, faults)
+        }
+    }
+}
+
+/// What follows a fault of a member whose value the cursor stands on: the end of the check, or, where
+/// all faults are wanted, the next member.
+#[inline(always)]
+pub(super) fn go_on<C: Collect>(stop: Stop, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+    let Some(faults) = collect.faults() else { return Err(stop) };
+    faults.keep(stop, reader)?;
+    Ok(reader.cursor.skip_value()?)
 }
 
 /// The rule of a point, of a STRUCT's member or of an ARRAY's elements.

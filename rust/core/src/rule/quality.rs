@@ -6,6 +6,7 @@ use crate::fault::{Reason, Stop};
 use crate::json::{Cursor, Integer};
 use crate::reader::Reader;
 
+use super::check::go_on;
 use super::structure::{missing_member, repeated, unknown_member};
 use super::{Check, Rule};
 
@@ -31,15 +32,25 @@ pub(crate) fn check_with_quality<C: Collect>(
         let (is_value, name, state) = match member {
             Some(0) => (true, "value", &mut value),
             Some(_) => (false, "quality", &mut quality),
-            None => return Err(other_member(&reader.cursor, start)),
+            None => {
+                go_on(other_member(&reader.cursor, start), reader, collect)?;
+                continue;
+            }
         };
         if std::mem::replace(state, PRESENT) != ABSENT {
-            return Err(repeated(start, name));
+            go_on(repeated(start, name), reader, collect)?;
+            continue;
         }
+        let before = C::ALL.then(|| reader.cursor.clone());
         let checked = if is_value { rule.check(reader, collect) } else { check_quality(reader, collect) };
         if let Err(stop) = checked {
             if !is_value || !is_ignored_null(&stop, reader) {
-                return Err(stop.inside(name));
+                let stop = stop.inside(name);
+                let (Some(faults), Some(before)) = (collect.faults(), before) else { return Err(stop) };
+                faults.keep(stop, reader)?;
+                reader.cursor = before;
+                reader.cursor.skip_value()?;
+                continue;
             }
             reader.cursor.literal("null")?;
             value = NULL;

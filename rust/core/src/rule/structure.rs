@@ -3,11 +3,13 @@
 use crate::collect::Collect;
 use crate::display::quoted;
 use crate::fault::at_value::type_fault;
+use crate::fault::list::FaultList;
 use crate::fault::{Fault, Reason, Stop};
 use crate::interner::Interner;
 use crate::json::{Cursor, MemberName};
 use crate::reader::Reader;
 
+use super::check::{check_inside, go_on};
 use super::stored::members_with_numbers;
 use super::{Check, Rule};
 
@@ -111,6 +113,17 @@ impl StructRule {
         let Some((index, _)) = missing else { unreachable!("fewer required members came than there are") };
         missing_member(&reader.cursor, self.names.name(index))
     }
+
+    /// The faults of an object that lacks required members.
+    #[cold]
+    fn all_missing(&self, reader: &mut Reader<'_>, faults: &mut FaultList) -> Result<(), Stop> {
+        for (index, member) in self.members.iter().enumerate() {
+            if member.required && reader.members.insert(index) {
+                faults.keep(missing_member(&reader.cursor, self.names.name(index)), reader)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Check for StructRule {
@@ -123,12 +136,20 @@ impl Check for StructRule {
         reader.members.clear(self.members.len());
         let (mut first, mut required, mut expected) = (true, 0, 0);
         loop {
-            match self.next_member(reader, &mut first, expected)? {
+            let next = match self.next_member(reader, &mut first, expected) {
+                Ok(next) => next,
+                Err(stop) => {
+                    go_on(stop, reader, collect)?;
+                    continue;
+                }
+            };
+            match next {
                 Next::Known { name_at, index, member } => {
                     if !reader.members.insert(index) {
-                        return Err(repeated(name_at, self.names.name(index)));
+                        go_on(repeated(name_at, self.names.name(index)), reader, collect)?;
+                        continue;
                     }
-                    member.rule.check(reader, &mut ()).map_err(|stop| stop.inside(self.names.name(index)))?;
+                    check_inside(&member.rule, self.names.name(index), reader, collect)?;
                     required += usize::from(member.required);
                     expected = index + 1;
                 }
@@ -137,6 +158,9 @@ impl Check for StructRule {
             }
         }
         if required != self.required {
+            if let Some(faults) = collect.faults() {
+                return self.all_missing(reader, faults);
+            }
             return Err(self.missing(reader));
         }
         collect.json(|| {

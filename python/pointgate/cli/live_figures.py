@@ -1,0 +1,243 @@
+"""What a running service does now: two scrapes of its monitoring page, and what changed between.
+
+    before = fetch(address)        # /metrics, /readyz, /offenders
+    …
+    figures(before, fetch(address))
+
+Rates are per second between the two. The service renders its page once a second at most, so the
+two should be further apart than that. Quantiles are the upper bounds of the histogram's buckets.
+
+It reads nothing but the page that Prometheus reads, and the service does nothing while it is not
+read.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from pointgate.codes import Code
+from pointgate.diagnostics import os_reason
+from pointgate.errors import PointgateError
+
+Labels = tuple[tuple[str, str], ...]
+
+_TIMEOUT_SECONDS: Final = 5.0
+_OK: Final = 200
+_NOT_FOUND: Final = 404
+_MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+class UnreachableError(PointgateError):
+    """The service does not answer; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service is monitored.
+
+    Attributes:
+        host: Its address.
+        port: Its port.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """The pages of a service at one moment.
+
+    Attributes:
+        at: When, in seconds of the monotonic clock.
+        values: The value of each metric by its name, without the prefix, and its labels.
+        ready: Whether the service is ready.
+        status: What /readyz says.
+        offenders: What /offenders says.
+    """
+
+    at: float
+    values: dict[str, dict[Labels, float]]
+    ready: bool
+    status: str
+    offenders: dict[str, Any]
+
+
+def fetch(address: Address) -> Scrape:
+    """Read the pages of a service.
+
+    Raises:
+        UnreachableError: It does not answer, or is not pointgate.
+    """
+    status, page = _get(address, "/metrics")
+    at = time.monotonic()
+    values: dict[str, dict[Labels, float]] = defaultdict(dict)
+    try:
+        for family in text_string_to_metric_families(page) if status == _OK else ():
+            for sample in family.samples:
+                name = sample.name.removeprefix("pointgate_")
+                values[name][tuple(sorted(sample.labels.items()))] = sample.value
+    except ValueError:
+        values.clear()
+    if "requests_received_total" not in values:
+        raise UnreachableError(f"{address} answers, but not as pointgate (status {status})")
+    ready, text = _get(address, "/readyz")
+    found, offenders = _get(address, "/offenders")
+    if found == _NOT_FOUND:  # an earlier version
+        offenders = '{"faults":[],"devices":[]}'
+    return Scrape(at, values, ready == _OK, text.strip(), json.loads(offenders))
+
+
+def _get(address: Address, path: str) -> tuple[int, str]:
+    connection = HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
+    try:
+        accept = "application/json" if path == "/offenders" else "text/plain"
+        connection.request("GET", path, headers={"Accept": accept})
+        response = connection.getresponse()
+        return response.status, response.read(_MOST_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise UnreachableError(f"cannot reach {address}: {os_reason(error)}") from error
+    except HTTPException as error:
+        raise UnreachableError(f"{address} answers, but not with HTTP") from error
+    finally:
+        connection.close()
+
+
+class _Change:
+    """What changed between two scrapes."""
+
+    def __init__(self, before: Scrape, after: Scrape) -> None:
+        self.seconds = max(after.at - before.at, 1e-3)
+        self._before = before.values
+        self._after = after.values
+
+    def now(self, name: str) -> float:
+        """The value of a metric without labels."""
+        return self._after.get(name, {}).get((), 0.0)
+
+    def values(self, name: str) -> dict[Labels, float]:
+        """The values of a metric by its labels."""
+        return self._after.get(name, {})
+
+    def rates(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+        """By the values of these labels, the increase of a counter per second."""
+        rates: dict[tuple[str, ...], float] = defaultdict(float)
+        for key, value in self.values(name).items():
+            before = self._before.get(name, {}).get(key, 0.0)
+            # A counter that went down is that of a service that was restarted.
+            rise = value - before if value >= before else value
+            given = dict(key)
+            rates[tuple(given[label] for label in labels)] += rise / self.seconds
+        return rates
+
+    def rate(self, name: str) -> float:
+        """The increase of a counter per second, over all labels."""
+        return self.rates(name).get((), 0.0)
+
+    def quantiles(self, name: str) -> dict[str, float | None]:
+        """The upper bounds of median and 99th percentile, in seconds; None without events."""
+        buckets = sorted(
+            (float(bound), rate) for (bound,), rate in self.rates(f"{name}_bucket", "le").items()
+        )
+        total = buckets[-1][1] if buckets else 0.0
+        found = {}
+        for quantile, share in (("p50", 0.5), ("p99", 0.99)):
+            bounds = (bound for bound, count in buckets if total and count >= share * total)
+            bound = next(bounds, None)
+            found[quantile] = None if bound is None else min(bound, 1e9)
+        return found
+
+
+def figures(before: Scrape, after: Scrape) -> dict[str, Any]:
+    """The figures of a service as JSON."""
+    change = _Change(before, after)
+    return {
+        "ready": after.ready,
+        "status": after.status,
+        "seconds": round(change.seconds, 3),
+        "requests": _rounded(change.rate("requests_received_total")),
+        "points": _rounded(change.rate("points_accepted_total")),
+        "bytes": _rounded(change.rate("received_bytes_total")),
+        "in_flight": int(change.now("requests_in_flight")),
+        "codes": _counted(change, "requests_total", "code"),
+        "reasons": _counted(change, "faults_total", "reason"),
+        "products": _products(change),
+        "reply_seconds": change.quantiles("reply_seconds"),
+        "judge_seconds": change.quantiles("judge_seconds"),
+        "commit_seconds": change.quantiles("spool_commit_seconds"),
+        "spool_bytes": int(change.now("spool_bytes")),
+        "spool_max_bytes": int(change.now("spool_max_bytes")),
+        "sinks": _sinks(change),
+        "offenders": after.offenders,
+    }
+
+
+def _rounded(rate: float) -> float:
+    return round(rate, 3)
+
+
+def _counted(change: _Change, name: str, label: str) -> list[dict[str, object]]:
+    """The rate and the total by a label, where there is any."""
+    totals: dict[str, float] = defaultdict(float)
+    for key, value in change.values(name).items():
+        totals[dict(key)[label]] += value
+    rates = change.rates(name, label)
+    return [
+        {label: value, "rate": _rounded(rates[value,]), "total": int(total)}
+        for value, total in totals.items()
+        if total
+    ]
+
+
+def _products(change: _Change) -> list[dict[str, Any]]:
+    """Products that ever had requests, those with the most rejected ones first."""
+    requests = change.rates("requests_total", "product", "code")
+    reasons = change.rates("faults_total", "product", "reason")
+    points = change.rates("points_accepted_total", "product")
+    had = {dict(key)["product"] for key, value in change.values("requests_total").items() if value}
+    products = []
+    for product in had:
+        codes = {code: rate for (key, code), rate in requests.items() if key == product}
+        answered = sum(codes.values())
+        why = {
+            name: _rounded(rate) for (key, name), rate in reasons.items() if key == product and rate
+        }
+        products.append(
+            {
+                "product": product,
+                "requests": _rounded(answered),
+                "points": _rounded(points.get((product,), 0.0)),
+                "rejected": _rounded(answered - codes.get(str(Code.OK.value), 0.0)),
+                "reasons": dict(sorted(why.items(), key=lambda item: -item[1])),
+            }
+        )
+    return sorted(products, key=lambda one: (-one["rejected"], -one["requests"], one["product"]))
+
+
+def _sinks(change: _Change) -> list[dict[str, object]]:
+    written = change.rates("sink_points_written_total", "sink")
+    lags = {
+        name: {dict(key)["sink"]: value for key, value in change.values(f"sink_lag_{name}").items()}
+        for name in ("seconds", "requests", "points")
+    }
+    return [
+        {
+            "sink": sink,
+            "lag_seconds": round(lags["seconds"].get(sink, 0.0), 1),
+            "lag_requests": int(lags["requests"].get(sink, 0)),
+            "lag_points": int(lags["points"].get(sink, 0)),
+            "points": _rounded(rate),
+        }
+        for (sink,), rate in written.items()
+    ]

@@ -1,0 +1,140 @@
+"""The most frequent reasons of rejections, and the devices behind them: /offenders and log lines.
+
+    GET /offenders                              plain text
+    GET /offenders, Accept: application/json    the same as JSON
+
+`_core.Counters` counts them, in bounded memory; this renders what it returns. Requests are counted
+once they are answered, as in the metrics. Times are those of the answer.
+
+Everything that a sender can choose is escaped in text, and truncated before it comes here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from pointgate.terminal import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pointgate._core import Counters, Offender
+
+_JSON: Final = "application/json"
+
+OFFENDER_FORMATS: Final = ("text/plain", _JSON)
+
+MOST: Final = 50
+"""Faults and devices on the page. Twice as many are counted that are not shown."""
+
+SHOWN: Final = 20
+"""Of each in plain text."""
+
+_NAME_CELLS: Final = 40
+_HEAD: Final = f"{{:{_NAME_CELLS}}} {{:>10}} {{:>9}}  {{}}"
+
+_log = logging.getLogger(__name__)
+
+
+def offenders_document(counters: Counters, most: int = MOST) -> dict[str, Any]:
+    """The page: lists of faults and of devices, the most frequent first."""
+    now, clock = time.monotonic(), time.time()
+    faults, devices = counters.offenders(now, most)
+
+    def document(offender: Offender) -> dict[str, object]:
+        return {
+            "product": offender.product,
+            "reason": offender.reason,
+            "identifier": offender.identifier,
+            "deviceKey": offender.device_key,
+            "requests": offender.requests,
+            "rate": round(offender.rate, 3),
+            "since": _instant(clock - now + offender.since),
+            "last": _instant(clock - now + offender.last),
+            "pointer": offender.pointer,
+            "expected": offender.expected,
+            "got": offender.got,
+        }
+
+    return {"faults": [*map(document, faults)], "devices": [*map(document, devices)]}
+
+
+def render_offenders(counters: Counters, form: str) -> tuple[bytes, str]:
+    """The page and its content type, in one of `OFFENDER_FORMATS`."""
+    document = offenders_document(counters)
+    if form == _JSON:
+        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE), form
+    return offenders_text(document).encode(), f"{form}; charset=utf-8"
+
+
+def offenders_text(document: Mapping[str, Any], *, shown: int = SHOWN, width: int = 100) -> str:
+    """The page as plain text.
+
+    Args:
+        document: The page.
+        shown: How many faults, and how many devices.
+        width: The longest line; longer ones are truncated.
+    """
+    if not document["faults"]:
+        return "no request was rejected\n"
+    lines: list[str] = []
+    for title, kind, names in (
+        ("product / reason / identifier", "faults", ("product", "reason", "identifier")),
+        ("product / device", "devices", ("product", "deviceKey")),
+    ):
+        if lines and document[kind]:
+            lines.append("")
+        for place, one in enumerate(document[kind][:shown]):
+            if not place:
+                lines.append(_HEAD.format(title, "rejected", "a second", "since (UTC)"))
+            name = cut(
+                " / ".join(printable(str(one[key])) for key in names if one[key]), _NAME_CELLS
+            )
+            since = one["since"].replace("T", " ").removesuffix("Z")[5:]
+            lines.append(_HEAD.format(name, f"{one['requests']:,}", f"{one['rate']:,.1f}", since))
+            lines.append(f"  {_explanation(one)}")
+    return "".join(f"{cut(line, width)}\n" for line in lines)
+
+
+def _explanation(one: Mapping[str, Any]) -> str:
+    """The example of an offender as a sentence: where, what was expected, what came."""
+    where = one["reason"] if one["pointer"] is None else one["pointer"]
+    expected = f": expected {one['expected']}" if one["expected"] else ""
+    got = f", got {one['got']}" if one["got"] else ""
+    return printable(f"{where}{expected}{got}")
+
+
+def cut(text: str, width: int) -> str:
+    """The text, with an ellipsis in place of what is beyond a width."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def log_rejection(rejection: Offender) -> None:
+    """Log that requests of a product are rejected for a reason, with the last one as an example.
+
+    `Counters.take_due` limits the rate.
+    """
+    device = "" if rejection.device_key is None else f"device {rejection.device_key!a}, "
+    example = {
+        "reason": rejection.reason,
+        "pointer": rejection.pointer,
+        "expected": rejection.expected,
+        "got": rejection.got,
+    }
+    _log.warning(
+        "requests rejected: %d of product %s, reason %s; the last one: %s%s",
+        rejection.requests,
+        rejection.product,
+        rejection.reason,
+        device,
+        _explanation(example),
+    )

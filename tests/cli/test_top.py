@@ -1,0 +1,116 @@
+"""`pointgate top` without a service, and what it makes of two scrapes."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pointgate.cli.live_figures import Scrape, figures
+from pointgate.cli.top import view
+from pointgate.service.metrics import Metrics
+from pointgate.sinks.statistics import SinkStatistics
+from tests.cli.test_cli import run
+from tests.service.test_metrics import catalog_of, post
+from tests.support.processes import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """The port of a web server that is no pointgate."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>{")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def test_without_a_service_it_says_so(tmp_path: Path, stranger: int) -> None:
+    settings = tmp_path / "pointgate.toml"
+    port = free_port()
+    settings.write_text(f'metrics.listen = ":{port}"\n')
+    for options in ([], ["--json"]):
+        done = run("top", "-c", settings, *options)
+        assert (done.returncode, done.stdout) == (74, "")
+        assert done.stderr.startswith(f"cannot reach http://127.0.0.1:{port}: connection refused; ")
+        assert "is the service running" in done.stderr
+    done = run("top", "--url", f"http://127.0.0.1:{stranger}")
+    assert done.returncode == 74
+    assert "answers, but not as pointgate" in done.stderr
+    settings.write_text('metrics.listen = "127.0.0.1:0"\n')
+    done = run("top", "-c", settings)
+    assert done.returncode == 2
+    assert "--url" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["https://x", "http://x:port", "ftp://x:1", "http://x:1/metrics"])
+def test_a_url_that_is_none_is_wrong_usage(url: str) -> None:
+    done = run("top", "--url", url)
+    assert done.returncode == 2
+    assert "expected http://host:port" in done.stderr
+
+
+def scrape(metrics: Metrics, at: float) -> Scrape:
+    values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(metrics.render()[0].decode()):
+        for sample in family.samples:
+            labels = tuple(sorted(sample.labels.items()))
+            values.setdefault(sample.name.removeprefix("pointgate_"), {})[labels] = sample.value
+    offenders: dict[str, list[object]] = {"faults": [], "devices": []}
+    return Scrape(at, values, ready=False, status="the broker is away\x1b[2J", offenders=offenders)
+
+
+def test_rates_are_the_increase_between_two_scrapes() -> None:
+    metrics = Metrics()
+    catalog = catalog_of("a", "b")
+    metrics.record_catalog(catalog)
+    metrics.sinks["parquet"] = SinkStatistics()
+    post(metrics, catalog, ["a", "b", "none"])
+    before = scrape(metrics, 10.0)
+    post(metrics, catalog, ["a"] * 6 + ["none"] * 2)
+    metrics.sinks["parquet"].points += 30
+    document = figures(before, scrape(metrics, 12.0))
+    assert (document["requests"], document["points"]) == (4.0, 3.0)
+    assert document["codes"] == [
+        {"code": "200", "rate": 3.0, "total": 8},
+        {"code": "1257", "rate": 1.0, "total": 3},
+    ]
+    assert document["products"] == [
+        {"product": "unknown", "requests": 1.0, "points": 0.0, "rejected": 1.0}
+        | {"reasons": {"device": 1.0}},
+        {"product": "a", "requests": 3.0, "points": 3.0, "rejected": 0.0, "reasons": {}},
+        {"product": "b", "requests": 0.0, "points": 0.0, "rejected": 0.0, "reasons": {}},
+    ]
+    assert document["sinks"][0]["points"] == 15.0
+    lines = view(document, "here")
+    assert lines[0] == "here  NOT READY: the broker is away\\x1b[2J"
+    assert any(line.startswith("unknown") and "100.0%" in line for line in lines)
+    assert any(line.startswith("b ") and " - " in line + " " for line in lines)
+
+
+def test_a_service_that_was_restarted_has_no_negative_rates() -> None:
+    many, few = Metrics(), Metrics()
+    catalog = catalog_of("a")
+    for metrics, count in ((many, 10), (few, 4)):
+        metrics.record_catalog(catalog)
+        post(metrics, catalog, ["a"] * count)
+    document = figures(scrape(many, 10.0), scrape(few, 12.0))
+    assert document["products"][0]["requests"] == 2.0
+    assert document["requests"] == 2.0
