@@ -23,7 +23,7 @@ _PREFIX: Final = "POINTGATE_"
 
 _SINKS: Final = "SINKS__"
 
-_VERBATIM: Final = {"client_id", "username", "share_group"}
+_VERBATIM: Final = {"client_id", "username", "share_group", "group"}
 """Names that the broker compares byte by byte: they are not trimmed, but rejected if they have
 control characters, or blanks at their ends."""
 
@@ -272,4 +272,4 @@ def _contradictions(settings: Settings, file: str, *, given: bool) -> list[Probl
     if settings.store.ack == "sink" and not any(sink.required for sink in settings.sinks):
         reason = '"sink" needs at least one sink with required = true, got none'
         return [Problem(file, "store.ack", reason)]
-    return []
+    return settings.kafka.contradictions(file)

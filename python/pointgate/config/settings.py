@@ -1,4 +1,4 @@
-"""`Settings`, and all its sections except the longer ones (`mqtt.py`, `quarantine.py`)."""
+"""`Settings`, and its sections; `mqtt.py`, `kafka.py` and `quarantine.py` have the longer ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+from pointgate.config.kafka import KafkaSettings
 from pointgate.config.mqtt import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.diagnostics import shown
@@ -133,6 +134,7 @@ class Settings(Document):
     """All settings. The defaults work on one machine."""
 
     mqtt: MqttSettings = MqttSettings()
+    kafka: KafkaSettings = KafkaSettings()
     catalog: CatalogSettings = CatalogSettings()
     metrics: MetricsSettings = MetricsSettings()
     store: StoreSettings = StoreSettings()
@@ -141,3 +143,13 @@ class Settings(Document):
     quarantine: QuarantineSettings = QuarantineSettings()
     limits: LimitSettings = LimitSettings()
     reply: ReplySettings = ReplySettings()
+
+    @property
+    def uses_kafka(self) -> bool:
+        """Whether requests are read from Kafka."""
+        return self.kafka.servers is not None
+
+    @property
+    def uses_mqtt(self) -> bool:
+        """Whether there is a broker: beside Kafka only one that the settings name."""
+        return not self.uses_kafka or "url" in self.mqtt.model_fields_set
