@@ -122,7 +122,9 @@ broker:
 
 servers: $(VENV)/installed
 	$(call need,mosquitto mosquitto_pub promtool initdb strace faketime,mosquitto mosquitto-clients prometheus postgresql strace faketime)
+	$(call need,java mvn,default-jre-headless maven)
 	@$(BIN)/python -m tests.support.s3_server
+	@$(BIN)/python -m tests.support.kafka_server
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \

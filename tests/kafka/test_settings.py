@@ -45,7 +45,8 @@ def test_the_environment_has_lists_with_commas(tmp_path: Path) -> None:
 def test_options_are_librdkafkas_by_their_names(tmp_path: Path) -> None:
     text = f'[kafka]\n{BASE}username = "gate"\n[kafka.options]\nsecurity.protocol = "sasl_ssl"\n'
     text += '"sasl.mechanism" = "SCRAM-SHA-512"\n'
-    kafka = load(tmp_path, text, POINTGATE_KAFKA__PASSWORD="pass-phrase").kafka
+    environ = {"POINTGATE_KAFKA__PASSWORD": "pass-phrase"}
+    kafka = load(tmp_path, text, **environ).kafka
     assert kafka.client_options("kafka") == {
         "bootstrap.servers": "k1:9092,k2:9092",
         "security.protocol": "sasl_ssl",

@@ -7,7 +7,8 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from tests.support.processes import PATIENCE, TOPIC
 
@@ -116,7 +117,8 @@ class Reader:
                 continue
             assert message.error() is None, message.error()
             count -= 1
-            headers = {name: _bytes(value) for name, value in message.headers() or ()}
+            given: Any = message.headers() or ()
+            headers = {name: _bytes(value) for name, value in given}
             yield Read(
                 message.topic() or "",
                 message.partition() or 0,

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
+from pointgate.rate_limiter import RateLimiter
+
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
 
     from pointgate.kafka.settings import Options
 
 log: Final = logging.getLogger("pointgate.kafka.librdkafka")
-"""Where librdkafka's own lines go, at its own levels."""
+"""Where librdkafka's own lines go, at its own levels, and not more often than `_Limit` lets them:
+while no broker can be reached it writes several thousand in a second."""
+
+_LINES: Final = 5
+"""The most lines of one kind in a minute."""
 
 _QUIET: Final = 0
 """The log level of a client that is only made to check its settings."""
@@ -34,6 +40,55 @@ PRODUCER: Final[Options] = {
 """All in-sync replicas acknowledge; a record is retried for as long as it takes, in order. The
 queue has no limit of its own: the admission budget, or the size of a write, bounds it. Keys choose
 partitions as Java's clients do, so that topics can be joined."""
+
+
+_RECONNECT: Final[Options] = {"reconnect.backoff.max.ms": 2_000}
+
+_OF_CONSUMERS: Final = (
+    *("auto.offset.", "check.crcs", "fetch.", "group.", "heartbeat.", "isolation.", "max.poll."),
+    *("partition.assignment.", "queued.", "session."),
+)
+_OF_PRODUCERS: Final = (
+    *("batch.", "compression.", "linger.", "message.send.", "partitioner", "queue.buffering."),
+    *("request.timeout.", "retries", "retry.", "sticky."),
+)
+"""How names begin that only one kind of client takes; it warns of the others'."""
+
+
+def of_consumer(options: Options) -> Options:
+    """Those of some settings that a consumer takes, over our defaults."""
+    return _RECONNECT | _without(options, _OF_PRODUCERS)
+
+
+def of_producer(options: Options) -> Options:
+    """Those of some settings that a producer takes, over our defaults."""
+    return _RECONNECT | PRODUCER | _without(options, _OF_CONSUMERS)
+
+
+def _without(options: Options, beginnings: tuple[str, ...]) -> Options:
+    return {name: value for name, value in options.items() if not name.startswith(beginnings)}
+
+
+class _Limit(logging.Filter):
+    """Lets some lines of each kind through in a minute.
+
+    A line begins with its kind, such as FAIL; the kinds are librdkafka's, a few dozen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[str, RateLimiter] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is written; it says how many were not since the last one."""
+        kind = record.getMessage().partition(" ")[0]
+        events = self._kinds.setdefault(kind, RateLimiter(60.0, burst=_LINES)).count()
+        if events > 1:
+            record.msg = f"{record.msg} ({events} such lines since the last one)"
+        return events > 0
+
+
+log.addFilter(_Limit())
 
 
 def reason(error: KafkaError | KafkaException | None) -> str:
@@ -57,9 +112,9 @@ def mistake(options: Options, *, group: str = "", produces: bool = False) -> str
     alone["log_level"] = _QUIET
     try:
         if group:
-            Consumer(alone | {"group.id": group}).close()
+            Consumer(of_consumer(alone) | {"group.id": group}).close()
         if produces:
-            Producer(alone | PRODUCER).flush(0)
+            Producer(of_producer(alone)).flush(0)
     except (KafkaException, ValueError, TypeError) as error:
         return reason(error) if isinstance(error, KafkaException) else str(error)
     return ""

@@ -100,14 +100,19 @@ class Member:
         )
 
     @property
+    def counts(self) -> dict[str, Any]:
+        """The counters of its gate."""
+        return self.counters.read()
+
+    @property
     def received(self) -> int:
         """How many requests have arrived."""
-        return int(self.counters.read()["received"])
+        return int(self.counts["received"])
 
     @property
     def in_flight(self) -> int:
         """How many of them are not settled."""
-        return int(self.counters.read()["in_flight"])
+        return int(self.counts["in_flight"])
 
 
 @asynccontextmanager

@@ -57,7 +57,7 @@ async def test_what_is_no_request_is_counted_and_committed(kafka: str, topics: T
         await posted(kafka, topics.requests, [b""])
         assert b'"code":1251' in (await replies(kafka, topics, 1))[0]
         await until(lambda: one.received == 3 and not one.in_flight)
-        assert one.counters.read()["ignored"]["bad_topic"] == 2
+        assert one.counts["ignored"]["bad_topic"] == 2
     assert await asyncio.to_thread(committed, kafka, one.group, topics.requests) == 3
 
 
@@ -90,7 +90,7 @@ async def test_requests_that_were_not_settled_are_redelivered(kafka: str, topics
         assert connection is not None
         connection._on_fatal("as if librdkafka had said so")
         await until(lambda: not one.source.connected)
-        assert one.counters.read()["ignored"]["connection_lost"] == 20
+        assert one.counts["ignored"]["connection_lost"] == 20
     async with member(kafka, topics) as other:
         await until(lambda: other.received == 20)
         assert len(await replies(kafka, topics, 20)) == 20
@@ -189,15 +189,20 @@ async def test_a_reply_topic_that_is_missing_is_counted_and_stops_nothing(
     assert await asyncio.to_thread(committed, kafka, one.group, topics.requests) == 2
 
 
-async def test_a_topic_that_is_missing_is_trouble_until_it_is_there(
+async def test_a_topic_that_is_missing_is_reported_until_it_is_there(
     kafka: str, topics: Topics
 ) -> None:
-    options = {"topic.metadata.refresh.interval.ms": 500}
-    names = [f"later.{topics.requests}"]
+    options = {"topic.metadata.refresh.interval.ms": 200}
+    later = f"later.{topics.requests}"
+    names = [topics.requests, later]
     async with member(kafka, topics, topics=names, options=options) as one:
-        await until(lambda: "topic not available" in one.source.trouble)
-        await asyncio.to_thread(make, kafka, *names)
-        await until(lambda: not one.source.trouble)
+        await until(lambda: one.source.shortfalls)
+        assert later in one.source.shortfalls[0]
+        assert not one.source.trouble
+        await asyncio.to_thread(make, kafka, later)
+        await until(lambda: not one.source.shortfalls)
+        await posted(kafka, later, [small(1)])
+        assert len(await replies(kafka, topics, 1)) == 1
 
 
 async def test_a_password_is_checked_by_the_broker(

@@ -58,7 +58,7 @@ class KafkaConnection:
         arrivals: ArrivalClock,
         on_ready: Callable[[], None],
         on_error: Callable[[str], None],
-        on_topic_error: Callable[[str], None],
+        on_missing: Callable[[dict[str, str]], None],
     ) -> None:
         """Join the group.
 
@@ -69,7 +69,7 @@ class KafkaConnection:
             arrivals: Issues the instants of arrival.
             on_ready: Called when partitions are assigned, perhaps none.
             on_error: Called with each error that the library reports.
-            on_topic_error: Called when a topic cannot be read.
+            on_missing: Called with the topics that cannot be read.
 
         Raises:
             ConfigError: The password file cannot be read.
@@ -80,7 +80,7 @@ class KafkaConnection:
         self._arrivals = arrivals
         self._on_ready = on_ready
         self._report = on_error
-        self.on_topic_error = on_topic_error  # of `consumer.Owner`
+        self.on_missing = on_missing  # of `consumer.Owner`
         self._read = settings.rules.reader()
         self._arrived: deque[Batch] = deque()
         self._received: deque[Batch] = deque()

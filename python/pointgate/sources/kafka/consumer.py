@@ -58,6 +58,9 @@ _REVOKE_SECONDS: Final = 5.0
 _COMMITTED_SECONDS: Final = 5.0
 """The patience for the committed offsets of partitions that were assigned."""
 
+_METADATA_SECONDS: Final = 0.5
+"""The patience for an answer about a topic that was missing."""
+
 _FETCHED_BYTES: Final = 16 * 1024 * 1024
 """How much the library fetches ahead of `poll`, besides one answer of a broker."""
 
@@ -104,11 +107,11 @@ class Owner(Protocol):
             fatal: Whether the consumer cannot go on.
         """
 
-    def on_topic_error(self, text: str) -> None:
-        """A topic cannot be read: it does not exist, or we may not.
+    def on_missing(self, missing: dict[str, str]) -> None:
+        """Topics have become unreadable or readable.
 
         Args:
-            text: What the library said.
+            missing: Those that do not exist, or that we may not read, and what was said of each.
         """
 
     async def until_settled(self, partitions: Sequence[Partition]) -> None:
@@ -143,8 +146,9 @@ class GroupConsumer:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer")
         self._committed_at = 0.0
+        self._missing: dict[str, str] = {}
         self._lines = RateLimiter(60.0)
-        options = _DEFAULTS | settings.client_options("kafka") | _OWN
+        options = _DEFAULTS | client.of_consumer(settings.client_options("kafka")) | _OWN
         self._consumer = Consumer(
             {
                 **options,
@@ -205,7 +209,8 @@ class GroupConsumer:
             if (error := message.error()) is not None:
                 self._on_error(error)
                 if error.code() in _OF_TOPICS:
-                    self._tell(self._owner.on_topic_error, client.reason(error))
+                    self._missing[message.topic() or ""] = client.reason(error)
+                    self._tell(self._owner.on_missing, dict(self._missing))
         return [message for message in messages if message.error() is None]
 
     def _close(self) -> None:
@@ -311,6 +316,17 @@ class GroupConsumer:
                 if self.partitions.find(topic, int(number)) is not None:
                     lag += max(0, partition.get("consumer_lag", 0))
         self._statistics.lag = lag
+
+        for topic in list(self._missing):
+            self._look_for(topic)
+
+    def _look_for(self, topic: str) -> None:
+        """Ask whether a topic that was missing is there."""
+        with contextlib.suppress(KafkaException):
+            found = self._consumer.list_topics(topic, timeout=_METADATA_SECONDS).topics.get(topic)
+            if found is not None and found.error is None:
+                del self._missing[topic]
+                self._tell(self._owner.on_missing, dict(self._missing))
 
     def _tell(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended

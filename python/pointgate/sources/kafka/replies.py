@@ -77,7 +77,7 @@ class Replies:
         self._loop = asyncio.get_running_loop()
         self._refusals = RateLimiter(60.0)
         self._closing = threading.Event()
-        options = client.PRODUCER | settings.client_options("kafka")
+        options = client.of_producer(settings.client_options("kafka"))
         self._producer = Producer({**options, "error_cb": self._on_error}, logger=client.log)
         self._thread = threading.Thread(target=self._serve, name="kafka-replies", daemon=True)
         self._thread.start()

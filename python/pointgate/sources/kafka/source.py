@@ -67,7 +67,7 @@ class KafkaSource:
         self._connection: KafkaConnection | None = None
         self._member = False
         self._error = ""
-        self._topic_error = ""
+        self._missing: dict[str, str] = {}
         self._draining = asyncio.Event()
         self._assignments = RateLimiter(60.0, burst=10)
         self._errors = RateLimiter(60.0, burst=3)
@@ -79,8 +79,8 @@ class KafkaSource:
 
     @property
     def shortfalls(self) -> list[str]:
-        """Nothing: what a cluster does not grant is an error."""
-        return []
+        """Topics that cannot be read, while others can."""
+        return [f"Kafka topic {name}: {why}" for name, why in self._missing.items()]
 
     @property
     def trouble(self) -> str:
@@ -90,7 +90,7 @@ class KafkaSource:
             return f"not a member of the consumer group {self._settings.group}{last}"
         if not self._statistics.connected:
             return f"not connected to Kafka: {self._settings.servers}{last}"
-        return self._topic_error
+        return ""
 
     async def run(self) -> None:
         """Stay in the group until `drain` was called and all received requests are answered."""
@@ -124,7 +124,7 @@ class KafkaSource:
             arrivals=self._arrivals,
             on_ready=self._on_ready,
             on_error=self._on_error,
-            on_topic_error=self._on_topic_error,
+            on_missing=self._on_missing,
         )
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -145,8 +145,6 @@ class KafkaSource:
         self._member = self.was_ready = True
         self._statistics.connected = True
         self._error = ""
-        if self._statistics.partitions:
-            self._topic_error = ""
         if self._assignments.count():
             _log.info(
                 "member of the consumer group %s with %d partitions, requests are being received",
@@ -160,8 +158,8 @@ class KafkaSource:
             more = f" ({events} errors since the last such line)" if events > 1 else ""
             _log.warning("Kafka: %s%s", text, more)
 
-    def _on_topic_error(self, text: str) -> None:
-        self._topic_error = f"topic not available: {text}"
+    def _on_missing(self, missing: dict[str, str]) -> None:
+        self._missing = missing
 
     def _on_lost(self, text: str) -> None:
         self._error = text
