@@ -119,3 +119,46 @@ def test_what_is_wrong_is_refused_with_a_reason(tmp_path: Path, text: str, reaso
 )
 def test_librdkafka_says_what_it_does_not_take(options: dict[str, str], reason: str) -> None:
     assert reason in mistake({"bootstrap.servers": "127.0.0.1:1", **options}, group="g")
+
+
+SINK: Final = '[[sinks]]\ntype = "kafka"\nservers = "k:1"\ntopic = "iot.points"\n'
+OTHER: Final = '[[sinks]]\ntype = "ndjson"\npath = "x"\n'
+
+
+@pytest.mark.parametrize(
+    ("ack", "more", "spool"),
+    [
+        ("spool", SINK, True),
+        ("sink", OTHER, False),
+        ("kafka", SINK, False),
+        ("verdict", "", False),
+        ("sink", f'[mqtt]\nurl = "mqtt://b"\n{OTHER}', True),
+    ],
+)
+def test_the_topic_is_the_spool_where_replies_wait_for_the_sinks(
+    tmp_path: Path, ack: str, more: str, *, spool: bool
+) -> None:
+    text = f'[store]\nack = "{ack}"\n[kafka]\n{BASE}{more}'
+    assert load(tmp_path, text).uses_spool is spool
+
+
+@pytest.mark.parametrize(
+    ("ack", "more", "reason"),
+    [
+        ("kafka", f'[mqtt]\nurl = "mqtt://b"\n{SINK}', 'store.ack: "kafka" needs a Kafka consumer'),
+        ("kafka", SINK + OTHER, 'store.ack: "kafka" needs sinks of type "kafka" only, got ndjson'),
+        ("kafka", "", 'store.ack: "kafka" needs sinks of type "kafka" only, got parquet'),
+        (
+            "sink",
+            f'{OTHER}[[sinks]]\ntype = "parquet"\npath = "p"\nrequired = false\n',
+            "sinks.required: false is not allowed without a spool",
+        ),
+    ],
+)
+def test_what_needs_a_spool_is_refused_without_one(
+    tmp_path: Path, ack: str, more: str, reason: str
+) -> None:
+    text = f'[store]\nack = "{ack}"\n[kafka]\n{BASE}{more}'
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, text)
+    assert [str(one) for one in error.value.problems if reason in str(one)], error.value.problems

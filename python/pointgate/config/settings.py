@@ -90,8 +90,8 @@ class MetricsSettings(Document):
 class StoreSettings(Document):
     """What a reply of 200 guarantees (contract 7.1)."""
 
-    ack: Literal["spool", "sink", "verdict"] = Field(
-        default="spool", description='"spool", "sink" or "verdict"'
+    ack: Literal["spool", "sink", "kafka", "verdict"] = Field(
+        default="spool", description='"spool", "sink", "kafka" or "verdict"'
     )
     max_delay: Annotated[int, BeforeValidator(milliseconds_of)] = Field(
         default=4, ge=0, le=1000, description=f"0 to 1000 milliseconds or {DURATIONS}"
@@ -148,6 +148,15 @@ class Settings(Document):
     def uses_kafka(self) -> bool:
         """Whether requests are read from Kafka."""
         return self.kafka.servers is not None
+
+    @property
+    def uses_spool(self) -> bool:
+        """Whether accepted points are written to this machine's disk before the sinks.
+
+        Where Kafka is the only source and replies wait for the sinks, its topic is the spool.
+        """
+        waits = self.store.ack in {"sink", "kafka"}
+        return self.store.ack != "verdict" and not (waits and not self.uses_mqtt)
 
     @property
     def uses_mqtt(self) -> bool:

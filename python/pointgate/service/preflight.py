@@ -79,6 +79,8 @@ class _Preparing:
         self._check_address()
         if self._settings.store.ack != "verdict":
             self._check_spool(self._settings.spool.path)
+            if not self._settings.uses_spool:
+                self._warn_of_spool(self._settings.spool.path)
             for sink in self._settings.sinks:
                 self._check_sink(sink)
             try:
@@ -145,6 +147,15 @@ class _Preparing:
         for file in path.glob("spool-*.db"):
             if not os.access(file, os.R_OK):
                 self._refuse("spool.path", f"user {os.geteuid()} may not read {file}")
+
+    def _warn_of_spool(self, path: Path) -> None:
+        """Warn of a spool that is not read: Kafka's topic has its place."""
+        if any(path.glob("spool-*.db")):
+            reason = (
+                f"{path} holds a spool, which is not read with store.ack = "
+                f'"{self._settings.store.ack}": points that sinks do not have stay in it'
+            )
+            self.prepared.warnings.append(Problem("", "spool.path", reason))
 
     def _check_sink(self, sink: SinkSettings) -> None:
         output = sink.output
