@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import statistics
@@ -122,3 +123,50 @@ def test_a_cluster_that_is_away_is_waited_for(tmp_path: Path) -> None:
             began = time.monotonic()
             assert service.end() == 0
             assert time.monotonic() - began < 8
+
+
+def test_a_200_is_sent_when_the_points_are_in_the_other_topic(
+    kafka: str, topics: Topics, tmp_path: Path
+) -> None:
+    """With `ack = "kafka"`; killed where the points are stored and nobody knows."""
+    sink = f'[[sinks]]\ntype = "kafka"\nservers = "{kafka}"\ntopic = "{topics.points}"'
+    text = settings(kafka, topics, f'[spool]\npath = "{tmp_path}/spool"', sink, ack="kafka")
+    environ = {"POINTGATE_FAILPOINT": "before-reply"}
+    with KafkaService(tmp_path, text, environ=environ) as service:
+        send(kafka, topics.requests, [small(1), small(2)])
+        assert service.status() == -signal.SIGKILL
+    with Reader(kafka, topics.points) as points, Reader(kafka, topics.replies) as replies:
+        assert len(points.take(2, PATIENCE)) == 2
+        assert not replies.rest(0.5)
+        with KafkaService(tmp_path, text) as service:
+            assert sorted(numbers([one.value for one in replies.take(2, PATIENCE)])) == [1, 2]
+            again = points.take(2, PATIENCE)  # delivery is at least once
+            assert {one.key for one in again} == {b"protocol/device1"}
+            assert json.loads(again[0].value)["points"] == {"temp": 1.5}
+            assert service.end() == 0
+    assert not (tmp_path / "spool").exists()
+
+
+def test_with_another_sink_the_topic_is_the_spool(
+    kafka: str, topics: Topics, tmp_path: Path
+) -> None:
+    """With `ack = "sink"`; killed while requests arrive, nothing is lost and no disk is used."""
+    file = tmp_path / "points.ndjson"
+    sink = f'[[sinks]]\ntype = "ndjson"\npath = "{file}"'
+    text = settings(kafka, topics, f'[spool]\npath = "{tmp_path}/spool"', sink, ack="sink")
+    requests = [
+        b'{"id":"%d","version":"1.0","params":[{"deviceKey":"device1","measurepoints":{"temp":1},'
+        b'"time":%d}],"method":"integration.measurepoint.post"}' % (number, number)
+        for number in range(5000)
+    ]
+    with KafkaService(tmp_path, text).joined() as service:
+        send(kafka, topics.requests, requests)
+        service.wait_for_metric("pointgate_requests_received_total", 1, at_least=True)
+        service.end(signal.SIGKILL)
+    with KafkaService(tmp_path, text), Reader(kafka, topics.replies) as replies:
+        seen: set[int] = set()
+        while len(seen) < 5000:
+            seen |= set(numbers([one.value for one in replies.take(1, PATIENCE)]))
+    stored = {json.loads(line)["time"] for line in file.read_text().splitlines()}
+    assert stored == set(range(5000))
+    assert not (tmp_path / "spool").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tests.support.paths import CATALOG
 from tests.support.processes import Process, Service
@@ -63,7 +63,7 @@ class KafkaService(Service):
         command = [sys.executable, *program, "serve", "-c", str(file)]
         Process.__init__(self, *command, environ=environ)
 
-    def joined(self) -> KafkaService:
+    def joined(self) -> Self:
         """Wait until it is a member of the group."""
         self.wait_for("member of the consumer group", _JOIN_SECONDS)
         return self
