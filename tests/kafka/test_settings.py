@@ -109,6 +109,11 @@ def test_what_is_wrong_is_refused_with_a_reason(tmp_path: Path, text: str, reaso
     assert [str(one) for one in error.value.problems if reason in str(one)], error.value.problems
 
 
+def test_both_protocols_of_groups_are_taken() -> None:
+    for protocol in ("classic", "consumer"):
+        assert mistake({"group.protocol": protocol}, group="g") == ""
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -42,6 +42,29 @@ queue has no limit of its own: the admission budget, or the size of a write, bou
 partitions as Java's clients do, so that topics can be joined."""
 
 
+CONSUMER: Final[Options] = {
+    "auto.offset.reset": "earliest",
+    "topic.metadata.refresh.interval.ms": 30_000,
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.wait.max.ms": 100,
+}
+"""A new group begins with the oldest record; so much is fetched ahead, besides one answer of a
+broker."""
+
+_CLASSIC: Final[Options] = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 3_000,
+}
+"""A member that dies is replaced after ten seconds. With `group.protocol = "consumer"` the brokers
+decide that."""
+
+_ALWAYS: Final[Options] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "statistics.interval.ms": 1000,
+}
+
 _RECONNECT: Final[Options] = {"reconnect.backoff.max.ms": 2_000}
 
 _OF_CONSUMERS: Final = (
@@ -56,8 +79,10 @@ _OF_PRODUCERS: Final = (
 
 
 def of_consumer(options: Options) -> Options:
-    """Those of some settings that a consumer takes, over our defaults."""
-    return _RECONNECT | _without(options, _OF_PRODUCERS)
+    """Those of some settings that a consumer takes, over our defaults and below our own."""
+    given = _without(options, _OF_PRODUCERS)
+    classic = {} if given.get("group.protocol") == "consumer" else _CLASSIC
+    return _RECONNECT | CONSUMER | classic | given | _ALWAYS
 
 
 def of_producer(options: Options) -> Options:

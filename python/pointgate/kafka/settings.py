@@ -48,6 +48,8 @@ _OWN: Final = {
     "statistics.interval.ms": "pointgate sets it, for its metrics",
     "delivery.timeout.ms": "pointgate retries for as long as it takes",
     "message.timeout.ms": "pointgate retries for as long as it takes",
+    "queue.buffering.max.messages": "pointgate limits requests in flight instead",
+    "queue.buffering.max.kbytes": "pointgate limits requests in flight instead",
 }
 """Settings of librdkafka that are refused, and why."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException
 
 from pointgate.config import LimitSettings
 from tests.sources.kafka.member import committed, member, until
@@ -109,6 +112,35 @@ async def test_after_a_fatal_error_the_group_is_joined_again(
         await until(lambda: not one.source.trouble)
         await posted(kafka, topics.requests, [small(1)])
         assert len(await replies(kafka, topics, 1)) == 1
+
+
+class _Broken:
+    """A producer after a fatal error."""
+
+    def produce(self, *_: object, **__: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+
+    def poll(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def purge(self) -> None:
+        """Nothing is in it."""
+
+
+async def test_a_producer_that_cannot_go_on_is_made_again(
+    kafka: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointgate.sources.kafka.source._AGAIN", 0.01)
+    async with member(kafka, topics) as one:
+        connection = one.source._connection
+        assert connection is not None
+        assert connection._replies is not None
+        connection._replies._producer = _Broken()  # type: ignore[assignment]
+        await posted(kafka, topics.requests, [small(1)])
+        assert len(await replies(kafka, topics, 1)) == 1
+        await until(lambda: not one.in_flight)
+        assert one.counts["ignored"]["connection_lost"] == 1
+        assert one.received == 2
 
 
 async def test_at_the_limit_fetching_pauses_and_resumes(kafka: str, topics: Topics) -> None:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from confluent_kafka import Message, TopicPartition
 
     from pointgate.config import KafkaSettings
-    from pointgate.kafka.settings import Options
     from pointgate.sources.kafka.partitions import Partition
     from pointgate.sources.kafka.statistics import KafkaStatistics
 
@@ -60,27 +59,6 @@ _COMMITTED_SECONDS: Final = 5.0
 
 _METADATA_SECONDS: Final = 0.5
 """The patience for an answer about a topic that was missing."""
-
-_FETCHED_BYTES: Final = 16 * 1024 * 1024
-"""How much the library fetches ahead of `poll`, besides one answer of a broker."""
-
-_DEFAULTS: Final[Options] = {
-    "auto.offset.reset": "earliest",
-    "partition.assignment.strategy": "cooperative-sticky",
-    "session.timeout.ms": 10_000,
-    "heartbeat.interval.ms": 3_000,
-    "topic.metadata.refresh.interval.ms": 30_000,
-    "queued.max.messages.kbytes": _FETCHED_BYTES // 1024,
-    "fetch.wait.max.ms": 100,
-}
-"""What `kafka.options` may change: a new group begins with the oldest record, and a member that
-dies is replaced after ten seconds."""
-
-_OWN: Final[Options] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "statistics.interval.ms": 1000,
-}
 
 _OF_TOPICS: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
@@ -148,7 +126,7 @@ class GroupConsumer:
         self._committed_at = 0.0
         self._missing: dict[str, str] = {}
         self._lines = RateLimiter(60.0)
-        options = _DEFAULTS | client.of_consumer(settings.client_options("kafka")) | _OWN
+        options = client.of_consumer(settings.client_options("kafka"))
         self._consumer = Consumer(
             {
                 **options,

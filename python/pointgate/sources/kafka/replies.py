@@ -20,9 +20,10 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pointgate import failpoint
+from pointgate.errors import ConnectionLost
 from pointgate.kafka import client
 from pointgate.rate_limiter import RateLimiter
 from pointgate.topics import REPLY_SUFFIX
@@ -83,7 +84,11 @@ class Replies:
         self._thread.start()
 
     def send(self, batch: Batch, replies: Sequence[bytes | None]) -> None:
-        """Hand the replies of a batch to the producer; `batch.waiting` goes down to 0."""
+        """Hand the replies of a batch to the producer; `batch.waiting` goes down to 0.
+
+        Raises:
+            ConnectionLost: The producer cannot go on.
+        """
         batch.waiting = len(replies) - replies.count(None)
         produce, topic, counts = self._producer.produce, self._topic, self._counting(batch)
         failpoint.hit("before-reply", self.flush)
@@ -95,7 +100,10 @@ class Replies:
             ]
             if self._correlation and (data := batch.correlations[place]) is not None:
                 headers.append((self._correlation, data))
-            produce(topic, reply, key=batch.clients[place], headers=headers, on_delivery=counts)
+            try:
+                produce(topic, reply, key=batch.clients[place], headers=headers, on_delivery=counts)
+            except KafkaException as error:
+                raise ConnectionLost(client.reason(error)) from error
         failpoint.hit("after-reply", self.flush)
 
     def flush(self) -> None:

@@ -135,7 +135,7 @@ class KafkaSource:
             lost, other = group.split((ConnectionLost, KafkaException))
             if lost is None or other is not None:
                 raise
-            raise lost.exceptions[0] from None
+            raise _first(lost) from None
         finally:
             await connection.close()
             self._connection = None
@@ -164,3 +164,9 @@ class KafkaSource:
     def _on_lost(self, text: str) -> None:
         self._error = text
         _log.error("consumer ended: %s; joining again in %.0f s", text, _AGAIN)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first exception of a group, which may be in groups itself."""
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
