@@ -19,6 +19,7 @@ which is what the client library takes.
 
 from __future__ import annotations
 
+import operator
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -39,6 +40,9 @@ _TEXT_BYTES: Final = 8 * 1024 * 1024
 _RECORD_ROWS: Final = 4_000
 _RECORD_BYTES: Final = 400_000
 """Rows and bytes of texts in one Arrow record: below the 1 MB that a topic takes by default."""
+
+_NAMES_KEPT: Final = 256
+"""A dictionary of so many names is not worth being made again for fewer."""
 
 _NAMES: Final = ("product", "device", "identifier")
 
@@ -153,18 +157,22 @@ def _by_partition(points: pa.Table, partitions: int) -> Iterator[tuple[int, pa.T
     devices = batch["device"]
     hashes = [zlib.crc32(name.encode()) % partitions for name in devices.dictionary.to_pylist()]
     own = pa.array(hashes, pa.int32()).take(devices.indices)
-    table = pa.Table.from_batches([batch])
-    for partition in sorted(pc.unique(own).to_pylist()):
-        yield partition, table.filter(pc.equal(own, partition))
+    order = pc.sort_indices(own)  # stable: the points of a device stay in their order
+    table = pa.Table.from_batches([batch.take(order)])
+    start = 0
+    for found in sorted(pc.value_counts(own).to_pylist(), key=operator.itemgetter("values")):
+        yield found["values"], table.slice(start, found["counts"])
+        start += found["counts"]
 
 
 def _stream(rows: pa.Table) -> bytes:
-    """The rows, with dictionaries that have only their names."""
+    """The rows, without long dictionaries that have the names of other rows, too."""
     batch: Any = one_batch(rows)
     for name in _NAMES:
-        place = batch.schema.get_field_index(name)
-        column = batch[name].dictionary_decode().dictionary_encode()
-        batch = batch.set_column(place, batch.schema.field(name), column)
+        if len(batch[name].dictionary) > _NAMES_KEPT:
+            place = batch.schema.get_field_index(name)
+            column = batch[name].dictionary_decode().dictionary_encode()
+            batch = batch.set_column(place, batch.schema.field(name), column)
     stream = pa.BufferOutputStream()
     with ipc.new_stream(stream, batch.schema) as writer:
         writer.write_batch(batch)
