@@ -55,7 +55,7 @@ def text(servers: str, topics: Topics, mode: str) -> str:
 def send(servers: str, topic: str, count: int) -> None:
     options = {"bootstrap.servers": servers, "linger.ms": 20, "compression.type": "lz4"}
     producer = Producer({**options, "queue.buffering.max.messages": 2_000_000})
-    headers = [("mqtt.topic", TOPIC.encode())]
+    headers: list[tuple[str, str | bytes | None]] = [("mqtt.topic", TOPIC.encode())]
     for number in range(count):
         key = b"gw%03d" % (number % 97)
         producer.produce(topic, (PAYLOAD % number).encode(), key=key, headers=headers)

@@ -43,11 +43,15 @@ def make_topics(servers: str, partitions: int = 3) -> Topics:
 
 
 def make(servers: str, *names: str, partitions: int = 3) -> None:
-    """Make topics."""
+    """Make topics, and wait until the broker shows them."""
     admin = AdminClient({"bootstrap.servers": servers})
     made = admin.create_topics([NewTopic(one, partitions, 1) for one in names])
     for one in made.values():
         one.result(PATIENCE)
+    end = time.monotonic() + PATIENCE
+    while not set(names) <= admin.list_topics(timeout=PATIENCE).topics.keys():
+        assert time.monotonic() < end, f"{names} do not appear"
+        time.sleep(0.02)
 
 
 def send(

@@ -25,12 +25,13 @@ from pointgate.kafka.settings import ClientSettings, TopicName, topic_name
 _GROUP_BYTES: Final = 249
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
     """A list of texts: one text is a list of one, and in the environment commas separate them."""
     return value.split(",") if isinstance(value, str) else value
 
 
-def _alone(value: object) -> object:
+def alone(value: object) -> object:
+    """A list of texts; one text is a list of one."""
     return [value] if isinstance(value, str) else value
 
 
@@ -78,7 +79,7 @@ def _group(value: str) -> str:
 class KafkaSettings(ClientSettings):
     """The consumer group; the service has this source if `servers` is set."""
 
-    topics: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_topics)] | None = Field(
+    topics: Annotated[list[str], BeforeValidator(listed), AfterValidator(_topics)] | None = Field(
         default=None, description='a list of Kafka topics, or of patterns such as "^iot\\\\..*"'
     )
     group: Annotated[str, AfterValidator(_group)] = Field(
@@ -87,7 +88,7 @@ class KafkaSettings(ClientSettings):
     replies: TopicName | None = Field(
         default=None, description="the Kafka topic of the replies (none when absent)"
     )
-    topic: Annotated[list[str], BeforeValidator(_alone), AfterValidator(_topic_rules)] = Field(
+    topic: Annotated[list[str], BeforeValidator(alone), AfterValidator(_topic_rules)] = Field(
         default=["header:mqtt.topic", "header:topic", "key"],
         description=f"{TOPIC_FORMS}, or a list of these",
     )
@@ -121,6 +122,6 @@ class KafkaSettings(ClientSettings):
                 reason = f"expected a topic that is not in kafka.topics, got {shown(self.replies)}"
                 return [Problem(file, "kafka.replies", reason)]
             return []
-        if self.model_fields_set:
+        if self != KafkaSettings():
             return [Problem(file, "kafka.servers", "expected host:port, got nothing")]
         return []

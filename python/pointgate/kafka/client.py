@@ -90,6 +90,11 @@ def of_producer(options: Options) -> Options:
     return _RECONNECT | PRODUCER | _without(options, _OF_CONSUMERS)
 
 
+def of_admin(options: Options) -> Options:
+    """Those of some settings that any client takes."""
+    return _RECONNECT | _without(options, _OF_CONSUMERS + _OF_PRODUCERS)
+
+
 def _without(options: Options, beginnings: tuple[str, ...]) -> Options:
     return {name: value for name, value in options.items() if not name.startswith(beginnings)}
 

@@ -84,7 +84,7 @@ def _password_file(value: Path, info: ValidationInfo) -> Path:
     return value
 
 
-def _flat(value: object) -> object:
+def flat(value: object) -> object:
     """A table of librdkafka's settings: `security.protocol = "ssl"` is a table in TOML.
 
     In the environment it is a text: `security.protocol=ssl,sasl.mechanism=PLAIN`.
@@ -106,8 +106,8 @@ def _flat(value: object) -> object:
 
 
 def _inner(table: dict[str, Any]) -> list[tuple[str, Any]]:
-    flat = _flat(table)
-    return list(flat.items()) if isinstance(flat, dict) else []
+    inner = flat(table)
+    return list(inner.items()) if isinstance(inner, dict) else []
 
 
 def _options(value: Options) -> Options:
@@ -139,7 +139,7 @@ class ClientSettings(Document):
         default=None, description="a file whose first line is the password"
     )
     options: Annotated[
-        dict[str, str | int | float | bool], BeforeValidator(_flat), AfterValidator(_options)
+        dict[str, str | int | float | bool], BeforeValidator(flat), AfterValidator(_options)
     ] = Field(default={}, description="a table of librdkafka's settings")
 
     def client_options(self, table: str) -> Options:
