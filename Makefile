@@ -70,6 +70,7 @@ brokers: setup broker ## the conformance suite on Mosquitto, NATS and HiveMQ CE 
 
 crash: setup servers ## kill service, broker and database 1,000 times, and look for what was answered 200; KILLS=100, SEED=7
 	@$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.crash.kafka --brokers --kills $(shell expr $(KILLS) / 10) $(if $(SEED),--seed $(SEED))
 
 limits: setup servers ## the largest values, requests, imports and backlogs, in the memory that the documents promise
 	$(BIN)/pytest -q tests/limits -m "limits or not limits" --timeout 3600
@@ -126,7 +127,9 @@ broker:
 
 servers: $(VENV)/installed
 	$(call need,mosquitto mosquitto_pub promtool initdb strace faketime,mosquitto mosquitto-clients prometheus postgresql strace faketime)
+	$(call need,java mvn,default-jre-headless maven)
 	@$(BIN)/python -m tests.support.s3_server
+	@$(BIN)/python -m tests.support.kafka_server
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate \

@@ -38,6 +38,7 @@ LAYERS: Final[list[list[str]]] = [
     ],
     ["durable_files", "error_classes", "fault_document", "terminal", "topics"],
     ["toml", "store"],
+    ["kafka"],
     ["catalog", "sinks"],
     ["pointgate", "config"],
     ["bulk", "quarantine", "sources"],
@@ -46,7 +47,16 @@ LAYERS: Final[list[list[str]]] = [
     ["__main__"],
 ]
 
-LIBRARY: Final = ("typer", "rich", "aiomqtt", "paho", "prometheus_client", "pyarrow", "psycopg")
+LIBRARY: Final = (
+    "typer",
+    "rich",
+    "aiomqtt",
+    "paho",
+    "prometheus_client",
+    "pyarrow",
+    "psycopg",
+    "confluent_kafka",
+)
 """What whoever embeds the validator must not have to load."""
 
 

@@ -84,6 +84,8 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
     values |= {"listen": "127.0.0.1:0", "protocol": "5", "reply_qos": "1", "path": "x"}
     values |= {"max_bytes": "2000000", "enabled": "false"}
     values |= {"level": "debug", "format": "json"}
+    values |= {"servers": "k:1", "options": "client.id=7", "replies": "8"}
+    values |= {"topic": "key", "payload": "value", "client": "key", "correlation": "header:7"}
     names = {
         f"POINTGATE_{section}__{key}".upper(): values.get(key, "7")
         for section, field in Settings.model_fields.items()
@@ -304,7 +306,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
             'got "many"'
         ),
         "mqtt.urll: unknown key, did you mean url",
-        'store.ack: expected "spool", "sink" or "verdict", got "sometimes"',
+        'store.ack: expected "spool", "sink", "kafka" or "verdict", got "sometimes"',
         ('limits.payload_bytes: expected 1 to 268435455 bytes or "512KiB", "8MiB", "1GiB", got 0'),
         "limits.in_flight_requests: expected 1 to 1000000 requests, got 1.0",
         "typo: unknown key",
@@ -452,7 +454,7 @@ def test_a_password_in_a_variable_has_no_line_break(tmp_path: Path, value: str) 
         ("MQTT__PASSWORD", f"{SECRET}\x00", "got one with U+0000"),
         ("MQTT__PASSWORD", f"{SECRET}\udcff", "expected UTF-8, got other bytes"),
         ("METRICS__LISTEN", "127.0.0.1:\n9464", "expected host:port"),
-        ("STORE__ACK", "", 'expected "spool", "sink" or "verdict", got ""'),
+        ("STORE__ACK", "", 'expected "spool", "sink", "kafka" or "verdict", got ""'),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_the_name_of_its_variable(
@@ -581,7 +583,7 @@ def test_mistakes_in_sinks_are_named_with_all_others(tmp_path: Path) -> None:
     [[sinks]]
     type = "parquet"
     [[sinks]]
-    type = "kafka"
+    type = "kinesis"
     [[sinks]]
     path = "x"
     [[sinks]]
@@ -595,10 +597,10 @@ def test_mistakes_in_sinks_are_named_with_all_others(tmp_path: Path) -> None:
     """
     found = problems(tmp_path, text, POINTGATE_SINKS__NDJSON__PATHS="x")
     conflict = '"update" (the last value wins) or "ignore" (the first one stays)'
-    kinds = 'expected "parquet" or "postgres" or "delta" or "ndjson", got'
+    kinds = 'expected "parquet" or "postgres" or "delta" or "kafka" or "ndjson", got'
     own = 'expected a unique name, got "parquet", which another sink has'
     assert found == [
-        f'sinks[2].type: {kinds} "kafka"',
+        f'sinks[2].type: {kinds} "kinesis"',
         f"sinks[3].type: {kinds} nothing",
         f"sinks[0].name: {own}",
         f"sinks[1].name: {own}",
@@ -606,7 +608,7 @@ def test_mistakes_in_sinks_are_named_with_all_others(tmp_path: Path) -> None:
             "POINTGATE_SINKS__NDJSON__PATHS: unknown setting, expected "
             "POINTGATE_<SECTION>__<KEY>, did you mean POINTGATE_SINKS__NDJSON__PATH"
         ),
-        'store.ack: expected "spool", "sink" or "verdict", got "disk"',
+        'store.ack: expected "spool", "sink", "kafka" or "verdict", got "disk"',
         (f'spool.max_bytes: expected {2**20} to {2**50} bytes or "512KiB", "8MiB", "1GiB", got 1'),
         f'sinks[0].on_conflict: expected {conflict}, got "merge"',
         "sinks[0].pth: unknown key, did you mean path",

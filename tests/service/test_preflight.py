@@ -124,6 +124,11 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 OWN = 'cert_file = "{}"\nkey_file = "{}"'
 
+
+def kafka(lines: str) -> str:
+    return f'[kafka]\nservers = "127.0.0.1:1"\ntopics = ["iot.requests"]\n{lines}\n'
+
+
 BROKEN: Final[dict[str, str]] = {
     # TLS
     "key of another certificate": mqtts(OWN.format("a.crt", "b.key")),
@@ -184,6 +189,17 @@ BROKEN: Final[dict[str, str]] = {
     "url with a line break": postgres("postgresql://h/d%0a"),
     "schema with a blank": postgres("postgresql://h/d", 'schema = "a b"'),
     # Folders and files
+    "Kafka without topics": '[kafka]\nservers = "127.0.0.1:1"\n',
+    "Kafka with an unknown option": kafka("options.no.such = 1"),
+    "Kafka with fewer acknowledgements": kafka("options.acks = 1"),
+    "Kafka with a CA file that is missing": kafka(
+        'options.security.protocol = "ssl"\noptions.ssl.ca.location = "/nowhere"'
+    ),
+    "Kafka with a password in the file": kafka('username = "u"\npassword = "s3cret"'),
+    "password of Kafka missing": kafka('username = "u"\npassword_file = "gone.txt"'),
+    "a sink of Kafka with an unknown option": (
+        '[[sinks]]\ntype = "kafka"\nservers = "k:1"\ntopic = "t"\noptions.no.such = 1\n'
+    ),
     "spool is a file": '[spool]\npath = "file"\n',
     "spool inside a file": '[spool]\npath = "file/spool"\n',
     "spool is a link to nothing": '[spool]\npath = "nowhere"\n',
@@ -238,6 +254,10 @@ BROKEN: Final[dict[str, str]] = {
 }
 
 WORDS: Final[dict[str, str]] = {
+    "Kafka with an unknown option": 'kafka.options: no such configuration property: "no.such"',
+    "Kafka with fewer acknowledgements": "kafka.options: not allowed to set acks",
+    "Kafka with a CA file that is missing": "kafka.options: failed to create consumer: ssl.ca",
+    "a sink of Kafka with an unknown option": "sinks.kafka.options: no such configuration",
     "key of another certificate": "b.key: mqtt.key_file: expected the key of the certificate, "
     "got that of another one",
     "key of another kind": "got that of another one",
@@ -280,6 +300,8 @@ WORDS: Final[dict[str, str]] = {
 }
 
 SOUND: Final[dict[str, str]] = {
+    "a consumer group": kafka('replies = "iot.replies"'),
+    "a sink of Kafka": '[[sinks]]\ntype = "kafka"\nservers = "127.0.0.1:1"\ntopic = "points"\n',
     "own certificate": mqtts(OWN.format("a.crt", "a.key")),
     "certificate and key in one file": mqtts('cert_file = "both.pem"\nca_file = "a.crt"'),
     "a canary": f'[mqtt]\nurl = "{DEAD}"\ncanary = "protocol"\n',
@@ -404,6 +426,11 @@ def test_what_check_passes_serve_takes(folder: Path, name: str) -> None:
 
 
 WARNED: Final = {
+    "nobody gets a reply": (
+        {"kafka": 'servers = "127.0.0.1:1"\ntopics = ["iot"]'},
+        "kafka.replies",
+        "no sender gets a reply",
+    ),
     "the placeholder": ({"mqtt": 'client_id = "pointgate-CHANGE-ME"'}, "mqtt.client_id", "is a"),
     "another one": ({"mqtt": 'client_id = "change_this"'}, "mqtt.client_id", "placeholder"),
     "no password": ({"mqtt": 'username = "u"'}, "mqtt.username", "without a password"),
@@ -525,3 +552,13 @@ def test_all_mistakes_are_reported_at_once(folder: Path) -> None:
     for key in ("mqtt.ca_file", "spool.path", "sinks.parquet", "sinks.postgres", "gone"):
         assert key in done.stdout
     assert done.stderr.endswith("problems found\n")
+
+
+def test_a_missing_package_of_kafka_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pointgate.kafka.client", raising=False)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    config = write(folder, kafka('replies = "iot.replies"'))
+    done = checked(config)
+    assert done.exit_code == FINDINGS
+    assert "kafka: needs the package confluent_kafka: pip install 'pointgate[kafka]'" in done.stdout
+    assert served(config) == CONFIGURATION

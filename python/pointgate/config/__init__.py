@@ -7,7 +7,7 @@ key of a sink by `POINTGATE_SINKS__<NAME>__<KEY>`. An unknown key, section or va
 and all errors are reported at once, as `ConfigError.problems`. A variable without the double
 underscore is ignored. Relative paths are relative to the file's folder.
 
-    settings.py   the sections; mqtt.py and quarantine.py the longer ones
+    settings.py   the sections; mqtt.py, kafka.py and quarantine.py the longer ones
     load.py       reads file and environment into `Settings`
 
 The settings of a sink are in its folder (`sinks/registry.py` lists them), types of values in
@@ -19,6 +19,7 @@ rejected in the file itself, because such files are copied, committed and mailed
 It does not read the catalog (`catalog.py`), and does not connect.
 """
 
+from pointgate.config.kafka import KafkaSettings
 from pointgate.config.load import load_settings, stray_variables
 from pointgate.config.mqtt import MqttSettings
 from pointgate.config.settings import (
@@ -33,6 +34,7 @@ from pointgate.config.settings import (
 
 __all__ = [
     "CatalogSettings",
+    "KafkaSettings",
     "LimitSettings",
     "MetricsSettings",
     "MqttSettings",

@@ -23,7 +23,7 @@ _PREFIX: Final = "POINTGATE_"
 
 _SINKS: Final = "SINKS__"
 
-_VERBATIM: Final = {"client_id", "username", "share_group"}
+_VERBATIM: Final = {"client_id", "username", "share_group", "group"}
 """Names that the broker compares byte by byte: they are not trimmed, but rejected if they have
 control characters, or blanks at their ends."""
 
@@ -272,4 +272,24 @@ def _contradictions(settings: Settings, file: str, *, given: bool) -> list[Probl
     if settings.store.ack == "sink" and not any(sink.required for sink in settings.sinks):
         reason = '"sink" needs at least one sink with required = true, got none'
         return [Problem(file, "store.ack", reason)]
+    return settings.kafka.contradictions(file) or _without_spool(settings, file)
+
+
+def _without_spool(settings: Settings, file: str) -> list[Problem]:
+    """Settings that are not allowed where a Kafka topic has the place of the spool."""
+    ack = settings.store.ack
+    if ack == "kafka" and settings.uses_mqtt:
+        reason = '"kafka" needs a Kafka consumer group as the only source, got a broker'
+        return [Problem(file, "store.ack", reason)]
+    others = [sink.name for sink in settings.sinks if sink.kind != "kafka"]
+    if ack == "kafka" and others:
+        reason = f'"kafka" needs sinks of type "kafka" only, got {others[0]}'
+        return [Problem(file, "store.ack", reason)]
+    optional = [sink.name for sink in settings.sinks if not sink.required]
+    if optional and ack in {"sink", "kafka"} and not settings.uses_spool:
+        reason = (
+            "false is not allowed without a spool, whose place the Kafka topic has with "
+            f'store.ack = "{ack}": {optional[0]}'
+        )
+        return [Problem(file, "sinks.required", reason)]
     return []

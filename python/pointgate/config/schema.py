@@ -13,15 +13,16 @@ from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field, create_model
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from pointgate.config.kafka import alone, listed
 from pointgate.config.settings import Settings
+from pointgate.kafka.settings import flat
 from pointgate.quantities import bytes_of, milliseconds_of, seconds_of
 from pointgate.sinks.registry import SINKS
 from pointgate.toml.values import percent
 
 if TYPE_CHECKING:
-    from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import core_schema
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -35,6 +36,14 @@ _TEXTS: Final[dict[object, str]] = {
 """The texts that a validator converts to a number."""
 
 
+_OTHERS: Final[dict[object, JsonSchemaValue]] = {
+    alone: {"type": "string"},
+    listed: {"type": "string"},
+    flat: {"type": "object"},
+}
+"""What else a validator converts."""
+
+
 class _Generator(GenerateJsonSchema):
     """Adds what a file may have in place of a number, and removes null, which TOML lacks."""
 
@@ -42,7 +51,10 @@ class _Generator(GenerateJsonSchema):
         self, schema: core_schema.BeforeValidatorFunctionSchema
     ) -> JsonSchemaValue:
         number = super().function_before_schema(schema)
-        pattern = _TEXTS.get(schema["function"]["function"])
+        function = schema["function"]["function"]
+        if function in _OTHERS:
+            return {"anyOf": [number, _OTHERS[function]]}
+        pattern = _TEXTS.get(function)
         return {"anyOf": [number, {"type": "string", "pattern": pattern}]} if pattern else number
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:

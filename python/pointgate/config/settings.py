@@ -1,4 +1,4 @@
-"""`Settings`, and all its sections except the longer ones (`mqtt.py`, `quarantine.py`)."""
+"""`Settings`, and its sections; `mqtt.py`, `kafka.py` and `quarantine.py` have the longer ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+from pointgate.config.kafka import KafkaSettings
 from pointgate.config.mqtt import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.diagnostics import shown
@@ -93,8 +94,8 @@ class MetricsSettings(Document):
 class StoreSettings(Document):
     """What a reply of 200 guarantees (contract 7.1)."""
 
-    ack: Literal["spool", "sink", "verdict"] = Field(
-        default="spool", description='"spool", "sink" or "verdict"'
+    ack: Literal["spool", "sink", "kafka", "verdict"] = Field(
+        default="spool", description='"spool", "sink", "kafka" or "verdict"'
     )
     max_delay: Annotated[int, BeforeValidator(milliseconds_of)] = Field(
         default=4, ge=0, le=1000, description=f"0 to 1000 milliseconds or {DURATIONS}"
@@ -150,6 +151,7 @@ class Settings(Document):
     """All settings. The defaults work on one machine."""
 
     mqtt: MqttSettings = MqttSettings()
+    kafka: KafkaSettings = KafkaSettings()
     catalog: CatalogSettings = CatalogSettings()
     metrics: MetricsSettings = MetricsSettings()
     store: StoreSettings = StoreSettings()
@@ -167,3 +169,22 @@ class Settings(Document):
             return None
         path = self.quarantine.path or self.spool.path.absolute().parent / _QUARANTINE
         return self.quarantine.model_copy(update={"path": path})
+
+    @property
+    def uses_kafka(self) -> bool:
+        """Whether requests are read from Kafka."""
+        return self.kafka.servers is not None
+
+    @property
+    def uses_spool(self) -> bool:
+        """Whether accepted points are written to this machine's disk before the sinks.
+
+        Where Kafka is the only source and replies wait for the sinks, its topic is the spool.
+        """
+        waits = self.store.ack in {"sink", "kafka"}
+        return self.store.ack != "verdict" and not (waits and not self.uses_mqtt)
+
+    @property
+    def uses_mqtt(self) -> bool:
+        """Whether there is a broker: beside Kafka only one that the settings name."""
+        return not self.uses_kafka or "url" in self.mqtt.model_fields_set

@@ -11,6 +11,7 @@ are in force, with their defaults; the others are comments.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -91,5 +92,5 @@ def _value(field: FieldInfo, given: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict):
-        return "[]" if isinstance(value, list) else "{}"
+        return json.dumps(value, ensure_ascii=False)
     return f'"{value}"' if isinstance(value, str | Path) else str(value)

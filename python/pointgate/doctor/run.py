@@ -25,7 +25,13 @@ async def examine(settings: Settings, *, running: bool) -> AsyncIterator[Finding
     for findings in examine_machine(settings):
         for finding in findings:
             yield finding
-    for finding in await examine_broker(settings):
-        yield finding
+    if settings.uses_mqtt:
+        for finding in await examine_broker(settings):
+            yield finding
+    if settings.uses_kafka:
+        from pointgate.doctor.kafka import examine_kafka  # noqa: PLC0415 - an extra
+
+        for finding in await examine_kafka(settings):
+            yield finding
     for finding in await examine_sinks(settings, running=running):
         yield finding

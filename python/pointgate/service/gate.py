@@ -73,7 +73,7 @@ _log = logging.getLogger(__name__)
 
 
 class Gate:
-    """Handles the requests of one connection after another.
+    """Handles the requests of connections: of one after another, or of several sources at a time.
 
     Args:
         validator: The judge; its owner may swap its catalog at any time.

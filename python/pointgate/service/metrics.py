@@ -1,4 +1,4 @@
-"""Every metric of the service: metric names occur only here.
+"""Every metric of the service: metric names occur only here and in `source_metrics.py`.
 
 `Metrics` holds the values. Those of the hot path live in Rust (`counters`), updated once per burst;
 the others are plain attributes that their owners assign. The collector reads all of them at scrape
@@ -38,11 +38,13 @@ from prometheus_client.registry import Collector
 from pointgate import _core
 from pointgate.quarantine.statistics import QuarantineStatistics
 from pointgate.service.content_negotiation import preferred
+from pointgate.service.source_metrics import kafka_metrics, labelled, mqtt_metrics
+from pointgate.sources.kafka.statistics import KafkaStatistics
 from pointgate.sources.mqtt.statistics import MqttStatistics
 from pointgate.store.spool.statistics import SpoolStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from pointgate.quarantine.writer import Quarantine
     from pointgate.sinks.statistics import SinkStatistics
@@ -62,11 +64,14 @@ class Metrics(Collector):
     Args:
         ack: What a 200 guarantees (contract 7.1).
         most_products: How many products have a label of their own.
+        with_mqtt: Whether there is a broker; its metrics are there only then.
+        with_kafka: The same of a consumer group.
 
     Attributes:
         counters: The counters of the hot path, in Rust.
         registry: What `render` exports: these metrics, and those of the process.
         mqtt: The statistics of the MQTT session.
+        kafka: The statistics of the consumer group.
         reloads_succeeded: Catalogs loaded after the first one.
         reloads_failed: Catalogs refused after the first one.
         shrink_refused: Products whose smaller device table is refused now.
@@ -82,9 +87,18 @@ class Metrics(Collector):
         refresh: Called before each scrape, for values that are computed on demand.
     """
 
-    def __init__(self, *, ack: str = "verdict", most_products: int = MOST_PRODUCTS) -> None:
+    def __init__(
+        self,
+        *,
+        ack: str = "verdict",
+        most_products: int = MOST_PRODUCTS,
+        with_mqtt: bool = True,
+        with_kafka: bool = True,
+    ) -> None:
         self.counters = _core.Counters(most_products)
         self.mqtt = MqttStatistics()
+        self.kafka = KafkaStatistics()
+        self._with_mqtt, self._with_kafka = with_mqtt, with_kafka
         self.reloads_succeeded = 0
         self.reloads_failed = 0
         self.shrink_refused = 0
@@ -122,7 +136,10 @@ class Metrics(Collector):
         self.refresh()
         read: dict[str, Any] = self.counters.read()
         yield from self._requests(read)
-        yield from self._connection()
+        if self._with_mqtt:
+            yield from mqtt_metrics(self.mqtt)
+        if self._with_kafka:
+            yield from kafka_metrics(self.kafka)
         yield from self._catalog()
         yield from self._spool()
         yield from self._sinks()
@@ -163,7 +180,7 @@ class Metrics(Collector):
         )
         ignored = {reason: read["ignored"].get(reason, 0) for reason in _IGNORED}
         help_text = "Requests not answered, by reason."
-        yield _counters("pointgate_requests_ignored", help_text, "reason", ignored)
+        yield labelled("pointgate_requests_ignored", help_text, "reason", ignored)
         yield _by_product(
             "pointgate_faults",
             "Requests rejected, by product and reason.",
@@ -172,7 +189,7 @@ class Metrics(Collector):
         )
         points = {product: counts["points"] for product, counts in products.items()}
         help_text = "Points in requests answered 200, by product."
-        yield _counters("pointgate_points_accepted", help_text, "product", points)
+        yield labelled("pointgate_points_accepted", help_text, "product", points)
         yield CounterMetricFamily(
             "pointgate_null_points_ignored",
             "Points without a value in requests answered 200: not stored.",
@@ -198,55 +215,9 @@ class Metrics(Collector):
             read["reply_seconds"],
         )
 
-    def _connection(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "pointgate_mqtt_connected", "1 if connected to the broker, else 0.", self.mqtt.connected
-        )
-        yield GaugeMetricFamily(
-            "pointgate_mqtt_subscribed",
-            "1 if subscribed to the request topics, else 0.",
-            self.mqtt.subscribed,
-        )
-        yield GaugeMetricFamily(
-            "pointgate_mqtt_shortfalls",
-            "Settings that the broker does not fully grant, and canary failures; see /readyz.",
-            self.mqtt.shortfalls,
-        )
-        yield _counters(
-            "pointgate_mqtt_canaries",
-            "Canary runs, by whether every request was answered.",
-            "result",
-            self.mqtt.canaries,
-        )
-        yield CounterMetricFamily(
-            "pointgate_mqtt_connections_lost",
-            "Connections to the broker that ended unexpectedly.",
-            self.mqtt.connections_lost,
-        )
-        yield CounterMetricFamily(
-            "pointgate_mqtt_reconnects",
-            "Connections to the broker after the first one.",
-            self.mqtt.reconnects,
-        )
-        yield CounterMetricFamily(
-            "pointgate_mqtt_sessions_lost",
-            "Reconnects for which the broker had no session: its queued messages are lost.",
-            self.mqtt.sessions_lost,
-        )
-        yield CounterMetricFamily(
-            "pointgate_mqtt_takeovers",
-            "Connections closed because another client connected with our client id.",
-            self.mqtt.takeovers,
-        )
-        yield CounterMetricFamily(
-            "pointgate_mqtt_replies_refused",
-            "Replies that the broker rejected (MQTT 5).",
-            self.mqtt.replies_refused,
-        )
-
     def _catalog(self) -> Iterator[Metric]:
         reloads = {"success": self.reloads_succeeded, "failure": self.reloads_failed}
-        yield _counters(
+        yield labelled(
             "pointgate_catalog_reloads", "Catalog reloads, by result.", "result", reloads
         )
         yield GaugeMetricFamily(
@@ -314,7 +285,7 @@ class Metrics(Collector):
             ("failures", "Writes that failed and are retried.", attrgetter("failures")),
         ):
             counts = {sink: count(statistics) for sink, statistics in self.sinks.items()}
-            yield _counters(f"pointgate_sink_{name}", help_text, "sink", counts)
+            yield labelled(f"pointgate_sink_{name}", help_text, "sink", counts)
         now = time.time()
 
         def age(sink: SinkStatistics) -> float:
@@ -352,7 +323,7 @@ class Metrics(Collector):
             ("not_kept", "Rejected requests not kept, by reason.", quarantine.not_kept),
             ("removed", "Kept rejected requests deleted, by reason.", quarantine.removed),
         ):
-            yield _counters(f"pointgate_quarantine_{name}", help_text, "reason", values)
+            yield labelled(f"pointgate_quarantine_{name}", help_text, "reason", values)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Write every metric in the format that a scraper accepts.
@@ -375,13 +346,6 @@ def page_format(accept: str) -> str:
     """
     chosen = preferred(accept, ("text/plain", _OPEN_METRICS))
     return f"{_OPEN_METRICS};version=1.0.0" if chosen == _OPEN_METRICS else chosen
-
-
-def _counters(name: str, help_text: str, label: str, values: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(name, help_text, labels=[label])
-    for value, count in values.items():
-        family.add_metric([value], count)
-    return family
 
 
 def _by_product(

@@ -3,22 +3,28 @@
     verdict:  a store that discards the points
     spool:    a store ─► spool ─► drain ─► sinks
     sink:     the same, and the store waits for the sinks' committed offsets
+    kafka:    the same with sinks that are Kafka topics
+
+Where Kafka is the only source, `sink` and `kafka` have a queue in memory in place of the spool.
 
 Invariants: the spool is always closed after the drain has ended.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from pointgate.diagnostics import os_reason
 from pointgate.service.retention import expire_daily
 from pointgate.sinks.dead_letters import DeadLetters
 from pointgate.sinks.drain import Drain
 from pointgate.sinks.statistics import SinkStatistics
 from pointgate.store.arrival_clock import ArrivalClock
-from pointgate.store.durable import SinkStore, SpoolStore
+from pointgate.store.durable import KafkaStore, SinkStore, SpoolStore
 from pointgate.store.none import NullStore
+from pointgate.store.queue import MemoryQueue
 from pointgate.store.spool.spool import open_spool
 
 if TYPE_CHECKING:
@@ -28,6 +34,10 @@ if TYPE_CHECKING:
     from pointgate.service.metrics import Metrics
     from pointgate.sinks.base import Sink
     from pointgate.store.base import Store
+    from pointgate.store.queue import PointQueue
+
+_PAUSE: Final = 0.5
+"""Seconds before a sink that could not be read is asked again."""
 
 
 class Pipeline:
@@ -94,6 +104,10 @@ async def open_store(
         yield Pipeline(NullStore())
         return
     metrics.sinks = {sink.name: SinkStatistics() for sink, _ in sinks}
+    if not settings.uses_spool:
+        floor = await _newest(sinks, on_retry)
+        yield _without_spool(settings, metrics, sinks, floor)
+        return
     spool_settings = settings.spool
     metrics.spool.max_bytes = spool_settings.max_bytes
     async with open_spool(
@@ -106,15 +120,47 @@ async def open_store(
         on_retry=on_retry,
     ) as spool:
         waited_for = settings.store.ack == "sink"
-        drain = Drain(
-            spool,
-            sinks,
-            figures=metrics.sinks,
-            dead_letters=DeadLetters(
-                spool_settings.path / "refused", max_bytes=spool_settings.max_bytes
-            ),
-            replies_wait=waited_for,
-        )
-        metrics.refresh = drain.update_lag
+        drain = _drain(spool, settings, metrics, sinks)
         store = SinkStore(spool, drain) if waited_for else SpoolStore(spool)
         yield Pipeline(store, drain, spool.arrivals, [sink for sink, _ in sinks])
+
+
+async def _newest(sinks: Sequence[tuple[Sink, bool]], on_retry: Callable[[str], object]) -> int:
+    """The greatest number that any sink has seen; a sink that cannot be read is retried."""
+    while True:
+        try:
+            return await asyncio.to_thread(
+                lambda: max((sink.newest() for sink, _ in sinks), default=0)
+            )
+        except (OSError, MemoryError) as error:
+            reason = os_reason(error) if isinstance(error, OSError) else "out of memory"
+            on_retry(f"a sink cannot be read: {reason}")
+            await asyncio.sleep(_PAUSE)
+
+
+def _without_spool(
+    settings: Settings, metrics: Metrics, sinks: Sequence[tuple[Sink, bool]], floor: int
+) -> Pipeline:
+    """The pipeline of a service whose spool is a Kafka topic."""
+    queue = MemoryQueue([sink.name for sink, _ in sinks], floor=floor)
+    drain = _drain(queue, settings, metrics, sinks)
+    kind = KafkaStore if settings.store.ack == "kafka" else SinkStore
+    return Pipeline(kind(queue, drain), drain, sinks=[sink for sink, _ in sinks])
+
+
+def _drain(
+    queue: PointQueue,
+    settings: Settings,
+    metrics: Metrics,
+    sinks: Sequence[tuple[Sink, bool]],
+) -> Drain:
+    spool = settings.spool
+    drain = Drain(
+        queue,
+        sinks,
+        figures=metrics.sinks,
+        dead_letters=DeadLetters(spool.path / "refused", max_bytes=spool.max_bytes),
+        replies_wait=settings.store.ack != "spool",
+    )
+    metrics.refresh = drain.update_lag
+    return drain

@@ -73,20 +73,15 @@ class _Preparing:
         self._datasets: dict[Path, str] = {}
 
     def run(self) -> None:
-        mqtt = self._settings.mqtt
-        self.prepared.warnings += mqtt.warnings()
-        try:
-            tls_context(mqtt)
-            self.prepared.warnings += tls_warnings(mqtt)
-        except ConfigError as error:
-            self.problems += error.problems
-        try:
-            mqtt.password_text()
-        except ConfigError as error:
-            self.problems += error.problems
+        if self._settings.uses_mqtt:
+            self._check_mqtt()
+        if self._settings.uses_kafka:
+            self._check_kafka()
         self._check_address()
         if self._settings.store.ack != "verdict":
             self._check_spool(self._settings.spool.path)
+            if not self._settings.uses_spool:
+                self._warn_of_spool(self._settings.spool.path)
             for sink in self._settings.sinks:
                 self._check_sink(sink)
             try:
@@ -112,6 +107,41 @@ class _Preparing:
         except SinkUnavailableError as error:
             self.prepared.notes.append(Problem("", f"sinks.{sink.name}.path", str(error)))
 
+    def _check_mqtt(self) -> None:
+        mqtt = self._settings.mqtt
+        self.prepared.warnings += mqtt.warnings()
+        try:
+            tls_context(mqtt)
+            self.prepared.warnings += tls_warnings(mqtt)
+        except ConfigError as error:
+            self.problems += error.problems
+        try:
+            mqtt.password_text()
+        except ConfigError as error:
+            self.problems += error.problems
+
+    def _check_kafka(self) -> None:
+        """Check that librdkafka takes the settings; it connects to nothing."""
+        kafka = self._settings.kafka
+        try:
+            from pointgate.kafka.client import mistake  # noqa: PLC0415 - an extra
+
+            options = kafka.client_options("kafka")
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("pointgate"):
+                raise
+            reason = f"needs the package {error.name}: pip install 'pointgate[kafka]'"
+            self._refuse("kafka", reason)
+            return
+        except ConfigError as error:
+            self.problems += error.problems
+            return
+        if reason := mistake(options, group=kafka.group, produces=kafka.replies is not None):
+            self._refuse("kafka.options", reason)
+        if kafka.replies is None:
+            reason = "not set: no sender gets a reply"
+            self.prepared.warnings.append(Problem("", "kafka.replies", reason))
+
     def _check_address(self) -> None:
         """Check the metrics address by binding it; without listening this has no side effects."""
         metrics = self._settings.metrics
@@ -134,6 +164,15 @@ class _Preparing:
         for file in path.glob("spool-*.db"):
             if not os.access(file, os.R_OK):
                 self._refuse("spool.path", f"user {os.geteuid()} may not read {file}")
+
+    def _warn_of_spool(self, path: Path) -> None:
+        """Warn of a spool that is not read: Kafka's topic has its place."""
+        if any(path.glob("spool-*.db")):
+            reason = (
+                f"{path} holds a spool, which is not read with store.ack = "
+                f'"{self._settings.store.ack}": points that sinks do not have stay in it'
+            )
+            self.prepared.warnings.append(Problem("", "spool.path", reason))
 
     def _check_sink(self, sink: SinkSettings) -> None:
         output = sink.output

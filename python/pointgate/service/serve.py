@@ -1,7 +1,7 @@
 """`pointgate serve`: builds the components from the settings, starts them and shuts them down.
 
     prepare ─► HTTP (alive, not ready) ─► spool ─► catalog
-            ─► sinks, MQTT source, catalog watcher ─► signal ─► drain
+            ─► sinks, sources, catalog watcher ─► signal ─► drain
 
 SIGTERM and SIGINT start a graceful shutdown: reading stops, received requests are answered and
 acknowledged, and the broker gets a DISCONNECT and keeps our session. The sinks write the spool's
@@ -16,7 +16,7 @@ Invariants: every task belongs to the TaskGroup, or to a step of the start; an i
 the start, and is refused while running; an invalid configuration is refused by `preflight.py`,
 which `pointgate check` calls, too.
 
-It decides nothing about requests (`gate.py`) or connections (`sources/mqtt/source.py`).
+It decides nothing about requests (`gate.py`) or connections (`sources/`).
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_store
 from pointgate.service.preflight import Prepared, prepare
+from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
 from pointgate.sources.admission import Admission
-from pointgate.sources.mqtt.source import MqttSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from pointgate.config import Settings
     from pointgate.service.pipeline import Pipeline
+    from pointgate.sources.base import Source
     from pointgate.store.base import Store
 
 SHUTDOWN_SECONDS: Final = 9.0
@@ -72,7 +73,7 @@ class Health:
     """The state behind /livez and /readyz."""
 
     def __init__(self) -> None:
-        self.source: MqttSource | None = None
+        self.sources: list[Source] = []
         self.store: Store | None = None
         self.starting = "catalog not loaded"  # what the start waits for
         self.draining = False
@@ -86,13 +87,15 @@ class Health:
         return True
 
     def ready(self) -> tuple[bool, str]:
-        """Whether requests are received and answered; and why not, or the broker's shortfalls."""
+        """Whether requests are received and answered; and why not, or the sources' shortfalls."""
         if self.draining:
             return False, "draining"
-        if self.source is None:
+        if not self.sources:
             return False, self.starting
-        trouble = self.source.trouble or (self.store.trouble if self.store else "")
-        return not trouble, trouble or "\n".join(self.source.shortfalls)
+        trouble = "\n".join(source.trouble for source in self.sources if source.trouble)
+        trouble = trouble or (self.store.trouble if self.store else "")
+        shortfalls = [one for source in self.sources for one in source.shortfalls]
+        return not trouble, trouble or "\n".join(shortfalls)
 
 
 class Stop:
@@ -154,7 +157,12 @@ async def serve(
 
 async def _start(settings: Settings, prepared: Prepared, health: Health, signals: _Signals) -> None:
     """Start HTTP, open the store and the quarantine, load the catalog, then run."""
-    metrics = Metrics(ack=settings.store.ack, most_products=settings.metrics.max_products)
+    metrics = Metrics(
+        ack=settings.store.ack,
+        most_products=settings.metrics.max_products,
+        with_mqtt=settings.uses_mqtt,
+        with_kafka=settings.uses_kafka,
+    )
     address = settings.metrics
     async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
         _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)
@@ -258,8 +266,9 @@ async def _run(
         quarantine=quarantine,
         arrivals=pipeline.arrivals,
     )
-    source = MqttSource(settings, gate=gate, statistics=metrics.mqtt, admission=admission)
-    health.source = source
+    sources = health.sources = build_sources(
+        settings, gate=gate, metrics=metrics, admission=admission, arrivals=pipeline.arrivals
+    )
 
     sinks = settings.sinks if pipeline.stores else ()
     folders = [folder for sink in sinks if (folder := sink.dimensions_folder)]
@@ -279,7 +288,7 @@ async def _run(
     signals.reload = watcher.request_reload
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(source.run(), name="mqtt source")
+            running = {source: tasks.create_task(source.run()) for source in sources}
             watching = tasks.create_task(watcher.run(), name="catalog watcher")
             writing = tasks.create_task(pipeline.run(), name="drain")
             expiring = tasks.create_task(pipeline.expire(), name="retention")
@@ -289,7 +298,7 @@ async def _run(
             watching.cancel()
             describing.cancel()
             expiring.cancel()
-            await _drain(source, running)
+            await asyncio.gather(*(_drain(source, task) for source, task in running.items()))
             await pipeline.finish(_SINK_SECONDS)
             writing.cancel()
     finally:
@@ -297,7 +306,7 @@ async def _run(
     _log.info("stopped")
 
 
-async def _drain(source: MqttSource, running: asyncio.Task[None]) -> None:
+async def _drain(source: Source, running: asyncio.Task[None]) -> None:
     """Answer the received requests, for at most `_DRAIN_SECONDS`, and end the source."""
     source.drain()
     # A connection that is still being opened has nothing to drain.
@@ -350,8 +359,8 @@ class _Signals:
     @property
     def status(self) -> int:
         """The exit status, as `serve` returns it."""
-        number, source = self.stop.signal, self._health.source
-        was_ready = source is not None and source.was_ready
+        number = self.stop.signal
+        was_ready = any(source.was_ready for source in self._health.sources)
         return 0 if was_ready or number is None else 128 + number
 
     def _handle(self, number: signal.Signals) -> None:

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from pointgate.sinks.base import Sink
     from pointgate.sinks.dead_letters import DeadLetterStore
     from pointgate.sinks.statistics import SinkStatistics
+    from pointgate.store.queue import PointQueue
     from pointgate.store.spool.reader import Chunk
-    from pointgate.store.spool.spool import Spool
 
 CHUNK_POINTS: Final = 100_000
 """The largest write: some 5 MB, which outweighs the fixed cost of a file or a transaction."""
@@ -81,7 +81,7 @@ class Drain:
     """Writes points from the spool to the sinks.
 
     Args:
-        spool: The source of the points.
+        spool: The source of the points: the spool, or a queue in memory.
         sinks: The destinations, each with whether it is required.
         figures: The statistics of each sink, by its name.
         dead_letters: Stores the requests that a sink permanently rejects.
@@ -90,7 +90,7 @@ class Drain:
 
     def __init__(
         self,
-        spool: Spool,
+        spool: PointQueue,
         sinks: Sequence[tuple[Sink, bool]],
         *,
         figures: Mapping[str, SinkStatistics],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from pointgate.errors import ConfigError, Problem
 from pointgate.sinks.base import LIVE
 from pointgate.sinks.delta.settings import DeltaSettings
+from pointgate.sinks.kafka.settings import KafkaSinkSettings
 from pointgate.sinks.ndjson.settings import NdjsonSettings
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.postgres.settings import PostgresSettings
@@ -41,6 +42,7 @@ SINKS: Final[dict[str, SinkKind]] = {
     "parquet": SinkKind(ParquetSettings, "pointgate.sinks.parquet.sink"),
     "postgres": SinkKind(PostgresSettings, "pointgate.sinks.postgres.sink"),
     "delta": SinkKind(DeltaSettings, "pointgate.sinks.delta.sink"),
+    "kafka": SinkKind(KafkaSinkSettings, "pointgate.sinks.kafka.sink"),
     "ndjson": SinkKind(NdjsonSettings, "pointgate.sinks.ndjson.sink"),
 }
 

@@ -5,7 +5,8 @@ drains when the service stops. It encapsulates its protocol (packet ids, quality
 offsets, in-flight windows), and does not know models, codes or metrics.
 
     service/gate.py            uses a `Connection`
-    sources/mqtt/source.py     opens one after another
+    sources/mqtt/source.py     opens one after another; so does sources/kafka/source.py
+    service/serve.py           runs every `Source` that the settings name
 
 Invariants: a request is acknowledged only in `settle`, after its reply was sent and in the order
 of arrival (contract 7.2); requests are never dropped under load: the source stops reading when the
@@ -53,6 +54,34 @@ class Connection(Protocol):
         Raises:
             ConnectionLost: The connection ended; requests without acknowledgement are redelivered.
         """
+
+
+class Source(Protocol):
+    """Runs one connection after another.
+
+    Attributes:
+        was_ready: Whether requests have ever been received, or could have been.
+    """
+
+    was_ready: bool
+
+    @property
+    def connected(self) -> bool:
+        """Whether there may be requests in flight."""
+
+    @property
+    def trouble(self) -> str:
+        """Why requests are not being received, for /readyz; empty if they are."""
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """What the other side does not grant of the settings, for /readyz."""
+
+    async def run(self) -> None:
+        """Receive until `drain` was called and all received requests are answered."""
+
+    def drain(self) -> None:
+        """Stop receiving."""
 
 
 class Handler(Protocol):

@@ -1,8 +1,9 @@
-"""The durable stores: `ack = "spool"` and `ack = "sink"`.
+"""The durable stores: `ack = "spool"`, `ack = "sink"` and `ack = "kafka"`.
 
 With `spool`, a 200 means that the points are fsynced to this machine's disk; with `sink`, that
-every required sink has them (contract 7.1). Both write to the spool first: sinks get their points
-only from there.
+every required sink has them, and with `kafka` that all in-sync replicas of the sinks' topics have
+them (contract 7.1). All write to the spool first, or to a queue in memory where a Kafka topic is
+the spool (`queue.py`): sinks get their points only from there.
 
 Invariants: under `ack = "sink"`, a request whose points a required sink permanently rejects is not
 answered 200. Under `ack = "spool"` it was, and its points are dead-lettered
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from pointgate.store.base import Points
-    from pointgate.store.spool.spool import Spool
+    from pointgate.store.queue import PointQueue
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class SpoolStore:
     promise = "a 200 means that the points are fsynced to this machine's disk"
     collects = True
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: PointQueue) -> None:
         self._spool = spool
         self._loop = asyncio.get_running_loop()
         self._lines = RateLimiter(60.0)
@@ -99,7 +100,7 @@ class SinkStore(SpoolStore):
     ack = "sink"
     promise = "a 200 means that every required sink has written the points"
 
-    def __init__(self, spool: Spool, sink_offsets: SinkOffsets) -> None:
+    def __init__(self, spool: PointQueue, sink_offsets: SinkOffsets) -> None:
         super().__init__(spool)
         self._sink_offsets = sink_offsets
 
@@ -121,3 +122,10 @@ class SinkStore(SpoolStore):
                 stored.set_result([one - first for one in refused if one >= first])
 
         self._sink_offsets.when_committed(last, committed)
+
+
+class KafkaStore(SinkStore):
+    """Stores points in the topics of the sinks, which are all of type Kafka (see `base.Store`)."""
+
+    ack = "kafka"
+    promise = "a 200 means that all in-sync replicas of Kafka have acknowledged the points"

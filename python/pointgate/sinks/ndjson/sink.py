@@ -144,30 +144,31 @@ def lines(points: pa.Table) -> Iterator[pa.Buffer]:
         batch = one_batch(piece)
         text = pc.binary_join_element_wise(
             '{"product":',
-            _names(batch["product"]),
+            names(batch["product"]),
             ',"device":',
-            _names(batch["device"]),
+            names(batch["device"]),
             ',"identifier":',
-            _names(batch["identifier"]),
+            names(batch["identifier"]),
             ',"time":',
-            _milliseconds(batch["time"]),
+            milliseconds(batch["time"]),
             ',"value":',
-            _values(batch),
+            values(batch),
             _quality(batch["quality"]),
             ',"received":',
-            _milliseconds(batch["received"]),
+            milliseconds(batch["received"]),
             "}\n",
             "",
         )
         yield _bytes(text)
 
 
-def _names(column: pa.DictionaryArray) -> pa.Array:
+def names(column: pa.DictionaryArray) -> pa.Array:
+    """Names as JSON strings."""
     texts = [orjson.dumps(name).decode() for name in column.dictionary.to_pylist()]
     return pa.array(texts, pa.string()).take(column.indices)
 
 
-def _milliseconds(instants: pa.Array) -> pa.Array:
+def milliseconds(instants: pa.Array) -> pa.Array:
     """Instants as numbers: `1714521600123`, or `1714521600123.050` with microseconds."""
     microseconds = instants.view(pa.int64())
     whole = pc.divide(microseconds, 1000)
@@ -180,7 +181,8 @@ def _milliseconds(instants: pa.Array) -> pa.Array:
     return pc.if_else(is_whole, text, pc.binary_join_element_wise(text, decimals, "."))
 
 
-def _values(batch: pa.RecordBatch) -> pa.Array:
+def values(batch: pa.RecordBatch) -> pa.Array:
+    """The value of each point as JSON, on one line."""
     json = batch["value_json"]
     for line_break in "\n\r":
         json = pc.replace_substring(json, line_break, " ")
@@ -188,7 +190,7 @@ def _values(batch: pa.RecordBatch) -> pa.Array:
         batch["value_double"].cast(pa.string()),
         batch["value_long"].cast(pa.string()),
         batch["value_bool"].cast(pa.string()),
-        _names(batch["value_text"].dictionary_encode()),
+        names(batch["value_text"].dictionary_encode()),
         json,
     )
 

@@ -70,7 +70,6 @@ class MqttSource:
         admission: The budget of requests in flight; None for a budget of its own.
 
     Attributes:
-        trouble: Why requests are not being received, for /readyz; empty if they are.
         connected: Whether there is a connection.
         was_ready: Whether the service has ever been subscribed.
     """
@@ -83,7 +82,7 @@ class MqttSource:
         statistics: MqttStatistics,
         admission: Admission | None = None,
     ) -> None:
-        self.trouble = f"not connected to the broker: {settings.mqtt.url}"
+        self._trouble = f"not connected to the broker: {settings.mqtt.url}"
         self.was_ready = False
         self._shortfalls: tuple[str, ...] = ()
         self._request_seen = False  # whether a request has ever arrived
@@ -111,6 +110,11 @@ class MqttSource:
     @property
     def connected(self) -> bool:  # noqa: D102 - see the class
         return self._connection is not None
+
+    @property
+    def trouble(self) -> str:
+        """Why requests are not being received, for /readyz; empty if they are."""
+        return self._trouble
 
     @property
     def shortfalls(self) -> list[str]:
@@ -189,7 +193,7 @@ class MqttSource:
         self._connection = connection
         self._since = time.monotonic()
         self._statistics.connected = True
-        self.trouble = "not subscribed"
+        self._trouble = "not subscribed"
         self._connections += 1
         if self._connections > 1:
             self._statistics.reconnects += 1
@@ -211,7 +215,7 @@ class MqttSource:
         if recorded and not set(older) <= set(filters):
             await asyncio.to_thread(self._record.write, filters)
         self._statistics.subscribed = True
-        self.trouble = ""
+        self._trouble = ""
         self.was_ready = self._worked = True
         self._logged.clear()
         if self._changes["ready"].count():
@@ -263,12 +267,12 @@ class MqttSource:
             self._statistics.connections_lost += 1
         if isinstance(error, SessionTakenOver):
             self._statistics.takeovers += 1
-            self.trouble = "session taken over: another client uses the same client id"
+            self._trouble = "session taken over: another client uses the same client id"
             _log.error("%s; reconnecting in %.0f s; each client needs its own id", error, wait)
             return wait
         refused = isinstance(error, BrokerRefused)
         what = "refused by the broker" if refused else "not connected to the broker"
-        self.trouble = f"{what}: {self._settings.mqtt.url}: {error}"
+        self._trouble = f"{what}: {self._settings.mqtt.url}: {error}"
         self._log_lost(error, worked=lasted is not None)
         if self._backoff.suspects_takeover and self._hints.count():
             _log.warning(

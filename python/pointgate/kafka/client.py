@@ -1,0 +1,150 @@
+"""librdkafka: its settings checked, its errors as text, its log lines in ours.
+
+confluent-kafka is an extra: this module is imported only where a cluster is configured.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from pointgate.rate_limiter import RateLimiter
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+
+    from pointgate.kafka.settings import Options
+
+log: Final = logging.getLogger("pointgate.kafka.librdkafka")
+"""Where librdkafka's own lines go, at its own levels, and not more often than `_Limit` lets them:
+while no broker can be reached it writes several thousand in a second."""
+
+_LINES: Final = 5
+"""The most lines of one kind in a minute."""
+
+_QUIET: Final = 0
+"""The log level of a client that is only made to check its settings."""
+
+PRODUCER: Final[Options] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "message.timeout.ms": 0,
+    "linger.ms": 1,
+    "compression.type": "lz4",
+    "partitioner": "murmur2_random",
+    "queue.buffering.max.messages": 0,
+    "queue.buffering.max.kbytes": 2_147_483_647,
+}
+"""All in-sync replicas acknowledge; a record is retried for as long as it takes, in order. The
+queue has no limit of its own: the admission budget, or the size of a write, bounds it. Keys choose
+partitions as Java's clients do, so that topics can be joined."""
+
+
+CONSUMER: Final[Options] = {
+    "auto.offset.reset": "earliest",
+    "topic.metadata.refresh.interval.ms": 30_000,
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.wait.max.ms": 100,
+}
+"""A new group begins with the oldest record; so much is fetched ahead, besides one answer of a
+broker."""
+
+_CLASSIC: Final[Options] = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 3_000,
+}
+"""A member that dies is replaced after ten seconds. With `group.protocol = "consumer"` the brokers
+decide that."""
+
+_ALWAYS: Final[Options] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "statistics.interval.ms": 1000,
+}
+
+_RECONNECT: Final[Options] = {"reconnect.backoff.max.ms": 2_000}
+
+_OF_CONSUMERS: Final = (
+    *("auto.offset.", "check.crcs", "fetch.", "group.", "heartbeat.", "isolation.", "max.poll."),
+    *("partition.assignment.", "queued.", "session."),
+)
+_OF_PRODUCERS: Final = (
+    *("batch.", "compression.", "linger.", "message.send.", "partitioner", "queue.buffering."),
+    *("request.timeout.", "retries", "retry.", "sticky."),
+)
+"""How names begin that only one kind of client takes; it warns of the others'."""
+
+
+def of_consumer(options: Options) -> Options:
+    """Those of some settings that a consumer takes, over our defaults and below our own."""
+    given = _without(options, _OF_PRODUCERS)
+    classic = {} if given.get("group.protocol") == "consumer" else _CLASSIC
+    return _RECONNECT | CONSUMER | classic | given | _ALWAYS
+
+
+def of_producer(options: Options) -> Options:
+    """Those of some settings that a producer takes, over our defaults."""
+    return _RECONNECT | PRODUCER | _without(options, _OF_CONSUMERS)
+
+
+def of_admin(options: Options) -> Options:
+    """Those of some settings that any client takes."""
+    return _RECONNECT | _without(options, _OF_CONSUMERS + _OF_PRODUCERS)
+
+
+def _without(options: Options, beginnings: tuple[str, ...]) -> Options:
+    return {name: value for name, value in options.items() if not name.startswith(beginnings)}
+
+
+class _Limit(logging.Filter):
+    """Lets some lines of each kind through in a minute.
+
+    A line begins with its kind, such as FAIL; the kinds are librdkafka's, a few dozen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[str, RateLimiter] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is written; it says how many were not since the last one."""
+        kind = record.getMessage().partition(" ")[0]
+        events = self._kinds.setdefault(kind, RateLimiter(60.0, burst=_LINES)).count()
+        if events > 1:
+            record.msg = f"{record.msg} ({events} such lines since the last one)"
+        return events > 0
+
+
+log.addFilter(_Limit())
+
+
+def reason(error: KafkaError | KafkaException | None) -> str:
+    """An error of librdkafka in words."""
+    if error is None:
+        return "no reason given"
+    inner = error.args[0] if isinstance(error, KafkaException) and error.args else error
+    text = inner.str() if hasattr(inner, "str") else str(inner)
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def mistake(options: Options, *, group: str = "", produces: bool = False) -> str:
+    """Why librdkafka refuses some settings; empty if it takes them.
+
+    Args:
+        options: The settings. Nothing is connected to.
+        group: The consumer group, for a consumer.
+        produces: Whether they are of a producer, too.
+    """
+    alone = {key: value for key, value in options.items() if key != "bootstrap.servers"}
+    alone["log_level"] = _QUIET
+    try:
+        if group:
+            Consumer(of_consumer(alone) | {"group.id": group}).close()
+        if produces:
+            Producer(of_producer(alone)).flush(0)
+    except (KafkaException, ValueError, TypeError) as error:
+        return reason(error) if isinstance(error, KafkaException) else str(error)
+    return ""

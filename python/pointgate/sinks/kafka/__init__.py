@@ -1,0 +1,1 @@
+"""Kafka: a record for each entry, or Arrow batches."""

@@ -1,0 +1,21 @@
+"""`[[sinks]]` with `type = "kafka"`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pointgate.kafka.settings import SERVERS_WORDS, ClientSettings, Servers, TopicName
+from pointgate.sinks.settings import SinkSettings
+
+
+class KafkaSinkSettings(SinkSettings, ClientSettings):
+    """A Kafka topic."""
+
+    type: Literal["kafka"]
+    servers: Servers = Field(description=SERVERS_WORDS)
+    topic: TopicName = Field(description="the Kafka topic of the points")
+    format: Literal["json", "arrow"] = Field(
+        default="json", description='"json" (a record for each entry) or "arrow"'
+    )

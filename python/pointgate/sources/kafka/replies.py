@@ -1,0 +1,156 @@
+"""The replies: a producer, and the thread that hears what became of its records.
+
+    replies.send(batch, replies)        # hands them to librdkafka
+    batch.waiting                       # how many are not acknowledged yet
+
+A reply's record has the reply as its value, the client id as its key, the MQTT topic of the reply
+as the header `mqtt.topic` and, if the request had it, its Correlation Data: the bridge that
+brought the request can publish it.
+
+Invariants: one callback counts; there is no future for a request. A reply that Kafka permanently
+rejects, such as one for a topic that does not exist, is counted and logged, and does not stop the
+others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from pointgate import failpoint
+from pointgate.errors import ConnectionLost
+from pointgate.kafka import client
+from pointgate.rate_limiter import RateLimiter
+from pointgate.topics import REPLY_SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import Message
+
+    from pointgate.config import KafkaSettings
+    from pointgate.sources.kafka.batch import Batch
+    from pointgate.sources.kafka.statistics import KafkaStatistics
+
+TOPIC_HEADER: Final = "mqtt.topic"
+
+_POLL_SECONDS: Final = 0.1
+_CLOSE_SECONDS: Final = 2.0
+
+_PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - codes
+"""What a record ends with that was dropped here, and that Kafka did not reject."""
+
+_log = logging.getLogger(__name__)
+
+
+class Replies:
+    """Writes replies to a topic.
+
+    Args:
+        settings: The cluster and the topic.
+        statistics: Counts replies that were rejected.
+        delivered: Called on the event loop when all replies of a batch are acknowledged.
+        on_error: Called on the event loop with an error after which the producer cannot go on.
+
+    Raises:
+        ConfigError: The password file cannot be read.
+        KafkaException: The settings cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        statistics: KafkaStatistics,
+        *,
+        delivered: Callable[[], None],
+        on_error: Callable[[str], None],
+    ) -> None:
+        self._topic = settings.replies or ""
+        self._correlation = (settings.correlation or "").removeprefix("header:")
+        self._statistics = statistics
+        self._delivered = delivered
+        self._on_fatal = on_error
+        self._loop = asyncio.get_running_loop()
+        self._refusals = RateLimiter(60.0)
+        self._closing = threading.Event()
+        options = client.of_producer(settings.client_options("kafka"))
+        self._producer = Producer({**options, "error_cb": self._on_error}, logger=client.log)
+        self._thread = threading.Thread(target=self._serve, name="kafka-replies", daemon=True)
+        self._thread.start()
+
+    def send(self, batch: Batch, replies: Sequence[bytes | None]) -> None:
+        """Hand the replies of a batch to the producer; `batch.waiting` goes down to 0.
+
+        Raises:
+            ConnectionLost: The producer cannot go on.
+        """
+        batch.waiting = len(replies) - replies.count(None)
+        produce, topic, counts = self._producer.produce, self._topic, self._counting(batch)
+        failpoint.hit("before-reply", self.flush)
+        for place, reply in enumerate(replies):
+            if reply is None:
+                continue
+            headers: list[tuple[str, str | bytes | None]] = [
+                (TOPIC_HEADER, batch.topics[place] + REPLY_SUFFIX)
+            ]
+            if self._correlation and (data := batch.correlations[place]) is not None:
+                headers.append((self._correlation, data))
+            try:
+                produce(topic, reply, key=batch.clients[place], headers=headers, on_delivery=counts)
+            except KafkaException as error:
+                raise ConnectionLost(client.reason(error)) from error
+        failpoint.hit("after-reply", self.flush)
+
+    def flush(self) -> None:
+        """Wait until the replies are acknowledged, for a moment; other threads may call it."""
+        self._producer.flush(_CLOSE_SECONDS)
+
+    async def close(self) -> None:
+        """Give up what is not acknowledged."""
+        self._closing.set()
+        with contextlib.suppress(Exception):
+            self._producer.purge()
+        await asyncio.to_thread(self._thread.join)
+
+    def _counting(self, batch: Batch) -> Callable[[KafkaError | None, Message], None]:
+        """The callback of a batch's replies, in the producer's thread."""
+
+        def count(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                if error.code() in _PURGED:
+                    return  # the batch stays incomplete, and its requests are redelivered
+                self._refused(error)
+            batch.waiting -= 1
+            if not batch.waiting:
+                self._tell(self._delivered)
+
+        return count
+
+    def _refused(self, error: KafkaError) -> None:
+        self._statistics.replies_refused += 1
+        if events := self._refusals.count():
+            _log.warning(
+                "Kafka rejected %d replies to the topic %s (last: %s)",
+                events,
+                self._topic,
+                client.reason(error),
+            )
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._statistics.errors += 1
+        if error.fatal():
+            self._tell(self._on_fatal, client.reason(error))
+
+    def _serve(self) -> None:
+        """Hear what became of the records."""
+        while not self._closing.is_set():
+            self._producer.poll(_POLL_SECONDS)
+
+    def _tell(self, call: Callable[..., Any], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(call, *arguments)

@@ -1,0 +1,1 @@
+"""Tests of the Kafka sink, with a real Kafka."""

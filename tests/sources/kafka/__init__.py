@@ -1,0 +1,1 @@
+"""Tests of the Kafka source, with a real Kafka."""

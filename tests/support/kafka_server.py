@@ -1,0 +1,239 @@
+"""A real Kafka of the tests' own: one node, KRaft, on loopback, jars by Maven.
+
+    with KafkaServer(folder) as server:
+        server.servers     # its bootstrap address
+        server.kill(); server.start()
+
+`make servers` has Maven copy the jars once, into the user's cache (55 MB), and installs Java and
+Maven where they are missing. The node's folder is formatted, and the node started, in some
+seconds each; so one server serves a whole test run, also of several pytest workers (`shared`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from tests.support.processes import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_POM: Final = Path(__file__).parent / "kafka/pom.xml"
+_FETCH_SECONDS: Final = 600
+_START_SECONDS: Final = 90.0
+"""A JVM that shares two cores with others takes its time."""
+
+_JAVA: Final = (
+    "java",
+    *("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"),
+)
+
+_SETTINGS: Final = r"""
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},\
+  CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+  org.apache.kafka.common.security.plain.PlainLoginModule required user_gate="{password}";
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=500
+auto.create.topics.enable=false
+log.cleaner.enable=false
+"""
+
+PASSWORD: Final = "word-of-the-gate"  # noqa: S105 - of a server that only tests see
+
+
+class KafkaMissingError(Exception):
+    """This machine cannot run the server."""
+
+
+def jars() -> Path:
+    """The folder of the broker's jars; Maven copies them if they are not there.
+
+    Raises:
+        KafkaMissingError: Java or Maven is missing, or Maven cannot bring them.
+    """
+    for command in ("java", "mvn"):
+        if not shutil.which(command):
+            raise KafkaMissingError(f"Kafka needs Maven and Java 17 or newer: {command} is missing")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pointgate"
+    folder = cache / f"kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "kafka.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            _fetch(folder)
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    """Have Maven copy the jars; the folder appears whole."""
+    fresh = folder.with_suffix(f".{os.getpid()}")
+    command = ["mvn", "-q", "-B", "-f", str(_POM), f"-DoutputDirectory={fresh}"]
+    command += ["-DincludeScope=runtime", "dependency:copy-dependencies"]
+    done = subprocess.run(
+        command,
+        check=False,
+        timeout=_FETCH_SECONDS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise KafkaMissingError(f"Maven cannot bring Kafka: {done.stdout[-500:]}")
+    fresh.rename(folder)
+
+
+class KafkaServer:
+    """A node with an open listener and one for SASL (`gate`, `PASSWORD`).
+
+    Attributes:
+        servers: The address of the open listener.
+        sasl_servers: The address of the listener that asks for a password.
+        pid: The process id of the node.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        port, sasl, controller = free_port(), free_port(), free_port()
+        self.servers = f"127.0.0.1:{port}"
+        self.sasl_servers = f"127.0.0.1:{sasl}"
+        self._settings = folder / "server.properties"
+        self._settings.write_text(
+            _SETTINGS.format(
+                port=port, sasl=sasl, controller=controller, folder=folder, password=PASSWORD
+            )
+        )
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        format_ = [
+            "format",
+            "--cluster-id",
+            "AAAAAAAAQACAAAAAAAAAAQ",
+            "--config",
+            str(self._settings),
+        ]
+        done = subprocess.run(
+            [*_JAVA, "-cp", f"{jars()}/*", "kafka.tools.StorageTool", *format_],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert not done.returncode, done.stdout + done.stderr
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        log = self._folder / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*_JAVA, "-cp", f"{jars()}/*", "kafka.Kafka", self._settings],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+            )
+        end = time.monotonic() + _START_SECONDS
+        while b"Kafka Server started" not in log.read_bytes():
+            running = self._process.poll() is None and time.monotonic() < end
+            assert running, "Kafka does not start:\n" + log.read_text()[-3000:]
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class Addresses(NamedTuple):
+    """Where a server listens.
+
+    Attributes:
+        open: Lets everybody in.
+        sasl: Asks for a password.
+    """
+
+    open: str
+    sasl: str
+
+
+_started: Final[list[KafkaServer]] = []
+"""Held until this process ends: the last worker ends the server, by its process id."""
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[Addresses]:
+    """The addresses of one server for all workers of a test run; the last one ends it.
+
+    Args:
+        folder: A folder that the workers share.
+    """
+    state, mine = folder / "kafka.json", str(os.getpid())
+    with _locked(folder):
+        known = json.loads(state.read_text()) if state.exists() else {}
+        if not known.get("users"):
+            home = folder / f"kafka-{mine}"
+            home.mkdir()
+            server = KafkaServer(home).__enter__()
+            _started.append(server)
+            known = {"servers": server.servers, "sasl": server.sasl_servers, "pid": server.pid}
+        known["users"] = [*known.get("users", []), mine]
+        state.write_text(json.dumps(known))
+    try:
+        yield Addresses(known["servers"], known["sasl"])
+    finally:
+        with _locked(folder):
+            known = json.loads(state.read_text())
+            known["users"].remove(mine)
+            state.write_text(json.dumps(known))
+            if not known["users"]:
+                os.kill(known["pid"], signal.SIGKILL)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "kafka.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    try:
+        print(jars())  # noqa: T201 - for `make servers`
+    except KafkaMissingError as error:
+        sys.exit(str(error))
