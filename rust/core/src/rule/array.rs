@@ -55,6 +55,11 @@ impl ArrayRule {
                     .got("more elements")
                     .into());
             }
+            let run = rule.check_run(&mut reader.cursor, self.max_size - size - 1);
+            if run > 0 {
+                size += run;
+                reader.cursor.skip_whitespace();
+            }
             rule.check(reader, &mut ()).map_err(|stop| stop.inside(size))?;
             size += 1;
         }
