@@ -14,6 +14,7 @@
 
 mod data_type;
 mod definition;
+mod name_index;
 mod node;
 mod place;
 mod section;
