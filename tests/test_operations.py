@@ -128,7 +128,7 @@ FIRING: Final[dict[str, dict[str, str]]] = {
         'pointgate_requests_total{code="1257"}': "0+20x40",
     },
     "PointgateTimesLookLikeSeconds": {"pointgate_early_times_total": COUNTS_UP},
-    "PointgateOwnMistake": {
+    "PointgateInternalError": {
         'pointgate_requests_ignored_total{reason="judge_failed"}': COUNTS_UP,
     },
     "PointgateQuarantineOverflows": {

@@ -14,7 +14,6 @@ It does not validate requests and does not know the rules of a model: `_core` do
 from __future__ import annotations
 
 import datetime as dt
-import re
 import stat
 import unicodedata
 from contextlib import suppress
@@ -30,6 +29,7 @@ from pointgate.errors import CatalogError, DocumentError, Problem
 from pointgate.quantities import DURATIONS, milliseconds_of
 from pointgate.toml.document import Document, check, dotted, read_file, read_toml
 from pointgate.toml.values import SHARE_WORDS, Share
+from pointgate.topics import product_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _DOCUMENT: Final = "catalog.toml"
 
-_PRODUCT_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DEVICE_KEY_BYTES: Final = 128
 
 _LONGEST_WINDOW: Final = 253_402_300_799_999
@@ -209,9 +208,10 @@ class Loading:
             return {}
         tables = document.get("products")
         for key in tables if isinstance(tables, dict) else ():
-            if not _PRODUCT_KEY.fullmatch(key):
-                reason = "expected a product key of 1 to 64 letters, digits, '_' and '-'"
-                self._refuse(dotted(("products", key)), reason)
+            try:
+                product_key(key)
+            except ValueError as error:
+                self._refuse(dotted(("products", key)), str(error))
         checked = check(_CatalogDocument, document, file=str(self._document))
         if isinstance(checked, _CatalogDocument):
             return checked.products

@@ -114,7 +114,7 @@ class Sink(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of everything; what was written stays."""
+        """Close connections and files; what was written stays."""
 
 
 @runtime_checkable

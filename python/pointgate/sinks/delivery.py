@@ -1,4 +1,4 @@
-"""The delivery to one sink: how far the drain is with it, and what is wrong with it.
+"""The delivery to one sink: its offset, and why it cannot be written now.
 
 Invariants: `offset` is what the sink has committed; `written` is ahead of it between two commits.
 """

@@ -185,7 +185,7 @@ class DeltaSink:
         await self._run(self._commit)
 
     async def close(self) -> None:
-        """Let go of everything. A commit that was cancelled ends before that."""
+        """Release the table. A commit that was cancelled finishes before."""
         await self._run(self._give_up)
         self._thread.shutdown(wait=False)
 

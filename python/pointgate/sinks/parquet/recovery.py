@@ -3,16 +3,16 @@
     .pointgate/merge-…-00001.json    {"new": [[temporary, path], …], "old": [paths], "placed": …}
 
 While the record is there the old files are claimed: no commit makes them longer. Where `placed` is
-null the merge was not finished: the record and its temporary files are removed. Else it is decided,
-and goes on: the new files get their names, and `grace` seconds after `placed` the old ones are
-deleted.
+null the merge was not finished: the record and its temporary files are removed. Else the
+merge is committed and resumes: the new files get their names, and `grace` seconds after `placed`
+the old ones are deleted.
 
 A reader who lists the names within these seconds sees the points of the old files twice; one that
 listed before the deletion and opens a file after it finds it gone. With plain files it cannot be
 otherwise: what is listed can be opened until it is deleted, and then it was listed a moment ago.
 
-Invariants: who changes a record or deletes files holds the locks `compaction` and `files`, in this
-order; a file is deleted only when those made of it are on the disk under their names.
+Invariants: whoever changes a record or deletes files holds the locks `compaction` and `files`, in
+this order; a file is deleted only when those made of it are on the disk under their names.
 """
 
 from __future__ import annotations
