@@ -9,6 +9,44 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+/// A reply's bytes. Short ones, such as those of accepted requests, become a Python object only if
+/// somebody asks for them.
+enum Reply {
+    Short { length: u8, bytes: [u8; Reply::SHORT] },
+    Long(Py<PyBytes>),
+}
+
+impl Reply {
+    const SHORT: usize = 79;
+
+    /// `None` if no reply may be sent.
+    fn new(py: Python<'_>, reply: &[u8]) -> Option<Self> {
+        if reply.is_empty() {
+            return None;
+        }
+        let mut bytes = [0; Self::SHORT];
+        let Some(start) = bytes.get_mut(..reply.len()) else {
+            return Some(Self::Long(PyBytes::new(py, reply).unbind()));
+        };
+        start.copy_from_slice(reply);
+        Some(Self::Short { length: reply.len() as u8, bytes })
+    }
+
+    fn as_bytes<'r>(&'r self, py: Python<'r>) -> &'r [u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(bytes) => bytes.as_bytes(py),
+        }
+    }
+
+    fn to_object(&self, py: Python<'_>) -> Py<PyBytes> {
+        match self {
+            Self::Short { .. } => PyBytes::new(py, self.as_bytes(py)).unbind(),
+            Self::Long(bytes) => bytes.clone_ref(py),
+        }
+    }
+}
+
 /// The result of one request.
 ///
 /// A report can be compared, hashed and pickled.
@@ -18,7 +56,7 @@ pub(crate) struct Report {
     pub(crate) points: u64,
     pub(crate) null_points: u64,
     pub(crate) early_times: u64,
-    reply: Option<Py<PyBytes>>,
+    reply: Option<Reply>,
     pub(crate) fault: Option<Arc<core::Fault>>,
 }
 
@@ -30,7 +68,7 @@ impl Report {
             points: verdict.points,
             null_points: verdict.null_points,
             early_times: verdict.early_times,
-            reply: (!reply.is_empty()).then(|| PyBytes::new(py, reply).unbind()),
+            reply: Reply::new(py, reply),
             fault: verdict.fault.map(Arc::from),
         }
     }
@@ -73,7 +111,7 @@ impl Report {
     /// The whole reply payload; None if no reply may be sent (code 0).
     #[getter]
     fn reply(&self, py: Python<'_>) -> Option<Py<PyBytes>> {
-        self.reply.as_ref().map(|reply| reply.clone_ref(py))
+        self.reply.as_ref().map(|reply| reply.to_object(py))
     }
 
     /// Why the request was not accepted; None if it was.
@@ -110,16 +148,18 @@ impl Report {
 
     #[staticmethod]
     fn _restore(
+        py: Python<'_>,
         code: u16,
         points: u64,
         null_points: u64,
         early_times: u64,
-        reply: Option<Py<PyBytes>>,
+        reply: Option<&[u8]>,
         fault: Option<Bound<'_, Fault>>,
     ) -> PyResult<Self> {
         let code = core::Code::ALL.into_iter().find(|known| known.number() == code);
         let code = code.ok_or_else(|| PyValueError::new_err("expected a code of this version"))?;
         let fault = fault.map(|fault| fault.get().0.clone());
+        let reply = reply.and_then(|reply| Reply::new(py, reply));
         Ok(Self { code, points, null_points, early_times, reply, fault })
     }
 }

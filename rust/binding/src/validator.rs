@@ -125,8 +125,10 @@ impl Validator {
         now_ms: Option<i64>,
         observed_us: Option<Vec<Option<i64>>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let burst = Arguments::new(topics, payloads, Arrival { now_ms, arrived_us: None, observed_us })?;
-        self.judge(py, &burst, core::judge)
+        let catalog = self.catalog(py);
+        let arrival = Arrival { now_ms, arrived_us: None, observed_us };
+        let burst = Arguments::new(topics, payloads, arrival, &catalog.get().snapshot)?;
+        self.judge(py, &catalog, &burst, core::judge)
     }
 
     /// Judge a burst as `validate` does, and return the points of its accepted requests, too.
@@ -165,10 +167,11 @@ impl Validator {
         observed_us: Option<Vec<Option<i64>>>,
     ) -> PyResult<(Bound<'py, PyList>, Points)> {
         let arrival = Arrival { now_ms, arrived_us, observed_us };
-        let mut burst = Arguments::new(topics, payloads, arrival)?;
+        let catalog = self.catalog(py);
+        let mut burst = Arguments::new(topics, payloads, arrival, &catalog.get().snapshot)?;
         burst.take_instants();
         let mut points = core::Points::for_payloads(burst.bytes);
-        let reports = self.judge(py, &burst, |catalog, limits, request, scratch| {
+        let reports = self.judge(py, &catalog, &burst, |catalog, limits, request, scratch| {
             core::collect(catalog, limits, request, scratch, &mut points)
         })?;
         Ok((reports, Points::new(points)))
@@ -307,6 +310,7 @@ impl Validator {
     fn judge<'py>(
         &self,
         py: Python<'py>,
+        catalog: &Py<Catalog>,
         burst: &Arguments<'py>,
         mut judge: impl FnMut(
             &core::Catalog,
@@ -316,7 +320,6 @@ impl Validator {
         ) -> core::Verdict
         + Send,
     ) -> PyResult<Bound<'py, PyList>> {
-        let catalog = self.catalog(py);
         let mut workspace = self.workspaces().pop().unwrap_or_default();
         let mut judge = |catalog: &core::Catalog, request: &core::Request<'_>, workspace: &mut Workspace| {
             let verdict = judge(catalog, &self.limits, request, &mut workspace.scratch);

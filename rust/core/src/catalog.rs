@@ -90,6 +90,8 @@ impl Product {
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     products: HashMap<String, Product, RandomState>,
+    /// Whether a product has a time window that moves with the present.
+    needs_now: bool,
 }
 
 impl Catalog {
@@ -97,10 +99,21 @@ impl Catalog {
     pub fn product(&self, product_key: &str) -> Option<&Product> {
         self.products.get(product_key)
     }
+
+    /// Whether verdicts depend on [`Request::now_ms`](crate::Request::now_ms): some product limits
+    /// times relative to the present.
+    pub fn needs_now(&self) -> bool {
+        self.needs_now
+    }
 }
 
 impl FromIterator<(String, Product)> for Catalog {
     fn from_iter<I: IntoIterator<Item = (String, Product)>>(products: I) -> Self {
-        Self { products: products.into_iter().collect() }
+        let products: HashMap<_, _, _> = products.into_iter().collect();
+        let moves = |settings: &ProductSettings| {
+            settings.time_max_past.is_some() || settings.time_max_future.is_some()
+        };
+        let needs_now = products.values().any(|product: &Product| moves(&product.settings));
+        Self { products, needs_now }
     }
 }

@@ -3,7 +3,6 @@
 use crate::catalog::Product;
 use crate::fault::at_value::{mismatch, refused};
 use crate::fault::{Fault, Reason, Stop};
-use crate::json::JsonType;
 use crate::reader::Reader;
 
 use super::entries::{DeviceKey, Entry};
@@ -11,12 +10,12 @@ use super::entries::{DeviceKey, Entry};
 impl<'r> Entry<'r> {
     pub(super) fn read_device_key(&mut self, reader: &mut Reader<'r>, product: &Product) -> Result<(), Stop> {
         let start = reader.cursor.offset();
-        match reader.cursor.json_type()? {
-            JsonType::Null => {
+        match reader.cursor.peek() {
+            b'n' => {
                 reader.cursor.literal("null")?;
                 check_default(start, product, "null")
             }
-            JsonType::String => {
+            b'"' => {
                 let text = reader.cursor.string()?;
                 self.device_key = DeviceKey::Given(text);
                 if product.devices.find(text).is_some() {

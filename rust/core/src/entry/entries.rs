@@ -8,7 +8,7 @@ use crate::collect::Collect;
 use crate::fault::at_value::mismatch;
 use crate::fault::{Fault, Reason, Stop};
 use crate::generation_set::GenerationSet;
-use crate::json::{JsonType, Syntax, Text};
+use crate::json::{Syntax, Text};
 use crate::kind::{Kind, Member};
 use crate::predictor::OrderPredictor;
 use crate::reader::Reader;
@@ -157,8 +157,8 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
 
     /// Reads `params`: an array of entries, or one object, which is one entry.
     pub(crate) fn read(&mut self, reader: &mut Reader<'r>) -> Result<(), Stop> {
-        match reader.cursor.json_type()? {
-            JsonType::Array => {
+        match reader.cursor.peek() {
+            b'[' => {
                 reader.cursor.open()?;
                 let (mut first, mut index) = (true, 0);
                 while reader.cursor.next_element(&mut first)? {
@@ -167,7 +167,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
                 }
                 Ok(())
             }
-            JsonType::Object => Ok(self.entry(reader, 0, false)?),
+            b'{' => Ok(self.entry(reader, 0, false)?),
             _ => Err(mismatch(&reader.cursor, Reason::Envelope, "array or object")),
         }
     }
@@ -179,7 +179,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
         };
         let mut entry =
             Entry { seen: [false; Member::COUNT], device_key: DeviceKey::Default, time: None, fault: None };
-        if reader.cursor.json_type()? == JsonType::Object {
+        if reader.cursor.peek() == b'{' {
             self.members(reader, product, &mut entry)?;
         } else {
             let stop = mismatch(&reader.cursor, Reason::Format, "object");

@@ -12,7 +12,7 @@ use crate::catalog::Product;
 use crate::collect::Collect;
 use crate::fault::at_value::{has_value, mismatch};
 use crate::fault::{Fault, Reason, Stop};
-use crate::json::{Cursor, JsonType};
+use crate::json::Cursor;
 use crate::kind::{Kind, Member};
 use crate::model::{Point, Section};
 use crate::reader::Reader;
@@ -25,12 +25,13 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
     /// Reads the points of an entry. A fault's path begins behind the member that has them.
     #[inline(always)]
     pub(super) fn points(&mut self, reader: &mut Reader<'_>, product: &Product) -> Result<(), Stop> {
-        if reader.cursor.json_type()? != JsonType::Object {
+        if reader.cursor.peek() != b'{' {
             return Err(mismatch(&reader.cursor, Reason::Format, "object"));
         }
         let points = K::section(&product.model).len();
         self.seen.clear(points);
-        self.predictor.reserve(points);
+        self.predictor.begin(points);
+        let before = self.points;
         reader.cursor.open()?;
         let mut resume = 0;
         // An ignored null point leaves the loop as a fault does, so that it costs the other points
@@ -41,7 +42,11 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                     self.collect.discard();
                     self.null_points += 1;
                 }
-                result => return result,
+                Err(stop) => return Err(stop),
+                Ok(()) => {
+                    self.predictor.end(self.points - before);
+                    return Ok(());
+                }
             }
         }
     }
@@ -59,17 +64,29 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
         let Self { seen, predictor, collect, points, .. } = self;
         let (seen, predictor) = (&mut **seen, &mut **predictor);
         let mut first = place == 0;
+        let predicts = predictor.predicts();
         loop {
-            let mut index = predictor.after(place);
-            let mut point = section.point(index);
-            let end = reader.cursor.offset();
             // Where the name stands, if there is only a comma before it.
-            let mut start = end + 1;
-            if first || !point.is_some_and(|point| reader.cursor.take_next_name(&point.name)) {
+            let mut start = reader.cursor.offset() + usize::from(!first);
+            let predicted = if predicts { predictor.after(place) } else { usize::MAX };
+            let mut index = predicted;
+            let taken = if predicts {
+                section.point(predicted).is_some_and(|point| reader.cursor.take_next_name(&point.name, first))
+            } else {
+                match section.take_name(&mut reader.cursor, first) {
+                    Some(found) => {
+                        index = found;
+                        true
+                    }
+                    None => false,
+                }
+            };
+            if !taken {
                 if !reader.cursor.next_member(&mut first)? {
                     return Ok(());
                 }
                 start = reader.cursor.offset();
+<<<<<<< ours
                 let was_compared = start == end + 1;
                 if was_compared || !point.is_some_and(|point| reader.cursor.take_name(&point.name)) {
                     let name = reader.cursor.string()?;
@@ -87,11 +104,34 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                         continue;
                     };
                     predictor.learn(place, found);
+||||||| base
+                let was_compared = start == end + 1;
+                if was_compared || !point.is_some_and(|point| reader.cursor.take_name(&point.name)) {
+                    let name = reader.cursor.string()?;
+                    reader.cursor.colon()?;
+                    let Some(found) = section.find(name.bytes_in(reader.buffer)) else {
+                        if product.ignores_unknown_points(section) {
+                            reader.cursor.skip_value()?;
+                            continue;
+                        }
+                        return Err(unknown_point(start, &reader.cursor, section));
+                    };
+                    predictor.learn(place, found);
+=======
+                let predicted = section.point(predicted);
+                if !predicted.is_some_and(|point| reader.cursor.take_name(&point.name)) {
+                    let Some(found) = find_point(section, product, reader)? else { continue };
+                    if predicts {
+                        predictor.learn(place, found);
+                    }
+>>>>>>> theirs
                     index = found;
-                    point = section.point(found);
                 }
             }
-            let Some(point) = point else { unreachable!("the section has every point that it finds") };
+            first = false;
+            let Some(point) = section.point(index) else {
+                unreachable!("the section has every point that it finds")
+            };
             if !seen.insert(index) {
                 let stop = repeated_point(start, section.identifier(index));
                 if !C::ALL {
@@ -115,6 +155,26 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
             *points += 1;
             place = index + 1;
         }
+    }
+}
+
+/// Reads a point's name that was not predicted. `None` if the model lacks the point, and the product
+/// ignores such points; its value is then skipped.
+#[inline(never)]
+fn find_point(section: &Section, product: &Product, reader: &mut Reader<'_>) -> Result<Option<usize>, Stop> {
+    if let Some(index) = section.take_name(&mut reader.cursor, true) {
+        return Ok(Some(index));
+    }
+    let name_at = reader.cursor.offset();
+    let name = reader.cursor.string()?;
+    reader.cursor.colon()?;
+    match section.find(name.bytes_in(reader.buffer)) {
+        None if product.ignores_unknown_points(section) => {
+            reader.cursor.skip_value()?;
+            Ok(None)
+        }
+        None => Err(unknown_point(name_at, &reader.cursor, section)),
+        found => Ok(found),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::catalog::Product;
 use crate::collect::Collect;
 use crate::fault::at_value::{refused, shown_number};
 use crate::fault::{Fault, Reason, Stop};
-use crate::json::{JsonType, Syntax};
+use crate::json::Syntax;
 use crate::kind::{Kind, Member};
 use crate::reader::Reader;
 use crate::rule::{EARLY, MAX_TIME, milliseconds, with_likely_unit};
@@ -17,7 +17,7 @@ const EXPECTED: &str = "integer UTC milliseconds from 0 to 253402300799999";
 impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
     /// Reads an entry's time; `None` if it is null.
     pub(super) fn time(&self, reader: &mut Reader<'_>, product: &Product) -> Result<Option<i64>, Stop> {
-        if reader.cursor.json_type()? == JsonType::Null {
+        if reader.cursor.peek() == b'n' {
             reader.cursor.literal("null")?;
             return Ok(None);
         }

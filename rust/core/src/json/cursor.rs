@@ -6,7 +6,8 @@ use super::{MAX_DEPTH, Syntax, SyntaxKind};
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
-    at: usize,
+    /// What has not been read yet: the end of `bytes`.
+    rest: &'a [u8],
     depth: u32,
 }
 
@@ -48,7 +49,7 @@ impl<'a> Cursor<'a> {
     /// UTF-8 needs no pass of its own: between strings only ASCII is valid, and strings with other
     /// bytes are checked when they are read.
     pub fn new(payload: &'a [u8]) -> Self {
-        Self { bytes: payload, at: 0, depth: 0 }
+        Self { bytes: payload, rest: payload, depth: 0 }
     }
 
     /// The whole document.
@@ -60,64 +61,62 @@ impl<'a> Cursor<'a> {
     /// The offset of the next byte.
     #[inline(always)]
     pub fn offset(&self) -> usize {
-        self.at
+        self.bytes.len() - self.rest.len()
     }
 
     /// The next byte, or NUL at the end of the document: NUL is valid nowhere, so one test covers
     /// both.
     #[inline(always)]
     pub(crate) fn peek(&self) -> u8 {
-        self.peek_at(0)
+        self.rest.first().copied().unwrap_or(0)
     }
 
     #[inline(always)]
     pub(crate) fn peek_at(&self, ahead: usize) -> u8 {
-        self.bytes.get(self.at + ahead).copied().unwrap_or(0)
+        self.rest.get(ahead).copied().unwrap_or(0)
     }
 
     /// The next eight bytes as a little-endian word; `None` if there are fewer.
     #[inline(always)]
     pub(crate) fn word(&self) -> Option<u64> {
-        let bytes = self.bytes.get(self.at..self.at + 8)?;
-        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+        self.rest.first_chunk().copied().map(u64::from_le_bytes)
     }
 
     #[inline(always)]
     pub(crate) fn advance(&mut self, bytes: usize) {
-        self.at += bytes;
+        self.rest = &self.rest[bytes..];
     }
 
     /// Moves back to an offset at the same depth.
     #[inline(always)]
     pub(crate) fn rewind_to(&mut self, offset: usize) {
-        self.at = offset;
+        self.rest = &self.bytes[offset..];
     }
 
     #[inline(always)]
     pub(crate) fn at_end(&self) -> bool {
-        self.at >= self.bytes.len()
+        self.rest.is_empty()
     }
 
     /// The bytes from `start` to here.
     #[inline(always)]
     pub(crate) fn bytes_from(&self, start: usize) -> &'a [u8] {
-        &self.bytes[start..self.at]
+        &self.bytes[start..self.offset()]
     }
 
     /// A syntax error at the next byte; reports the end of the document or invalid UTF-8 instead if
     /// that is the cause.
     #[cold]
     pub(crate) fn fail(&self, kind: SyntaxKind) -> Syntax {
-        Syntax::new(self.at, self.break_off().unwrap_or(kind))
+        Syntax::new(self.offset(), self.break_off().unwrap_or(kind))
     }
 
     /// The end of the document or invalid UTF-8, if the next byte is either.
     #[cold]
     pub(crate) fn break_off(&self) -> Option<SyntaxKind> {
-        let rest = &self.bytes[self.at..];
-        let character = rest.get(..4).unwrap_or(rest);
+        let character = self.rest.get(..4).unwrap_or(self.rest);
         match str::from_utf8(character) {
-            _ if rest.is_empty() => Some(SyntaxKind::UnexpectedEnd),
+            _ if self.rest.is_empty() => Some(SyntaxKind::UnexpectedEnd),
             Err(error) if error.valid_up_to() == 0 => Some(SyntaxKind::InvalidUtf8),
             _ => None,
         }
@@ -142,7 +141,7 @@ impl<'a> Cursor<'a> {
     fn skip_whitespace_run(&mut self) {
         const SPACES: u64 = 0x2020_2020_2020_2020;
         while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
-            self.at += 1;
+            self.advance(1);
             // Indentation consists of spaces: skips eight at a time.
             //     word             ····"a":   0x3A22_6122_2020_2020
             //     word ^ 0x20…                0x1A02_4102_0000_0000   33 trailing zeros: 4 spaces
@@ -150,7 +149,7 @@ impl<'a> Cursor<'a> {
                 && let Some(word) = self.word()
             {
                 let spaces = (word ^ SPACES).trailing_zeros() / 8;
-                self.at += spaces as usize;
+                self.advance(spaces as usize);
                 if spaces < 8 {
                     break;
                 }
@@ -194,7 +193,7 @@ impl<'a> Cursor<'a> {
             return Err(self.fail(SyntaxKind::TooDeep));
         }
         self.depth += 1;
-        self.at += 1;
+        self.advance(1);
         self.skip_whitespace();
         Ok(())
     }
@@ -203,7 +202,7 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(crate) fn close(&mut self) {
         self.depth -= 1;
-        self.at += 1;
+        self.advance(1);
     }
 
     /// Moves to the next member's name; false, with the object left, if there is none.
@@ -243,7 +242,7 @@ impl<'a> Cursor<'a> {
         if next != b',' {
             return Err(self.fail(kind));
         }
-        self.at += 1;
+        self.advance(1);
         self.skip_whitespace();
         Ok(true)
     }
@@ -255,7 +254,7 @@ impl<'a> Cursor<'a> {
         if self.peek() != b':' {
             return Err(self.fail(SyntaxKind::ExpectedColon));
         }
-        self.at += 1;
+        self.advance(1);
         self.skip_whitespace();
         Ok(())
     }
@@ -263,18 +262,27 @@ impl<'a> Cursor<'a> {
     /// The next `N` bytes; `None` if there are fewer.
     #[inline(always)]
     pub(crate) fn window<const N: usize>(&self) -> Option<&'a [u8; N]> {
-        self.bytes.get(self.at..self.at.wrapping_add(N))?.try_into().ok()
+        self.rest.first_chunk()
     }
 
     /// Skips `name`, a quoted name with its colon, and the white space behind it, if it comes next.
     #[inline(always)]
     pub(crate) fn take(&mut self, name: &[u8]) -> bool {
-        let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(name));
-        if found {
-            self.at += name.len();
+        let rest = self.rest.strip_prefix(name);
+        if let Some(rest) = rest {
+            self.rest = rest;
             self.skip_whitespace();
         }
-        found
+        rest.is_some()
+    }
+
+    /// Skips a string that is spelled as `text`, if it comes next.
+    #[inline(always)]
+    pub(crate) fn take_string(&mut self, text: &str) -> bool {
+        let rest = self.rest.strip_prefix(b"\"").and_then(|rest| rest.strip_prefix(text.as_bytes()));
+        let rest = rest.and_then(|rest| rest.strip_prefix(b"\""));
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
     }
 
     /// Reads `true`, `false` or `null` as it is spelled.
@@ -283,7 +291,7 @@ impl<'a> Cursor<'a> {
             if self.peek() != byte {
                 return Err(self.fail(SyntaxKind::ExpectedValue));
             }
-            self.at += 1;
+            self.advance(1);
         }
         Ok(())
     }

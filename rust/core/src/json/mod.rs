@@ -29,7 +29,7 @@ mod write;
 
 pub use cursor::Cursor;
 pub(crate) use cursor::JsonType;
-pub(crate) use name::MemberName;
+pub(crate) use name::{MemberName, NextName};
 pub(crate) use number::{Float, Numeric};
 pub use number::{Integer, Number};
 pub use string::Text;

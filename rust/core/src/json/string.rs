@@ -61,10 +61,12 @@ impl<'a> Cursor<'a> {
     /// Reads a string; the cursor stands on its opening quote.
     #[inline(always)]
     pub fn string(&mut self) -> Result<Text<'a>, Syntax> {
-        match self.short_string() {
-            Some(raw) => Ok(Text { raw, escaped: false }),
-            None => self.any_string(),
+        if let Some(raw) = self.short_string() {
+            return Ok(Text { raw, escaped: false });
         }
+        let start = self.offset() + 1;
+        let escaped = self.any_string()?;
+        Ok(Text { raw: &self.bytes()[start..self.offset() - 1], escaped })
     }
 
     /// Reads a string of at most 24 ASCII characters without escapes; `None` for any other.
@@ -84,8 +86,23 @@ impl<'a> Cursor<'a> {
         Some(raw)
     }
 
+    /// Reads a string as [`Self::short_string`] does, if it begins here and has a comma directly
+    /// behind it.
+    #[inline(always)]
+    pub(crate) fn short_string_and_comma(&mut self) -> Option<&'a [u8]> {
+        let window = self.window::<32>()?;
+        let raw = self.short_string().filter(|_| window[0] == b'"')?;
+        (window.get(raw.len() + 2) == Some(&b',')).then(|| {
+            self.advance(1);
+            raw
+        })
+    }
+
+    /// Reads any string; returns whether it has escapes.
+    ///
+    /// A whole [`Text`] would be returned in memory, and slow the callers' fast path, too.
     #[inline(never)]
-    fn any_string(&mut self) -> Result<Text<'a>, Syntax> {
+    fn any_string(&mut self) -> Result<bool, Syntax> {
         debug_assert_eq!(self.peek(), b'"');
         self.advance(1);
         let start = self.offset();
@@ -123,9 +140,8 @@ impl<'a> Cursor<'a> {
         {
             return Err(syntax);
         }
-        let raw = self.bytes_from(start);
         self.advance(1);
-        Ok(Text { raw, escaped })
+        Ok(escaped)
     }
 
     fn escape(&mut self) -> Result<(), Syntax> {

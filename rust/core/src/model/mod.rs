@@ -7,6 +7,7 @@
 //! | `place` | finds what constrains a type: beside it or in its `dataDefinition` |
 //! | `node` | typed access to a document; every error has its JSON pointer |
 //! | `section` | the compiled points |
+//! | `name_index` | finds a point by the first bytes of its name |
 //! | `suggest` | the identifier that was probably meant |
 //!
 //! Nothing is guessed: what is not understood is refused, and all of it is reported at once. What
@@ -14,6 +15,7 @@
 
 mod data_type;
 mod definition;
+mod name_index;
 mod node;
 mod place;
 mod section;

@@ -1,9 +1,10 @@
 //! The points of one kind that a model has.
 
 use crate::interner::Interner;
-use crate::json::MemberName;
+use crate::json::{Cursor, MemberName};
 use crate::rule::Rule;
 
+use super::name_index::NameIndex;
 use super::suggest;
 
 /// Points, numbered in the order of the document.
@@ -11,6 +12,8 @@ use super::suggest;
 pub(crate) struct Section {
     identifiers: Interner,
     points: Vec<Point>,
+    /// For names in an order that was not predicted.
+    index: NameIndex,
     /// Of each identifier, for [`suggest`].
     signatures: Vec<u64>,
     /// Whether the model lets a post have points that the section lacks.
@@ -18,6 +21,7 @@ pub(crate) struct Section {
 }
 
 /// One point of a model.
+#[repr(align(128))]
 #[derive(Clone, Debug)]
 pub(crate) struct Point {
     /// The identifier, spelled as in nearly every payload.
@@ -40,6 +44,11 @@ impl Section {
         self.points.push(point);
     }
 
+    /// Call it once, behind the last [`Self::add`].
+    pub(super) fn finish(&mut self) {
+        self.index = NameIndex::new(&self.points.iter().map(|point| &point.name));
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.points.len()
     }
@@ -51,6 +60,15 @@ impl Section {
     #[inline]
     pub(crate) fn point(&self, index: usize) -> Option<&Point> {
         self.points.get(index)
+    }
+
+    /// Skips the name that comes next, and returns the number of its point. If that is not found by
+    /// the name's first bytes, `None`, and the cursor has not moved.
+    #[inline(always)]
+    pub(crate) fn take_name(&self, cursor: &mut Cursor<'_>, first: bool) -> Option<usize> {
+        let (next, number) = self.index.candidate(cursor, first)?;
+        let point = self.points.get(number)?;
+        cursor.take_found(&next, &point.name).then_some(number)
     }
 
     /// The number of the point with this identifier.

@@ -52,6 +52,7 @@ pub(super) fn compile(
             Err(problem) => problems.push(problem),
         }
     }
+    section.finish();
     if problems.is_empty() { Ok((section, context.warnings)) } else { Err(problems) }
 }
 

@@ -61,6 +61,11 @@ impl ArrayRule {
                     .got("more elements")
                     .into());
             }
+            let run = rule.check_run(&mut reader.cursor, self.max_size - size - 1);
+            if run > 0 {
+                size += run;
+                reader.cursor.skip_whitespace();
+            }
             check_inside(rule, size, reader, collect)?;
             size += 1;
         }

@@ -3,6 +3,7 @@
 use crate::collect::Collect;
 use crate::fault::list::check_all;
 use crate::fault::{Segment, Stop};
+use crate::json::Cursor;
 use crate::reader::Reader;
 
 use super::array::ArrayRule;
@@ -21,6 +22,15 @@ pub(crate) trait Check {
     /// On success the cursor stands behind the value, and nothing has been allocated. A fault has
     /// no path yet: the caller adds it.
     fn check<C: Collect>(&self, reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop>;
+
+    /// Reads valid elements of an array as long as each of them takes the fast path and has a comma
+    /// directly behind it, but at most `most`; returns how many.
+    ///
+    /// It may stop anywhere: the caller checks the next element with [`Self::check`].
+    #[inline(always)]
+    fn check_run(&self, _: &mut Cursor<'_>, _most: usize) -> usize {
+        0
+    }
 }
 
 /// Checks a member of a STRUCT or an element of an ARRAY.

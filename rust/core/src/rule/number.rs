@@ -124,6 +124,24 @@ macro_rules! floating_rule {
                 }
                 Err(self.range_fault(&reader.cursor, start))
             }
+
+            #[inline(always)]
+            fn check_run(&self, cursor: &mut Cursor<'_>, most: usize) -> usize {
+                let mut behind = cursor.clone();
+                let mut read = 0;
+                while read < most {
+                    let mut next = behind.clone();
+                    let Some(number) = next.short_number_and_comma::<$read>() else { break };
+                    let value: $float = $judged(number);
+                    if !(self.low <= value && value <= self.high) {
+                        break;
+                    }
+                    behind = next;
+                    read += 1;
+                }
+                *cursor = behind;
+                read
+            }
         }
     };
 }

@@ -83,6 +83,12 @@ fn other_member(cursor: &Cursor<'_>, start: usize) -> Stop {
 }
 
 fn check_quality<C: Collect>(reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+    // One digit, and then the next member or the end of the object.
+    if let (digit @ b'0'..=b'9', b',' | b'}') = (reader.cursor.peek(), reader.cursor.peek_at(1)) {
+        reader.cursor.advance(1);
+        collect.quality(digit - b'0');
+        return Ok(());
+    }
     let start = reader.cursor.offset();
     if let Some(Integer::Value(quality @ 0..=9)) = reader.number()? {
         collect.quality(quality as u8);

@@ -81,11 +81,11 @@ impl StructRule {
         // looked up.
         let guess = self.members.get(expected);
         let end = reader.cursor.offset();
-        if !*first
-            && let Some(member) = guess
-            && reader.cursor.take_next_name(&member.name)
+        if let Some(member) = guess
+            && reader.cursor.take_next_name(&member.name, *first)
         {
-            return Ok(Next::Known { name_at: end + 1, index: expected, member });
+            let name_at = end + usize::from(!std::mem::take(first));
+            return Ok(Next::Known { name_at, index: expected, member });
         }
         if !reader.cursor.next_member(first)? {
             return Ok(Next::End);

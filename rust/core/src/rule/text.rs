@@ -2,6 +2,7 @@
 
 use crate::collect::Collect;
 use crate::fault::{Fault, Reason, Stop};
+use crate::json::Cursor;
 use crate::reader::Reader;
 
 use super::Check;
@@ -52,5 +53,22 @@ impl Check for TextRule {
             .expected(format!("at most {} bytes", self.max_length))
             .got(format!("{length} bytes"))
             .into())
+    }
+
+    #[inline(always)]
+    fn check_run(&self, cursor: &mut Cursor<'_>, most: usize) -> usize {
+        let mut behind = cursor.clone();
+        let mut read = 0;
+        while read < most {
+            let mut next = behind.clone();
+            let Some(raw) = next.short_string_and_comma() else { break };
+            if raw.len() > self.max_length {
+                break;
+            }
+            behind = next;
+            read += 1;
+        }
+        *cursor = behind;
+        read
     }
 }

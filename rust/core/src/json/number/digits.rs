@@ -50,9 +50,9 @@ pub(super) const fn digits_value(word: u64, count: usize) -> u64 {
 /// ```
 #[inline(always)]
 pub(super) const fn value_of_eight(digits: u64) -> u64 {
-    let pairs = (digits * 10).wrapping_add(digits >> 8) & 0x00FF_00FF_00FF_00FF;
-    let fours = (pairs * 100).wrapping_add(pairs >> 16) & 0x0000_FFFF_0000_FFFF;
-    (fours * 10_000).wrapping_add(fours >> 32) & 0xFFFF_FFFF
+    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
+    fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! The types that numbers are read as.
 
 use super::short::Short;
-use super::value::{Integer, Number, POWERS_F32, POWERS_F64};
+/// Powers of ten, and their negatives: dividing by a negative one also gives the sign of -0.0.
+const SIGNED_POWERS_F64: [[f64; 8]; 2] =
+    [[1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7], [-1e0, -1e1, -1e2, -1e3, -1e4, -1e5, -1e6, -1e7]];
+
+use super::value::{Integer, Number, POWERS_F32};
 
 /// A type that a number can be read as.
 pub(crate) trait Numeric: Sized {
@@ -25,8 +29,7 @@ impl Numeric for () {
 impl Numeric for f64 {
     #[inline(always)]
     fn from_short(short: Short) -> Option<Self> {
-        let value = short.whole as i64 as Self / POWERS_F64.get(short.places)?;
-        Some(Self::from_bits(value.to_bits() | u64::from(short.negative) << 63))
+        Some(short.whole as i64 as Self / SIGNED_POWERS_F64[usize::from(short.negative)][short.places & 7])
     }
 
     #[inline]

@@ -34,19 +34,16 @@ impl Short {
     /// value_of_eight                 00000125   whole 125, places 1: -12.5
     /// ```
     #[inline(always)]
-    #[expect(clippy::needless_bitwise_bool, reason = "one branch instead of two")]
     fn read(window: &[u8; 32]) -> Option<(Self, usize)> {
         let negative = window[0] == b'-';
         let start = usize::from(negative);
         let word = word_at(window, 0) >> (8 * start);
         let digits = leading_digits(word);
-        // Joined with the next test, so that numbers which begin with 0 cost no branch of their
-        // own.
-        let leading_zero = (word as u8 == b'0') & (digits > 1);
-        // Behind a sign the word has seven bytes, and the last of them must be no digit: else the
-        // number may go on.
-        if leading_zero | (digits.wrapping_sub(1) >= 7 - start) {
-            return if digits == 8 && !leading_zero { Self::read_long(window, word) } else { None };
+        // Behind a 0 no digit may follow. Behind a sign the word has seven bytes, and the last of
+        // them must be no digit: else the number may go on.
+        let most = if word as u8 == b'0' { 1 } else { 7 - start };
+        if digits.wrapping_sub(1) >= most {
+            return if digits == 8 && word as u8 != b'0' { Self::read_long(window, word) } else { None };
         }
         let mut end = start + digits;
         let mut eight = (word ^ ZEROS) << (64 - 8 * digits);
@@ -54,11 +51,19 @@ impl Short {
         if window[end] == b'.' {
             let fraction = word_at(window, end + 1);
             places = leading_digits(fraction);
-            if places.wrapping_sub(1) >= 7 || digits + places > 8 {
+            if places.wrapping_sub(1) >= 7 {
                 return None;
             }
-            eight = eight >> (8 * places) | (fraction ^ ZEROS) << (64 - 8 * places);
+            let low = (fraction ^ ZEROS) << (64 - 8 * places);
             end += 1 + places;
+            if digits + places > 8 {
+                if window[end] | 0x20 == b'e' {
+                    return None;
+                }
+                let whole = value_of_eight(eight) * POWERS_U64[places] + value_of_eight(low);
+                return Some((Self { whole, places, negative }, end));
+            }
+            eight = eight >> (8 * places) | low;
         }
         if window[end] | 0x20 == b'e' {
             return None;
@@ -82,6 +87,20 @@ impl Short {
 }
 
 impl Cursor<'_> {
+    /// Reads a short number and the comma directly behind it. Without either `None`; the cursor
+    /// then has not moved.
+    #[inline(always)]
+    pub(crate) fn short_number_and_comma<T: Numeric>(&mut self) -> Option<T> {
+        let window = self.window()?;
+        let (short, length) = Short::read(window)?;
+        if window[length] != b',' {
+            return None;
+        }
+        let value = T::from_short(short)?;
+        self.advance(length + 1);
+        Some(value)
+    }
+
     /// Reads a short number. For any other `None`; the cursor then has not moved.
     #[inline(always)]
     pub(crate) fn short_number<T: Numeric>(&mut self) -> Option<T> {
