@@ -1,7 +1,7 @@
 """The judge, compiled: everything that looks at a payload's bytes (Rust crate `pointgate-core`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal, final
+from typing import Final, Literal, Self, final
 
 from typing_extensions import CapsuleType, disjoint_base
 
@@ -151,6 +151,7 @@ class Catalog:
 
     Args:
         products: The products by their keys.
+        base: A catalog whose other products are in the new one, too; they are shared, not copied.
 
     Raises:
         ValueError: No topic can have such a product key (contract 1.3).
@@ -160,13 +161,17 @@ class Catalog:
     1.3 µs for each point of a model and 0.2 µs for each key.
     """
 
-    def __new__(cls, products: Mapping[str, Product]) -> Catalog: ...
+    def __new__(cls, products: Mapping[str, Product], *, base: Catalog | None = None) -> Self: ...
     def __len__(self) -> int:
         """The number of products."""
 
     @property
     def products(self) -> dict[str, Product]:
         """A copy of the mapping from product keys to products."""
+
+    def product(self, key: str) -> Product | None:
+        """The product with this key; None if there is none."""
+
     @property
     def devices(self) -> int:
         """The number of device keys of all products together."""
@@ -174,6 +179,10 @@ class Catalog:
     @property
     def models(self) -> int:
         """The number of distinct models."""
+
+    @property
+    def products_without_devices(self) -> int:
+        """The number of products with an empty device table."""
 
 @final
 class Fault:

@@ -105,9 +105,7 @@ class Metrics(Collector):
         self.devices = catalog.devices
         self.models = catalog.models
         self.products = len(catalog)
-        self.products_without_devices = sum(
-            not len(product.devices) for product in catalog.products.values()
-        )
+        self.products_without_devices = catalog.products_without_devices
         self.shrink_refused = 0
 
     def collect(self) -> Iterator[Metric]:

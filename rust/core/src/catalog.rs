@@ -87,20 +87,36 @@ impl Product {
 }
 
 /// An immutable snapshot: product key to product.
+///
+/// A clone shares every product with the original: keys and products are reference-counted.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    products: HashMap<String, Product, RandomState>,
+    products: HashMap<Arc<str>, Arc<Product>, RandomState>,
 }
 
 impl Catalog {
     /// The product with this key.
     pub fn product(&self, product_key: &str) -> Option<&Product> {
-        self.products.get(product_key)
+        self.products.get(product_key).map(AsRef::as_ref)
+    }
+
+    /// A snapshot in which these products replace those of the same keys; all others are shared.
+    #[must_use]
+    pub fn with_products(&self, products: impl IntoIterator<Item = (String, Arc<Product>)>) -> Self {
+        let mut newer = self.clone();
+        newer.products.extend(products.into_iter().map(|(key, product)| (key.into(), product)));
+        newer
+    }
+}
+
+impl FromIterator<(String, Arc<Product>)> for Catalog {
+    fn from_iter<I: IntoIterator<Item = (String, Arc<Product>)>>(products: I) -> Self {
+        Self::default().with_products(products)
     }
 }
 
 impl FromIterator<(String, Product)> for Catalog {
     fn from_iter<I: IntoIterator<Item = (String, Product)>>(products: I) -> Self {
-        Self { products: products.into_iter().collect() }
+        products.into_iter().map(|(key, product)| (key, Arc::new(product))).collect()
     }
 }
