@@ -95,7 +95,7 @@ impl Model {
 /// Two tables are equal if they have the same keys. A pickle holds the keys.
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Devices {
-    table: Arc<core::DeviceTable>,
+    table: core::Devices,
     warnings: Vec<(String, String)>,
 }
 
@@ -113,7 +113,7 @@ impl Devices {
         let keys = keys.try_iter()?.map(|key| key?.extract::<String>()).collect::<PyResult<Vec<_>>>()?;
         let table =
             core::DeviceTable::from_keys(keys).map_err(|problem| document_error(py, vec![problem]))?;
-        Ok(Self { table: Arc::new(table), warnings: Vec::new() })
+        Ok(Self { table: table.into(), warnings: Vec::new() })
     }
 
     /// Read a device file (contract 6.4). The interpreter lock is released meanwhile.
@@ -135,7 +135,7 @@ impl Devices {
         };
         let file = py.detach(|| core::DeviceFile::parse(data, format));
         let file = file.map_err(|problems| document_error(py, problems))?;
-        Ok(Self { table: Arc::new(file.table), warnings: pairs(file.warnings) })
+        Ok(Self { table: file.table.into(), warnings: pairs(file.warnings) })
     }
 
     #[staticmethod]
@@ -143,7 +143,74 @@ impl Devices {
         let keys = keys.split_terminator('\n');
         let table =
             core::DeviceTable::from_keys(keys).map_err(|problem| document_error(py, vec![problem]))?;
-        Ok(Self { table: Arc::new(table), warnings })
+        Ok(Self { table: table.into(), warnings })
+    }
+
+    /// The table after some changes; this one stays as it is.
+    ///
+    /// Both share their keys: a change of a table of ten million takes microseconds.
+    ///
+    /// Args:
+    ///     added: Keys that are devices from then on.
+    ///     removed: Keys that are not, applied first.
+    ///
+    /// Raises:
+    ///     DocumentError: No device can have such a key.
+    #[pyo3(signature = (*, added=None, removed=None))]
+    fn with_changes(
+        &self,
+        py: Python<'_>,
+        added: Option<Vec<String>>,
+        removed: Option<Vec<String>>,
+    ) -> PyResult<Self> {
+        let of = |change, keys: Option<Vec<String>>| {
+            keys.unwrap_or_default().into_iter().map(move |key| (change, key))
+        };
+        let changes = of(core::Change::Remove, removed).chain(of(core::Change::Add, added));
+        let table = self.table.with_changes(changes);
+        let table = table.map_err(|problem| document_error(py, vec![problem]))?;
+        Ok(Self { table, warnings: self.warnings.clone() })
+    }
+
+    /// The table after the changes of a text: `+KEY` and `-KEY`, one a line, in order.
+    ///
+    /// Args:
+    ///     data: Whole lines of a file of changes. The interpreter lock is released meanwhile.
+    ///     first_line: The number of the first one, for errors.
+    ///
+    /// Raises:
+    ///     DocumentError: A line cannot be understood; `problems` has the line numbers.
+    #[pyo3(signature = (data, *, first_line=1))]
+    fn with_lines(&self, py: Python<'_>, data: &[u8], first_line: u64) -> PyResult<Self> {
+        let table = py.detach(|| self.table.with_lines(data, first_line));
+        let table = table.map_err(|problems| document_error(py, problems))?;
+        Ok(Self { table, warnings: self.warnings.clone() })
+    }
+
+    /// The number of keys that were added or removed since the table was made or folded.
+    #[getter]
+    fn changed(&self) -> usize {
+        self.table.changed()
+    }
+
+    /// The same keys without the overhead of changes: 0.5 µs and 25 bytes a key.
+    ///
+    /// The interpreter lock is released meanwhile.
+    fn folded(&self, py: Python<'_>) -> Self {
+        Self { table: py.detach(|| self.table.folded()), warnings: self.warnings.clone() }
+    }
+
+    /// The same keys, on top of a folded table.
+    ///
+    /// Args:
+    ///     folded: `original.folded()`.
+    ///     original: An earlier version of this table.
+    ///
+    /// Returns:
+    ///     None if this table was not made of `original` by changes.
+    fn rebased(&self, folded: &Self, original: &Self) -> Option<Self> {
+        let table = self.table.rebased(&folded.table, &original.table)?;
+        Some(Self { table, warnings: self.warnings.clone() })
     }
 
     fn __len__(&self) -> usize {
@@ -283,6 +350,14 @@ impl Product {
     #[getter]
     fn devices(&self, py: Python<'_>) -> Py<Devices> {
         self.devices.clone_ref(py)
+    }
+
+    /// The same product with another device table.
+    fn with_devices(&self, py: Python<'_>, devices: Bound<'_, Devices>) -> Self {
+        let (model, settings) = (self.model.clone_ref(py), self.settings.clone());
+        let (compiled, table) = (model.get().compiled.clone(), devices.get().table.clone());
+        let compiled = Arc::new(core::Product::new(compiled, table, settings.clone()));
+        Self { model, devices: devices.unbind(), compiled, settings }
     }
 
     fn __eq__(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {

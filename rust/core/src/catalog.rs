@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::devices::DeviceTable;
+use crate::devices::Devices;
 use crate::model::{Section, ThingModel};
 use crate::rule::EARLY;
 
@@ -60,7 +60,7 @@ impl ProductSettings {
 #[derive(Clone, Debug)]
 pub struct Product {
     pub(crate) model: Arc<ThingModel>,
-    pub(crate) devices: Arc<DeviceTable>,
+    pub(crate) devices: Devices,
     pub(crate) settings: ProductSettings,
     /// From this time on, an entry's time needs neither the window check nor the check for seconds.
     pub(crate) usual_times_from: i64,
@@ -68,14 +68,14 @@ pub struct Product {
 
 impl Product {
     /// Creates a product; models and device tables can be shared with others.
-    pub fn new(model: Arc<ThingModel>, devices: Arc<DeviceTable>, settings: ProductSettings) -> Self {
+    pub fn new(model: Arc<ThingModel>, devices: impl Into<Devices>, settings: ProductSettings) -> Self {
         let usual_times_from = match &settings {
             ProductSettings { time_max_past: None, time_max_future: None, time_min, .. } => {
                 time_min.unwrap_or(0).max(EARLY)
             }
             _ => i64::MAX,
         };
-        Self { model, devices, settings, usual_times_from }
+        Self { model, devices: devices.into(), settings, usual_times_from }
     }
 
     /// Whether points that this section of the model lacks are ignored (contract 5.5).

@@ -90,7 +90,7 @@ mod verdict;
 
 pub use burst::{Arrived, Burst, Delivery};
 pub use catalog::{Catalog, Product, ProductSettings, UnknownPoints};
-pub use devices::{DeviceFile, DeviceFormat, DeviceTable};
+pub use devices::{Change, DeviceFile, DeviceFormat, DeviceTable, Devices};
 pub use fault::{Code, Fault, Reason, Segment};
 pub use kind::MessageKind;
 pub use limits::{DEFAULT_PAYLOAD_BYTES, Limits, MAX_PAYLOAD_BYTES};
