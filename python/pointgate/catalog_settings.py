@@ -27,6 +27,12 @@ def _device_file(value: str) -> str:
     return value
 
 
+def _change_file(value: str) -> str:
+    if Path(value).suffix.lower() != ".changes":
+        raise ValueError(f"expected a file that ends in .changes, got {shown(value)}")
+    return value
+
+
 def _device_key(value: str) -> str:
     has_control = any(unicodedata.category(character) == "Cc" for character in value)
     if has_control or not 1 <= len(value.encode()) <= _DEVICE_KEY_BYTES:
@@ -74,6 +80,9 @@ class ProductSettings(Document):
     model: str = Field(min_length=1, description="the path of a model file")
     devices: Annotated[str, AfterValidator(_device_file)] = Field(
         description="the path of a device file"
+    )
+    changes: Annotated[str, AfterValidator(_change_file)] | None = Field(
+        default=None, description="the path of a file of changes"
     )
     max_shrink: Share | None = Field(default=None, description=SHARE_WORDS)
     default_device: Annotated[str, AfterValidator(_device_key)] | None = Field(
