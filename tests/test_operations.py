@@ -121,6 +121,7 @@ FIRING: Final[dict[str, dict[str, str]]] = {
     "PointgateClientIdTaken": {"pointgate_mqtt_takeovers_total": COUNTS_UP},
     "PointgateRepliesRefused": {"pointgate_mqtt_replies_refused_total": COUNTS_UP},
     "PointgateCatalogRefused": {'pointgate_catalog_reloads_total{result="failure"}': COUNTS_UP},
+    "PointgateCatalogBehind": {"pointgate_catalog_position_age_seconds": "0+60x40"},
     "PointgateDevicesShrank": {"pointgate_catalog_shrink_refused": "0x10 1x30"},
     "PointgateProductWithoutDevices": {"pointgate_catalog_products_without_devices": "0x10 1x30"},
     "PointgateManyRejected": {
@@ -157,6 +158,7 @@ WELL: Final[dict[str, str]] = {
     "pointgate_mqtt_takeovers_total": "0x40",
     "pointgate_mqtt_replies_refused_total": "0x40",
     'pointgate_catalog_reloads_total{result="failure"}': "2x40",
+    "pointgate_catalog_position_age_seconds": "1x40",
     "pointgate_catalog_shrink_refused": "0x40",
     "pointgate_catalog_products_without_devices": "0x40",
     'pointgate_requests_ignored_total{reason="judge_failed"}': "0x40",
