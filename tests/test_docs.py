@@ -28,6 +28,9 @@ PAGES: Final = [
 WIDTH: Final = 100
 NAMED_BY_RULE: Final = {
     *(f"cli/{command}.py" for command in ("check", "compact", "demo", "explain", "import_")),
+    "cli/init.py",
+    "cli/diff.py",
+    "cli/doctor.py",
     *(f"cli/{command}.py" for command in ("rejects", "replay", "serve", "validate")),
     *(f"sinks/{kind}/settings.py" for kind in SINKS),
 }

@@ -17,7 +17,6 @@ the interpreter lock for milliseconds, because requests are answered meanwhile.
 from __future__ import annotations
 
 import datetime as dt
-import re
 import stat
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from pointgate.errors import DocumentError, Problem
 from pointgate.file_states import signature
 from pointgate.followed_devices import follow
 from pointgate.toml.document import check, dotted, read_file, read_toml
+from pointgate.topics import product_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from pointgate.catalog_contents import FollowedKey
     from pointgate.file_states import Signature
     from pointgate.followed_devices import Followed
-
-_PRODUCT_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _TABLES_AT_ONCE: Final = 50
 """Tables that are validated in one call, which holds the interpreter lock: half a millisecond."""
@@ -192,9 +190,10 @@ class Loading:
             return {}
         tables = document.get("products")
         for key in tables if isinstance(tables, dict) else ():
-            if not _PRODUCT_KEY.fullmatch(key):
-                reason = "expected a product key of 1 to 64 letters, digits, '_' and '-'"
-                self._refuse(dotted(("products", key)), reason)
+            try:
+                product_key(key)
+            except ValueError as error:
+                self._refuse(dotted(("products", key)), str(error))
         if isinstance(tables, dict):
             self._parts.tables = tables
         return self._checked(document, tables)

@@ -23,7 +23,7 @@ import pytest
 from pointgate.bulk.inputs import Inputs
 from pointgate.bulk.jobs import DocumentFiles, RunOptions
 from pointgate.bulk.judge import Judge
-from pointgate.bulk.report import RejectsWriter, Totals
+from pointgate.bulk.report import DescribedRequests, Totals
 from pointgate.bulk.streams import MARGIN_BYTES
 from tests.support.paths import CATALOG as CASES
 
@@ -58,21 +58,18 @@ class Judged:
     def __init__(self, *names: Path, whole: bool | None = None, topic: str | None = TOPIC) -> None:
         options = RunOptions(CASES, payload_bytes=KEEP, now_ms=0, topic=topic, describes=True)
         inputs = Inputs([str(name) for name in names], keep=KEEP + MARGIN_BYTES, whole=whole)
-        judge, totals, out = Judge(options), Totals(), io.BytesIO()
-        writer = RejectsWriter(out)
+        judge, totals, described = Judge(options), Totals(), DescribedRequests()
+        self.rejected: list[dict[str, Any]] = []
         self.documents = 0
         for job in inputs.jobs():
             result = judge.run(job)
             totals.add(result)
-            writer.write(job, result)
+            self.rejected += map(json.loads, described.of(job, result))
             self.documents += len(job.paths) if isinstance(job, DocumentFiles) else 0
         totals.problems.update(inputs.problems)
         self.accepted, self.requests = totals.accepted, totals.requests
         self.problems = totals.problems
         self.files = inputs.files
-        self.rejected: list[dict[str, Any]] = [
-            json.loads(line) for line in out.getvalue().splitlines()
-        ]
 
 
 def zstd(data: bytes) -> bytes:

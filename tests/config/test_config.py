@@ -82,7 +82,7 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
     values = {"password_file": "file", "ca_file": "file", "cert_file": "file", "key_file": "file"}
     values |= {"url": "mqtts://broker", "username": "u", "ack": "verdict", "detail": "none"}
     values |= {"listen": "127.0.0.1:0", "protocol": "5", "reply_qos": "1", "path": "x"}
-    values |= {"max_bytes": "2000000"}
+    values |= {"max_bytes": "2000000", "level": "debug", "format": "json"}
     names = {
         f"POINTGATE_{section}__{key}".upper(): values.get(key, "7")
         for section, field in Settings.model_fields.items()

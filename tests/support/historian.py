@@ -1,7 +1,7 @@
 """Exports of an invented historian, from a seed, and what a naive reader makes of them.
 
 The oracle shares no code with the importer: Python's csv reads a line, the zone of a local time is
-found by trying every offset, a value is a float within bounds.
+found by trying every offset of these days, a value is a float within bounds.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import io
 import random
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -192,11 +193,20 @@ def instant_of(shape: Shape, text: str) -> int | None:
 def instants_of(local: datetime, zone: str) -> list[int]:
     """Every instant at which the clocks of a zone show a time."""
     found = []
-    for quarters in range(-14 * 4, 14 * 4 + 1):
-        utc = (local - timedelta(minutes=15 * quarters)).replace(tzinfo=UTC)
+    for offset in offsets_around(local.date(), zone):
+        utc = (local - offset).replace(tzinfo=UTC)
         if utc.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == local:
             found.append((utc - EPOCH) // timedelta(milliseconds=1))
     return sorted(found)
+
+
+@cache
+def offsets_around(day: date, zone: str) -> frozenset[timedelta]:
+    """Every offset that a zone has within 15 hours of a day: no zone is further from UTC."""
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=15)
+    instants = (start + timedelta(minutes=15 * quarter) for quarter in range(54 * 4 + 1))
+    offsets = (instant.astimezone(ZoneInfo(zone)).utcoffset() for instant in instants)
+    return frozenset(offset for offset in offsets if offset is not None)
 
 
 def number_of(shape: Shape, text: str) -> float | None:

@@ -86,6 +86,10 @@ class Judge:
     def run(self, job: Job) -> Result:
         """Validate all requests in a job."""
         result = Result()
+        self._run(job, result)
+        return result
+
+    def _run(self, job: Job, result: Result) -> None:
         match job:
             case DocumentFiles():
                 for place, path in enumerate(job.paths):
@@ -100,7 +104,6 @@ class Judge:
                 self._range(job, result)
         result.arrivals += result.lines
         result.table = self._collected()
-        return result
 
     def _document_file(self, path: Path, place: int, result: Result) -> None:
         try:

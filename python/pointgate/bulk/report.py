@@ -1,4 +1,4 @@
-"""The report of a run: totals by code and reason, and the file of rejected requests."""
+"""The report of a run: totals by code and reason, and where rejected requests stand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from pointgate.bulk.jobs import DocumentFiles, FileRange, Job, Result
+from pointgate.terminal import unicode_text
 
 if TYPE_CHECKING:
-    from typing import IO
+    from collections.abc import Iterator
 
 
 @dataclass(slots=True)
@@ -55,35 +56,30 @@ class Totals:
         return sorted(self.faults.items(), key=lambda item: (-item[1], item[0]))
 
 
-class RejectsWriter:
-    """Writes rejected requests as newline-delimited JSON, in the order of the inputs.
+class DescribedRequests:
+    """Tells where the requests stand that the jobs describe. Jobs must be in order.
 
-    Args:
-        file: The output.
+    Each comes as a JSON object that begins with `file` and `line`; `line` is null if the file is
+    one request.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self) -> None:
         self._line = 1
 
-    def write(self, job: Job, result: Result) -> None:
-        """Write the rejected requests of a job. Jobs must be in order, to count lines."""
+    def of(self, job: Job, result: Result) -> Iterator[bytes]:
+        """The described requests of a job, in its order."""
         if isinstance(job, DocumentFiles):
             for place, rest in result.rejects:
-                self._put(str(job.paths[place]), None, rest)
+                yield _placed(str(job.paths[place]), None, rest)
             return
         if job.first:
             self._line = 1
+        first, self._line = self._line, self._line + result.lines
         for place, rest in result.rejects:
             has_lines = isinstance(job, FileRange) or not job.whole
-            self._put(job.file, self._line + place if has_lines else None, rest)
-        self._line += result.lines
+            yield _placed(job.file, first + place if has_lines else None, rest)
 
-    def _put(self, file: str, line: int | None, rest: bytes) -> None:
-        where = orjson.dumps(
-            {
-                "file": file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
-                "line": line,
-            }
-        )
-        self._file.write(b"%b,%b\n" % (where[:-1], rest))
+
+def _placed(file: str, line: int | None, rest: bytes) -> bytes:
+    where = orjson.dumps({"file": unicode_text(file), "line": line})
+    return b"%b,%b" % (where[:-1], rest)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pointgate.catalog import Catalog
+from pointgate.cli.doctor import doctor
 from pointgate.cli.options import ConfigOption  # noqa: TC001 - typer reads it
 from pointgate.config import load_settings, stray_variables
 from pointgate.errors import CatalogError, ConfigError
@@ -28,10 +29,15 @@ if TYPE_CHECKING:
 def check(
     config: ConfigOption = Path("pointgate.toml"),
     *,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Then examine broker, disk and sinks: see doctor.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> NoReturn:
     """Find all mistakes in the configuration and the catalog."""
     found = _find(config)
+    if connect and not found.problems:
+        doctor(config, as_json=as_json)
     if as_json:
         print_json(_document(found))
     else:

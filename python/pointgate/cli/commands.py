@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,14 +17,21 @@ from pointgate import __version__
 from pointgate.cli.check import check
 from pointgate.cli.compact import compact
 from pointgate.cli.demo import demo
+from pointgate.cli.diff import diff
+from pointgate.cli.doctor import doctor
+from pointgate.cli.epilogs import EPILOGS
 from pointgate.cli.explain import explain
 from pointgate.cli.import_ import import_
+from pointgate.cli.init import init, schema
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
 from pointgate.cli.validate import validate
 from pointgate.diagnostics import os_reason
 from pointgate.terminal import Status, discard, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """Errors of the output. Other system errors are handled where they occur, or are bugs."""
@@ -33,14 +40,29 @@ _CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 app = typer.Typer(
     name="pointgate",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-for _command in (serve, check, explain, validate, rejects, replay, compact, demo):
-    app.command()(_command)
-app.command("import")(import_)
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "init": init,
+    "check": check,
+    "serve": serve,
+    "doctor": doctor,
+    "explain": explain,
+    "validate": validate,
+    "diff": diff,
+    "import": import_,
+    "rejects": rejects,
+    "replay": replay,
+    "compact": compact,
+    "demo": demo,
+    "schema": schema,
+}
+
+for _name, _command in _COMMANDS.items():
+    app.command(_name, epilog=EPILOGS[_name])(_command)
 
 
 def _print_version(*, wanted: bool) -> None:

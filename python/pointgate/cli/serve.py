@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -36,13 +35,16 @@ class LogLevel(StrEnum):
 
 def serve(
     config: ConfigOption = Path("pointgate.toml"),
-    log_level: Annotated[LogLevel, typer.Option(help="The least level to log.")] = LogLevel.INFO,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="The least level to log, instead of logging.level.")
+    ] = None,
 ) -> NoReturn:
     """Run the service, until stopped."""
-    from pointgate.service import serve as service  # noqa: PLC0415 - no other command needs it
+    from pointgate.service import log_format  # noqa: PLC0415 - no other command needs it
+    from pointgate.service import serve as service  # noqa: PLC0415 - as above
 
     settings = settings_or_exit(config)
-    _configure_logging(log_level)
+    log_format.configure(log_level or settings.logging.level, settings.logging.format)
     _log.info("pointgate %s", __version__)
     for stray in stray_variables(os.environ):
         _log.warning("%s", stray)
@@ -53,17 +55,3 @@ def serve(
     except TemporaryFailure as error:
         say(str(error))
         sys.exit(Status.TEMPORARY)
-
-
-def _configure_logging(level: LogLevel) -> None:
-    """Log to stderr, one line for each event, with UTC times."""
-    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    form.converter = time.gmtime
-    form.default_time_format = "%Y-%m-%dT%H:%M:%S"
-    form.default_msec_format = "%s.%03dZ"
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(form)
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("pointgate").setLevel(level.value.upper())

@@ -13,25 +13,29 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
-from pointgate.bulk.inputs import STDIN, Inputs, unusable
+from pointgate.bulk.inputs import Inputs
 from pointgate.bulk.jobs import RunOptions
 from pointgate.bulk.judge import judging, load_catalog
 from pointgate.bulk.pool import Pool, WorkerLostError, cores
-from pointgate.bulk.report import RejectsWriter, Totals
+from pointgate.bulk.report import DescribedRequests, Totals
 from pointgate.bulk.streams import MARGIN_BYTES
+from pointgate.cli.archives import (
+    FilesArgument,
+    InputsBar,
+    JsonOption,
+    NowOption,
+    OnePerFileOption,
+    ProductOption,
+    TopicsOption,
+    check_paths,
+    check_product,
+    check_where_requests_end,
+    open_output,
+)
 from pointgate.cli.options import (
     CatalogOption,
     ConfigOrDefaultOption,
@@ -40,42 +44,14 @@ from pointgate.cli.options import (
     path_option,
     settings_for_catalog,
 )
-from pointgate.diagnostics import did_you_mean, os_reason
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
-from pointgate.terminal import Status, print_json, printable, say, unicode_text
+from pointgate.terminal import Status, print_json, say, unicode_text
 from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import IO
-
     from pointgate.bulk.dataset_writer import PointsWriter
-    from pointgate.catalog import Catalog
-
-_REDRAW_SECONDS: Final = 0.1
-_BUFFER_BYTES: Final = 1_048_576
 
 
-FilesArgument = Annotated[
-    list[str],
-    typer.Argument(metavar="FILES...", help="Files, folders of files, or - for stdin."),
-]
-ProductOption = Annotated[
-    str | None, typer.Option(metavar="PK", help="The product key all were posted to.")
-]
-TopicsOption = Annotated[
-    bool,
-    typer.Option(
-        "--topics", help="Each line begins with its topic and a space (mosquitto_sub -v)."
-    ),
-]
-OnePerFileOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--one-per-file/--one-per-line",
-        help="Where requests end; default: detected by the content.",
-    ),
-]
 RejectsOption = Annotated[
     Path | None,
     path_option(metavar="FILE", help="Write rejected requests to this file, as JSON lines."),
@@ -84,16 +60,6 @@ OutOption = Annotated[
     Path | None,
     path_option(metavar="FOLDER", help="Write accepted points to this folder, as Parquet."),
 ]
-NowOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=0,
-        max=253_402_300_799_999,
-        help="When the first request arrived, UTC milliseconds; default now.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
 def validate(
@@ -111,10 +77,7 @@ def validate(
     as_json: JsonOption = False,
 ) -> NoReturn:
     """Validate archived requests in files, folders and archives."""
-    if (product is None) != topics:
-        raise typer.BadParameter("expected either --product or --topics")
-    if topics and one_per_file:
-        raise typer.BadParameter("expected lines with --topics, got --one-per-file")
+    whole = check_where_requests_end(product=product, topics=topics, one_per_file=one_per_file)
     settings = settings_for_catalog(config, catalog)
     options = RunOptions(
         catalog=catalog or settings.catalog.path,
@@ -124,9 +87,8 @@ def validate(
         describes=rejects is not None,
         collects=out is not None,
     )
-    _check_product(product, catalog_or_exit(options.catalog, load_catalog))
-    _check_paths(files, {"--rejects": rejects, "--out": out})
-    whole = False if topics else one_per_file
+    check_product(product, catalog_or_exit(options.catalog, load_catalog).products)
+    check_paths(files, {"--rejects": rejects, "--out": out})
     inputs = Inputs(files, keep=options.payload_bytes + MARGIN_BYTES, whole=whole)
     started = time.perf_counter()
     totals = _run_or_exit(inputs, options, rejects=rejects, out=out, processes=processes)
@@ -140,27 +102,6 @@ def validate(
     if totals.problems:
         sys.exit(Status.USAGE)
     sys.exit(Status.FINDINGS if totals.faults else Status.DONE)
-
-
-def _check_product(product: str | None, catalog: Catalog) -> None:
-    """Reject a product that is not in the catalog: all its requests would be rejected."""
-    if product is not None and product not in catalog.products:
-        near = did_you_mean(product, catalog.products)
-        raise typer.BadParameter(
-            f"--product: the catalog has no product {printable(product)}{near}"
-        )
-
-
-def _check_paths(inputs: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
-    """Reject inputs that cannot be opened, and outputs that are inside an input."""
-    for name, reason in unusable(inputs):
-        raise typer.BadParameter(f"{printable(name)}: {reason}")
-    for option, path in outputs.items():
-        for name in inputs if path else ():
-            if name != STDIN and path and path.resolve().is_relative_to(Path(name).resolve()):
-                raise typer.BadParameter(
-                    f"{option}: expected a path outside of the inputs, got {printable(str(path))}"
-                )
 
 
 def _run_or_exit(
@@ -189,79 +130,27 @@ def _run(
     with ExitStack() as stack:
         # The pool first, because it forks, which is safe only while there is one thread.
         pool = stack.enter_context(Pool(judging, options, processes=processes))
-        writer = RejectsWriter(stack.enter_context(_opened(rejects))) if rejects else None
+        described = DescribedRequests()
+        file = stack.enter_context(open_output("--rejects", rejects)) if rejects else None
         points = stack.enter_context(_points_writer(out)) if out else None
-        bar = stack.enter_context(_Bar(inputs))
+        bar = stack.enter_context(InputsBar(inputs, found="rejected"))
         arrived_us = options.now_ms * 1000
         for job, result in pool.run(inputs.jobs()):
             totals.add(result)
-            if writer:
-                writer.write(job, result)
+            if file:
+                file.writelines(b"%b\n" % one for one in described.of(job, result))
             if points:
                 points.add(result.table, arrived_us=arrived_us)
             arrived_us += result.arrivals
-            bar.show(job.stored, totals)
+            bar.show(job.stored, requests=totals.requests, found=totals.rejected)
     totals.problems.update(inputs.problems)
     return totals
-
-
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("wb", buffering=_BUFFER_BYTES)
-    except OSError as error:
-        raise typer.BadParameter(
-            f"--rejects: {printable(str(path))}: {os_reason(error)}"
-        ) from error
 
 
 def _points_writer(folder: Path) -> PointsWriter:
     from pointgate.bulk.dataset_writer import PointsWriter  # noqa: PLC0415 - threads: not before a fork
 
     return PointsWriter(folder)
-
-
-class _Bar:
-    """The progress bar, if stderr is a terminal."""
-
-    def __init__(self, inputs: Inputs) -> None:
-        self._progress = Progress(
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[requests]:,} requests, {task.fields[rejected]:,} rejected"),
-            console=Console(stderr=True),
-            auto_refresh=False,  # no thread of its own
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            disable=sys.stderr is None or not sys.stderr.isatty(),
-        )
-        total = None if self._progress.disable else inputs.size()
-        self._task = self._progress.add_task("", total=total, requests=0, rejected=0)
-        self._drawn = 0.0
-        self._done = 0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, stored: int, totals: Totals) -> None:
-        """Add so many bytes of the inputs."""
-        self._done += stored
-        now = time.monotonic()
-        if not self._progress.disable and now - self._drawn >= _REDRAW_SECONDS:
-            self._drawn = now
-            self._progress.update(
-                self._task,
-                completed=self._done,
-                requests=totals.requests,
-                rejected=totals.rejected,
-                refresh=True,
-            )
 
 
 def _print(totals: Totals, files: int, seconds: float) -> None:

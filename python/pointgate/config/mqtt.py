@@ -24,6 +24,7 @@ from pointgate.toml.values import (
     seconds_words,
     secret_text,
 )
+from pointgate.topics import product_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,14 +174,6 @@ def _unix_url(value: str) -> str:
     return value
 
 
-def _product_key(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
-        raise ValueError(
-            f"expected a product key, 1 to 64 of A-Z, a-z, 0-9, '_' and '-', got {shown(value)}"
-        )
-    return value
-
-
 def _password_file(value: Path, info: ValidationInfo) -> Path:
     if info.data.get("password") is not None:
         raise ValueError("expected either this or POINTGATE_MQTT__PASSWORD, got both")
@@ -222,7 +215,7 @@ class MqttSettings(Document):
     reply_qos: Annotated[Literal[0, 1] | None, BeforeValidator(_integer)] = Field(
         default=None, description="0 or 1 (each request's own QoS when absent)"
     )
-    canary: Annotated[str, AfterValidator(_product_key)] | None = Field(
+    canary: Annotated[str, AfterValidator(product_key)] | None = Field(
         default=None, description="a product key that no sender uses, for the canary's requests"
     )
     keepalive: Seconds = Field(

@@ -1,7 +1,7 @@
 """The section `[quarantine]`: where rejected requests are kept, and their retention."""
 
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -42,9 +42,10 @@ class QuarantineSettings(Document):
     max_age: Seconds = Field(
         default=30 * 86_400, ge=1, le=_LONGEST_AGE, description=seconds_words(1, _LONGEST_AGE)
     )
-    products: Annotated[list[str] | None, BeforeValidator(_products)] = Field(
-        default=None, description='"all" or a list of product keys'
-    )
+    products: Annotated[
+        list[str] | None,
+        BeforeValidator(_products, json_schema_input_type=list[str] | Literal["all"]),
+    ] = Field(default=None, description='"all" or a list of product keys')
     without: Annotated[list[str], BeforeValidator(_keys)] = Field(
         default=[], description="a list of product keys"
     )

@@ -129,6 +129,17 @@ class ReplySettings(Document):
     detail: Literal["full", "none"] = Field(default="full", description='"full" or "none"')
 
 
+class LoggingSettings(Document):
+    """The log, on stderr: one line for each event."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description='the least level: "debug", "info", "warning" or "error"'
+    )
+    format: Literal["text", "json"] = Field(
+        default="text", description='"text", or "json": an object on each line'
+    )
+
+
 class Settings(Document):
     """All settings. The defaults work on one machine."""
 
@@ -141,3 +152,4 @@ class Settings(Document):
     quarantine: QuarantineSettings = QuarantineSettings()
     limits: LimitSettings = LimitSettings()
     reply: ReplySettings = ReplySettings()
+    logging: LoggingSettings = LoggingSettings()

@@ -145,16 +145,16 @@ def first_line(file: Path, key: str) -> str:
     raise ConfigError([Problem("", key, reason)])
 
 
-def _percent(value: object) -> object:
-    """The number in `"20%"`; other values are returned unchanged, for the type to reject."""
-    found = re.fullmatch(r"([0-9]{1,3}) ?%", value) if isinstance(value, str) else None
-    return int(found[1]) if found else value
-
-
 def _decoded(data: bytes) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
     return data.decode("utf-8-sig")
+
+
+def percent(value: object) -> object:
+    """The number in `"20%"`; other values are returned unchanged, for the type to reject."""
+    found = re.fullmatch(r"([0-9]{1,3}) ?%", value) if isinstance(value, str) else None
+    return int(found[1]) if found else value
 
 
 def seconds_words(least: int, most: int) -> str:
@@ -176,5 +176,5 @@ ReadableFile = Annotated[
 Secret = Annotated[SecretStr, AfterValidator(secret)]
 Seconds = Annotated[int, BeforeValidator(seconds_of)]
 Bytes = Annotated[int, BeforeValidator(bytes_of)]
-Share = Annotated[int, BeforeValidator(_percent), Field(ge=0, le=100)]
+Share = Annotated[int, Field(ge=0, le=100), BeforeValidator(percent)]
 SHARE_WORDS: Final = "percent, 0 to 100"

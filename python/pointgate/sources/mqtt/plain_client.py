@@ -13,7 +13,9 @@ Like `paho.py` it uses `aiomqtt.Client._client` and paho's `_sock`, which
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -39,13 +41,20 @@ _log = logging.getLogger(__name__)
 _log.setLevel(logging.CRITICAL)
 
 
-def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> aiomqtt.Client:
+def plain_client(
+    settings: MqttSettings,
+    *,
+    client_id: str,
+    timeout: float,
+    properties: Properties | None = None,
+) -> aiomqtt.Client:
     """A client with its own session, which ends with the connection.
 
     Args:
         settings: The service's settings.
         client_id: Its client id.
         timeout: Seconds to wait for each response of the broker.
+        properties: Those of CONNECT, in MQTT 5; a session expiry keeps its session.
 
     Raises:
         ConfigError: A TLS file or a password file cannot be used.
@@ -61,9 +70,11 @@ def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> a
         protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
         tls_context=tls_context(settings),
         timeout=timeout,
+        properties=properties,
         logger=_log,
     )
     inner = client._client  # noqa: SLF001 - see above
+    inner.on_socket_register_write = _register_write(asyncio.get_running_loop())
     connect_by(inner, timeout=timeout)
     opened: Any = inner.on_socket_open
 
@@ -77,17 +88,43 @@ def plain_client(settings: MqttSettings, *, client_id: str, timeout: float) -> a
     return client
 
 
+def _register_write(loop: asyncio.AbstractEventLoop) -> Callable[[Any, Any, Any], None]:
+    """In place of aiomqtt's, which a moment later registers a socket that may be closed by then.
+
+    That is what a broker does that refuses us: the error was logged with a traceback, or the number
+    was that of another connection's socket.
+    """
+
+    def on_register_write(client: Any, _userdata: Any, sock: Any) -> None:
+        descriptor = sock.fileno()
+
+        def write() -> None:
+            with suppress(OSError):  # the reader sees the end, too
+                client.loop_write()
+
+        def register() -> None:
+            if sock.fileno() == descriptor:
+                loop.add_writer(descriptor, write)
+
+        # paho may call this in the thread in which it connects.
+        loop.call_soon_threadsafe(register)
+
+    return on_register_write
+
+
 class Tap:
     """Observes one client's packets.
 
     Attributes:
         lost: Why the broker refused or ended the connection; None while it has not.
+        connack: The properties of CONNACK.
         suback: The properties of the last SUBACK.
         on_puback: Called with the packet id and the reason of each PUBACK.
     """
 
     def __init__(self, client: aiomqtt.Client, *, client_id: str) -> None:
         self.lost: ConnectionLost | None = None
+        self.connack: Properties | None = None
         self.suback: Properties | None = None
         self.on_puback: Callable[[int, str], None] = lambda _mid, _reason: None
         self._client_id = client_id
@@ -116,6 +153,7 @@ class Tap:
     def _on_connect(
         self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
+        self.connack = properties
         if reason.is_failure:
             self.lost = refused(reason, properties)
         self._connected(client, userdata, flags, reason, properties)

@@ -1,0 +1,200 @@
+"""Runs a job in a worker: judges its requests by two catalogs, and describes those that differ.
+
+    for each burst of lines:
+        old, new = validate with the one catalog, with the other      # two calls into Rust
+        equal codes, none rejected: count them; otherwise: compare each pair
+
+Two verdicts are equal if code and reason are; that a message names another device is no change.
+
+Invariants: both verdicts are those that the service would give at the same moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import orjson
+
+from pointgate import Validator
+from pointgate.bulk.jobs import Result, RunOptions
+from pointgate.bulk.judge import Judge, load_catalog
+from pointgate.codes import Code
+from pointgate.fault_document import fault_document, payload_member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pointgate import Report
+    from pointgate.bulk.jobs import Job
+
+_code = attrgetter("code")
+
+_EXAMPLES_A_JOB: Final = 3
+"""Changed requests of each kind that a job describes if not all of them are asked for."""
+
+
+class Verdict(NamedTuple):
+    """A code with its reason; the reason of an accepted request is empty."""
+
+    code: int
+    reason: str
+
+
+class Change(NamedTuple):
+    """A kind of change: requests that had the one verdict and get the other."""
+
+    old: Verdict
+    new: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffOptions(RunOptions):
+    """The options of a run; `catalog` is the old one, `describes` asks for all changed requests.
+
+    Attributes:
+        new: The folder of the new catalog.
+    """
+
+    new: Path
+
+
+@dataclass(slots=True)
+class DiffResult(Result):
+    """The result of one job; `rejects` describes the changed requests.
+
+    Attributes:
+        requests: The number of requests.
+        changes: The number of changed requests of each kind.
+        described: The kind of each request in `rejects`.
+    """
+
+    requests: int = 0
+    changes: dict[Change, int] = field(default_factory=dict)
+    described: list[Change] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class DiffTotals:
+    """The totals of a run.
+
+    Attributes:
+        shown: How many examples of each change are kept.
+        requests: The number of requests judged.
+        changes: The number of changed requests of each kind.
+        examples: The first ones of each kind, as JSON objects.
+        problems: Files that could not be read completely, each with the reason.
+    """
+
+    shown: int
+    requests: int = 0
+    changes: dict[Change, int] = field(default_factory=dict)
+    examples: dict[Change, list[bytes]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> int:
+        """The number of requests whose verdict changes."""
+        return sum(self.changes.values())
+
+    def add(self, result: DiffResult, described: Sequence[bytes]) -> None:
+        """Add the result of one job, with its described requests."""
+        self.requests += result.requests
+        self.problems.update(result.problems)
+        for change, count in result.changes.items():
+            self.changes[change] = self.changes.get(change, 0) + count
+        for change, one in zip(result.described, described, strict=True):
+            examples = self.examples.setdefault(change, [])
+            if len(examples) < self.shown:
+                examples.append(one)
+
+    def by_count(self) -> list[tuple[Change, int]]:
+        """The changes, the most frequent first."""
+        return sorted(self.changes.items(), key=lambda item: (-item[1], item[0]))
+
+
+def comparing(options: DiffOptions) -> Callable[[Job], DiffResult]:
+    """What runs a job in a worker."""
+    return Differ(options).compare
+
+
+class Differ(Judge):
+    """Judges one job after another by two catalogs."""
+
+    def __init__(self, options: DiffOptions) -> None:
+        super().__init__(options)
+        self._new = Validator(load_catalog(options.new), payload_bytes=options.payload_bytes)
+
+    def compare(self, job: Job) -> DiffResult:
+        """Judge all requests in a job."""
+        result = DiffResult()
+        self._run(job, result)
+        return result
+
+    def compare_burst(
+        self,
+        topics: Sequence[str],
+        payloads: Sequence[bytes],
+        place: int,
+        result: DiffResult,
+        *,
+        now_ms: int | None = None,
+    ) -> bool:
+        """Judge a burst, and count and describe what changes.
+
+        Args:
+            topics: The topics of the requests.
+            payloads: Their payloads.
+            place: The index of the first request in the job.
+            result: Where they are counted.
+            now_ms: When they arrived, UTC milliseconds; that of the options if None.
+
+        Returns:
+            Whether both catalogs accept all of them.
+        """
+        now_ms = self._options.now_ms if now_ms is None else now_ms
+        old = self._validator.validate(topics, payloads, now_ms=now_ms)
+        new = self._new.validate(topics, payloads, now_ms=now_ms)
+        result.requests += len(payloads)
+        codes = [*map(_code, old)]
+        if codes.count(Code.OK) == len(codes) and codes == [*map(_code, new)]:
+            return True
+        for number, pair in enumerate(zip(old, new, strict=True)):
+            change = Change(_verdict(pair[0]), _verdict(pair[1]))
+            if change.old == change.new:
+                continue
+            count = result.changes.get(change, 0)
+            result.changes[change] = count + 1
+            if count < _EXAMPLES_A_JOB or self._options.describes:
+                result.described.append(change)
+                described = _described(pair, topics[number], payloads[number])
+                result.rejects.append((place + number, described))
+        return False
+
+    def _burst(self, lines: Sequence[bytes], place: int, result: Result) -> None:
+        assert isinstance(result, DiffResult)  # noqa: S101 - made by `compare`
+        topics, payloads = self._requests(lines)
+        if not self.compare_burst(topics, payloads, place, result):
+            # Blank lines are no requests; both catalogs reject them as empty.
+            result.requests -= sum(not line.strip() for line in lines)
+
+    def _document(self, data: bytes, place: int, result: Result) -> None:
+        assert isinstance(result, DiffResult)  # noqa: S101 - as above
+        result.size += len(data)
+        self.compare_burst([self._options.topic or ""], [data], place, result)
+
+
+def _verdict(report: Report) -> Verdict:
+    return Verdict(report.code, report.fault.reason if report.fault else "")
+
+
+def _described(pair: tuple[Report, Report], topic: str, payload: bytes) -> bytes:
+    """A changed request as a JSON object without its opening brace."""
+    members = {
+        name: {"code": report.code} | (fault_document(report.fault) if report.fault else {})
+        for name, report in zip(("old", "new"), pair, strict=True)
+    }
+    bare = payload.removesuffix(b"\n").removesuffix(b"\r")
+    return orjson.dumps({"topic": topic} | members | payload_member(bare))[1:]

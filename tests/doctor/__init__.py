@@ -1,0 +1,1 @@
+"""Examinations before a service goes live."""
