@@ -72,7 +72,7 @@ def test_without_events_some_looks_find_every_change(
     before = watch.watch({path: signature(path) for path in files}, files)
     for path in (files[7], files[2_000]):
         path.write_text("xy")
-    looks = [watch.look() for _ in range(3)]
+    looks = [watch.look() for _ in range(6)]
     assert {path for path in files if before[path] != looks[-1][path]} == {files[7], files[2_000]}
     # A change that a slice finds is probably not alone: the same look sees the others, too.
     assert all(look in (before, looks[-1]) for look in looks)
@@ -103,7 +103,7 @@ def test_a_look_does_not_touch_every_file(
 
     monkeypatch.setattr(os, "stat", counted)
     watch.look()
-    assert 0 < len(looked) < 1_100
+    assert 0 < len(looked) < 600
     assert len(files) == 2_501
 
 
