@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
-from benches.load import PAYLOAD
+from benches.bench_front_end import PAYLOAD
 from tests.support.kafka_clients import Topics, make_topics
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_service import KafkaService, settings

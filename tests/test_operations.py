@@ -124,6 +124,7 @@ FIRING: Final[dict[str, dict[str, str]]] = {
     "PointgateKafkaBehind": {"pointgate_kafka_lag_records": "0+1000x40"},
     "PointgateKafkaRepliesRefused": {"pointgate_kafka_replies_refused_total": COUNTS_UP},
     "PointgateCatalogRefused": {'pointgate_catalog_reloads_total{result="failure"}': COUNTS_UP},
+    "PointgateCatalogBehind": {"pointgate_catalog_position_age_seconds": "0+60x40"},
     "PointgateDevicesShrank": {"pointgate_catalog_shrink_refused": "0x10 1x30"},
     "PointgateProductWithoutDevices": {"pointgate_catalog_products_without_devices": "0x10 1x30"},
     "PointgateManyRejected": {
@@ -168,6 +169,7 @@ WELL: Final[dict[str, str]] = {
     "pointgate_kafka_lag_records": "5000-100x40",
     "pointgate_kafka_replies_refused_total": "0x40",
     'pointgate_catalog_reloads_total{result="failure"}': "2x40",
+    "pointgate_catalog_position_age_seconds": "1x40",
     "pointgate_catalog_shrink_refused": "0x40",
     "pointgate_catalog_products_without_devices": "0x40",
     'pointgate_requests_ignored_total{reason="judge_failed"}': "0x40",

@@ -15,6 +15,7 @@ import pytest
 
 from pointgate import Catalog, CatalogError, Validator
 from pointgate.catalog import Loading
+from pointgate.file_states import signature
 from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.metrics import Metrics
 from tests.support.paths import CATALOG as CASES
@@ -499,3 +500,90 @@ async def test_the_loop_turns_while_a_catalog_loads(
     async with watching(folder, start=None) as watched:
         asyncio.get_running_loop().call_later(0.05, turned.set)
         assert len(await watched.change()) == 1
+
+
+def many(folder: Path, count: int) -> None:
+    """Products of their own files, and one model that the odd ones share."""
+    tables = []
+    for number in range(count):
+        model = "shared.json" if number % 2 else f"{number}.json"
+        (folder / model).write_text(json.dumps(MODEL))
+        (folder / f"{number}.txt").write_text(f"device-{number}\n")
+        tables.append(f"[products.p{number}]\nmodel = '{model}'\ndevices = '{number}.txt'\n")
+    (folder / "catalog.toml").write_text("".join(tables))
+
+
+def test_a_later_load_shares_what_has_not_changed(folder: Path) -> None:
+    many(folder, 10)
+    first = Catalog.load(folder)
+    (folder / "3.txt").write_text("device-3\nmore\n")
+    loading = Loading(folder, former=first)
+    second = loading.run(Catalog)
+    assert second is not None
+    assert loading.read == set()  # without a look there is no change
+    loading = Loading(folder, former=first, seen={path: signature(path) for path in first.files})
+    second = loading.run(Catalog)
+    assert second is not None
+    assert loading.read == {folder / "3.txt"}
+    assert second == Catalog.load(folder) != first
+    for key, product in first.products.items():
+        assert (second.product(key) is product) == (key != "p3")
+    assert second.products["p3"].model is first.products["p3"].model
+    assert second.devices == first.devices + 1
+
+
+def test_a_later_load_of_another_document_shares_files_and_tables(folder: Path) -> None:
+    many(folder, 10)
+    first = Catalog.load(folder)
+    document = folder / "catalog.toml"
+    tables = document.read_text().replace("devices = '5.txt'", "devices = '5.txt'\nmax_shrink = 1")
+    document.write_text(tables.replace("[products.p9]", "[products.q9]"))
+    loading = Loading(folder, former=first)
+    second = loading.run(Catalog)
+    assert second is not None
+    assert loading.read == {document}
+    assert set(second.products) == {*(f"p{number}" for number in range(9)), "q9"}
+    assert second.products["p4"] is first.products["p4"]
+    assert second.products["q9"].devices is first.products["p9"].devices
+    assert second.sources["p5"].max_shrink == 1
+    assert second == Catalog.load(folder)
+
+
+def test_warnings_and_mistakes_are_those_of_a_first_load(folder: Path) -> None:
+    many(folder, 10)
+    (folder / "2.txt").write_text("inv 2\n")
+    first = Catalog.load(folder)
+    (folder / "4.txt").write_text("")
+    (folder / "6.txt").write_text("inv 6\n")
+    seen = {path: signature(path) for path in first.files}
+    second = Loading(folder, former=first, seen=seen).run(Catalog)
+    assert second is not None
+    assert set(second.warnings) == set(Catalog.load(folder).warnings)
+    assert len(second.warnings) == 3
+    (folder / "2.txt").write_text("inv-2\n")
+    (folder / "4.txt").write_text("device-4\n")
+    (folder / "shared.json").write_text("[")
+    loading = Loading(folder, former=second, seen={path: signature(path) for path in second.files})
+    assert loading.run(Catalog) is None
+    with pytest.raises(CatalogError) as caught:
+        Catalog.load(folder)
+    assert loading.problems == list(caught.value.problems)
+    (folder / "shared.json").write_text(json.dumps(MODEL))
+    loading = Loading(folder, former=second, seen={path: signature(path) for path in second.files})
+    third = loading.run(Catalog)
+    assert third is not None
+    assert [one.file for one in third.warnings] == [str(folder / "6.txt")]
+
+
+def test_a_link_to_the_same_file_is_another_path_to_it(folder: Path) -> None:
+    (folder / "other.txt").symlink_to("devices.txt")
+    text = PRODUCT + PRODUCT.replace("pk", "pk2").replace("devices.txt", "other.txt")
+    (folder / "catalog.toml").write_text(text)
+    first = Catalog.load(folder)
+    assert first.products["pk"].devices is first.products["pk2"].devices
+    rewrite(folder / "other.txt", "device9\n")  # no link any more
+    seen = {path: signature(path) for path in first.files}
+    second = Loading(folder, former=first, seen=seen).run(Catalog)
+    assert second is not None
+    assert second.products["pk"] is first.products["pk"]
+    assert "device9" in second.products["pk2"].devices

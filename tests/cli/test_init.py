@@ -13,7 +13,8 @@ import jsonschema_rs
 import pytest
 from typer.main import get_command
 
-from pointgate.catalog import Catalog, _ProductSettings
+from pointgate.catalog import Catalog
+from pointgate.catalog_settings import ProductSettings
 from pointgate.cli.commands import app
 from pointgate.cli.epilogs import EPILOGS
 from pointgate.config import Settings, load_settings
@@ -110,7 +111,7 @@ def test_the_written_catalog_names_every_product_setting(tmp_path: Path) -> None
     run("init", cwd=tmp_path)
     document = tmp_path / "catalog" / "catalog.toml"
     text = document.read_text("utf-8")
-    keys = [*_ProductSettings.model_fields, "time.min", "time.max_past", "time.max_future"]
+    keys = [*ProductSettings.model_fields, "time.min", "time.max_past", "time.max_future"]
     for key in (one for one in keys if one != "time"):
         assert re.search(rf"^(# )?{re.escape(key)} = ", text, re.MULTILINE), key
     document.write_text(re.sub(r"^# ([a-z_.]+ = (?!…))", r"\1", text, flags=re.MULTILINE), "utf-8")

@@ -323,3 +323,75 @@ def test_what_is_no_share(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError, match="expected percent, 0 to 100") as caught:
         load_settings(tmp_path / "pointgate.toml", {})
     assert caught.value.key == "catalog.max_shrink"
+
+
+def follow_changes(folder: Path) -> Path:
+    (folder / "catalog.toml").write_text(PRODUCT + "changes = 'pk.changes'\n" + OTHER)
+    (folder / "pk.changes").write_text("")
+    return folder / "pk.changes"
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+async def test_appended_changes_are_in_force_without_waiting_for_an_end(folder: Path) -> None:
+    file = follow_changes(folder)
+    async with watching(folder) as watched:
+        for number in range(20):
+            append(file, f"+new-{number}\n-inv-{number % 10}\n")
+            await watched.until(
+                lambda: f"new-{number}" in watched.catalog.products["pk"].devices  # noqa: B023
+            )
+        # Ten of ten devices were removed, each by a line of its own: no sign of a truncated file.
+        assert watched.devices == 20
+        assert watched.metrics.reloads_failed == 0
+        assert (watched.metrics.catalog_changes, watched.metrics.overlay_devices) == (40, 30)
+        assert watched.metrics.devices == 30
+
+
+async def test_a_bad_change_leaves_the_last_good_table_and_its_age_grows(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = follow_changes(folder)
+    async with watching(folder) as watched:
+        append(file, "+good\n")
+        await watched.reloads(1)
+        append(file, "bad\n+later\n")
+        await watched.refusals(1)
+        matched = watched.metrics.catalog_matched_at
+        await asyncio.sleep(0.1)
+        assert watched.metrics.catalog_matched_at == matched
+        assert watched.devices == 11
+        file.write_text("+good\n+later\n")
+        await watched.reloads(2)
+        assert watched.devices == 12
+        await watched.until(lambda: watched.metrics.catalog_matched_at > matched)
+    assert f"{file}: line 2: expected + or - and a deviceKey" in caplog.text
+
+
+async def test_a_lost_file_of_changes_is_refused_as_a_table_that_shrinks(folder: Path) -> None:
+    file = follow_changes(folder)
+    async with watching(folder) as watched:
+        append(file, "".join(f"+new-{number}\n" for number in range(10)))
+        await watched.reloads(1)
+        file.unlink()
+        await watched.refusals(1)
+        assert watched.devices == 20
+
+
+async def test_a_grown_overlay_is_folded_beside_the_service(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointgate.followed_devices._FOLD_KEYS", 5)
+    file = follow_changes(folder)
+    async with watching(folder) as watched:
+        append(file, "".join(f"+new-{number}\n" for number in range(20)))
+        await watched.reloads(1)
+        await watched.until(lambda: watched.metrics.overlay_devices == 0)
+        assert watched.devices == 30
+        assert watched.catalog.products["pk"].devices.changed == 0
+        append(file, "+one\n")
+        await watched.reloads(2)
+        assert (watched.devices, watched.metrics.overlay_devices) == (31, 1)

@@ -1,16 +1,19 @@
 """Hot reload of a running service's catalog, with protection against truncated device tables.
 
-    every half second, in a thread:  stat catalog.toml and the files it names
-    they changed, but not since the last poll:  load
+    every half second, or at an event, in a thread:  look for changes (file_watch.py)
+    files changed, but not since the last look:  load what has changed
     no change meanwhile, the catalog is valid, no device table shrank too far:  swap
     otherwise:  the last valid snapshot stays active, log problems once, wait for the next change
+    the snapshot before:  release its products one by one, in a thread
+    only files of changes have grown:  load at once, whole lines are complete
+    an overlay has grown:  fold it into a new base in a thread, swap when that is done
 
 A truncated or half-copied device table is a valid file, so it is detected only by comparing its
 size with that of the active table. A shrunken table is refused until the file is corrected, until
 `max_shrink` allows it, or until SIGHUP is received twice within `CONFIRM_SECONDS`.
 
 Invariants: a snapshot is replaced on the event loop's thread; an invalid catalog never replaces the
-last valid snapshot; the event loop never waits for a disk.
+last valid snapshot; the event loop never waits for a disk, nor for memory that is freed.
 """
 
 from __future__ import annotations
@@ -23,14 +26,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from pointgate.catalog import Catalog, Loading, signature
+from pointgate.catalog import Catalog, Loading
+from pointgate.catalog_contents import DOCUMENT
 from pointgate.errors import Problem
+from pointgate.rate_limiter import RateLimiter
+from pointgate.service.file_watch import FileWatch
 from pointgate.toml.document import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pointgate.catalog import Signature
+    from pointgate._core import Devices
+    from pointgate.catalog_contents import FollowedKey
+    from pointgate.file_states import Signature
     from pointgate.service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -45,13 +53,17 @@ DEFAULT_MAX_SHRINK: Final = 20
 """Percent."""
 
 _POLL_SECONDS: Final = 0.5
-"""Two polls and a load: a change takes effect within 2 seconds."""
+"""An event, one of these and a load: a change takes effect within a second, without events in two.
+"""
 
 _MAX_UNSTABLE_POLLS: Final = 10
 """Files that are replaced continuously are loaded anyway after this many polls; a file that is
 written in place continuously is reported after as many polls, repeatedly."""
 
 _LOGGED_PROBLEMS: Final = 20
+
+_LOG_SECONDS: Final = 60.0
+"""Seconds between two log lines about changes of devices."""
 
 
 def log_warnings(catalog: Catalog) -> None:
@@ -92,11 +104,13 @@ class CatalogWatcher:
         self._seen: Mapping[Path, Signature] = self._loaded
         self._unstable_polls = 0
         self._reported: Sequence[Problem] = []
-        self._requested = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._is_requested = catalog is None
         self._requested_at = -math.inf
         self._confirmed = False
-        if catalog is None:
-            self._requested.set()
+        self._files = FileWatch(self._path / DOCUMENT, self._woken.set)
+        self._folding: Folding | None = None
+        self._changes_logged = RateLimiter(_LOG_SECONDS)
 
     def request_reload(self) -> None:
         """Load at once, changed or not. For a signal handler of the event loop.
@@ -106,29 +120,64 @@ class CatalogWatcher:
         now = time.monotonic()
         self._confirmed = self._confirmed or now - self._requested_at < CONFIRM_SECONDS
         self._requested_at = now
-        self._requested.set()
+        self._is_requested = True
+        self._woken.set()
 
     async def run(self) -> NoReturn:
         """Watch until cancelled."""
-        while True:
+        try:
+            await asyncio.to_thread(self._files.watch, self._loaded, list(self._loaded))
+            at_rest = True
+            if self._catalog is not None:
+                self._folding = Folding.of(self._catalog)
+            while True:
+                at_rest = await self._turn(wake_up=at_rest)
+        finally:
+            self._files.close()
+
+    async def _turn(self, *, wake_up: bool) -> bool:
+        """Wait, look, and load what has changed.
+
+        Args:
+            wake_up: Whether to look as soon as there is an event.
+
+        Returns:
+            The same for the next turn. False while files are being written, and after an event that
+            was none of ours: whoever writes beside our files does not keep us busy.
+        """
+        if not self._is_requested:
+            if wake_up:
+                self._files.arm()
             with suppress(TimeoutError):
                 # Not `wait_for`: before Python 3.12 it can lose a cancellation.
                 async with asyncio.timeout(self._poll_seconds):
-                    await self._requested.wait()
-            requested = self._requested.is_set()
-            self._requested.clear()
-            seen = await asyncio.to_thread(_signatures, self._loaded)
-            if requested or self._is_due(seen):
-                await self._reload(requested=requested)
+                    await self._woken.wait()
+            self._files.disarm()
+        woken = self._woken.is_set()
+        self._woken.clear()
+        requested, self._is_requested = self._is_requested, False
+        look = self._files.look_at_all if requested else self._files.look
+        looked_at = time.time()
+        seen = await asyncio.to_thread(look)
+        if self._folding is not None and self._folding.is_done:
+            await self._swap_folded(self._folding)
+        if seen is self._loaded and not self._reported:
+            self._metrics.catalog_matched_at = looked_at
+        if requested or self._is_due(seen):
+            await self._reload(seen, requested=requested)
+            return False
+        return not woken and not self._unstable_polls
 
     def _is_due(self, seen: Mapping[Path, Signature]) -> bool:
         """Whether the files differ from the loaded ones and are not being written at the moment."""
         before, self._seen = self._seen, seen
-        if seen == self._loaded:
+        if seen is self._loaded or seen == self._loaded:
             self._unstable_polls = 0
             return False
+        if self._has_only_grown(seen):
+            return True
         self._unstable_polls += 1
-        if seen == before:
+        if seen is before or seen == before:
             return True
         if self._unstable_polls < _MAX_UNSTABLE_POLLS:
             return False
@@ -138,47 +187,94 @@ class CatalogWatcher:
             self._refuse([Problem(str(path), "", reason) for path in writing])
         return not writing
 
-    async def _reload(self, *, requested: bool) -> None:
+    def _has_only_grown(self, seen: Mapping[Path, Signature]) -> bool:
+        """Whether the only change is that something was appended to files of changes."""
+        following = self._catalog.contents.followed if self._catalog else {}
+        if not following or self._reported:
+            return False
+        growing = {path for _, path in following}
+        changed = [path for path, state in seen.items() if self._loaded.get(path) != state]
+        return all(
+            path in growing and _has_grown(self._loaded.get(path), seen[path]) for path in changed
+        )
+
+    async def _reload(self, seen: Mapping[Path, Signature], *, requested: bool) -> None:
         if requested:
             self._reported = []  # an explicit request always gets a log line
-        loading = Loading(self._path)
+        # A request reads everything anew: it is the way out if the states of files do not tell.
+        former = None if requested else self._catalog
+        loading = Loading(self._path, former=former, seen=seen)
         try:
             catalog = await asyncio.to_thread(loading.run, Catalog)
         except Exception as error:  # noqa: BLE001 - no file may end a running service
             loading.problems.append(Problem(str(self._path), "", f"cannot be loaded: {error!r}"))
             catalog = None
-        after = await asyncio.to_thread(_signatures, loading.files)
         self._loaded = loading.files
-        self._seen = after
-        if after != loading.files and self._unstable_polls < _MAX_UNSTABLE_POLLS:
-            return  # the files changed during the load: the next poll detects that
+        self._seen = await asyncio.to_thread(self._files.watch, loading.files, loading.read)
+        if self._seen is not self._loaded and self._unstable_polls < _MAX_UNSTABLE_POLLS:
+            return  # the files changed during the load: the next look detects that
         self._unstable_polls = 0
         confirmed, self._confirmed = self._confirmed, False
         if catalog is None:
             self._refuse(loading.problems)
-            return
-        shrunk = shrunken(self._catalog, catalog, self._max_shrink) if self._catalog else []
+        elif loading.unchanged:  # a line is being written
+            self._catalog = catalog
+        else:
+            released = await self._accept(catalog, loading, confirmed=confirmed)
+            del catalog
+            await asyncio.to_thread(_release, released)
+
+    async def _accept(
+        self, catalog: Catalog, loading: Loading, *, confirmed: bool
+    ) -> list[Catalog | None]:
+        """Activate a catalog unless its tables shrank too far; returns the one to release."""
+        former = self._catalog
+        shrunk: list[Problem] = []
+        if former is not None:
+            shrunk = await asyncio.to_thread(shrunken, former, catalog, self._max_shrink)
         if shrunk and not confirmed:
             self._metrics.shrink_refused = len(shrunk)
             self._refuse(shrunk, _ADVICE)
-            return
+            return [catalog]
         for problem in shrunk:
             _log.warning("catalog: %s; accepted, because SIGHUP was received twice", problem)
+        self._reported = []
+        self._metrics.catalog_changes += loading.changes
+        self._metrics.reloads_succeeded += 1
         self._activate(catalog)
+        if loading.read or not loading.changes:
+            _log.info(
+                "catalog loaded: %d products, %d models, %d devices",
+                len(catalog),
+                catalog.models,
+                catalog.devices,
+            )
+            log_warnings(catalog)
+        elif lines := self._changes_logged.count(loading.changes):
+            _log.info("devices changed: %d changes applied, %d devices", lines, catalog.devices)
+        return [former]
 
     def _activate(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._reported = []
         self._metrics.record_catalog(catalog)
-        self._metrics.reloads_succeeded += 1
         self._on_change(catalog)
-        _log.info(
-            "catalog loaded: %d products, %d models, %d devices",
-            len(catalog),
-            catalog.models,
-            catalog.devices,
-        )
-        log_warnings(catalog)
+        if self._folding is None:
+            self._folding = Folding.of(catalog)
+
+    async def _swap_folded(self, folding: Folding) -> None:
+        """Replace the bases of tables whose overlays have grown."""
+        self._folding = None
+        if self._catalog is None:
+            return
+        try:
+            newer = await asyncio.to_thread(folding.apply, self._catalog)
+        except Exception as error:  # noqa: BLE001 - the tables work without it
+            _log.warning("device tables not folded: %r", error)
+            return
+        released: list[Catalog | None] = [self._catalog]
+        self._activate(newer)
+        del newer, folding
+        await asyncio.to_thread(_release, released)
 
     def _refuse(self, problems: Sequence[Problem], advice: str = "") -> None:
         """Count a refused catalog, and log the reasons unless they were logged before."""
@@ -195,6 +291,37 @@ class CatalogWatcher:
             _log.error("  %s", advice)
 
 
+class Folding:
+    """New bases for some device tables, being made in a thread.
+
+    Args:
+        tables: The tables, by their keys in `Contents.followed`.
+    """
+
+    def __init__(self, tables: Mapping[FollowedKey, Devices]) -> None:
+        self._tables = tables
+        loop = asyncio.get_running_loop()
+        self._result = loop.run_in_executor(
+            None, lambda: {key: (table, table.folded()) for key, table in tables.items()}
+        )
+
+    @classmethod
+    def of(cls, catalog: Catalog) -> Folding | None:
+        """Begin to fold the tables of a catalog whose overlays have grown; None if none has."""
+        followed = catalog.contents.followed
+        tables = {key: one.devices for key, one in followed.items() if one.is_to_fold}
+        return cls(tables) if tables else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `apply` does not wait."""
+        return self._result.done()
+
+    def apply(self, catalog: Catalog) -> Catalog:
+        """The same catalog with the new bases; what changed meanwhile is carried over."""
+        return catalog.with_folded(self._result.result())
+
+
 def shrunken(old: Catalog, new: Catalog, max_shrink: int) -> list[Problem]:
     """The device tables that shrank by more than they may, one problem each.
 
@@ -205,9 +332,13 @@ def shrunken(old: Catalog, new: Catalog, max_shrink: int) -> list[Problem]:
     """
     problems = []
     for key, product in old.products.items():
-        before = len(product.devices)
-        newer, source = new.products.get(key), new.sources.get(key)
-        after = len(newer.devices) if newer else 0
+        newer = new.product(key)
+        if newer is not None and newer.devices is product.devices:
+            continue
+        source = new.sources.get(key)
+        before, after = len(product.devices), len(newer.devices) if newer else 0
+        # Devices that lines of a file of changes remove are no sign of a truncated file.
+        after += max(0, new.contents.removals(key) - old.contents.removals(key))
         share = max_shrink if source is None or source.max_shrink is None else source.max_shrink
         if (before - after) * 100 <= before * share:
             continue
@@ -219,13 +350,29 @@ def shrunken(old: Catalog, new: Catalog, max_shrink: int) -> list[Problem]:
             problems.append(Problem(str(new.document), location, f"product removed: {reason}"))
         else:
             reason = f"expected the device table of {key} to shrink {allowed}"
-            got = f"got {after} keys where {before} are active"
+            got = f"got {len(newer.devices) if newer else 0} keys where {before} are active"
             problems.append(Problem(str(source.path), "", f"{reason}, {got}"))
     return problems
 
 
-def _signatures(paths: Mapping[Path, Signature]) -> dict[Path, Signature]:
-    return {path: signature(path) for path in paths}
+def _release(catalogs: list[Catalog | None]) -> None:
+    """Drop the last reference to a snapshot, one product at a time.
+
+    The interpreter lock is free between two of them. Freed at once, ten thousand products would
+    stop all replies for a tenth of a second.
+    """
+    catalog = catalogs.pop()
+    products = catalog.products if catalog else {}
+    del catalog
+    while products:
+        products.popitem()
+
+
+def _has_grown(before: Signature, after: Signature) -> bool:
+    """Whether a file may have been appended to: it is the same one, and not shorter; or new."""
+    if before is None or after is None:
+        return before is None
+    return (before[0], before[4]) == (after[0], after[4]) and before[1] <= after[1]
 
 
 def _written_in_place(

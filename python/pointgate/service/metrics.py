@@ -36,6 +36,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from pointgate import _core
+from pointgate.catalog_contents import Snapshot
 from pointgate.quarantine.statistics import QuarantineStatistics
 from pointgate.service.content_negotiation import preferred
 from pointgate.service.source_metrics import kafka_metrics, labelled, mqtt_metrics
@@ -44,7 +45,7 @@ from pointgate.sources.mqtt.statistics import MqttStatistics
 from pointgate.store.spool.statistics import SpoolStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pointgate.quarantine.writer import Quarantine
     from pointgate.sinks.statistics import SinkStatistics
@@ -76,6 +77,10 @@ class Metrics(Collector):
         reloads_failed: Catalogs refused after the first one.
         shrink_refused: Products whose smaller device table is refused now.
         catalog_loaded_at: When the active catalog was loaded, in seconds since 1970.
+        catalog_matched_at: When the active catalog was last known to be that of its files, in
+            seconds since 1970.
+        catalog_changes: Lines of files of changes that were applied.
+        overlay_devices: Device keys that changed since their table was made.
         devices: Devices in the active catalog.
         models: Distinct models in it.
         products: Products in it.
@@ -103,6 +108,9 @@ class Metrics(Collector):
         self.reloads_failed = 0
         self.shrink_refused = 0
         self.catalog_loaded_at = 0.0
+        self.catalog_matched_at = 0.0
+        self.catalog_changes = 0
+        self.overlay_devices = 0
         self.devices = 0
         self.models = 0
         self.products = 0
@@ -122,13 +130,13 @@ class Metrics(Collector):
     def record_catalog(self, catalog: _core.Catalog) -> None:
         """Record the products and the size of a catalog that becomes active."""
         self.counters.serve(list(catalog.products))
-        self.catalog_loaded_at = time.time()
+        self.catalog_loaded_at = self.catalog_matched_at = time.time()
+        followed = catalog.contents.followed if isinstance(catalog, Snapshot) else {}
+        self.overlay_devices = sum(one.devices.changed for one in followed.values())
         self.devices = catalog.devices
         self.models = catalog.models
         self.products = len(catalog)
-        self.products_without_devices = sum(
-            not len(product.devices) for product in catalog.products.values()
-        )
+        self.products_without_devices = catalog.products_without_devices
         self.shrink_refused = 0
 
     def collect(self) -> Iterator[Metric]:
@@ -225,7 +233,22 @@ class Metrics(Collector):
             "When the active catalog was loaded, in seconds since 1970.",
             self.catalog_loaded_at,
         )
+        yield CounterMetricFamily(
+            "pointgate_catalog_changes",
+            "Lines of files of changes that were applied to device tables.",
+            self.catalog_changes,
+        )
         for name, value, text in (
+            (
+                "position_age_seconds",
+                max(0.0, time.time() - self.catalog_matched_at) if self.catalog_matched_at else 0.0,
+                "Seconds since the active catalog was last known to be that of its files.",
+            ),
+            (
+                "overlay_devices",
+                self.overlay_devices,
+                "Device keys that changed since their table was made; the next fold resets it.",
+            ),
             ("devices", self.devices, "Devices in the active catalog."),
             ("models", self.models, "Models in the active catalog."),
             ("products", self.products, "Products in the active catalog."),

@@ -10,7 +10,7 @@ is the field's description, so a model is also its documentation:
 Invariants: all mistakes of a document are reported at once; the value of an unknown key, or of a
 key with `password` in its name, is never shown.
 
-It does not know what the keys mean: `config/` and `catalog.py` do.
+It does not know what the keys mean: `config/` and `catalog_settings.py` do.
 """
 
 from __future__ import annotations

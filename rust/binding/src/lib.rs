@@ -3,7 +3,8 @@
 //!
 //! Bytes and small immutable objects cross the boundary, one call for each burst. The interpreter
 //! lock is released only around work that takes longer than acquiring it again
-//! (`validator::RELEASE_BYTES`). Nothing here calls Python code.
+//! (`validator::RELEASE_BYTES`). Nothing here calls Python code, except that
+//! `arrow_import` asks an argument for its Arrow arrays.
 //!
 //! Doc comments of classes and methods are the docstrings that Python shows; `_core.pyi` has the
 //! same (`tests/catalog/test_api.py` compares them).
@@ -12,11 +13,13 @@
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 hands extracted arguments over by value")]
 
 mod arguments;
+mod arrow_import;
 mod burst;
 mod catalog;
 mod counters;
 mod histogram;
 mod instants;
+mod judge_arrow;
 mod load;
 mod mqtt;
 mod offenders;
@@ -40,6 +43,8 @@ mod _core {
     use crate::catalog::{Catalog, Devices, Model, Product};
     #[pymodule_export]
     use crate::counters::Counters;
+    #[pymodule_export]
+    use crate::judge_arrow::Verdicts;
     #[pymodule_export]
     use crate::load::MqttLoad;
     #[pymodule_export]

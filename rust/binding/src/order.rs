@@ -35,11 +35,11 @@ enum Copied {
 ///     TypeError: A column is something else.
 #[pyfunction]
 #[pyo3(signature = (columns, *, keep_last))]
-pub(crate) fn unique_order<'py>(
-    py: Python<'py>,
+pub(crate) fn unique_order(
+    py: Python<'_>,
     columns: Vec<SortColumn>,
     keep_last: bool,
-) -> PyResult<Option<Bound<'py, PyBytes>>> {
+) -> PyResult<Option<Bound<'_, PyBytes>>> {
     let copied = |column: SortColumn| match column {
         SortColumn::Numbers(numbers) => numbers.to_vec(py).map(Copied::Numbers),
         SortColumn::Names((indices, ranks)) => Ok(Copied::Names(indices.to_vec(py)?, ranks.to_vec(py)?)),

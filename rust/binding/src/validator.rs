@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyList, PyString};
 use crate::arguments::{Arguments, Arrival, PAYLOADS, TOPICS, element};
 use crate::burst::Burst;
 use crate::catalog::Catalog;
+use crate::judge_arrow::{Requests, Verdicts, internal};
 use crate::points::Points;
 use crate::report::{Fault, Report};
 
@@ -208,6 +209,46 @@ impl Validator {
             core::all_faults(&catalog.get().snapshot, &self.limits, &request, &mut workspace.scratch, most);
         self.workspaces().push(workspace);
         (faults.into_iter().map(Fault::new).collect(), more)
+    }
+
+    /// Judge requests that are columns of Arrow, as `collect` does, without objects for each.
+    ///
+    /// The interpreter lock is released meanwhile.
+    ///
+    /// Args:
+    ///     payloads: An Arrow array of binary or string, of pyarrow, polars or any library with
+    ///         Arrow's PyCapsule interface; a null is an empty payload.
+    ///     topics: The same with a topic for each request, or one str for all.
+    ///     now_ms: The present, for the products' time windows, UTC milliseconds; if None that of
+    ///         `arrived_us`, or the system clock. Set it once for a job that may repeat parts.
+    ///     arrived_us: When the first request arrived, UTC microseconds; see `collect`.
+    ///     plain: Whether names of points are strings instead of dictionaries, which some engines,
+    ///         such as Spark, refuse.
+    ///
+    /// Returns:
+    ///     The verdicts, a row for each request, and the points of the accepted requests, with an
+    ///     additional column `request`: the row of the request.
+    ///
+    /// Raises:
+    ///     TypeError: `payloads` or `topics` is no Arrow array, or of another type.
+    ///     ValueError: `payloads` and `topics` differ in length.
+    #[pyo3(signature = (payloads, topics, *, now_ms=None, arrived_us=None, plain=false))]
+    fn judge_arrow(
+        &self,
+        py: Python<'_>,
+        payloads: &Bound<'_, PyAny>,
+        topics: &Bound<'_, PyAny>,
+        now_ms: Option<i64>,
+        arrived_us: Option<i64>,
+        plain: bool,
+    ) -> PyResult<(Verdicts, Points)> {
+        let requests = Requests::import(payloads, topics, now_ms, arrived_us)?;
+        let snapshot = self.catalog(py).get().snapshot.clone();
+        let mut workspace = self.workspaces().pop().unwrap_or_default();
+        let judged = py.detach(|| requests.judge(&snapshot, self.limits, &mut workspace.scratch));
+        self.workspaces().push(workspace);
+        let (verdicts, points, counts) = judged.map_err(internal)?;
+        Ok((verdicts, Points::with_requests(points, counts, plain)))
     }
 
     /// Judge requests of a burst, which keeps their verdicts and replies; skip retained ones.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::devices::DeviceTable;
+use crate::devices::Devices;
 use crate::model::{Section, ThingModel};
 use crate::rule::EARLY;
 
@@ -60,7 +60,7 @@ impl ProductSettings {
 #[derive(Clone, Debug)]
 pub struct Product {
     pub(crate) model: Arc<ThingModel>,
-    pub(crate) devices: Arc<DeviceTable>,
+    pub(crate) devices: Devices,
     pub(crate) settings: ProductSettings,
     /// From this time on, an entry's time needs neither the window check nor the check for seconds.
     pub(crate) usual_times_from: i64,
@@ -68,14 +68,14 @@ pub struct Product {
 
 impl Product {
     /// Creates a product; models and device tables can be shared with others.
-    pub fn new(model: Arc<ThingModel>, devices: Arc<DeviceTable>, settings: ProductSettings) -> Self {
+    pub fn new(model: Arc<ThingModel>, devices: impl Into<Devices>, settings: ProductSettings) -> Self {
         let usual_times_from = match &settings {
             ProductSettings { time_max_past: None, time_max_future: None, time_min, .. } => {
                 time_min.unwrap_or(0).max(EARLY)
             }
             _ => i64::MAX,
         };
-        Self { model, devices, settings, usual_times_from }
+        Self { model, devices: devices.into(), settings, usual_times_from }
     }
 
     /// Whether points that this section of the model lacks are ignored (contract 5.5).
@@ -87,9 +87,11 @@ impl Product {
 }
 
 /// An immutable snapshot: product key to product.
+///
+/// A clone shares every product with the original: keys and products are reference-counted.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    products: HashMap<String, Product, RandomState>,
+    products: HashMap<Arc<str>, Arc<Product>, RandomState>,
     /// Whether a product has a time window that moves with the present.
     needs_now: bool,
 }
@@ -97,7 +99,19 @@ pub struct Catalog {
 impl Catalog {
     /// The product with this key.
     pub fn product(&self, product_key: &str) -> Option<&Product> {
-        self.products.get(product_key)
+        self.products.get(product_key).map(AsRef::as_ref)
+    }
+
+    /// A snapshot in which these products replace those of the same keys; all others are shared.
+    #[must_use]
+    pub fn with_products(&self, products: impl IntoIterator<Item = (String, Arc<Product>)>) -> Self {
+        let mut newer = self.clone();
+        newer.products.extend(products.into_iter().map(|(key, product)| (key.into(), product)));
+        newer.needs_now = newer.products.values().any(|product| {
+            let settings = &product.settings;
+            settings.time_max_past.is_some() || settings.time_max_future.is_some()
+        });
+        newer
     }
 
     /// Whether verdicts depend on [`Request::now_ms`](crate::Request::now_ms): some product limits
@@ -107,13 +121,14 @@ impl Catalog {
     }
 }
 
+impl FromIterator<(String, Arc<Product>)> for Catalog {
+    fn from_iter<I: IntoIterator<Item = (String, Arc<Product>)>>(products: I) -> Self {
+        Self::default().with_products(products)
+    }
+}
+
 impl FromIterator<(String, Product)> for Catalog {
     fn from_iter<I: IntoIterator<Item = (String, Product)>>(products: I) -> Self {
-        let products: HashMap<_, _, _> = products.into_iter().collect();
-        let moves = |settings: &ProductSettings| {
-            settings.time_max_past.is_some() || settings.time_max_future.is_some()
-        };
-        let needs_now = products.values().any(|product: &Product| moves(&product.settings));
-        Self { products, needs_now }
+        products.into_iter().map(|(key, product)| (key, Arc::new(product))).collect()
     }
 }

@@ -25,6 +25,11 @@ impl Interner {
         self.ends.len()
     }
 
+    /// The size of all names.
+    pub(crate) fn bytes(&self) -> usize {
+        self.arena.len()
+    }
+
     pub(crate) fn get(&self, index: usize) -> Option<&str> {
         name_at(&self.arena, &self.ends, index)
     }

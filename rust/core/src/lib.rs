@@ -93,7 +93,7 @@ mod verdict;
 
 pub use burst::{Arrived, Burst, Delivery};
 pub use catalog::{Catalog, Product, ProductSettings, UnknownPoints};
-pub use devices::{DeviceFile, DeviceFormat, DeviceTable};
+pub use devices::{Change, DeviceFile, DeviceFormat, DeviceTable, Devices};
 pub use fault::{Code, Fault, Reason, Segment};
 pub use heavy_hitters::{HeavyHitters, Hitter};
 pub use kind::MessageKind;

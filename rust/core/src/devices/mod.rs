@@ -6,8 +6,10 @@
 //! | `text` | encodings, and files that are something else |
 //! | `columns` | CSV |
 //! | `key` | cleaning a key, and what is suspicious about one |
+//! | `changes` | a table that changes: base and overlay |
 //! | `collector` | the table, warnings and mistakes of a file |
 
+mod changes;
 mod collector;
 mod columns;
 mod file;
@@ -18,6 +20,7 @@ use crate::Problem;
 use crate::interner::Interner;
 use crate::json::Text;
 
+pub use changes::{Change, Devices};
 pub use file::DeviceFormat;
 
 /// Maximum length of a device key in bytes.
@@ -103,17 +106,23 @@ impl DeviceTable {
 
     /// Adds a key; false if it is there already.
     fn insert(&mut self, device_key: &str) -> Result<bool, String> {
-        if device_key.is_empty() || device_key.len() > MAX_DEVICE_KEY {
-            let length = device_key.len();
-            return Err(format!("expected a deviceKey of 1 to {MAX_DEVICE_KEY} bytes, got {length} bytes"));
-        }
-        if device_key.chars().any(char::is_control) {
-            let shown = crate::display::quoted(device_key);
-            let hint = if device_key.contains('\t') { ": name a file with columns .csv" } else { "" };
-            return Err(format!("expected a deviceKey without control characters, got {shown}{hint}"));
-        }
+        check_key(device_key)?;
         Ok(self.keys.insert(device_key))
     }
+}
+
+/// Why no device can have this key (contract 6.4).
+fn check_key(device_key: &str) -> Result<(), String> {
+    if device_key.is_empty() || device_key.len() > MAX_DEVICE_KEY {
+        let length = device_key.len();
+        return Err(format!("expected a deviceKey of 1 to {MAX_DEVICE_KEY} bytes, got {length} bytes"));
+    }
+    if device_key.chars().any(char::is_control) {
+        let shown = crate::display::quoted(device_key);
+        let hint = if device_key.contains('\t') { ": name a file with columns .csv" } else { "" };
+        return Err(format!("expected a deviceKey without control characters, got {shown}{hint}"));
+    }
+    Ok(())
 }
 
 impl<K: AsRef<str>> FromIterator<K> for DeviceTable {

@@ -18,7 +18,7 @@ impl<'r> Entry<'r> {
             b'"' => {
                 let text = reader.cursor.string()?;
                 self.device_key = DeviceKey::Given(text);
-                if product.devices.find(text).is_some() {
+                if product.devices.has(text) {
                     return Ok(());
                 }
                 let device_key = text.decode();

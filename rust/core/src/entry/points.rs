@@ -86,45 +86,20 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                     return Ok(());
                 }
                 start = reader.cursor.offset();
-<<<<<<< ours
-                let was_compared = start == end + 1;
-                if was_compared || !point.is_some_and(|point| reader.cursor.take_name(&point.name)) {
-                    let name = reader.cursor.string()?;
-                    reader.cursor.colon()?;
-                    let Some(found) = section.find(name.bytes_in(reader.buffer)) else {
-                        if product.ignores_unknown_points(section) {
-                            reader.cursor.skip_value()?;
-                            continue;
-                        }
-                        let stop = unknown_point(start, &reader.cursor, section);
-                        if !C::ALL {
-                            return Err(stop);
-                        }
-                        next_point::<K, _>(stop, reader, collect)?;
-                        continue;
-                    };
-                    predictor.learn(place, found);
-||||||| base
-                let was_compared = start == end + 1;
-                if was_compared || !point.is_some_and(|point| reader.cursor.take_name(&point.name)) {
-                    let name = reader.cursor.string()?;
-                    reader.cursor.colon()?;
-                    let Some(found) = section.find(name.bytes_in(reader.buffer)) else {
-                        if product.ignores_unknown_points(section) {
-                            reader.cursor.skip_value()?;
-                            continue;
-                        }
-                        return Err(unknown_point(start, &reader.cursor, section));
-                    };
-                    predictor.learn(place, found);
-=======
                 let predicted = section.point(predicted);
                 if !predicted.is_some_and(|point| reader.cursor.take_name(&point.name)) {
-                    let Some(found) = find_point(section, product, reader)? else { continue };
+                    let found = match find_point(section, product, reader)? {
+                        Found::Point(found) => found,
+                        Found::Ignored => continue,
+                        Found::Unknown(stop) if C::ALL => {
+                            next_point::<K, _>(stop, reader, collect)?;
+                            continue;
+                        }
+                        Found::Unknown(stop) => return Err(stop),
+                    };
                     if predicts {
                         predictor.learn(place, found);
                     }
->>>>>>> theirs
                     index = found;
                 }
             }
@@ -158,23 +133,32 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
     }
 }
 
-/// Reads a point's name that was not predicted. `None` if the model lacks the point, and the product
-/// ignores such points; its value is then skipped.
+/// What a name that was not predicted stands for.
+enum Found {
+    /// The point with this index.
+    Point(usize),
+    /// A point that the model lacks and the product ignores; its value was skipped.
+    Ignored,
+    /// A point that the model lacks; the cursor stands on its value.
+    Unknown(Stop),
+}
+
+/// Reads a point's name that was not predicted.
 #[inline(never)]
-fn find_point(section: &Section, product: &Product, reader: &mut Reader<'_>) -> Result<Option<usize>, Stop> {
+fn find_point(section: &Section, product: &Product, reader: &mut Reader<'_>) -> Result<Found, Stop> {
     if let Some(index) = section.take_name(&mut reader.cursor, true) {
-        return Ok(Some(index));
+        return Ok(Found::Point(index));
     }
     let name_at = reader.cursor.offset();
     let name = reader.cursor.string()?;
     reader.cursor.colon()?;
     match section.find(name.bytes_in(reader.buffer)) {
+        Some(index) => Ok(Found::Point(index)),
         None if product.ignores_unknown_points(section) => {
             reader.cursor.skip_value()?;
-            Ok(None)
+            Ok(Found::Ignored)
         }
-        None => Err(unknown_point(name_at, &reader.cursor, section)),
-        found => Ok(found),
+        None => Ok(Found::Unknown(unknown_point(name_at, &reader.cursor, section))),
     }
 }
 

@@ -1,0 +1,383 @@
+"""Loads a catalog folder into one snapshot, sharing what has not changed with an earlier one.
+
+`Loading` reads `catalog.toml` and all files that it names (contract 6.4), or collects all mistakes
+in all files. A file that several products name is read and compiled once.
+
+    catalog.toml changed   validate the tables that differ, compile the files that differ
+    else                   compile the files that differ, make their products anew
+    both                   everything else is that of the snapshot before, shared and not copied
+
+So after one changed file of ten thousand products a load takes a hundredth of the first one, and
+what the former snapshot alone held is one product: freeing it takes no time either.
+
+Invariants: a file that is being written is read again until it is consistent; one call never holds
+the interpreter lock for milliseconds, because requests are answered meanwhile.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import stat
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+
+from pointgate import _core
+from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Snapshot
+from pointgate.catalog_settings import INSTANT_WORDS, YEAR_1971, CatalogDocument, ProductSettings
+from pointgate.diagnostics import os_reason, shown
+from pointgate.errors import DocumentError, Problem
+from pointgate.file_states import signature
+from pointgate.followed_devices import follow
+from pointgate.toml.document import check, dotted, read_file, read_toml
+from pointgate.topics import product_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from pointgate.catalog_contents import FollowedKey
+    from pointgate.file_states import Signature
+    from pointgate.followed_devices import Followed
+
+_TABLES_AT_ONCE: Final = 50
+"""Tables that are validated in one call, which holds the interpreter lock: half a millisecond."""
+
+T = TypeVar("T", _core.Model, _core.Devices)
+S = TypeVar("S", bound=Snapshot)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What is being collected; becomes `Contents`."""
+
+    tables: dict[str, object]
+    settings: dict[str, ProductSettings]
+    compiled: dict[object, _core.Model | _core.Devices]
+    users: dict[Path, set[str]]
+    warnings: dict[object, tuple[Problem, ...]]
+    followed: dict[FollowedKey, Followed]
+    follows: dict[str, FollowedKey]
+
+
+class Loading:
+    """One attempt to load a folder.
+
+    Args:
+        folder: The folder with the `catalog.toml`.
+        former: An earlier snapshot of the same folder, whose unchanged parts are shared.
+        seen: The state of files shortly before; other files are looked at when they are needed.
+
+    Attributes:
+        files: The files that were used, with their state before they were read.
+        read: Those that were read, and not shared; without files of changes.
+        changes: Number of lines of files of changes that were applied.
+        unchanged: Whether the snapshot differs from the former one in the states of files alone.
+        problems: All mistakes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        former: Snapshot | None = None,
+        seen: Mapping[Path, Signature] | None = None,
+    ) -> None:
+        self.files: dict[Path, Signature] = {}
+        self.read: set[Path] = set()
+        self.changes = 0
+        self.unchanged = False
+        self.problems: list[Problem] = []
+        self._folder = folder
+        self._document = folder / DOCUMENT
+        self._former = former
+        self._old = former.contents if former else Contents()
+        self._seen = {} if seen is None else seen
+        self._parts = _Parts({}, {}, {}, {}, {}, {}, {})
+        self._failed: set[object] = set()
+
+    def run(self, cls: type[S]) -> S | None:
+        """Load all files; None, with `problems`, if one is invalid."""
+        former = self._former
+        if former is not None and self._sign(self._document) == former.files.get(self._document):
+            return self._renew(cls, former)
+        settings = self._parts.settings = self._settings()
+        products = {key: self._product(key, product) for key, product in settings.items()}
+        if self.problems:
+            return None
+        made = cls({key: product for key, product in products.items() if product is not None})
+        sources = {
+            key: DeviceSource(self._folder / product.devices, product.max_shrink)
+            for key, product in settings.items()
+        }
+        return self._finish(made, sources)
+
+    def _renew(self, cls: type[S], former: Snapshot) -> S | None:
+        """Load what has changed, while `catalog.toml` has not."""
+        old, seen = self._old, self._seen
+        files = dict(former.files)
+        changed = {path for path, state in files.items() if seen.get(path, state) != state}
+        affected = {key for path in changed for key in old.users.get(path, ())}
+        self._parts = _Parts(
+            tables=dict(old.tables),
+            settings=dict(old.settings),
+            compiled=dict(old.compiled),
+            users=dict(old.users),
+            warnings=dict(old.warnings),
+            followed=dict(old.followed),
+            follows=dict(old.follows),
+        )
+        for path in changed:
+            self._forget(path, files[path])
+        for key in affected & old.follows.keys():
+            self._parts.followed.pop(old.follows[key], None)
+        self.files = files
+        products = {
+            key: self._product(key, product)
+            for key, product in old.settings.items()
+            if key in affected
+        }
+        if self.problems:
+            return None
+        renewed = {key: product for key, product in products.items() if product is not None}
+        self.unchanged = all(former.product(key) is product for key, product in renewed.items())
+        return self._finish(cls(renewed, base=former), former.sources)
+
+    def _forget(self, path: Path, state: Signature) -> None:
+        """Drop what was compiled from a file in this state, unless another path leads to it."""
+        if any(other != path and one == state for other, one in self._twins(path, state)):
+            return
+        for kind in (_core.Model, _core.Devices):
+            key = (kind, path.suffix.lower(), state)
+            self._parts.compiled.pop(key, None)
+            self._parts.warnings.pop(key, None)
+
+    def _twins(self, path: Path, state: Signature) -> Iterator[tuple[Path, Signature]]:
+        former = self._former
+        if former is not None and len(former.files) > len(self._old.compiled) + 1:
+            yield from former.files.items()
+        yield path, state
+
+    def _finish(self, made: S, sources: Mapping[str, DeviceSource]) -> S:
+        parts = self._parts
+        made.warnings = tuple(one for several in parts.warnings.values() for one in several)
+        made.document = self._document
+        made.files = self.files
+        made.sources = sources
+        made.contents = Contents(
+            parts.tables,
+            parts.settings,
+            parts.compiled,
+            parts.users,
+            parts.warnings,
+            parts.followed,
+            parts.follows,
+        )
+        _ = made.devices  # counts them now, not on the event loop
+        return made
+
+    def _settings(self) -> dict[str, ProductSettings]:
+        self._sign(self._document)
+        self.read.add(self._document)
+        found = _not_a_folder(self._folder)
+        if found:
+            reason = f"expected a folder with a catalog.toml, got {found}"
+            self.problems.append(Problem(str(self._folder), "", reason))
+            return {}
+        document, problems = read_toml(self._document)
+        if problems:
+            self.problems += problems
+            return {}
+        tables = document.get("products")
+        for key in tables if isinstance(tables, dict) else ():
+            try:
+                product_key(key)
+            except ValueError as error:
+                self._refuse(dotted(("products", key)), str(error))
+        if isinstance(tables, dict):
+            self._parts.tables = tables
+        return self._checked(document, tables)
+
+    def _checked(self, document: dict[str, Any], tables: object) -> dict[str, ProductSettings]:
+        """The products' settings; those whose tables are as before are shared."""
+        if not isinstance(tables, dict) or not tables:
+            self._check(document)
+            return {}
+        old = self._old
+        known = {key for key in old.settings if tables.get(key) == old.tables.get(key)}
+        unknown = [key for key in tables if key not in known]
+        others = {name: value for name, value in document.items() if name != "products"}
+        valid: dict[str, ProductSettings] = {}
+        for start in range(0, len(unknown), _TABLES_AT_ONCE):
+            some = {key: tables[key] for key in unknown[start : start + _TABLES_AT_ONCE]}
+            valid |= self._check({**others, "products": some})
+            others = {}  # their mistakes are reported once
+        if others:
+            self._check(
+                {**others, "products": {key: tables[key] for key in tables if key in known}}
+            )
+        return {
+            key: old.settings[key] if key in known else valid[key]
+            for key in tables
+            if key in known or key in valid
+        }
+
+    def _check(self, document: dict[str, Any]) -> dict[str, ProductSettings]:
+        """The products that are valid by themselves, so that their files are checked, too."""
+        checked = check(CatalogDocument, document, file=str(self._document))
+        if isinstance(checked, CatalogDocument):
+            return checked.products
+        self.problems += checked
+        valid = {}
+        tables = document.get("products")
+        for key, table in tables.items() if isinstance(tables, dict) else ():
+            if isinstance(table, dict):
+                one = check(ProductSettings, table, file=str(self._document))
+                if isinstance(one, ProductSettings):
+                    valid[key] = one
+        return valid
+
+    def _product(self, key: str, settings: ProductSettings) -> _core.Product | None:
+        model = self._compile(
+            key, _core.Model, settings.model, lambda data, _: _core.Model.compile(data)
+        )
+        devices = self._devices(key, settings)
+        if model is None or devices is None:
+            return None
+        if settings is self._old.settings.get(key) and self._former is not None:
+            before = self._former.product(key)
+            if before is not None and before.model is model and before.devices is devices:
+                self._keep_warnings(key)
+                return before
+        self._warn_of(key, settings, devices)
+        try:
+            return _core.Product(
+                model,
+                devices,
+                default_device=settings.default_device,
+                numbers_as_strings=settings.numbers_as_strings,
+                null_points=settings.null_points,
+                unknown_points=settings.unknown_points,
+                time_min=settings.time.min,
+                time_max_past=settings.time.max_past,
+                time_max_future=settings.time.max_future,
+            )
+        except ValueError as error:
+            self._refuse(dotted(("products", key)), str(error))
+            return None
+
+    def _warn_of(self, key: str, settings: ProductSettings, devices: _core.Devices) -> None:
+        location = dotted(("products", key))
+        warnings = []
+        if not len(devices):
+            reason = "the device table is empty: all entries are rejected with 1257"
+            warnings.append((location, reason))
+        earliest = settings.time.min
+        if earliest is not None and 0 < earliest < YEAR_1971:
+            instant = dt.datetime.fromtimestamp(earliest / 1000, dt.UTC)
+            reason = f"{earliest} is {instant:%Y-%m-%d %H:%M} UTC and looks like seconds, expected"
+            warnings.append((f"{location}.time.min", f"{reason} {INSTANT_WORDS}"))
+        default = settings.default_device
+        if default is not None and default not in devices:
+            reason = (
+                f"{shown(default)} is not in the device table: entries without a key are rejected"
+            )
+            warnings.append((f"{location}.default_device", reason))
+        self._parts.warnings.pop(key, None)
+        if warnings:
+            document = str(self._document)
+            self._parts.warnings[key] = tuple(Problem(document, *one) for one in warnings)
+
+    def _compile(
+        self, product: str, kind: type[T], name: str, build: Callable[[bytes, Path], T]
+    ) -> T | None:
+        """A file, read and compiled once even if several products name it."""
+        parts, path = self._parts, self._folder / name
+        key = self._key(kind, path, self._use(product, path))
+        if key in self._failed:
+            return None
+        if key not in parts.compiled:
+            shared = self._old.compiled.get(key)
+            if shared is not None:
+                parts.compiled[key] = shared
+                self._keep_warnings(key)
+            elif not self._build(key, path, build):
+                self._failed.add(key)
+                return None
+        return cast("T", parts.compiled[key])
+
+    def _devices(self, product: str, settings: ProductSettings) -> _core.Devices | None:
+        """The device table of a product, with its changes."""
+        compiled = partial(self._compile, product, _core.Devices, settings.devices, _parse_devices)
+        if settings.changes is None:
+            self._parts.follows.pop(product, None)
+            return compiled()
+        table, path = self._folder / settings.devices, self._folder / settings.changes
+        key = (self._key(_core.Devices, table, self._use(product, table)), path)
+        state = self._use(product, path)
+        self._parts.follows[product] = key
+        if key not in self._parts.followed:
+            if key in self._failed:
+                return None
+            found = follow(path, state, self._old.followed.get(key), compiled)
+            if isinstance(found, list):
+                self.problems += found
+                self._failed.add(key)
+                return None
+            self._parts.followed[key] = found
+            self.changes += found.lines
+        return self._parts.followed[key].devices
+
+    def _use(self, product: str, path: Path) -> Signature:
+        """Note that a product uses a file; returns its state."""
+        self._parts.users.setdefault(path, set()).add(product)
+        return self._sign(path)
+
+    @staticmethod
+    def _key(kind: type, path: Path, state: Signature) -> tuple[object, ...]:
+        # Two paths with the same state are the same file; of a missing one there is only the path.
+        return (kind, path.suffix.lower(), state or path)
+
+    def _build(self, key: object, path: Path, build: Callable[[bytes, Path], T]) -> bool:
+        self.read.add(path)
+        data, reason = read_file(path)
+        if reason:
+            self.problems.append(Problem(str(path), "", reason))
+            return False
+        try:
+            built = build(data, path)
+        except DocumentError as error:
+            self.problems += [Problem(str(path), *problem) for problem in error.problems]
+            return False
+        self._parts.compiled[key] = built
+        if built.warnings:
+            self._parts.warnings[key] = tuple(Problem(str(path), *one) for one in built.warnings)
+        return True
+
+    def _keep_warnings(self, key: object) -> None:
+        if warnings := self._old.warnings.get(key):
+            self._parts.warnings[key] = warnings
+
+    def _sign(self, path: Path) -> Signature:
+        """The state of a file before it is read: the file is never older than that."""
+        state = self._seen[path] if path in self._seen else signature(path)
+        self.files[path] = state
+        return state
+
+    def _refuse(self, location: str, reason: str) -> None:
+        self.problems.append(Problem(str(self._document), location, reason))
+
+
+def _parse_devices(data: bytes, path: Path) -> _core.Devices:
+    form = cast("Literal['txt', 'csv', 'jsonl']", path.suffix.lower().removeprefix("."))
+    return _core.Devices.parse(data, form)
+
+
+def _not_a_folder(path: Path) -> str:
+    """What was found instead of a folder; empty if it is one."""
+    try:
+        return "" if stat.S_ISDIR(path.stat().st_mode) else "a file"
+    except FileNotFoundError:
+        return "nothing: no such folder"
+    except (OSError, ValueError) as error:
+        return f"nothing: {os_reason(error)}"

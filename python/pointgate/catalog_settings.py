@@ -1,0 +1,108 @@
+"""What `catalog.toml` may say (contract 6.4)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import unicodedata
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from pointgate.diagnostics import shown
+from pointgate.quantities import DURATIONS, milliseconds_of
+from pointgate.toml.document import Document
+from pointgate.toml.values import SHARE_WORDS, Share
+
+_DEVICE_KEY_BYTES: Final = 128
+
+_LONGEST_WINDOW: Final = 253_402_300_799_999
+"""The whole range of a point's time (contract 3.5), in milliseconds."""
+
+
+def _device_file(value: str) -> str:
+    if Path(value).suffix.lower() not in {".txt", ".csv", ".jsonl"}:
+        raise ValueError(f"expected a file that ends in .txt, .csv or .jsonl, got {shown(value)}")
+    return value
+
+
+def _change_file(value: str) -> str:
+    if Path(value).suffix.lower() != ".changes":
+        raise ValueError(f"expected a file that ends in .changes, got {shown(value)}")
+    return value
+
+
+def _device_key(value: str) -> str:
+    has_control = any(unicodedata.category(character) == "Cc" for character in value)
+    if has_control or not 1 <= len(value.encode()) <= _DEVICE_KEY_BYTES:
+        raise ValueError(
+            f"expected 1 to {_DEVICE_KEY_BYTES} bytes, no control characters, got {shown(value)}"
+        )
+    return value
+
+
+_Window = Annotated[int, BeforeValidator(milliseconds_of), Field(ge=0, le=_LONGEST_WINDOW)]
+_WINDOW_WORDS: Final = f"whole milliseconds or {DURATIONS}"
+
+
+INSTANT_WORDS: Final = 'UTC milliseconds or a date such as "2000-01-01"'
+
+
+def _instant(value: object) -> object:
+    """The milliseconds of a date, UTC; the type rejects other values, which are unchanged."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = dt.datetime.fromisoformat(value)
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
+    if not isinstance(value, dt.datetime):
+        return value
+    instant = value.replace(tzinfo=value.tzinfo or dt.UTC)
+    return (instant - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
+
+
+YEAR_1971: Final = 31_536_000_000
+"""Milliseconds; earlier times are probably seconds (contract 3.5)."""
+
+_Instant = Annotated[int, BeforeValidator(_instant), Field(ge=0, le=_LONGEST_WINDOW)]
+
+
+class _TimeSettings(Document):
+    min: _Instant | None = Field(default=None, description=INSTANT_WORDS)
+    max_past: _Window | None = Field(default=None, description=_WINDOW_WORDS)
+    max_future: _Window | None = Field(default=None, description=_WINDOW_WORDS)
+
+
+class ProductSettings(Document):
+    """A `[products.KEY]` table."""
+
+    model: str = Field(min_length=1, description="the path of a model file")
+    devices: Annotated[str, AfterValidator(_device_file)] = Field(
+        description="the path of a device file"
+    )
+    changes: Annotated[str, AfterValidator(_change_file)] | None = Field(
+        default=None, description="the path of a file of changes"
+    )
+    max_shrink: Share | None = Field(default=None, description=SHARE_WORDS)
+    default_device: Annotated[str, AfterValidator(_device_key)] | None = Field(
+        default=None, description="a device key"
+    )
+    numbers_as_strings: bool = Field(default=False, description="true or false")
+    null_points: Literal["reject", "ignore"] = Field(
+        default="reject", description='"reject" or "ignore"'
+    )
+    unknown_points: Literal["reject", "ignore"] | None = Field(
+        default=None, description='"reject" or "ignore"'
+    )
+    time: _TimeSettings = Field(
+        default=_TimeSettings(), description="a table with min, max_past and max_future"
+    )
+
+
+class CatalogDocument(Document):
+    """The whole file."""
+
+    products: dict[str, ProductSettings] = Field(
+        min_length=1, description="at least one [products.<product key>] table"
+    )

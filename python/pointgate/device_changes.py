@@ -1,0 +1,117 @@
+"""Sources of device tables that change: a snapshot, ordered changes, and a position between them.
+
+    snapshot          all keys
+    changes(None)     what has changed since the snapshot, and the position behind it
+    changes(position) what has changed since that position
+                      None: that position is gone; begin with the snapshot again
+
+Applying changes again changes nothing, so a snapshot may be newer than the position that its
+changes begin with. The source here is a file of lines that are only ever appended; others, such as
+a change table of a database or a compacted topic, need no more than `ChangeSource`.
+
+Invariants: changes are applied in their order, each whole; a line without its line feed is being
+written, and waits.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TAIL_BYTES: Final = 256
+"""Bytes before a position that must still be there: of a file that was rewritten, others are."""
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes(Generic[P]):
+    """Changes that follow a position.
+
+    Attributes:
+        lines: `+KEY` and `-KEY`, whole lines.
+        first_line: The number of the first one, for error messages.
+        position: The position behind them.
+    """
+
+    lines: bytes
+    first_line: int
+    position: P
+
+
+class ChangeSource(Protocol[P]):
+    """What a source of ordered changes can do."""
+
+    def changes(self, position: P | None) -> Changes[P] | None:
+        """What has changed since a position; since the snapshot without one.
+
+        Returns:
+            None if the source does not know this position any more.
+
+        Raises:
+            OSError: The source cannot be read now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FilePosition:
+    """A place in a file of changes.
+
+    Attributes:
+        file: The inode and device of the file; None of one that is missing.
+        offset: The byte behind the last whole line.
+        line: The number of the next line.
+        tail: The last bytes before `offset`.
+    """
+
+    file: tuple[int, int] | None = None
+    offset: int = 0
+    line: int = 1
+    tail: bytes = b""
+
+
+_START: Final = FilePosition()
+
+
+class FileChanges:
+    """A file to which changes are appended.
+
+    Args:
+        path: The file; a missing one has no changes yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def changes(self, position: FilePosition | None) -> Changes[FilePosition] | None:
+        """See `ChangeSource`. A file that was replaced, cut or rewritten is another one."""
+        try:
+            opened = self._path.open("rb")
+        except FileNotFoundError:
+            known = position is None or position.file is None
+            return Changes(b"", 1, _START) if known else None
+        with opened as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise IsADirectoryError(0, "expected a file")
+            identity = (status.st_ino, status.st_dev)
+            start = _START if position is None else position
+            if start.file not in {None, identity} or status.st_size < start.offset:
+                return None
+            file.seek(start.offset - len(start.tail))
+            if file.read(len(start.tail)) != start.tail:
+                return None
+            data = file.read()
+        lines = data[: data.rfind(b"\n") + 1]
+        end = FilePosition(
+            file=identity,
+            offset=start.offset + len(lines),
+            line=start.line + lines.count(b"\n"),
+            tail=(start.tail + lines[-_TAIL_BYTES:])[-_TAIL_BYTES:],
+        )
+        return Changes(lines, start.line, end)
