@@ -108,10 +108,15 @@ impl Devices {
         let found = self.base.find(device_key);
         match &self.overlay {
             None => found.is_some(),
-            Some(overlay) => match device_key.plain() {
-                Some(bytes) => self.is_in(overlay, found, bytes),
-                None => self.is_in(overlay, found, device_key.decode().as_bytes()),
-            },
+            Some(overlay) => self.is_in_changed(overlay, found, device_key),
+        }
+    }
+
+    #[inline(never)]
+    fn is_in_changed(&self, overlay: &Overlay, in_base: Option<usize>, device_key: Text<'_>) -> bool {
+        match device_key.plain() {
+            Some(bytes) => self.is_in(overlay, in_base, bytes),
+            None => self.is_in(overlay, in_base, device_key.decode().as_bytes()),
         }
     }
 
