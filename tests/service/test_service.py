@@ -13,6 +13,7 @@ from pointgate.config import (
     Settings,
     StoreSettings,
 )
+from pointgate.config.quarantine import QuarantineSettings
 from pointgate.service import serve as service
 from pointgate.service.preflight import Prepared, prepare
 from tests.support.paths import CATALOG
@@ -35,5 +36,6 @@ async def test_a_signal_at_the_very_beginning_stops_the_service(
         metrics=MetricsSettings(listen="127.0.0.1:0"),
         mqtt=MqttSettings(url="mqtt://127.0.0.1:1", client_id="me"),
         store=StoreSettings(ack="verdict"),
+        quarantine=QuarantineSettings(enabled=False),  # its default folder would be here
     )
     assert await service.serve(settings) == 128 + signal.SIGTERM
