@@ -1,7 +1,7 @@
 """`pointgate doctor`: examines what a service needs before it goes live: broker, disk, sinks.
 
-`check` connects to nothing; this command does. It posts requests for a product that no catalog has,
-creates what the service would create at its start, and removes its own sessions.
+`check` connects to nothing; this command does. It posts requests without entries, creates what the
+service would create at its start, and removes its own sessions.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def doctor(
     from pointgate.service.preflight import prepare  # noqa: PLC0415 - others need no pyarrow
 
     settings = settings_or_exit(config)
-    catalog_or_exit(settings.catalog.path)
+    product = min(catalog_or_exit(settings.catalog.path).products)
     try:
         notes = prepare(settings).notes
     except ConfigError as error:
         exit_with_problems(error.problems)
     running = any(note.location == _PORT for note in notes)
-    found = asyncio.run(_examine(settings, running=running, show=not as_json))
+    found = asyncio.run(_examine(settings, product, running=running, show=not as_json))
     counts = {
         result: sum(one.result == result for one in found) for result in ("problem", "warning")
     }
@@ -63,11 +63,11 @@ def doctor(
     sys.exit(Status.FINDINGS if counts["problem"] else Status.DONE)
 
 
-async def _examine(settings: Settings, *, running: bool, show: bool) -> list[Finding]:
+async def _examine(settings: Settings, product: str, *, running: bool, show: bool) -> list[Finding]:
     from pointgate.doctor.run import examine  # noqa: PLC0415 - as above
 
     found = []
-    async for finding in examine(settings, running=running):
+    async for finding in examine(settings, product=product, running=running):
         found.append(finding)
         if show:
             _print(finding)

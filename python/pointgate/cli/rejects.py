@@ -81,6 +81,11 @@ def list_rejects(
 ) -> None:
     """List the rejected requests in the quarantine, the newest first."""
     if context.invoked_subcommand is not None:
+        sources = map(context.get_parameter_source, context.params)
+        if any(source is not None and source.name == "COMMANDLINE" for source in sources):
+            raise typer.BadParameter(
+                f"expected options of {context.invoked_subcommand} behind it, got some before it"
+            )
         return
     one_more = limit + 1 if limit else None
     wanted = selection(

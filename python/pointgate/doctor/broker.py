@@ -2,7 +2,7 @@
 
 Everything goes over connections of the doctor's own, whose client ids begin with that of the
 service; their sessions are removed at the end. Requests are posted for the product of
-`mqtt.canary`, else for one that no catalog has, and have no entries, so that nothing is stored.
+`mqtt.canary`, else for one of the catalog, and have no entries, so that nothing is stored.
 
 Over MQTT 3.1.1 a broker does not say that it denies a message: what depends on that is skipped.
 """
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
     from pointgate.config import MqttSettings, Settings
-
-_PRODUCT: Final = "pointgate-doctor"
-"""The product of requests without `mqtt.canary`; a running service answers 1257."""
 
 _ANSWER_SECONDS: Final = 5.0
 _QUIET_SECONDS: Final = 1.0
@@ -128,10 +125,15 @@ async def _connected(
         raise tap.lost or ConnectionLost("the broker did not answer in time") from error
 
 
-async def examine_broker(settings: Settings) -> Findings:
-    """Examine the broker of `[mqtt]`."""
+async def examine_broker(settings: Settings, *, product: str) -> Findings:
+    """Examine the broker of `[mqtt]`.
+
+    Args:
+        settings: The settings.
+        product: A product of the catalog, for requests if there is no `mqtt.canary`.
+    """
     found = Findings("broker")
-    mqtt = settings.mqtt
+    mqtt = settings.mqtt.model_copy(update={"canary": settings.mqtt.canary or product})
     if mqtt.protocol == "auto":
         mqtt = mqtt.model_copy(update={"protocol": 5})
     try:
@@ -210,7 +212,7 @@ async def _subscriptions(client: _Client, mqtt: MqttSettings, found: Findings) -
 
 async def _canary(client: _Client, mqtt: MqttSettings, found: Findings) -> None:
     """Post a request, and look for it and for its reply."""
-    topic = request_topic(mqtt.canary or _PRODUCT)
+    topic = request_topic(str(mqtt.canary))
     reply_topic = f"{topic}{REPLY_SUFFIX}"
     with suppress(BrokerRefused):  # of topics that the account may not read
         await client.subscribe(topic)
@@ -218,8 +220,7 @@ async def _canary(client: _Client, mqtt: MqttSettings, found: Findings) -> None:
         await client.subscribe(reply_topic)
     started = time.perf_counter()
     name = f"doctor-{os.getpid()}"
-    document = {"id": name, "version": "1.0", "method": METHOD, "params": []}
-    denied = await client.publish(topic, orjson.dumps(document))
+    denied = await client.publish(topic, _request(name))
     if denied:
         found.ok(f"the account may not post requests ({denied}); delivery was not tested")
     elif mqtt.level != MQTT_5 and await client.next(topic, _QUIET_SECONDS) is None:
@@ -238,12 +239,17 @@ async def _canary(client: _Client, mqtt: MqttSettings, found: Findings) -> None:
             found.skip(_NO_REPLY)
 
 
+def _request(name: str) -> bytes:
+    """A request without entries: it is answered 200, and nothing is stored (contract 3.1)."""
+    return orjson.dumps({"id": name, "version": "1.0", "method": METHOD, "params": []})
+
+
 async def _reply(mqtt: MqttSettings, found: Findings) -> None:
     """Write a reply."""
     if mqtt.level != MQTT_5:
         found.skip("may the account write replies? MQTT 3.1.1 does not say (see mqtt.canary)")
         return
-    reply_topic = f"{request_topic(mqtt.canary or _PRODUCT)}{REPLY_SUFFIX}"
+    reply_topic = f"{request_topic(str(mqtt.canary))}{REPLY_SUFFIX}"
     async with _connected(mqtt, "reply") as client:
         denied = await client.publish(reply_topic, b"{}")
     if denied:
@@ -257,7 +263,7 @@ async def _reply(mqtt: MqttSettings, found: Findings) -> None:
 
 async def _window(mqtt: MqttSettings, found: Findings) -> None:
     """Whether the broker sends no more unacknowledged messages than Receive Maximum allows."""
-    topic = f"{request_topic(mqtt.canary or _PRODUCT)}"
+    topic = request_topic(str(mqtt.canary))
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.ReceiveMaximum = _WINDOW
     async with (
@@ -267,7 +273,7 @@ async def _window(mqtt: MqttSettings, found: Findings) -> None:
         with suppress(BrokerRefused):
             await reader.subscribe(topic)
         for _ in range(_MESSAGES):
-            if await writer.publish(topic, b"{}"):
+            if await writer.publish(topic, _request("doctor-window")):
                 found.skip("Receive Maximum: the account may not post requests")
                 return
         count = 0

@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from pointgate.doctor.findings import Finding
 
 
-async def examine(settings: Settings, *, running: bool) -> AsyncIterator[Finding]:
+async def examine(settings: Settings, *, product: str, running: bool) -> AsyncIterator[Finding]:
     """Examine what a service with these settings needs; findings come as they are made.
 
     Args:
         settings: The settings, which `check` accepts.
+        product: A product of the catalog.
         running: Whether a service runs with them.
     """
     for findings in examine_machine(settings):
         for finding in findings:
             yield finding
     if settings.uses_mqtt:
-        for finding in await examine_broker(settings):
+        for finding in await examine_broker(settings, product=product):
             yield finding
     if settings.uses_kafka:
         from pointgate.doctor.kafka import examine_kafka  # noqa: PLC0415 - an extra

@@ -169,7 +169,8 @@ async def test_a_second_member_takes_partitions_and_nothing_is_lost_or_twice(
         sending = posted(kafka, topics.requests, payloads)
         async with member(kafka, topics) as two:
             await until(lambda: two.statistics.partitions and one.statistics.partitions < 3)
-            await posted(kafka, topics.requests, payloads)
+            for key in range(20):  # for every partition
+                await posted(kafka, topics.requests, payloads[key::20], key=b"%d" % key)
             await sending
             await until(lambda: one.received + two.received >= 4000)
             assert two.received
