@@ -78,6 +78,11 @@ class FilePosition:
 _START: Final = FilePosition()
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a named pipe without a writer, too, which is then refused."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 class FileChanges:
     """A file to which changes are appended.
 
@@ -91,7 +96,7 @@ class FileChanges:
     def changes(self, position: FilePosition | None) -> Changes[FilePosition] | None:
         """See `ChangeSource`. A file that was replaced, cut or rewritten is another one."""
         try:
-            opened = self._path.open("rb")
+            opened = open(self._path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
         except FileNotFoundError:
             known = position is None or position.file is None
             return Changes(b"", 1, _START) if known else None

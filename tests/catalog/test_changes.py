@@ -197,6 +197,12 @@ def test_a_setting_that_is_no_file_of_changes_is_refused(folder: Path) -> None:
         Catalog.load(folder)
 
 
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.changes")
+    with pytest.raises(IsADirectoryError):
+        FileChanges(tmp_path / "x.changes").changes(None)
+
+
 def test_a_position_says_what_follows_it(tmp_path: Path) -> None:
     source = FileChanges(tmp_path / "x.changes")
     first = source.changes(None)
