@@ -133,14 +133,14 @@ def test_a_200_is_sent_when_the_points_are_in_the_other_topic(
     text = settings(kafka, topics, f'[spool]\npath = "{tmp_path}/spool"', sink, ack="kafka")
     environ = {"POINTGATE_FAILPOINT": "before-reply"}
     with KafkaService(tmp_path, text, environ=environ) as service:
-        send(kafka, topics.requests, [small(1), small(2)])
+        send(kafka, topics.requests, [small(1)])
         assert service.status() == -signal.SIGKILL
     with Reader(kafka, topics.points) as points, Reader(kafka, topics.replies) as replies:
-        assert len(points.take(2, PATIENCE)) == 2
+        assert len(points.take(1)) == 1
         assert not replies.rest(0.5)
         with KafkaService(tmp_path, text) as service:
-            assert sorted(numbers([one.value for one in replies.take(2, PATIENCE)])) == [1, 2]
-            again = points.take(2, PATIENCE)  # delivery is at least once
+            assert numbers([one.value for one in replies.take(1)]) == [1]
+            again = points.take(1)  # delivery is at least once
             assert {one.key for one in again} == {b"protocol/device1"}
             assert json.loads(again[0].value)["points"] == {"temp": 1.5}
             assert service.end() == 0

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _POM: Final = Path(__file__).parent / "kafka/pom.xml"
 _FETCH_SECONDS: Final = 600
+_ATTEMPTS: Final = 5
 _START_SECONDS: Final = 90.0
 """A JVM that shares two cores with others takes its time."""
 
@@ -156,7 +157,19 @@ class KafkaServer:
         self.kill()
 
     def start(self) -> None:
-        """Start it, and wait until it serves."""
+        """Start it, and wait until it serves.
+
+        While it was away another process may have taken its port, which it soon gives back.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            if self._starts():
+                return
+            time.sleep(1.0)
+        assert self._starts(), (
+            "Kafka does not start:\n" + (self._folder / "log").read_text()[-3000:]
+        )
+
+    def _starts(self) -> bool:
         log = self._folder / "log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -168,9 +181,11 @@ class KafkaServer:
             )
         end = time.monotonic() + _START_SECONDS
         while b"Kafka Server started" not in log.read_bytes():
-            running = self._process.poll() is None and time.monotonic() < end
-            assert running, "Kafka does not start:\n" + log.read_text()[-3000:]
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.kill()
+                return False
             time.sleep(0.05)
+        return True
 
     def kill(self) -> None:
         """End it at once."""
