@@ -34,6 +34,7 @@ def power_cuts(folder: Path, states: int, seed: int, *options: str) -> dict[str,
         [*command, *numbers, *options], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode in {0, 1}, done.stderr
+    assert done.stdout, done.stderr  # 1 is also the status of an exception
     summary: dict[str, Any] = json.loads(done.stdout)
     assert done.returncode == bool(summary["violations"])
     return summary

@@ -11,8 +11,8 @@ While the store is away, what was written is kept and the commit is repeated, so
 neither makes small objects nor encodes anything twice.
 
 Invariants: when `commit` returns, the points are in the store under names that readers look for;
-whatever crashes, each request is there once. Memory is bounded by `_BUFFER_BYTES` of rows,
-`rotate_bytes` of objects, and one write.
+whatever crashes, each request is there once. Memory is bounded by the rows that wait
+(`row_buffer.py`), `rotate_bytes` of objects, and one write.
 
 A point that was posted again is there again: of the same key the greatest `received` counts
 (docs/reading.md).
@@ -24,7 +24,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -37,6 +37,7 @@ from pointgate.sinks.parquet.object_files import ObjectFiles
 from pointgate.sinks.parquet.object_store import ObjectStore, StoreError
 from pointgate.sinks.parquet.partitions import split
 from pointgate.sinks.parquet.retention import expired_partitions
+from pointgate.sinks.parquet.row_buffer import GATHERED, RowBuffer
 from pointgate.sinks.parquet.settings import OWN_FOLDER, layout_mistake
 from pointgate.sinks.tables import one_batch
 
@@ -47,12 +48,6 @@ if TYPE_CHECKING:
     from pointgate.sinks.parquet.settings import ParquetSettings
 
 _log = logging.getLogger(__name__)
-
-_BUFFER_BYTES: Final = 64 * 1024 * 1024
-"""Rows that wait in memory, decoded, to be sorted together."""
-
-_GATHERED: Final = 4_000_000
-"""Points that are worth a commit, whatever their age."""
 
 
 def build_object_sink(settings: ParquetSettings, writer: str) -> ObjectSink:
@@ -111,7 +106,7 @@ class ObjectSink:
     ) -> None:
         assert isinstance(settings.path, ObjectUrl)  # noqa: S101 - `sink.build` has looked
         self.name = settings.name
-        self.gather = Gather(seconds=settings.rotate_age, points=_GATHERED)
+        self.gather = Gather(seconds=settings.rotate_age, points=GATHERED)
         self._settings = settings
         self._url = settings.path
         self._options = options or {}
@@ -119,8 +114,7 @@ class ObjectSink:
         self._kind = writer.partition("-")[0]
         self._commits = Commits(self._store, writer, str(settings.path))
         self._keep = settings.keep if expires else None
-        self._batches: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self._rows = RowBuffer()
         self._sequence = 0
         self._id = ""
         self._files: ObjectFiles | None = None
@@ -236,12 +230,11 @@ class ObjectSink:
             return
         try:
             batch = one_batch(points)
-            if self._bytes + batch.nbytes > _BUFFER_BYTES:
+            if not self._rows.has_room_for(batch):
                 self._flush()
-            self._batches.append(batch)
-            self._bytes += batch.nbytes
+            self._rows.append(batch)
             self._sequence = sequence
-            if self._bytes > _BUFFER_BYTES:
+            if self._rows.is_over_full:
                 self._flush()
         except BaseException:
             self._give_up()
@@ -249,16 +242,14 @@ class ObjectSink:
 
     def _flush(self) -> None:
         """Encode the rows in memory."""
-        if not self._batches:
+        batch = self._rows.take()
+        if batch is None:
             return
         if self._files is None:
             self._id = new_id()
             prefix = f"{self._kind}-{self._sequence:019}-{self._id}"
             metadata = {"pointgate.on_conflict": self._settings.on_conflict}
             self._files = ObjectFiles(prefix, metadata)
-        batches, self._batches, self._bytes = self._batches, [], 0
-        batch = one_batch(pa.Table.from_batches(batches))
-        batches.clear()
         for partition, rows in split(batch, self._settings):
             self._files.write(partition, rows)
 
@@ -293,7 +284,7 @@ class ObjectSink:
             self._give_up()
 
     def _give_up(self) -> None:
-        self._batches, self._bytes = [], 0
+        self._rows.clear()
         self._files = None
 
     def _close(self) -> None:

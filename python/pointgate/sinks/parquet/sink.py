@@ -23,8 +23,7 @@ What a reader may see besides:
 - polars reads whatever is in a folder: `scan_parquet('points')` fails while files are unfinished,
   `scan_parquet('points/**/*.parquet')` does not see those.
 
-Rows wait in memory until `_BUFFER_BYTES` of them can be sorted together: a row group for each
-partition in each chunk of the drain would make 100,000 points over a year cost ten times as much.
+Rows wait in memory until enough of them can be sorted together (`row_buffer.py`).
 
 Invariants: when `commit` returns the files are on the disk under their names, and the sequence is.
 One process writes to a dataset at a time; `pointgate compact` may run beside it.
@@ -38,7 +37,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -50,6 +49,7 @@ from pointgate.sinks.parquet.dataset import Dataset
 from pointgate.sinks.parquet.files import APPENDS, CommitFiles, Growth
 from pointgate.sinks.parquet.partitions import split
 from pointgate.sinks.parquet.retention import expire
+from pointgate.sinks.parquet.row_buffer import GATHERED, RowBuffer
 from pointgate.sinks.tables import one_batch
 
 if TYPE_CHECKING:
@@ -59,12 +59,6 @@ if TYPE_CHECKING:
     from pointgate.sinks.parquet.settings import ParquetSettings
 
 _log = logging.getLogger(__name__)
-
-_BUFFER_BYTES: Final = 64 * 1024 * 1024
-"""Rows that wait in memory, decoded: as much as the largest legal request takes."""
-
-_GATHERED: Final = 4_000_000
-"""Points that are worth a commit, whatever their age: some 30 to 60 MiB of files."""
 
 
 def build(settings: ParquetSettings, writer: str) -> Sink:
@@ -105,7 +99,7 @@ class ParquetSink:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = settings.name
-        self.gather = Gather(seconds=settings.rotate_age, points=_GATHERED)
+        self.gather = Gather(seconds=settings.rotate_age, points=GATHERED)
         self._settings = settings
         self._writer = writer
         self._clock = clock
@@ -115,8 +109,7 @@ class ParquetSink:
             most_bytes=settings.rotate_bytes,
             appends=APPENDS if settings.grow else 1,
         )
-        self._tables: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self._rows = RowBuffer()
         self._sequence = 0
         self._files: CommitFiles | None = None
         self._decided = False
@@ -249,12 +242,11 @@ class ParquetSink:
             return
         try:
             batch = one_batch(points)
-            if self._bytes + batch.nbytes > _BUFFER_BYTES:
+            if not self._rows.has_room_for(batch):
                 self._flush()
-            self._tables.append(batch)
-            self._bytes += batch.nbytes
+            self._rows.append(batch)
             self._sequence = sequence
-            if self._bytes > _BUFFER_BYTES:
+            if self._rows.is_over_full:
                 self._flush()
         except BaseException:
             self._give_up()
@@ -262,13 +254,11 @@ class ParquetSink:
 
     def _flush(self) -> None:
         """Write the rows in memory into temporary files."""
-        if not self._tables:
+        batch = self._rows.take()
+        if batch is None:
             return
         if self._files is None:
             self._files = self._begin()
-        tables, self._tables, self._bytes = self._tables, [], 0
-        batch = one_batch(pa.Table.from_batches(tables))
-        tables.clear()
         for partition, rows in split(batch, self._settings):
             self._files.write(partition, rows)
 
@@ -307,7 +297,7 @@ class ParquetSink:
         self._held_files.close()
 
     def _give_up(self) -> None:
-        self._tables, self._bytes = [], 0
+        self._rows.clear()
         self._dataset.forget()
         if self._files is not None:
             self._files.discard()
