@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 
@@ -30,6 +30,17 @@ class Point(NamedTuple):
     json: str | None = None
     quality: int | None = None
     received: int = 0
+
+
+EVERY_TYPE: Final = (
+    Point(time=1, double=21.5, quality=3, received=5),
+    Point(time=2, long=-(2**62), received=5),
+    Point(time=DAY, boolean=False, received=5),
+    Point(time=DAY - 1, text='"é\n', received=5),
+    Point(device="ünit", identifier="a b", time=7, json='{"a": [1,\n2]}', received=6),
+    Point(product="007", time=253402300799999, double=1e300, received=6),
+)
+"""A point of each type, with names and times that readers may misunderstand."""
 
 
 def table(points: Iterable[Point]) -> pa.Table:

@@ -3,8 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::builder::{Int32Builder, Int64Builder, StringBuilder};
-use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchIterator};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use pointgate_core as core;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -13,6 +12,7 @@ use pyo3::types::{PyCapsule, PyString};
 
 use crate::arrow_import::BytesColumn;
 use crate::instants::{next_instants, now_us};
+use crate::points::stream;
 
 /// A batch of verdicts with more bytes of text is complete: Arrow's offsets have 31 bits.
 const BATCH_BYTES: usize = 1 << 30;
@@ -215,9 +215,7 @@ impl Verdicts {
     ) -> PyResult<Bound<'py, PyCapsule>> {
         // There is one schema; consumers that request another one cast to it themselves.
         drop(requested_schema);
-        let batches = self.batches.clone().into_iter().map(Ok);
-        let stream = FFI_ArrowArrayStream::new(Box::new(RecordBatchIterator::new(batches, schema())));
-        PyCapsule::new_with_value(py, stream, c"arrow_array_stream")
+        stream(py, self.batches.clone(), schema())
     }
 }
 

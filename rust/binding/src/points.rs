@@ -104,10 +104,18 @@ impl Points {
         // There is one schema; consumers that request another one cast to it themselves.
         drop(requested_schema);
         let batches = if self.len < RELEASE_POINTS { self.batches() } else { py.detach(|| self.batches()) }?;
-        let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), self.form.schema());
-        let stream = FFI_ArrowArrayStream::new(Box::new(reader));
-        PyCapsule::new_with_value(py, stream, c"arrow_array_stream")
+        stream(py, batches, self.form.schema())
     }
+}
+
+/// Batches as a stream of Arrow's PyCapsule interface.
+pub(crate) fn stream(
+    py: Python<'_>,
+    batches: Vec<RecordBatch>,
+    schema: SchemaRef,
+) -> PyResult<Bound<'_, PyCapsule>> {
+    let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+    PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
 }
 
 impl Form {

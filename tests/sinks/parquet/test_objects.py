@@ -36,19 +36,10 @@ from tests.support.object_dataset import (
     store,
 )
 from tests.support.paths import ROOT
-from tests.support.point_tables import DAY, Point, columns_of, table
+from tests.support.point_tables import DAY, EVERY_TYPE, Point, columns_of, table
 
 if TYPE_CHECKING:
     from tests.support.s3_server import S3Server
-
-EVERY_TYPE = [
-    Point(time=1, double=21.5, quality=3, received=5),
-    Point(time=2, long=-(2**62), received=5),
-    Point(time=DAY, boolean=False, received=5),
-    Point(time=DAY - 1, text='"é\n', received=5),
-    Point(device="ünit", identifier="a b", time=7, json='{"a": [1,\n2]}', received=6),
-    Point(product="007", time=253402300799999, double=1e300, received=6),
-]
 
 PLACES = [
     "objects-before-record",
