@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pointgate.catalog import Catalog
-from pointgate.cli.doctor import doctor
+from pointgate.cli.doctor import examine_and_exit
 from pointgate.cli.options import ConfigOption  # noqa: TC001 - typer reads it
 from pointgate.config import load_settings, stray_variables
 from pointgate.errors import CatalogError, ConfigError
 from pointgate.terminal import SHOWN_PROBLEMS, Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
+    from pointgate.config import Settings
     from pointgate.errors import Problem
 
 
@@ -36,8 +37,9 @@ def check(
 ) -> NoReturn:
     """Find all mistakes in the configuration and the catalog."""
     found = _find(config)
-    if connect and not found.problems:
-        doctor(config, as_json=as_json)
+    if connect and found.settings and found.catalog and not found.problems:
+        product = min(found.catalog.products)
+        examine_and_exit(found.settings, product, found.notes, as_json=as_json)
     if as_json:
         print_json(_document(found))
     else:
@@ -53,12 +55,14 @@ class _Findings:
         problems: Mistakes with which `serve` does not start.
         warnings: Valid settings that are probably mistakes.
         notes: Resources that are in use now, for example by a running service.
+        settings: The settings, if they are valid.
         catalog: The catalog, if it is valid.
     """
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
+    settings: Settings | None = None
     catalog: Catalog | None = None
 
 
@@ -67,7 +71,7 @@ def _find(config: Path) -> _Findings:
 
     found = _Findings(warnings=stray_variables(os.environ))
     try:
-        settings = load_settings(config, os.environ)
+        settings = found.settings = load_settings(config, os.environ)
     except ConfigError as error:
         found.problems += error.problems
         return found

@@ -27,8 +27,11 @@ from pointgate.errors import ConfigError
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pointgate.config import Settings
     from pointgate.doctor.findings import Finding
+    from pointgate.errors import Problem
 
 _NARROWEST: Final = 40
 
@@ -50,6 +53,20 @@ def doctor(
         notes = prepare(settings).notes
     except ConfigError as error:
         exit_with_problems(error.problems)
+    examine_and_exit(settings, product, notes, as_json=as_json)
+
+
+def examine_and_exit(
+    settings: Settings, product: str, notes: Sequence[Problem], *, as_json: bool
+) -> NoReturn:
+    """Examine, print what is found, and exit.
+
+    Args:
+        settings: The settings, in which `check` finds no problem.
+        product: A product of the catalog.
+        notes: The notes of `check`.
+        as_json: Whether to print JSON.
+    """
     running = any(note.location == _PORT for note in notes)
     found = asyncio.run(_examine(settings, product, running=running, show=not as_json))
     counts = {
