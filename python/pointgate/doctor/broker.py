@@ -23,9 +23,9 @@ from paho.mqtt.properties import Properties
 from pointgate.doctor.findings import Findings
 from pointgate.errors import ConfigError, ConnectionLost
 from pointgate.sources.mqtt.capabilities import of_connack, of_suback
-from pointgate.sources.mqtt.errors import BrokerRefused, not_connected
+from pointgate.sources.mqtt.errors import BrokerRefused
 from pointgate.sources.mqtt.packets import MQTT_5
-from pointgate.sources.mqtt.plain_client import Tap, plain_client
+from pointgate.sources.mqtt.plain_client import Tap, connected
 from pointgate.topics import METHOD, REPLY_SUFFIX, REQUEST_FILTERS, request_topic
 
 if TYPE_CHECKING:
@@ -106,23 +106,21 @@ async def _connected(
 ) -> AsyncIterator[_Client]:
     """A connection; raises `ConnectionLost` with the reason when it fails or ends."""
     client_id = f"{settings.client_id}-doctor-{os.getpid()}-{name}"
-    client = plain_client(
-        settings, client_id=client_id, timeout=_ANSWER_SECONDS, properties=properties
-    )
-    client._client.manual_ack_set(manual)  # noqa: SLF001 - as in `plain_client.py`
-    tap = Tap(client, client_id=client_id)
-    try:
-        async with client:
-            opened = _Client(client, tap)
-            listening = asyncio.create_task(opened.listen(), name="doctor")
-            try:
-                yield opened
-            finally:
-                listening.cancel()
-    except aiomqtt.MqttError as error:
-        raise tap.lost or not_connected(error, tls=settings.tls) from error
-    except TimeoutError as error:
-        raise tap.lost or ConnectionLost("the broker did not answer in time") from error
+    async with connected(
+        settings,
+        client_id=client_id,
+        answer_timeout=_ANSWER_SECONDS,
+        properties=properties,
+        manual_acks=manual,
+    ) as (client, tap):
+        opened = _Client(client, tap)
+        listening = asyncio.create_task(opened.listen(), name="doctor")
+        try:
+            yield opened
+        except TimeoutError as error:
+            raise tap.lost or ConnectionLost("the broker did not answer in time") from error
+        finally:
+            listening.cancel()
 
 
 async def examine_broker(settings: Settings, *, product: str) -> Findings:

@@ -15,21 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import paho.mqtt.client as paho
 
 from pointgate.errors import ConnectionLost
-from pointgate.sources.mqtt.errors import describe, ended, refused
+from pointgate.sources.mqtt.errors import describe, ended, not_connected, refused
 from pointgate.sources.mqtt.packets import MQTT_5
 from pointgate.sources.mqtt.tls import tls_context
 from pointgate.sources.mqtt.unix import connect_by
 from pointgate.sources.mqtt.websocket import open_websocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from paho.mqtt.properties import Properties
 
@@ -110,6 +110,40 @@ def _register_write(loop: asyncio.AbstractEventLoop) -> Callable[[Any, Any, Any]
         loop.call_soon_threadsafe(register)
 
     return on_register_write
+
+
+@asynccontextmanager
+async def connected(
+    settings: MqttSettings,
+    *,
+    client_id: str,
+    answer_timeout: float,
+    properties: Properties | None = None,
+    manual_acks: bool = False,
+) -> AsyncIterator[tuple[aiomqtt.Client, Tap]]:
+    """Connect a plain client, and disconnect it at the end.
+
+    Args:
+        settings: The service's settings.
+        client_id: Its client id.
+        answer_timeout: Seconds to wait for each response of the broker.
+        properties: Those of CONNECT, in MQTT 5; a session expiry keeps its session.
+        manual_acks: Whether messages that arrive are not acknowledged.
+
+    Raises:
+        ConfigError: A TLS file or a password file cannot be used.
+        ConnectionLost: The broker cannot be reached, refuses us, or has ended the connection.
+    """
+    client = plain_client(
+        settings, client_id=client_id, timeout=answer_timeout, properties=properties
+    )
+    client._client.manual_ack_set(manual_acks)  # noqa: SLF001 - see above
+    tap = Tap(client, client_id=client_id)
+    try:
+        async with client:
+            yield client, tap
+    except aiomqtt.MqttError as error:
+        raise tap.lost or not_connected(error, tls=settings.tls) from error
 
 
 class Tap:

@@ -26,9 +26,8 @@ from paho.mqtt.properties import Properties
 
 from pointgate.errors import ConnectionLost, PointgateError
 from pointgate.sources.mqtt.capabilities import of_suback
-from pointgate.sources.mqtt.errors import not_connected
 from pointgate.sources.mqtt.packets import RECEIVED
-from pointgate.sources.mqtt.plain_client import Tap, plain_client
+from pointgate.sources.mqtt.plain_client import Tap, connected
 from pointgate.topics import REPLY_FILTERS
 
 if TYPE_CHECKING:
@@ -170,21 +169,19 @@ async def connect_publisher(
         ConnectionLost: The broker cannot be reached, or refuses us.
     """
     client_id = f"{settings.client_id}-{purpose}-{os.getpid()}"
-    client = plain_client(settings, client_id=client_id, timeout=_CONNECT_SECONDS)
-    tap = Tap(client, client_id=client_id)
-    try:
-        async with client:
-            reasons = await client.subscribe([(name, 1) for name in filters])
-            of_suback(filters, cast("list[ReasonCode]", reasons), tap.suback)
-            publisher = Publisher(client, tap, reply_timeout=reply_timeout)
-            publisher.packet_bytes = getattr(tap.connack, "MaximumPacketSize", None)
-            listening = asyncio.create_task(publisher.listen(), name="replies")
-            try:
-                yield publisher
-            finally:
-                listening.cancel()
-    except aiomqtt.MqttError as error:
-        raise tap.lost or not_connected(error, tls=settings.tls) from error
+    async with connected(settings, client_id=client_id, answer_timeout=_CONNECT_SECONDS) as (
+        client,
+        tap,
+    ):
+        reasons = await client.subscribe([(name, 1) for name in filters])
+        of_suback(filters, cast("list[ReasonCode]", reasons), tap.suback)
+        publisher = Publisher(client, tap, reply_timeout=reply_timeout)
+        publisher.packet_bytes = getattr(tap.connack, "MaximumPacketSize", None)
+        listening = asyncio.create_task(publisher.listen(), name="replies")
+        try:
+            yield publisher
+        finally:
+            listening.cancel()
 
 
 def _reply(payload: Any) -> Reply:
