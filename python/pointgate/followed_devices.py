@@ -1,4 +1,4 @@
-"""Device tables that follow a file of changes: the table, and how far the file was applied.
+"""Device tables that follow a file of changes: the table, and the position that it has reached.
 
     before   table, position
     file     lines behind the position
@@ -32,7 +32,7 @@ _FOLD_KEYS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A device table and how far its changes were applied.
+    """A device table, and the position up to which its changes are applied.
 
     Attributes:
         devices: The table.

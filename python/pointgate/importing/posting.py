@@ -352,7 +352,7 @@ class _Poster:
 
 
 def _decisive(group: ExceptionGroup[Exception]) -> Exception:
-    """Of what the workers have raised, what decides how it goes on."""
+    """Of the errors of the workers, the one that decides: any but a lost connection."""
     found = group.exceptions
     ends = [one for one in found if not isinstance(one, ConnectionLost)]
     return (ends or list(found))[0]

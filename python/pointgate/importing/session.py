@@ -141,7 +141,7 @@ class Import:
             )
         self._folder.tidy(state)
         fresh = [name for name in names if self._check(name, state, problems)]
-        if state.phase == "done" and fresh:  # the same history goes on
+        if state.phase == "done" and fresh:  # more of the same history
             state.phase, state.sinks, state.chunks = "reading", {}, []
             state.id = secrets.token_hex(8)
         if state.phase == "writing" and fresh:

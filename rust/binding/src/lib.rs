@@ -17,6 +17,7 @@ mod arrow_import;
 mod burst;
 mod catalog;
 mod counters;
+mod devices;
 mod histogram;
 mod instants;
 mod judge_arrow;
@@ -40,9 +41,11 @@ mod _core {
     #[pymodule_export]
     use crate::burst::{Burst, Request};
     #[pymodule_export]
-    use crate::catalog::{Catalog, Devices, Model, Product};
+    use crate::catalog::{Catalog, Model, Product};
     #[pymodule_export]
     use crate::counters::Counters;
+    #[pymodule_export]
+    use crate::devices::Devices;
     #[pymodule_export]
     use crate::judge_arrow::Verdicts;
     #[pymodule_export]

@@ -17,7 +17,7 @@ opens the dataset after a crash carries out what is decided: the rows are in the
 it does not matter how the spool cuts what it gives again. What is not decided is deleted.
 
 The condition (If-Match) has three uses. Two processes with one writer: the one that has opened the
-dataset last goes on, the other one fails. A put that arrives after its process has been killed:
+dataset last continues, the other one fails. A put that arrives after its process has been killed:
 opening replaces the record, so that such a put fails. An answer that is lost: the record has an id,
 by which the repetition knows its own.
 

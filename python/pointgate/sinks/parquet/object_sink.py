@@ -198,7 +198,7 @@ class ObjectSink:
         return bool(await self._run(self._expire))
 
     async def close(self) -> None:
-        """Let go of everything. A commit that was cancelled ends before that."""
+        """Drop the rows in memory. A commit that was cancelled finishes before."""
         await self._run(self._close)
         self._thread.shutdown(wait=False)
 

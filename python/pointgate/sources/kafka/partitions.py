@@ -1,4 +1,4 @@
-"""The partitions that this member of the group has, and how far each one is.
+"""The partitions that this member of the group has, and the offset of each.
 
     partition.received    the offset behind the last record that was fetched
     partition.done        the same of the last record that is settled: it may be committed
