@@ -44,9 +44,10 @@ from pointgate.cli.options import (
     path_option,
     settings_or_exit,
 )
-from pointgate.cli.quarantine_filter import quarantine_or_exit, utc_text
+from pointgate.cli.quarantine_filter import quarantine_or_exit
 from pointgate.codes import Code
 from pointgate.config import Settings
+from pointgate.fault_document import utc_text
 from pointgate.quarantine.database import Filter
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 from pointgate.topics import request_topic

@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -91,13 +91,6 @@ def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None
     except sqlite3.Error as error:
         say(f"{folder / NAME}: {error}")
         sys.exit(Status.OUTPUT)
-
-
-def utc_text(microseconds: int) -> str:
-    """A UTC time in ISO 8601, with microseconds."""
-    found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-    text = found.isoformat(timespec="microseconds")
-    return text.replace("+00:00", "Z")
 
 
 def _instant(text: str) -> int:

@@ -33,15 +33,18 @@ from pointgate import failpoint
 from pointgate._core import Validator
 from pointgate.catalog import Catalog
 from pointgate.quarantine.writer import Quarantine
+from pointgate.service.admin_socket import serve_admin
 from pointgate.service.catalog_watcher import CatalogWatcher, log_warnings
 from pointgate.service.dimension_writer import DimensionWriter
 from pointgate.service.gate import Gate
 from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
+from pointgate.service.pages import Pages
 from pointgate.service.pipeline import open_store
 from pointgate.service.preflight import Prepared, prepare
 from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
+from pointgate.service.taps import Taps
 from pointgate.sources.admission import Admission
 
 if TYPE_CHECKING:
@@ -179,6 +182,11 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
             pipeline = await _unless_stopped(opening, signals.stop)
             if pipeline is None:
                 return
+            taps = Taps()
+            if path := settings.admin_socket:  # after the spool was locked
+                pages, required = Pages(metrics, health, taps), settings.admin.socket is not None
+                admin = serve_admin(path, pages, metrics, required=required)
+                await stack.enter_async_context(admin)
             health.wait_for("catalog not loaded")
             quarantine = await stack.enter_async_context(_open_quarantine(settings, metrics))
             store = health.store = pipeline.store
@@ -201,6 +209,7 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
                     metrics=metrics,
                     health=health,
                     signals=signals,
+                    taps=taps,
                 )
 
 
@@ -253,6 +262,7 @@ async def _run(
     metrics: Metrics,
     health: Health,
     signals: _Signals,
+    taps: Taps,
 ) -> None:
     """Serve until a shutdown is requested, then drain."""
     limits, reply = settings.limits, settings.reply
@@ -265,6 +275,7 @@ async def _run(
         counters=metrics.counters,
         quarantine=quarantine,
         arrivals=pipeline.arrivals,
+        taps=taps,
     )
     sources = health.sources = build_sources(
         settings, gate=gate, metrics=metrics, admission=admission, arrivals=pipeline.arrivals
