@@ -44,13 +44,6 @@ _PROBE_SECONDS: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
-class InUseError(OSError):
-    """A process that lives listens on the socket."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.EADDRINUSE, "another process listens on it")
-
-
 @asynccontextmanager
 async def serve_admin(
     path: Path, pages: Pages, metrics: Metrics, *, required: bool
@@ -88,10 +81,9 @@ def bound_socket(path: Path) -> socket.socket:
     """Bind a socket that does not listen yet, and replace that of a process that has ended.
 
     Raises:
-        InUseError: A process that lives listens on it.
-        OSError: The path cannot be used.
+        OSError: The path cannot be used, or a process that lives listens on it.
     """
-    if reason := length_reason(path):
+    if reason := _length_reason(path):
         raise OSError(errno.ENAMETOOLONG, reason)
     path.parent.mkdir(parents=True, exist_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -105,8 +97,8 @@ def bound_socket(path: Path) -> socket.socket:
                 raise
             if reason := _kind_reason(path):
                 raise OSError(errno.EEXIST, reason) from None
-            if is_alive(path):
-                raise InUseError from None
+            if _is_alive(path):
+                raise OSError(errno.EADDRINUSE, "another process listens on it") from None
             path.unlink(missing_ok=True)
             listener.bind(os.fspath(path))
         path.chmod(_MODE)
@@ -116,7 +108,7 @@ def bound_socket(path: Path) -> socket.socket:
     return listener
 
 
-def is_alive(path: Path) -> bool:
+def _is_alive(path: Path) -> bool:
     """Whether a process listens on a socket, or might: it is not certain that none does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_SECONDS)
@@ -131,12 +123,12 @@ def is_alive(path: Path) -> bool:
 
 def path_reason(path: Path) -> str:
     """Why a path can never be used; empty if it can. It changes nothing."""
-    if reason := length_reason(path) or _kind_reason(path):
+    if reason := _length_reason(path) or _kind_reason(path):
         return reason
     return folder_reason(path.parent)
 
 
-def length_reason(path: Path) -> str:
+def _length_reason(path: Path) -> str:
     """Why a path is too long for a socket; empty if it is not."""
     length = len(os.fsencode(path))
     return f"expected a path of at most {_LONGEST} bytes, got {length}" if length > _LONGEST else ""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from pointgate.diagnostics import os_reason
 from pointgate.errors import ConfigError, Problem
 from pointgate.quarantine.database import NAME
-from pointgate.service.admin_socket import KEY, InUseError, is_alive, path_reason
+from pointgate.service.admin_socket import KEY, path_reason
 from pointgate.service.listener import bound, is_mistake
 from pointgate.service.path_checks import file_reason, folder_reason, is_read_only
 from pointgate.sinks.base import Examines, SinkUnavailableError
@@ -158,14 +158,9 @@ class _Preparing:
     def _check_admin_socket(self) -> None:
         """Check the path of the admin socket; the service runs without that of the default."""
         path = self._settings.admin_socket
-        if path is None:
-            return
-        if reason := path_reason(path):
+        if path is not None and (reason := path_reason(path)):
             found = self.prepared.warnings if self._settings.admin.socket is None else self.problems
             found.append(Problem("", KEY, f"cannot listen on {path}: {reason}"))
-        elif path.exists() and is_alive(path):
-            reason = f"cannot listen on {path}: {os_reason(InUseError())}"
-            self.prepared.notes.append(Problem("", KEY, reason))
 
     def _check_spool(self, path: Path) -> None:
         self._claim(path, "spool.path")
