@@ -604,8 +604,8 @@ class TapFilter:
             payload_bytes: How much of a payload is returned, up to the end of a character.
 
         Returns:
-            How many requests match; those of the sample, in order: topic, payload, size of the whole
-            payload, report and instant.
+            How many requests match; those of the sample, in order: topic, payload, size of the
+            whole payload, report and instant.
         """
 
 @final

@@ -178,7 +178,11 @@ def test_the_quarantine_is_judged_as_it_arrived(tmp_path: Path, new: Path) -> No
     ("arguments", "status", "says"),
     [
         ([CASES, CASES], 2, b"expected either TRAFFIC or --quarantine"),
-        ([CASES, CASES, "-"], 2, b"expected either --product or --topics"),
+        (
+            [CASES, CASES, "-", "--topics", "--product", "protocol"],
+            2,
+            b"expected either --product or --topics",
+        ),
         ([CASES, CASES, "-", "--product", "protocoll"], 2, b"did you mean protocol"),
         ([CASES, CASES, "nowhere", "--product", "protocol"], 2, b"nowhere: no such file"),
         (

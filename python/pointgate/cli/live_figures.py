@@ -7,8 +7,8 @@
 Rates are per second between the two. The service renders its page once a second at most, so the
 two should be further apart than that. Quantiles are the upper bounds of the histogram's buckets.
 
-It reads nothing but the pages that Prometheus reads, at the admin socket or at the metrics port, and
-the service does nothing while they are not read.
+It reads nothing but the pages that Prometheus reads, at the admin socket or at the metrics port,
+and the service does nothing while they are not read.
 """
 
 from __future__ import annotations

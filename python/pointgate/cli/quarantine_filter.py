@@ -67,9 +67,7 @@ def selection(
     return Filter(product, device, reason, code, since_ms, limit)
 
 
-def check_fault(
-    *, reason: str | None, code: int | None, known: Sequence[int] = codes
-) -> None:
+def check_fault(*, reason: str | None, code: int | None, known: Sequence[int] = codes) -> None:
     """Reject a reason or a code that there is not.
 
     Args:

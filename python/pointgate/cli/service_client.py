@@ -1,6 +1,6 @@
 """Where a running service answers HTTP, as a client sees it: its metrics port or its admin socket.
 
-    status, text = get(AdminSocket(path), "/readyz")
+status, text = get(AdminSocket(path), "/readyz")
 """
 
 from __future__ import annotations

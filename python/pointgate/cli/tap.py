@@ -101,9 +101,6 @@ def tap(
             summary.shown += 1
             if summary.shown == requests:
                 break
-        else:
-            if seconds is None:
-                raise UnreachableError(f"{service}: the service has ended the connection")
     except UnreachableError as error:
         say(str(error))
         sys.exit(Status.OUTPUT)
@@ -125,7 +122,7 @@ def _path_of_settings(config: Path) -> Path:
 def _requests(
     service: AdminSocket, query: Mapping[str, object], seconds: float | None, summary: _Summary
 ) -> Iterator[dict[str, Any]]:
-    """The requests that the service shows, until it ends the connection, or for some seconds."""
+    """The requests that the service shows, without end or for some seconds."""
     end = None if seconds is None else time.monotonic() + seconds
     connection = service.connection()
     try:
@@ -138,7 +135,7 @@ def _requests(
             opened.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
             line = response.readline()
             if not line.endswith(b"\n"):
-                return
+                raise UnreachableError(f"{service}: the service has ended the connection")
             document = orjson.loads(line)
             if "counts" in document:
                 summary.counts = document["counts"]
@@ -192,7 +189,9 @@ def request_lines(document: Mapping[str, Any], width: int) -> list[str]:
     reason = document["reason"]
     lines = [f"({document['dropped']:,} more not shown)"] if document["dropped"] else []
     if reason is None:
-        lines.append(f"{head}  {document['points']:,} points  {document.get('excerpt', '')}".rstrip())
+        lines.append(
+            f"{head}  {document['points']:,} points  {document.get('excerpt', '')}".rstrip()
+        )
     else:
         device = "" if document["deviceKey"] is None else f"  device {document['deviceKey']}"
         lines += [f"{head} {reason}{device}", f"  {explanation(document)}"]

@@ -1,4 +1,4 @@
-"""`Settings`, and its sections; `mqtt.py`, `kafka.py`, `admin.py`, `quarantine.py` have some more."""
+"""`Settings`, and its sections; some are in `mqtt.py`, `kafka.py`, `admin.py`, `quarantine.py`."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ async def serve_admin(
         path: The path of the socket.
         pages: The responses.
         metrics: Where connections are counted that were closed unanswered.
-        required: Whether the settings name the path: if it is the default one, which may be unusable
-            for reasons that its user never thought of, the service runs without it.
+        required: Whether the settings name the path: the service runs without a default one that
+            cannot be used, for reasons that its user never thought of.
 
     Raises:
         ConfigError: The path cannot be used.
@@ -64,12 +64,13 @@ async def serve_admin(
     async with contextlib.AsyncExitStack() as stack:
         try:
             listener = await asyncio.to_thread(bound_socket, path)
-            stack.callback(_delete, path, os.stat(path).st_ino)
+            stack.callback(_delete, path, await asyncio.to_thread(_inode, path))
             await stack.enter_async_context(answer_connections([listener], pages, metrics))
             _log.info("admin socket %s", path)
         except (OSError, ValueError) as error:
-            reason = f"cannot listen on {path}: {os_reason(error)}"
-            if required and path_reason(path):
+            permanent = await asyncio.to_thread(path_reason, path)
+            reason = f"cannot listen on {path}: {permanent or os_reason(error)}"
+            if required and permanent:
                 raise ConfigError([Problem("", KEY, reason)]) from error
             if required:
                 raise TemporaryFailure(f"{KEY}: {reason}") from error
@@ -145,8 +146,12 @@ def _kind_reason(path: Path) -> str:
     return "" if is_socket else "expected a socket, got another file"
 
 
+def _inode(path: Path) -> int:
+    return path.lstat().st_ino
+
+
 def _delete(path: Path, inode: int) -> None:
     """Delete the socket, unless another process has replaced it."""
     with contextlib.suppress(OSError):
-        if path.lstat().st_ino == inode:
+        if _inode(path) == inode:
             path.unlink()

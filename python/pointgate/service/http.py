@@ -168,7 +168,9 @@ class _Connections:
             async with asyncio.timeout(_HEAD_SECONDS):
                 while not isinstance(event := connection.next_event(), h11.Request):
                     if read >= _HEAD_BYTES:
-                        return Answer(431, f"expected at most {_HEAD_BYTES} bytes of head\n".encode())
+                        return Answer(
+                            431, f"expected at most {_HEAD_BYTES} bytes of head\n".encode()
+                        )
                     data = await reader.read(_HEAD_BYTES - read)
                     if not data:
                         raise EOFError

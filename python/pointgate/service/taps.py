@@ -62,8 +62,18 @@ _LINGER: Final = 0.05
 _COUNTS_SECONDS: Final = 1.0
 
 _NO_FAULT: Final = dict.fromkeys(
-    ("reason", "message", "pointer", "offset", "index", "deviceKey", "identifier")
-    + ("expected", "got", "didYouMean")
+    (
+        "reason",
+        "message",
+        "pointer",
+        "offset",
+        "index",
+        "deviceKey",
+        "identifier",
+        "expected",
+        "got",
+        "didYouMean",
+    )
 )
 
 _log = logging.getLogger(__name__)
@@ -157,7 +167,7 @@ class Taps:
         for tap in self.attached:
             try:
                 tap.offer(burst, settled, now, may_look=may_look)
-            except Exception:  # a bug of ours must not stop the gate
+            except Exception:  # noqa: BLE001 - a bug of ours must not stop the gate
                 _log.exception("cannot show requests of a burst")
         self._allowance.spend(time.thread_time() - began)
 
@@ -271,13 +281,11 @@ def _options(query: str) -> TapOptions:
         code = given.pop("code", None)
         known = {name: given.pop(name, None) for name in ("product", "reason", "device")}
         identifier = given.pop("identifier", None)
-        wanted = TapFilter(
-            **known, identifier=identifier, code=None if code is None else int(code)
-        )
+        wanted = TapFilter(**known, identifier=identifier, code=None if code is None else int(code))
     except (ValueError, OverflowError) as error:
         raise TapQueryError(f"the query is wrong: {error}") from error
     if given:
-        raise TapQueryError(f"the query has an unknown parameter: {ascii(next(iter(given)))}")
+        raise TapQueryError(f"the query has an unknown parameter: {next(iter(given))!a}")
     if not 1 <= rate <= MOST_RATE or payload not in {"0", "1"}:
         raise TapQueryError(f"expected a rate of 1 to {MOST_RATE}, and payload=0 or 1")
     return TapOptions(wanted, rate, payload == "1")
