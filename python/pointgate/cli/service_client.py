@@ -106,6 +106,8 @@ def unreachable(endpoint: Endpoint, error: OSError | HTTPException) -> Unreachab
     if isinstance(endpoint, AdminSocket):
         if error.errno in _MAY_NOT:
             hint = " (only the service's user and root may connect)"
+        elif error.errno == errno.ENOENT:
+            hint = " (is the service running, with this admin.socket?)"
         elif error.errno == errno.ECONNREFUSED:
             hint = " (the service that made it has ended)"
     return UnreachableError(f"cannot reach {endpoint}: {os_reason(error)}{hint}")
