@@ -223,7 +223,7 @@ def test_lines_of_a_tap_have_their_topics(tmp_path: Path, new: Path) -> None:
     archive = tmp_path / "tapped.ndjson"
     archive.write_bytes(traffic)
     found = document(CASES, new, archive)
-    assert [one["examples"][0]["line"] for one in found["changes"]] == [2, 1]
+    assert [one["examples"][0]["line"] for one in found["changes"]] == [1, 2]
 
 
 @pytest.mark.parametrize(

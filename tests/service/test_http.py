@@ -79,7 +79,9 @@ async def test_metrics_and_health_are_served() -> None:
 
 async def test_the_format_of_the_page_is_negotiated() -> None:
     async with serve_http("127.0.0.1", 0, metrics=Metrics(), health=StubHealth()) as port:
-        request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nACCEPT: application/openmetrics-text\r\n\r\n"
+        request = (
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\nACCEPT: application/openmetrics-text\r\n\r\n"
+        )
         _, fields, body = await ask(port, request)
         assert fields["content-type"].startswith("application/openmetrics-text; version=1.0.0")
         assert body.endswith(b"# EOF\n")

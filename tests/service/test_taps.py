@@ -161,12 +161,13 @@ async def test_below_its_rate_a_tap_shows_every_request_with_its_verdict() -> No
 async def test_above_its_rate_it_shows_a_sample_and_how_many_are_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = 100.0
-    monkeypatch.setattr(taps.time, "monotonic", lambda: now)
+    clock = [100.0]
+    monkeypatch.setattr(taps.time, "monotonic", lambda: clock[0])
     all_taps = Taps()
     tap = all_taps.attach("rate=10&product=a")
     burst = judged([(topic("a"), payload(number)) for number in range(50)] + MIXED[2:4])
     for now in (100.0, 100.5, 100.501, 100.701):
+        clock[0] = now
         all_taps.offer(burst, 52)
     counts, *shown = await lines(tap, 18)
     assert counts["counts"] == {

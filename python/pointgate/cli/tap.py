@@ -28,7 +28,7 @@ from pointgate.cli.options import ConfigOption, SocketOption, exit_with_problems
 from pointgate.cli.quarantine_filter import CodeOption, ProductOption, ReasonOption, check_fault
 from pointgate.cli.service_client import AdminSocket, UnreachableError, unreachable
 from pointgate.errors import Problem
-from pointgate.service.offenders import cut, explanation
+from pointgate.service.offenders import cut
 from pointgate.service.taps import DEFAULT_RATE, MOST_RATE
 from pointgate.terminal import Status, console, printable, say
 
@@ -45,19 +45,24 @@ _ANSWER_BYTES: Final = 4096
 
 @dataclass(slots=True)
 class _Summary:
-    """What was shown, and what the service counted."""
+    """What was shown, and what the service has counted, which is up to a second old."""
 
     shown: int = 0
+    dropped: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
+    def add(self, document: Mapping[str, Any]) -> None:
+        """Count a request that was shown."""
+        self.shown += 1
+        self.dropped += document["dropped"]
+
     def __str__(self) -> str:
-        counts = self.counts
-        text = (
-            f"{counts.get('answered', 0):,} requests answered, {counts.get('matched', 0):,} match, "
-            f"{self.shown:,} shown"
-        )
-        unexamined = counts.get("unexamined", 0)
-        return f"{text}, {unexamined:,} not looked at" if unexamined else text
+        answered = self.counts.get("answered", 0)
+        dropped = max(self.dropped, self.counts.get("dropped", 0))
+        unexamined = self.counts.get("unexamined", 0)
+        text = f"{self.shown:,} requests shown, {dropped:,} more match"
+        text += f", {unexamined:,} not looked at" if unexamined else ""
+        return text if self.shown else f"{text}; {answered:,} were answered"
 
 
 def tap(
@@ -98,7 +103,7 @@ def tap(
     try:
         for one in _requests(service, query, seconds, summary):
             write(one)
-            summary.shown += 1
+            summary.add(one)
             if summary.shown == requests:
                 break
     except UnreachableError as error:
@@ -194,7 +199,9 @@ def request_lines(document: Mapping[str, Any], width: int) -> list[str]:
         )
     else:
         device = "" if document["deviceKey"] is None else f"  device {document['deviceKey']}"
-        lines += [f"{head} {reason}{device}", f"  {explanation(document)}"]
+        # What comes before is the text of the code.
+        sentence = document["message"].partition(": ")[2] or document["message"]
+        lines += [f"{head} {reason}{device}", f"  {sentence}"]
     lines = [cut(printable(line), width) for line in lines]
     if "payload" in document:
         lines.append(f"  {printable(document['payload'])}")

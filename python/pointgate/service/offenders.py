@@ -101,11 +101,11 @@ def offenders_text(
             )
             since = one["since"].replace("T", " ").removesuffix("Z")[5:]
             lines.append(_HEAD.format(name, f"{one['requests']:,}", f"{one['rate']:,.1f}", since))
-            lines.append(f"  {explanation(one)}")
+            lines.append(f"  {_explanation(one)}")
     return "".join(f"{cut(line, longest)}\n" for line in lines)
 
 
-def explanation(one: Mapping[str, Any]) -> str:
+def _explanation(one: Mapping[str, Any]) -> str:
     """The example of an offender as a sentence: where, what was expected, what came."""
     where = one["reason"] if one["pointer"] is None else one["pointer"]
     expected = f": expected {one['expected']}" if one["expected"] else ""
@@ -140,5 +140,5 @@ def log_rejection(rejection: Offender) -> None:
         rejection.product,
         rejection.reason,
         device,
-        explanation(example),
+        _explanation(example),
     )
