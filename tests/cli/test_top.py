@@ -116,8 +116,14 @@ def test_in_a_pipe_nothing_is_cut_and_totals_are_shown() -> None:
     before = scrape(metrics, 10.0)
     post(metrics, catalog, [*names, "none", "none"])
     after = scrape(metrics, 12.0)
-    fault = {"product": names[0], "reason": "range", "identifier": "t" * 60, "deviceKey": "d"}
-    fault |= {"requests": 3, "rate": 1.0, "since": "2026-11-28T10:00:00Z", "last": ""}
+    fault: dict[str, object] = {"product": names[0], "reason": "range", "deviceKey": "d"}
+    fault |= {
+        "identifier": "t" * 60,
+        "requests": 3,
+        "rate": 1.0,
+        "since": "2026-11-28T10:00:00Z",
+        "last": "",
+    }
     fault |= {"pointer": f"/params/0/{'t' * 60}", "expected": "INT " * 20, "got": "the end"}
     after.offenders["faults"].append(fault)
     document = figures(before, after)
@@ -139,8 +145,8 @@ def test_the_admin_socket_is_read_if_it_is_there(tmp_path: Path, stranger: int) 
     settings, path = tmp_path / "pointgate.toml", tmp_path / "admin.sock"
     settings.write_text(f'metrics.listen = "127.0.0.1:{stranger}"\n')
     with played(path):
-        for options in (["-c", settings], ["--socket", path]):
-            done = run("top", *options, "--json", "--interval", "1")
+        for option, file in (("-c", settings), ("--socket", path)):
+            done = run("top", option, file, "--json", "--interval", "1")
             assert done.returncode == 0, done.stderr
             assert json.loads(done.stdout)["ready"]
         assert run("top", "-c", settings, "--interval", "1").stdout.startswith(f"{path}  ready")

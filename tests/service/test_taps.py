@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,7 +163,7 @@ async def test_above_its_rate_it_shows_a_sample_and_how_many_are_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr(taps.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     all_taps = Taps()
     tap = all_taps.attach("rate=10&product=a")
     burst = judged([(topic("a"), payload(number)) for number in range(50)] + MIXED[2:4])

@@ -170,9 +170,11 @@ def view(document: dict[str, Any], name: str, *, width: int | None = None) -> li
 
 def _wrapped(line: str) -> list[str]:
     """A line in parts that are not longer than `_WIDTH`, unless a word is."""
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    parts = textwrap.wrap(line, _WIDTH, subsequent_indent="    ", **options)
-    return parts if len(line) > _WIDTH else [line]
+    if len(line) <= _WIDTH:
+        return [line]
+    return textwrap.wrap(
+        line, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _quantiles(quantiles: dict[str, float | None]) -> str:
