@@ -230,7 +230,8 @@ def _request(line: bytes) -> tuple[str, bytes] | None:
             return topic, b64decode(document["payloadBase64"])
         if "payload" in document:
             return topic, document["payload"].encode()
-        if "size" in document and "excerpt" not in document:
+        is_too_large = document["code"] == Code.TOO_LARGE or document.get("size", 0) > 0
+        if is_too_large and "excerpt" not in document:
             return None
     except (ValueError, LookupError, TypeError, AttributeError):
         pass

@@ -53,7 +53,7 @@ _QUEUE_BYTES: Final = 1024 * 1024
 _SHARE: Final = 0.015
 """The share of a core that all taps together may take, in CPU time of the loop's thread."""
 
-_SAVED_SECONDS: Final = 0.01
+_SAVED_SECONDS: Final = 0.005
 """The CPU time that may be saved while nothing arrives."""
 
 _LINGER: Final = 0.05
