@@ -26,7 +26,7 @@ from pointgate.service.taps import Taps
 from pointgate.store.none import NullStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 _BURST: Final = 128
 _BURSTS: Final = 64
@@ -83,8 +83,10 @@ async def run(queries: Sequence[str] | None, bursts: Sequence[Burst], count: int
     return seconds / connection.settled * 1e6
 
 
-async def read(lines: object) -> int:
-    return sum([len(part) async for part in lines])  # type: ignore[attr-defined]
+async def read(lines: AsyncGenerator[bytes, None]) -> None:
+    """Take the lines of a tap until cancelled."""
+    async for _ in lines:
+        pass
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH: Final = 80
+_NAME_CELLS: Final = 32
 _PRODUCTS: Final = 12
 _PRODUCT_CELLS: Final = 24
 _OFFENDERS: Final = 3
@@ -124,7 +125,9 @@ def _live(stdout: Console, address: Endpoint, before: Scrape, interval: float) -
                 after = fetch(address)
                 document = figures(before, after)
                 before = after
-                lines = view(document, str(address), width=min(stdout.width, _WIDTH))
+                name = str(address)
+                name = name if len(name) <= _NAME_CELLS else f"…{name[1 - _NAME_CELLS :]}"
+                lines = view(document, name, width=min(stdout.width, _WIDTH))
             except UnreachableError as error:
                 lines = [printable(str(error)), "retrying; Ctrl-C ends this"]
             shown = "\n".join(lines[: max(stdout.height - 1, 1)])

@@ -139,7 +139,7 @@ def _kind_reason(path: Path) -> str:
     """Why what has the name of the socket cannot be replaced; empty if it can, or is not there."""
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     except (OSError, ValueError) as error:
         return os_reason(error)
