@@ -1,6 +1,7 @@
 """What a tap costs the gate: CPU time for a request, detached and attached, in turn in one process.
 
     python -m benches.bench_tap --rounds 15
+    python -m benches.bench_tap --service            # a whole service, as bench_front_end.py runs it
 
 The gate judges, counts and settles prepared bursts of the protocol page's example, nothing else, so
 a tap's share is larger here than in a service, which reads, stores and replies besides. Each round
@@ -13,12 +14,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import socket
 import statistics
+import sys
+import tempfile
+import threading
 import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benches.bench_echo import CATALOG
-from benches.bench_front_end import PAYLOAD, TOPIC
+from benches.bench_echo import CATALOG, SETTINGS, cpu_seconds, free_port, start
+from benches.bench_front_end import PAYLOAD, TOPIC, StandIn
 from pointgate import Catalog, Validator
 from pointgate._core import Burst, Counters
 from pointgate.service.gate import Gate
@@ -26,7 +33,7 @@ from pointgate.service.taps import Taps
 from pointgate.store.none import NullStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
 _BURST: Final = 128
 _BURSTS: Final = 64
@@ -83,6 +90,56 @@ async def run(queries: Sequence[str] | None, bursts: Sequence[Burst], count: int
     return seconds / connection.settled * 1e6
 
 
+def in_service(rounds: int, seconds: float) -> None:
+    """Measure a service in turn without a tap, and with one that a client reads."""
+    options = argparse.Namespace(qos=1, protocol=5, block=128, window=896, rate=0.0)
+    queries = ["", *(f"/tap?{one}" for one in ("rate=100", "rate=10000&payload=1"))]
+    found: dict[str, list[float]] = {query: [] for query in queries}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stand_in = StandIn(options)
+        settings = SETTINGS.format(
+            broker=stand_in.port, metrics=free_port(), catalog=CATALOG, protocol=5, ack="verdict"
+        )
+        (folder / "pointgate.toml").write_text(settings)
+        command = [sys.executable, "-m", "pointgate", "serve", "-c", str(folder / "pointgate.toml")]
+        service = start(stack, folder / "service.log", *command)
+        stand_in.accept()
+        stand_in.run(1)
+        for _ in range(rounds):
+            for query in queries:
+                with attached(folder / "admin.sock", query):
+                    before = cpu_seconds(service)
+                    requests = stand_in.run(seconds)["requests"]
+                    found[query].append((cpu_seconds(service) - before) / requests * 1e6)
+    for query, values in found.items():
+        shares = [value / other - 1 for value, other in zip(values, found[""], strict=True)]
+        print(
+            f"{query or 'detached':40} {statistics.median(values):7.3f} µs "
+            f"{statistics.median(shares):+7.1%}"
+        )
+
+
+@contextmanager
+def attached(path: Path, query: str) -> Iterator[None]:
+    """A client that reads a tap as fast as it can; none if there is no query."""
+    if not query:
+        yield
+        return
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(f"GET {query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        reader = threading.Thread(
+            target=lambda: [None for _ in iter(lambda: client.recv(65536), b"")]
+        )
+        reader.start()
+        try:
+            yield
+        finally:
+            client.shutdown(socket.SHUT_RDWR)
+            reader.join()
+
+
 async def read(lines: AsyncGenerator[bytes, None]) -> None:
     """Take the lines of a tap until cancelled."""
     async for _ in lines:
@@ -92,8 +149,13 @@ async def read(lines: AsyncGenerator[bytes, None]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--service", action="store_true", help="measure a whole service")
+    parser.add_argument("--seconds", type=float, default=3, help="of a round of a service")
     parser.add_argument("--bursts", type=int, default=15000, help="bursts of a round")
     options = parser.parse_args()
+    if options.service:
+        in_service(options.rounds, options.seconds)
+        return
     logging.disable()
     bursts = [
         Burst.of([TOPIC] * _BURST, [(PAYLOAD % number).encode() for number in range(_BURST)])
