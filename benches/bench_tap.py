@@ -1,7 +1,7 @@
 """What a tap costs the gate: CPU time for a request, detached and attached, in turn in one process.
 
     python -m benches.bench_tap --rounds 15
-    python -m benches.bench_tap --service            # a whole service, as bench_front_end.py runs it
+    python -m benches.bench_tap --service       # a whole service, as bench_front_end.py runs it
 
 The gate judges, counts and settles prepared bursts of the protocol page's example, nothing else, so
 a tap's share is larger here than in a service, which reads, stores and replies besides. Each round

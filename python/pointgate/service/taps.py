@@ -21,7 +21,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -55,6 +55,9 @@ _SHARE: Final = 0.015
 
 _SAVED_SECONDS: Final = 0.005
 """The CPU time that may be saved while nothing arrives."""
+
+_CALL_SECONDS: Final = 0.5e-6
+"""What looking at a burst takes besides what is measured."""
 
 _LINGER: Final = 0.05
 """Seconds between two writes to a client."""
@@ -136,6 +139,7 @@ class Taps:
 
     def __init__(self) -> None:
         self.attached: list[Tap] = []
+        self._seen = _Seen()
         self._allowance = Bucket(_SHARE, _SAVED_SECONDS, time.monotonic())
 
     def attach(self, query: str) -> Tap:
@@ -152,7 +156,7 @@ class Taps:
         options = _options(query)
         if len(self.attached) >= _MOST_TAPS:
             raise TooManyTapsError(f"{_MOST_TAPS} taps are attached, and no more are possible")
-        tap = Tap(options, time.monotonic())
+        tap = Tap(options, self._seen, time.monotonic())
         self.attached.append(tap)
         return tap
 
@@ -162,14 +166,26 @@ class Taps:
 
     def offer(self, burst: Burst, settled: int) -> None:
         """Show the first requests of a burst, which were answered, to every tap."""
-        now, began = time.monotonic(), time.thread_time()
-        may_look = self._allowance.level(now) > 0
+        now = time.monotonic()
+        self._seen.answered += settled
+        if self._allowance.level(now) <= 0:
+            self._seen.unexamined += settled
+            return
+        began = time.thread_time()
         for tap in self.attached:
             try:
-                tap.offer(burst, settled, now, may_look=may_look)
+                tap.offer(burst, settled, now)
             except Exception:  # noqa: BLE001 - a bug of ours must not stop the gate
                 _log.exception("cannot show requests of a burst")
-        self._allowance.spend(time.thread_time() - began)
+        self._allowance.spend(time.thread_time() - began + _CALL_SECONDS)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What all taps have been offered since the start, and how much of it was not looked at."""
+
+    answered: int = 0
+    unexamined: int = 0
 
 
 class Tap:
@@ -177,11 +193,14 @@ class Tap:
 
     Args:
         options: What its client asks for.
+        seen: What all taps have been offered.
         now: The present, on the monotonic clock, in seconds.
     """
 
-    def __init__(self, options: TapOptions, now: float) -> None:
+    def __init__(self, options: TapOptions, seen: _Seen, now: float) -> None:
         self._options = options
+        self._seen = seen
+        self._before = replace(seen)
         self._rate = Bucket(options.rate, options.rate, now)
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -190,14 +209,10 @@ class Tap:
         self._shown_counts = (0, 0, 0, 0)
         self._dropped = 0
         """Matching requests since the last line that are not shown."""
-        self._answered = self._matched = self._shown = self._unexamined = 0
+        self._matched = self._shown = 0
 
-    def offer(self, burst: Burst, settled: int, now: float, *, may_look: bool) -> None:
+    def offer(self, burst: Burst, settled: int, now: float) -> None:
         """Queue a line for each request of a sample."""
-        self._answered += settled
-        if not may_look:
-            self._unexamined += settled
-            return
         most = max(0, min(int(self._rate.level(now)), _MOST_OF_BURST))
         limit = PAYLOAD_BYTES if self._options.payload else EXCERPT_BYTES
         matched, sample = self._options.filter.sample(
@@ -251,7 +266,9 @@ class Tap:
 
     @property
     def _counts(self) -> tuple[int, int, int, int]:
-        return self._answered, self._matched, self._shown, self._unexamined
+        answered = self._seen.answered - self._before.answered
+        unexamined = self._seen.unexamined - self._before.unexamined
+        return answered, self._matched, self._shown, unexamined
 
     def _line(self, topic: str, payload: bytes, size: int, report: Report, received: int) -> bytes:
         """A request as a line of JSON."""
