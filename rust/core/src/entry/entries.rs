@@ -177,6 +177,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
         let Some(product) = self.product.filter(|_| self.fault.is_none()) else {
             return reader.cursor.skip_value();
         };
+        let before = C::SKIPS.then_some((self.points, reader.early_times));
         let mut entry =
             Entry { seen: [false; Member::COUNT], device_key: DeviceKey::Default, time: None, fault: None };
         if reader.cursor.peek() == b'{' {
@@ -193,6 +194,12 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
         if C::ALL {
             self.end_entry(&entry, product, index, in_array);
         } else if let Some((_, fault)) = entry.fault.take() {
+            if let Some((points, early_times)) = before
+                && self.collect.skip_entry(self.points - points)
+            {
+                (self.points, reader.early_times) = (points, early_times);
+                return Ok(());
+            }
             self.fault = Some(with_place(fault, &entry, product, index, in_array));
         } else {
             self.collect.entry(|| device_key(entry.device_key, product), entry.time);

@@ -91,11 +91,18 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                     let found = match find_point(section, product, reader)? {
                         Found::Point(found) => found,
                         Found::Ignored => continue,
-                        Found::Unknown(stop) if C::ALL => {
+                        Found::Unknown(_) if C::SKIPS => {
+                            skip_point(reader, collect)?;
+                            continue;
+                        }
+                        Found::Unknown(name_at) => {
+                            let stop = unknown_point(name_at, &reader.cursor, section);
+                            if !C::ALL {
+                                return Err(stop);
+                            }
                             next_point::<K, _>(stop, reader, collect)?;
                             continue;
                         }
-                        Found::Unknown(stop) => return Err(stop),
                     };
                     if predicts {
                         predictor.learn(place, found);
@@ -108,6 +115,10 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                 unreachable!("the section has every point that it finds")
             };
             if !seen.insert(index) {
+                if C::SKIPS {
+                    skip_point(reader, collect)?;
+                    continue;
+                }
                 let stop = repeated_point(start, section.identifier(index));
                 if !C::ALL {
                     return Err(stop);
@@ -119,6 +130,15 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                 *resume = index + 1;
                 let identifier = section.identifier(index);
                 all_of_point::<K, _>(point, identifier, reader, collect)?;
+                place = index + 1;
+                continue;
+            }
+            if C::SKIPS {
+                *resume = index + 1;
+                if check_or_skip(point, reader, collect)? {
+                    collect.point(index, || section.identifier(index));
+                    *points += 1;
+                }
                 place = index + 1;
                 continue;
             }
@@ -139,8 +159,8 @@ enum Found {
     Point(usize),
     /// A point that the model lacks and the product ignores; its value was skipped.
     Ignored,
-    /// A point that the model lacks; the cursor stands on its value.
-    Unknown(Stop),
+    /// A point that the model lacks, with the offset of its name; the cursor stands on its value.
+    Unknown(usize),
 }
 
 /// Reads a point's name that was not predicted.
@@ -158,7 +178,7 @@ fn find_point(section: &Section, product: &Product, reader: &mut Reader<'_>) -> 
             reader.cursor.skip_value()?;
             Ok(Found::Ignored)
         }
-        None => Ok(Found::Unknown(unknown_point(name_at, &reader.cursor, section))),
+        None => Ok(Found::Unknown(name_at)),
     }
 }
 
@@ -168,6 +188,36 @@ fn check_point<C: Collect>(point: &Point, reader: &mut Reader<'_>, collect: &mut
         check_with_quality(&point.rule, reader, collect)
     } else {
         point.rule.check(reader, collect)
+    }
+}
+
+/// Skips a faulty point, on whose value the cursor stands.
+#[cold]
+fn skip_point<C: Collect>(reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+    collect.skip_point();
+    Ok(reader.cursor.skip_value()?)
+}
+
+/// Checks a point, or skips it if it is faulty; returns whether it is valid.
+fn check_or_skip<C: Collect>(
+    point: &Point,
+    reader: &mut Reader<'_>,
+    collect: &mut C,
+) -> Result<bool, Stop> {
+    let (start, early_times) = (reader.cursor.clone(), reader.early_times);
+    match check_point(point, reader, collect) {
+        Ok(()) => Ok(true),
+        Err(stop) if is_ignored_null(&stop, reader) => {
+            reader.cursor.literal("null")?;
+            Err(Stop::NullPoint)
+        }
+        Err(Stop::Fault(_)) => {
+            collect.discard();
+            (reader.cursor, reader.early_times) = (start, early_times);
+            skip_point(reader, collect)?;
+            Ok(false)
+        }
+        Err(stop) => Err(stop),
     }
 }
 
@@ -185,6 +235,9 @@ fn keep_point<K: Kind, C: Collect>(stop: Stop, collect: &mut C) -> Result<(), St
     let (Stop::Fault(fault), Some(faults)) = (stop, collect.faults()) else {
         unreachable!("a fault, where all are wanted")
     };
+    if faults.skips_points {
+        return Ok(());
+    }
     let order = Rank::Member(Member::Points).order();
     if faults.rank(order, fault.clone().inside(K::TABLE.name_of(Member::Points))) {
         return Ok(());
