@@ -71,7 +71,10 @@ def answer(
 
 
 def _rows(
-    catalog: Catalog, topic: str, payload: bytes, entries: list[Value] | tuple[Value | None, ...],
+    catalog: Catalog,
+    topic: str,
+    payload: bytes,
+    entries: list[Value] | tuple[Value | None, ...],
     now_ms: int,
 ) -> list[Row]:
     return rows_of_entries(catalog, topic, payload, entries, arrived_us=1000 * now_ms)

@@ -82,7 +82,7 @@ def _find(config: Path) -> _Findings:
     except ConfigError as error:
         found.problems += error.problems
     try:
-        found.catalog = Catalog.load(settings.catalog.path)
+        found.catalog = Catalog.load(settings.catalog.path, tests=True)
         found.warnings += found.catalog.warnings
         found.warnings += settings.quarantine.warnings(found.catalog.products)
     except CatalogError as error:
@@ -102,7 +102,12 @@ def _print(found: _Findings) -> None:
     catalog = found.catalog
     for key, product in sorted(catalog.products.items()):
         points, devices = len(product.model), len(product.devices)
-        typer.echo(f"{key}: {_count(points, 'point')}, {_count(devices, 'device')}")
+        mode = "" if product.mode == "enforce" else f", not enforced: {product.mode}"
+        typer.echo(f"{key}: {_count(points, 'point')}, {_count(devices, 'device')}{mode}")
+    if catalog.test_count:
+        typer.echo(f"{_count(catalog.test_count, 'catalog test')} passed")
+    if not_enforced := catalog.not_enforced:
+        say(f"{_count(len(not_enforced), 'product')} of {len(catalog):,} not enforced")
     say(
         f"{_count(len(catalog), 'product')}, {_count(catalog.models, 'model')}, "
         f"{_count(catalog.devices, 'device')}: no problems found"
@@ -117,9 +122,14 @@ def _document(found: _Findings) -> dict[str, object]:
         "warnings": [_fields(warning) for warning in found.warnings],
         "notes": [_fields(note) for note in found.notes],
         "products": {
-            key: {"points": len(product.model), "devices": len(product.devices)}
+            key: {
+                "points": len(product.model),
+                "devices": len(product.devices),
+                "mode": product.mode,
+            }
             for key, product in sorted(products.items())
         },
+        "tests": found.catalog.test_count if found.catalog else None,
     }
 
 

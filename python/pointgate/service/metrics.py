@@ -1,4 +1,5 @@
-"""Every metric of the service: metric names occur only here and in `source_metrics.py`.
+"""Every metric of the service: metric names occur only here, in `source_metrics.py` and
+`mode_metrics.py`.
 
 `Metrics` holds the values. Those of the hot path live in Rust (`counters`), updated once per burst;
 the others are plain attributes that their owners assign. The collector reads all of them at scrape
@@ -39,6 +40,7 @@ from pointgate import _core
 from pointgate.catalog_contents import Snapshot
 from pointgate.quarantine.statistics import QuarantineStatistics
 from pointgate.service.content_negotiation import preferred
+from pointgate.service.mode_metrics import mode_metrics
 from pointgate.service.source_metrics import kafka_metrics, labelled, mqtt_metrics
 from pointgate.sources.kafka.statistics import KafkaStatistics
 from pointgate.sources.mqtt.statistics import MqttStatistics
@@ -85,6 +87,7 @@ class Metrics(Collector):
         models: Distinct models in it.
         products: Products in it.
         products_without_devices: Products with an empty device table.
+        not_enforced: The modes of the products that are not enforced.
         http_connections_refused: Connections to the metrics port that were closed unanswered.
         spool: The statistics of the spool.
         sinks: The statistics of each sink, by name.
@@ -115,6 +118,7 @@ class Metrics(Collector):
         self.models = 0
         self.products = 0
         self.products_without_devices = 0
+        self.not_enforced: dict[str, str] = {}
         self.http_connections_refused = 0
         self.spool = SpoolStatistics()
         self.sinks: dict[str, SinkStatistics] = {}
@@ -137,6 +141,7 @@ class Metrics(Collector):
         self.models = catalog.models
         self.products = len(catalog)
         self.products_without_devices = catalog.products_without_devices
+        self.not_enforced = {**catalog.not_enforced}
         self.shrink_refused = 0
 
     def collect(self) -> Iterator[Metric]:
@@ -144,6 +149,7 @@ class Metrics(Collector):
         self.refresh()
         read: dict[str, Any] = self.counters.read()
         yield from self._requests(read)
+        yield from mode_metrics(read["products"], self.not_enforced, self.products)
         if self._with_mqtt:
             yield from mqtt_metrics(self.mqtt)
         if self._with_kafka:
