@@ -245,7 +245,7 @@ class Catalog:
 
     @property
     def not_enforced(self) -> dict[str, _Mode]:
-        """The products whose mode is not `enforce`, by their keys, with their modes (contract 11)."""
+        """The modes of the products whose mode is not `enforce`, by product key (contract 11)."""
 
     @property
     def products_without_devices(self) -> int:
@@ -322,8 +322,9 @@ class Report:
 
     @property
     def fault(self) -> Fault | None:
-        """Why the request was not accepted; None if it was. In a burst with code 200: why it would not
-        have been, if its product were enforced (contract 11).
+        """Why the request was not accepted; None if it was.
+
+        In a burst, with code 200: why an enforced product rejects it (contract 11).
         """
 
 @final
@@ -430,8 +431,9 @@ class Burst:
 
     @property
     def reports(self) -> list[Report | None]:
-        """The report of each request; None for a retained one and where the judge failed. One with code
-        200 and a fault would have been rejected if its product were enforced (contract 11).
+        """The report of each request; None for a retained one and where the judge failed.
+
+        An enforced product rejects a request with code 200 and a fault (contract 11).
         """
 
     @property
@@ -448,8 +450,9 @@ class Burst:
 
     @property
     def rejected(self) -> tuple[list[str], list[bytes], list[Report], list[int]]:
-        """The rejected requests: their topics, payloads, reports and instants. Also those that would
-        have been rejected if their products were enforced: their reports have code 200 and a fault.
+        """The rejected requests: their topics, payloads, reports and instants.
+
+        Also those that an enforced product rejects: their reports have code 200 and a fault.
         """
 
     def early_times(self, settled: int) -> list[tuple[str, int, bytes]]:
@@ -982,8 +985,8 @@ class Counters:
             `products`: dict of label to a dict with `codes` (dict of code to int, without 0),
             `reasons` (dict of reason to int), `points` (int), `shadowed` (requests answered 200 in
             spite of a fault, dict of reason to its code and int) and `skipped` (their points that
-            were not stored, int); labels are product keys, `unknown`
-            for products that no catalog has had, and `other` for those beyond `most_products`;
+            were not stored, int); labels are product keys, `unknown` for products that no catalog
+            has had, and `other` for those beyond `most_products`;
             `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
             `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
             (cumulative counts, one more than bounds: +Inf last) and `sum` (float).

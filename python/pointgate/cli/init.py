@@ -53,10 +53,10 @@ devices = "devices/{key}.txt"        # or .csv (a column deviceKey), .jsonl
 
 
 _TESTS: Final = """\
-# Requests to {key}, a line each, and the verdicts that they must get: `pointgate check` runs them, and
-# a reload with a test that fails is refused.
-{{"name":"a valid request","code":200,"points":1,"payload":{before}1.02{behind}}}
-{{"name":"a wrong type","code":1204,"reason":"type","pointer":"{pointer}","payload":{before}"abc"{behind}}}
+# Requests to {key}, one on each line, and the verdicts that they must get. `pointgate check` runs
+# them; the service refuses a changed catalog with a test that fails.
+{{"code":200,"points":1,"payload":{before}1.02{behind}}}
+{{"code":1204,"reason":"type","pointer":"{pointer}","payload":{before}"abc"{behind}}}
 """
 _BEFORE: Final = (
     '{"id":"1","version":"1.0","method":"integration.measurepoint.post",'

@@ -6,8 +6,8 @@
 
 The arrival time is in two columns, milliseconds and the remaining microseconds. So a file of the
 first version, which has only the former, is migrated by adding a column, without rewriting rows,
-and queries on `received_ms` still work; `answered` was added in the same way. If a row has no microseconds, its number replaces them, so
-that requests of one millisecond have distinct instants.
+and queries on `received_ms` still work. If a row has no microseconds, its number replaces them, so
+that requests of one millisecond have distinct instants. `answered` was added in the same way.
 
 Invariants: requests are numbered in the order in which they were inserted; numbers are never
 reused.

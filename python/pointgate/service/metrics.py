@@ -1,5 +1,4 @@
-"""Every metric of the service: metric names occur only here, in `source_metrics.py` and
-`mode_metrics.py`.
+"""Every metric of the service: names occur only here and in the files `…_metrics.py`.
 
 `Metrics` holds the values. Those of the hot path live in Rust (`counters`), updated once per burst;
 the others are plain attributes that their owners assign. The collector reads all of them at scrape

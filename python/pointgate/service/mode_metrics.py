@@ -1,4 +1,4 @@
-"""The metrics of products' modes (contract 11): which product is not enforced, and what that lets pass.
+"""The metrics of products' modes (contract 11): what is not enforced, and what that lets pass.
 
 The counters of a product are there once it is not enforced, from 0, and stay when it is enforced
 again. A page of products that are all enforced has none.

@@ -124,9 +124,9 @@ def _instant(seconds: float) -> str:
 
 
 def log_rejection(rejection: Offender) -> None:
-    """Log that requests of a product are rejected for a reason, with the last one as an example; or
-    that they would be, if the product were enforced.
+    """Log that requests of a product are rejected for a reason, with the last one as an example.
 
+    Or that they would be, if the product were enforced.
     `Counters.take_due` limits the rate.
     """
     device = "" if rejection.device_key is None else f"device {rejection.device_key!a}, "

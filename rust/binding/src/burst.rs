@@ -122,8 +122,9 @@ impl Burst {
         )
     }
 
-    /// The report of each request; None for a retained one and where the judge failed. One with code
-    /// 200 and a fault would have been rejected if its product were enforced (contract 11).
+    /// The report of each request; None for a retained one and where the judge failed.
+    ///
+    /// An enforced product rejects a request with code 200 and a fault (contract 11).
     #[getter]
     fn reports(&self, py: Python<'_>) -> Vec<Option<Report>> {
         (0..self.burst.len()).map(|place| self.report(py, place)).collect()
@@ -150,8 +151,9 @@ impl Burst {
         PyBytes::new(py, &counts)
     }
 
-    /// The rejected requests: their topics, payloads, reports and instants. Also those that would
-    /// have been rejected if their products were enforced: their reports have code 200 and a fault.
+    /// The rejected requests: their topics, payloads, reports and instants.
+    ///
+    /// Also those that an enforced product rejects: their reports have code 200 and a fault.
     #[getter]
     fn rejected<'py>(&self, py: Python<'py>) -> Rejected<'py> {
         let mut found = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

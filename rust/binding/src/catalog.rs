@@ -327,7 +327,7 @@ impl Catalog {
         Ok(self.size(py)?.models)
     }
 
-    /// The products whose mode is not `enforce`, by their keys, with their modes (contract 11).
+    /// The modes of the products whose mode is not `enforce`, by product key (contract 11).
     #[getter]
     fn not_enforced<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let modes = PyDict::new(py);

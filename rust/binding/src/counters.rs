@@ -215,8 +215,8 @@ impl Counters {
     ///     `products`: dict of label to a dict with `codes` (dict of code to int, without 0),
     ///     `reasons` (dict of reason to int), `points` (int), `shadowed` (requests answered 200 in
     ///     spite of a fault, dict of reason to its code and int) and `skipped` (their points that
-    ///     were not stored, int); labels are product keys, `unknown`
-    ///     for products that no catalog has had, and `other` for those beyond `most_products`;
+    ///     were not stored, int); labels are product keys, `unknown` for products that no catalog
+    ///     has had, and `other` for those beyond `most_products`;
     ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
     ///     `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
     ///     (cumulative counts, one more than bounds: +Inf last) and `sum` (float).

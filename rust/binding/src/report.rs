@@ -120,8 +120,9 @@ impl Report {
         self.reply.as_ref().map(|reply| reply.to_object(py))
     }
 
-    /// Why the request was not accepted; None if it was. In a burst with code 200: why it would not
-    /// have been, if its product were enforced (contract 11).
+    /// Why the request was not accepted; None if it was.
+    ///
+    /// In a burst, with code 200: why an enforced product rejects it (contract 11).
     #[getter]
     fn fault(&self) -> Option<Fault> {
         self.fault.clone().map(Fault)

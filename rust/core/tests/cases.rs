@@ -8,7 +8,8 @@ mod support;
 use std::fs;
 
 use pointgate_core::{
-    Catalog, Code, Detail, Limits, Points, Request, Scratch, Verdict, answered_faults, judge, render, tolerate,
+    Catalog, Code, Detail, Limits, Points, Request, Scratch, Verdict, answered_faults, judge, render,
+    tolerate,
 };
 use serde::Deserialize;
 use support::{NOW_MS, catalog, repository};
@@ -148,7 +149,11 @@ impl Case {
             same("skipped points", self.skipped.to_string(), skipped.to_string());
         } else {
             let (faults, _) = answered_faults(catalog, limits, request, &mut scratch, 16);
-            same("the first of the answered faults", format!("{:?}", answer.fault.as_deref()), format!("{:?}", faults.first()));
+            same(
+                "the first of the answered faults",
+                format!("{:?}", answer.fault.as_deref()),
+                format!("{:?}", faults.first()),
+            );
         }
     }
 }

@@ -199,11 +199,7 @@ fn skip_point<C: Collect>(reader: &mut Reader<'_>, collect: &mut C) -> Result<()
 }
 
 /// Checks a point, or skips it if it is faulty; returns whether it is valid.
-fn check_or_skip<C: Collect>(
-    point: &Point,
-    reader: &mut Reader<'_>,
-    collect: &mut C,
-) -> Result<bool, Stop> {
+fn check_or_skip<C: Collect>(point: &Point, reader: &mut Reader<'_>, collect: &mut C) -> Result<bool, Stop> {
     let (start, early_times) = (reader.cursor.clone(), reader.early_times);
     match check_point(point, reader, collect) {
         Ok(()) => Ok(true),
