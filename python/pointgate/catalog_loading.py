@@ -158,7 +158,8 @@ class Loading:
 
     def _twins(self, path: Path, state: Signature) -> Iterator[tuple[Path, Signature]]:
         former = self._former
-        if former is not None and len(former.files) > len(self._old.compiled) + 1:
+        own = 1 if former is None else 1 + len(former.tests)
+        if former is not None and len(former.files) > len(self._old.compiled) + own:
             yield from former.files.items()
         yield path, state
 
@@ -185,23 +186,22 @@ class Loading:
     def _test(self, made: S) -> bool:
         """Run the catalog tests, unless only devices have changed; returns whether all passed."""
         former = self._former
+        paths = test_files(self._folder)
         before = {path: former.files[path] for path in former.tests} if former else {}
-        is_same = before == {
-            path: self._seen.get(path, signature(path)) for path in test_files(self._folder)
-        }
-        if former is not None and is_same and not self.read:
-            made.tests, made.test_count = former.tests, former.test_count
-            return True
-        moving = {key for key, one in self._parts.settings.items() if one.time.is_moving}
-        tested = run_tests(self._folder, made, moving)
         for path in before:
             self.files.pop(path, None)
-        self.files |= tested.files
-        self.read |= tested.files.keys()
-        self.problems += tested.problems
+        states = {path: self._sign(path) for path in paths}
+        made.tests = frozenset(states)
+        is_same = states == (before or {paths[0]: None})
+        if former is not None and is_same and not self.read:
+            made.test_count = former.test_count
+            return True
+        self.read |= states.keys()
         self.unchanged &= is_same
-        made.tests, made.test_count = frozenset(tested.files), tested.count
-        return not tested.problems
+        moving = {key for key, one in self._parts.settings.items() if one.time.is_moving}
+        made.test_count, problems = run_tests(paths, made, moving)
+        self.problems += problems
+        return not problems
 
     def _settings(self) -> dict[str, ProductSettings]:
         self._sign(self._document)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -24,15 +24,12 @@ from pointgate.catalog_settings import INSTANT_WORDS, Instant
 from pointgate.codes import Code
 from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import Problem
-from pointgate.file_states import signature
 from pointgate.toml.document import Document, check, read_file
 from pointgate.topics import product_key, request_topic
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
-
-    from pointgate.file_states import Signature
 
 FOLDER: Final = "tests"
 
@@ -100,21 +97,6 @@ class _Test:
         return f"line {self.number}" + (f" ({self.line.name})" if self.line.name else "")
 
 
-@dataclass(slots=True)
-class Tested:
-    """What running the tests of a catalog has found.
-
-    Attributes:
-        files: The folder and its files, with their state before they were read.
-        count: Number of tests that were run.
-        problems: Tests that failed, and lines that are none.
-    """
-
-    files: dict[Path, Signature] = field(default_factory=dict)
-    count: int = 0
-    problems: list[Problem] = field(default_factory=list)
-
-
 def test_files(folder: Path) -> list[Path]:
     """The files with tests of a catalog folder, in order; the first is their folder itself."""
     tests = folder / FOLDER
@@ -129,38 +111,38 @@ def _is_test_file(path: Path) -> bool:
     return path.suffix.lower() == _SUFFIX and not path.name.startswith(".")
 
 
-def run_tests(folder: Path, catalog: _core.Catalog, with_window: Collection[str]) -> Tested:
-    """Run the tests of a catalog folder.
+def run_tests(
+    paths: Sequence[Path], catalog: _core.Catalog, moving: Collection[str]
+) -> tuple[int, list[Problem]]:
+    """Run the tests of a catalog.
 
     Args:
-        folder: The catalog folder.
+        paths: Its `test_files`.
         catalog: What they are run against.
-        with_window: The products whose verdicts depend on the present.
+        moving: The products whose verdicts depend on the present.
+
+    Returns:
+        Number of tests; those that failed, and lines that are none.
     """
-    tested = Tested()
-    _Run(tested, catalog, with_window).run(test_files(folder))
-    return tested
+    run = _Run(catalog, moving)
+    problems = run.run(*paths)
+    return run.count, problems
 
 
 class _Run:
-    def __init__(
-        self, tested: Tested, catalog: _core.Catalog, with_window: Collection[str]
-    ) -> None:
-        self._tested = tested
+    def __init__(self, catalog: _core.Catalog, moving: Collection[str]) -> None:
+        self.count = 0
         self._catalog = catalog
         self._validator = _core.Validator(catalog)
-        self._with_window = with_window
+        self._moving = moving
         self._deadline = time.monotonic() + _MOST_SECONDS
         self._bytes = 0
 
-    def run(self, paths: Sequence[Path]) -> None:
-        files, problems = self._tested.files, self._tested.problems
-        files |= {path: signature(path) for path in paths}
-        folder, *paths = paths
+    def run(self, folder: Path, *paths: Path) -> list[Problem]:
         if len(paths) > _MOST_FILES:
             reason = f"expected at most {_MOST_FILES:,} files of tests, got {len(paths):,}"
-            problems.append(Problem(str(folder), "", reason))
-            return
+            return [Problem(str(folder), "", reason)]
+        problems: list[Problem] = []
         for path in paths:
             found: list[Problem] = []
             go_on = self._run_file(path, found)
@@ -169,7 +151,8 @@ class _Run:
                 reason = f"and {len(found) - _MOST_SHOWN:,} more tests that fail"
                 problems.append(Problem(str(path), "", reason))
             if not go_on:
-                return
+                break
+        return problems
 
     def _run_file(self, path: Path, problems: list[Problem]) -> bool:
         """Run the tests of a file; false if a bound is reached."""
@@ -180,8 +163,8 @@ class _Run:
         self._bytes += len(data)
         waiting: list[_Test] = []
         for number, line in _lines(data):
-            self._tested.count += 1
-            if self._tested.count > _MOST_LINES:
+            self.count += 1
+            if self.count > _MOST_LINES:
                 reason = f"expected at most {_MOST_LINES:,} tests in all files, got more"
             elif time.monotonic() > self._deadline:
                 reason = f"expected tests that take at most {_MOST_SECONDS:g} s, got more"
@@ -243,7 +226,7 @@ class _Run:
         if line.code != Code.OK and line.points:
             raise ValueError(f"points: expected none beside code {line.code}, got {line.points}")
         product = topic.removeprefix("/").removeprefix("sys/").partition("/")[0]
-        if line.now is None and product in self._with_window:
+        if line.now is None and product in self._moving:
             raise ValueError(
                 f"now: expected {INSTANT_WORDS}, because {product} has time.max_past or "
                 "time.max_future, got nothing"
