@@ -114,13 +114,13 @@ def test_a_failure_names_file_line_expected_and_got(folder: Path) -> None:
         ),
         (
             f"pk.jsonl: line 2: test failed: expected 200, 1 point, got 1204 range at {pointer} "
-            "(Model validate failed: params[0].measurepoints.temp: expected a finite DOUBLE, at most "
-            "100, got 101)"
+            "(Model validate failed: params[0].measurepoints.temp: expected a finite DOUBLE, "
+            "at most 100, got 101)"
         ),
         (
             f"pk.jsonl: line 3: test failed: expected 1204 type, got 1204 range at {pointer} "
-            "(Model validate failed: params[0].measurepoints.temp: expected a finite DOUBLE, at most "
-            "100, got 101)"
+            "(Model validate failed: params[0].measurepoints.temp: expected a finite DOUBLE, "
+            "at most 100, got 101)"
         ),
         "pk.jsonl: line 4: test failed: expected 200, 2 points, got 200, 1 point",
     ]

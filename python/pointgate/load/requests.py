@@ -67,7 +67,6 @@ class Template(NamedTuple):
     id_at: int  # where the digits of its id begin
     times_at: list[int]  # where those of its times begin
     code: int  # of its reply
-    is_valid: bool  # otherwise only the product's mode can make its code 200
 
 
 class RequestsError(PointgateError):
@@ -133,15 +132,18 @@ class _Maker:
             chosen = self._chosen(names, shape.points)
             entries = [self._entry(points, chosen) for _ in range(shape.entries)]
             if number < shape.distinct:
-                good.append(self._judged(entries))
-                if not good[-1].is_valid:
+                template, is_valid = self._judged(entries)
+                if not is_valid:
                     raise RequestsError(
-                        f"no valid request found for {self._topic}: {good[-1].code}"
+                        f"no valid request found for {self._topic}: {template.code}"
                     )
+                good.append(template)
             place = self._random.randrange(shape.entries)
             entries[place] = faults[number % len(faults)](entries[place])
-            bad.append(self._judged(entries))
-        return Requests(good, [one for one in bad if not one.is_valid], self._first_ms)
+            template, is_valid = self._judged(entries)
+            if not is_valid:
+                bad.append(template)
+        return Requests(good, bad, self._first_ms)
 
     def _chosen(self, names: Sequence[str], count: int) -> list[str]:
         """Some of the points, in the order of the model."""
@@ -168,7 +170,7 @@ class _Maker:
 
     def _accepts(self, name: str, value: str) -> bool:
         entry = self._print(self._devices[0], [(name, value)])
-        return self._judged([entry]).is_valid
+        return self._judged([entry])[1]
 
     def _entry(self, points: dict[str, list[str]], names: Sequence[str]) -> str:
         device = self._random.choice(self._devices)
@@ -178,7 +180,8 @@ class _Maker:
         members = ",".join(f"{quoted(name)}:{value}" for name, value in values)
         return f'{{"deviceKey":{quoted(device)},"measurepoints":{{{members}}}{self._time}}}'
 
-    def _judged(self, entries: Sequence[str]) -> Template:
+    def _judged(self, entries: Sequence[str]) -> tuple[Template, bool]:
+        """A request, and whether it is valid: otherwise the product's mode may answer 200."""
         payload, id_at, times_at = self._encode(entries)
         burst = Burst.of([self._topic], [payload])
         now_ms = self._now_ms + SPAN_MS  # as at the end of the longest run
@@ -186,8 +189,8 @@ class _Maker:
         self._validator.judge_burst(burst, 0)  # with the answer of the product's mode
         (report,) = burst.reports
         assert report is not None  # noqa: S101 - the request is not retained
-        is_valid = report.fault is None
-        return Template(self._topic, payload, id_at, times_at, report.code, is_valid)
+        template = Template(self._topic, payload, id_at, times_at, report.code)
+        return template, report.fault is None
 
     def _encode(self, entries: Sequence[str]) -> tuple[bytes, int, list[int]]:
         """The payload, and the places of its id and its times."""
