@@ -13,6 +13,7 @@ import pytest
 from pointgate import Catalog, catalog_tests
 from pointgate.catalog import Loading
 from pointgate.errors import CatalogError
+from pointgate.file_states import signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +140,7 @@ def test_a_failure_names_file_line_expected_and_got(folder: Path) -> None:
         ('{"payload":{},"code":1204,"reason":"rang"}', "reason: expected a reason of the contract"),
         ('{"payload":{},"code":200,"reason":"type"}', "expected no reason and no pointer beside"),
         ('{"payload":{},"code":1204,"points":1}', "points: expected none beside code 1204, got 1"),
-        ('{"payload":{},"code":200,"pionter":""}', "pionter: unknown key; did you mean"),
+        ('{"payload":{},"code":200,"pionter":""}', "pionter: unknown key, did you mean pointer"),
         ('{"payload":{},"payload":{},"code":200}', 'expected "payload" once, got it again'),
         ('{"code":200,"code":200,"payload":{}}', 'expected "code" once, got it again'),
         ('{"payload":{},"code":200} x', "expected one JSON object, got more"),
@@ -240,7 +241,8 @@ def test_a_reload_runs_them_when_a_file_that_matters_has_changed(
 
     def load(former: Catalog | None) -> tuple[Catalog, Loading]:
         runs.clear()
-        loading = Loading(folder, former=former, tests=True)
+        seen = {path: signature(path) for path in former.files} if former else None
+        loading = Loading(folder, former=former, seen=seen, tests=True)
         made = loading.run(Catalog)
         assert made is not None, loading.problems
         assert test in loading.files
