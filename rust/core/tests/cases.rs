@@ -129,7 +129,7 @@ fn check_reply(reply: &str, id: &str, same: &mut impl FnMut(&str, String, String
 #[test]
 fn every_case_gets_its_verdict() {
     // Devices of a large table are looked up in another way.
-    let catalogs = [catalog(0), catalog(20_000)];
+    let catalogs = [catalog(0), catalog(60_000)];
     let mut scratch = Scratch::default();
     let mut paths: Vec<_> = fs::read_dir(repository().join("tests/data/cases"))
         .expect("the cases")

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 const TOPIC: &str = "sys/p/integration/measurepoint/post";
 
 /// Far more keys than a table has whose devices are looked up at once.
-const MANY: usize = 20_000;
+const MANY: usize = 60_000;
 
 fn catalog(padding: usize, default_device: Option<&str>) -> Catalog {
     let model = br#"{"measurepoints":{"a":{"dataType":"INT"}}}"#;

@@ -33,6 +33,9 @@ type Slot = u64;
 
 const NUMBER_BITS: u32 = 40;
 
+/// Number of slots of a set that fits a processor's own cache, about a megabyte with its keys.
+const SMALL: usize = 1 << 16;
+
 /// A look-up that is not finished.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lookup {
@@ -67,7 +70,7 @@ impl KeySet {
     /// Whether the set is so large that look-ups wait for memory.
     #[inline]
     pub(super) fn is_large(&self) -> bool {
-        self.slots.len() > 1 << 12
+        self.slots.len() > SMALL + 1
     }
 
     /// Makes room for so many keys of so many bytes altogether.
@@ -95,9 +98,25 @@ impl KeySet {
     /// The number of `key`.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        let mut lookup = self.first(self.hasher.hash_one(key));
-        self.probe(&mut lookup);
-        self.finish(lookup, key)
+        let hash = self.hasher.hash_one(key);
+        let mut at = self.first(hash).slot;
+        loop {
+            let Some(&slot) = self.slots.get(at) else {
+                // The first slot follows the last one; only an empty set has none.
+                if at == 0 {
+                    return None;
+                }
+                at = 0;
+                continue;
+            };
+            if slot >> NUMBER_BITS == bits(hash) && slot != 0 && self.is(number(slot), key) {
+                return Some(number(slot));
+            }
+            if slot == 0 {
+                return None;
+            }
+            at += 1;
+        }
     }
 
     /// Begins a look-up.
@@ -124,7 +143,7 @@ impl KeySet {
     pub(super) fn finish(&self, mut lookup: Lookup, key: &[u8]) -> Option<usize> {
         loop {
             let number = self.number(lookup)?;
-            if self.key(number).is_some_and(|one| one.as_bytes() == key) {
+            if self.is(number, key) {
                 return Some(number);
             }
             lookup.slot += 1;
@@ -216,7 +235,16 @@ impl KeySet {
     #[inline(always)]
     fn number(&self, lookup: Lookup) -> Option<usize> {
         let slot = self.slots.get(lookup.slot).filter(|_| lookup.is_likely)?;
-        Some((slot & ((1 << NUMBER_BITS) - 1)) as usize - 1)
+        Some(number(*slot))
+    }
+
+    /// Whether the key of a number is this one.
+    #[inline(always)]
+    fn is(&self, number: usize, key: &[u8]) -> bool {
+        match self.arena.as_bytes().get(number..number + 1 + key.len()) {
+            Some([length, one @ ..]) => usize::from(*length) + 1 == key.len() && one == key,
+            _ => false,
+        }
     }
 
     /// Enters a key, which is not there, into the first free slot.
@@ -254,12 +282,20 @@ impl KeySet {
     }
 }
 
+/// The number of a slot that is taken.
+#[inline(always)]
+const fn number(slot: Slot) -> usize {
+    (slot & ((1 << NUMBER_BITS) - 1)) as usize - 1
+}
+
 /// The bits of a hash that a slot has; those that choose the slot are others.
 #[inline(always)]
 const fn bits(hash: u64) -> u64 {
     hash & ((1 << (u64::BITS - NUMBER_BITS)) - 1)
 }
 
-const fn slots_for(keys: usize) -> usize {
-    keys + keys / 4 + 1
+/// Half of the slots of a small set are free, so that most keys are in the first one that is looked
+/// at; of a large set a fifth: it looks at several of a cache line.
+fn slots_for(keys: usize) -> usize {
+    (keys + keys / 4).max((2 * keys).min(SMALL)) + 1
 }

@@ -52,7 +52,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
     }
 }
 
-impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
+impl<K: Kind, C: Collect> Entries<'_, K, C> {
     #[inline(never)]
     fn look_up_later(
         &mut self,

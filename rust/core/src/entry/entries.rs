@@ -202,7 +202,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
     /// All entries have been read.
     #[inline]
     fn end(&mut self, reader: &Reader<'_>, end: Place) {
-        if self.fault.is_none() {
+        if self.fault.is_none() && !self.pending.is_empty() {
             self.fault = self.fault_of_pending(reader.cursor.bytes(), end);
         }
     }

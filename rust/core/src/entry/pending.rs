@@ -72,6 +72,12 @@ impl PendingDevices {
         unknown
     }
 
+    /// Whether there are none.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.finished == self.begun
+    }
+
     /// The first unknown device among those of the entries before `end`.
     pub(super) fn first_unknown(
         &mut self,
