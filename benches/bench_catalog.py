@@ -170,7 +170,8 @@ _HEAD: Final = """# How the judge's cost grows with the catalog
 Written by `python -m benches.bench_catalog --markdown docs/benchmarks/catalog.md` on
 {day}: CPU time of one thread, medians, on a shared virtual machine under other load.
 Devices and products are chosen at random. A look-up in a table that no cache holds waits for
-memory, so the judge looks up several devices at a time ([decision 0020](../decisions/0020-look-ups-overlap.md)).
+memory, so the judge looks up several devices at a time
+([decision 0020](../decisions/0020-look-ups-overlap.md)).
 """
 
 
