@@ -73,6 +73,7 @@ pub(crate) struct Mark {
     entries: usize,
     text: usize,
     json: usize,
+    devices: usize,
 }
 
 #[derive(Debug, Default)]
@@ -214,8 +215,14 @@ impl Points {
     /// What there is now, for [`Self::rewind`].
     #[inline]
     pub(crate) fn mark(&self) -> Mark {
-        let Batch { words, entries, text, json, .. } = &self.batch;
-        Mark { rows: words.len(), entries: entries.len(), text: text.len(), json: json.len() }
+        let Batch { words, entries, text, json, devices, .. } = &self.batch;
+        Mark {
+            rows: words.len(),
+            entries: entries.len(),
+            text: text.len(),
+            json: json.len(),
+            devices: devices.len(),
+        }
     }
 
     /// Removes the points of the current request, which is not accepted.
@@ -227,12 +234,14 @@ impl Points {
     /// Removes what was added to the current request since a mark.
     #[cold]
     pub(crate) fn rewind(&mut self, mark: Mark) {
-        let Batch { values, words, entries, text, json, .. } = &mut self.batch;
+        let Batch { values, words, entries, text, json, devices, .. } = &mut self.batch;
         values.truncate(mark.rows);
         words.truncate(mark.rows);
         entries.truncate(mark.entries);
         text.truncate(mark.text);
         json.truncate(mark.json);
+        // Among them may be keys that no device has.
+        devices.truncate(mark.devices);
         self.word = 0;
     }
 }
