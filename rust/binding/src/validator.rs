@@ -367,7 +367,7 @@ impl Validator {
                         Some(points) => core::collect(catalog, limits, request, scratch, points),
                         None => core::judge(catalog, limits, request, scratch),
                     };
-                    if verdict.fault.is_some() {
+                    if verdict.fault.is_some() && catalog.is_tolerant() {
                         shadowed = self.tolerate(catalog, request, &mut verdict, scratch, points.as_mut());
                     }
                     self.render(catalog, request, &verdict, scratch, reply, core::answered_faults);

@@ -127,6 +127,8 @@ pub struct Catalog {
     products: HashMap<Arc<str>, Arc<Product>, RandomState>,
     /// Whether a product has a time window that moves with the present.
     needs_now: bool,
+    /// Whether a product is not enforced.
+    is_tolerant: bool,
 }
 
 impl Catalog {
@@ -144,7 +146,14 @@ impl Catalog {
             let settings = &product.settings;
             settings.time_max_past.is_some() || settings.time_max_future.is_some()
         });
+        newer.is_tolerant = newer.products.values().any(|product| product.settings.mode != Mode::Enforce);
         newer
+    }
+
+    /// Whether [`tolerate`](crate::tolerate) can change an answer: some product is not enforced.
+    #[inline]
+    pub fn is_tolerant(&self) -> bool {
+        self.is_tolerant
     }
 
     /// Whether verdicts depend on [`Request::now_ms`](crate::Request::now_ms): some product limits
