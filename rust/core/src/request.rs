@@ -128,7 +128,7 @@ pub fn all_faults(
     scratch: &mut Scratch,
     most: usize,
 ) -> (Vec<Fault>, bool) {
-    list_faults(catalog, limits, request, scratch, (most, false))
+    list_faults(catalog, *limits, request, scratch, (most, false))
 }
 
 /// The faults for which a request is answered with another code than 200, as [`all_faults`] returns
@@ -142,21 +142,21 @@ pub fn answered_faults(
 ) -> (Vec<Fault>, bool) {
     let product = Topic::parse(request.topic).and_then(|topic| catalog.product(topic.product_key));
     let skips_points = product.is_some_and(|product| product.settings.mode != Mode::Enforce);
-    list_faults(catalog, limits, request, scratch, (most, skips_points))
+    list_faults(catalog, *limits, request, scratch, (most, skips_points))
 }
 
 fn list_faults(
     catalog: &Catalog,
-    limits: &Limits,
+    limits: Limits,
     request: &Request<'_>,
     scratch: &mut Scratch,
     (most, skips_points): (usize, bool),
 ) -> (Vec<Fault>, bool) {
-    let Some(fault) = judge(catalog, limits, request, scratch).fault else { return (Vec::new(), false) };
+    let Some(fault) = judge(catalog, &limits, request, scratch).fault else { return (Vec::new(), false) };
     let is_read =
         !matches!(fault.reason, Reason::BadTopic | Reason::TooLarge | Reason::Empty | Reason::Syntax);
     let Some(topic) = Topic::parse(request.topic).filter(|_| is_read) else { return (vec![*fault], false) };
-    let judge = Judge { request, limits, topic, product: catalog.product(topic.product_key) };
+    let judge = Judge { request, limits: &limits, topic, product: catalog.product(topic.product_key) };
     let mut faults = match topic.kind {
         MessageKind::Measurepoint => {
             judge.all_faults_as::<Measurepoint>(scratch, FaultList::new(most, skips_points))

@@ -119,7 +119,7 @@ impl Case {
         } else {
             check_reply(&reply, id, &mut same);
         }
-        self.check_answer(catalog, &limits, &request, &verdict, &mut same);
+        self.check_answer(catalog, limits, &request, &verdict, &mut same);
         differences
     }
 
@@ -127,7 +127,7 @@ impl Case {
     fn check_answer(
         &self,
         catalog: &Catalog,
-        limits: &Limits,
+        limits: Limits,
         request: &Request<'_>,
         verdict: &Verdict,
         same: &mut impl FnMut(&str, String, String),
@@ -136,7 +136,7 @@ impl Case {
         let answer = verdict
             .fault
             .as_ref()
-            .and_then(|fault| tolerate(catalog, limits, request, fault, &mut scratch, &mut points));
+            .and_then(|fault| tolerate(catalog, &limits, request, fault, &mut scratch, &mut points));
         let Some((answer, skipped)) = answer else {
             return same("answer", format!("{:?}", self.answer), "None".to_owned());
         };
@@ -148,7 +148,7 @@ impl Case {
         if answer.code() == Code::Ok {
             same("skipped points", self.skipped.to_string(), skipped.to_string());
         } else {
-            let (faults, _) = answered_faults(catalog, limits, request, &mut scratch, 16);
+            let (faults, _) = answered_faults(catalog, &limits, request, &mut scratch, 16);
             same(
                 "the first of the answered faults",
                 format!("{:?}", answer.fault.as_deref()),
