@@ -88,21 +88,14 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                 start = reader.cursor.offset();
                 let predicted = section.point(predicted);
                 if !predicted.is_some_and(|point| reader.cursor.take_name(&point.name)) {
-                    let found = match find_point(section, product, reader)? {
+                    let found = match find_point(section, product, reader, collect)? {
                         Found::Point(found) => found,
                         Found::Ignored => continue,
-                        Found::Unknown(_) if C::SKIPS => {
-                            skip_point(reader, collect)?;
-                            continue;
-                        }
-                        Found::Unknown(name_at) => {
-                            let stop = unknown_point(name_at, &reader.cursor, section);
-                            if !C::ALL {
-                                return Err(stop);
-                            }
+                        Found::Unknown(stop) if C::ALL => {
                             next_point::<K, _>(stop, reader, collect)?;
                             continue;
                         }
+                        Found::Unknown(stop) => return Err(stop),
                     };
                     if predicts {
                         predictor.learn(place, found);
@@ -157,15 +150,20 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
 enum Found {
     /// The point with this index.
     Point(usize),
-    /// A point that the model lacks and the product ignores; its value was skipped.
+    /// A point that the model lacks, and that is ignored or skipped; its value was skipped.
     Ignored,
-    /// A point that the model lacks, with the offset of its name; the cursor stands on its value.
-    Unknown(usize),
+    /// A point that the model lacks; the cursor stands on its value.
+    Unknown(Stop),
 }
 
 /// Reads a point's name that was not predicted.
 #[inline(never)]
-fn find_point(section: &Section, product: &Product, reader: &mut Reader<'_>) -> Result<Found, Stop> {
+fn find_point<C: Collect>(
+    section: &Section,
+    product: &Product,
+    reader: &mut Reader<'_>,
+    collect: &mut C,
+) -> Result<Found, Stop> {
     if let Some(index) = section.take_name(&mut reader.cursor, true) {
         return Ok(Found::Point(index));
     }
@@ -178,7 +176,9 @@ fn find_point(section: &Section, product: &Product, reader: &mut Reader<'_>) -> 
             reader.cursor.skip_value()?;
             Ok(Found::Ignored)
         }
-        None => Ok(Found::Unknown(name_at)),
+        // Without its fault, whose suggestion would make the time quadratic.
+        None if C::SKIPS => skip_point(reader, collect).map(|()| Found::Ignored),
+        None => Ok(Found::Unknown(unknown_point(name_at, &reader.cursor, section))),
     }
 }
 
