@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from pointgate import _core
-from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Snapshot
+from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Snapshot, digest_of
 from pointgate.catalog_settings import INSTANT_WORDS, YEAR_1971, CatalogDocument, ProductSettings
 from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import DocumentError, Problem
@@ -58,6 +58,8 @@ class _Parts:
     warnings: dict[object, tuple[Problem, ...]]
     followed: dict[FollowedKey, Followed]
     follows: dict[str, FollowedKey]
+    digests: dict[object, int]
+    version: str = ""
 
 
 class Loading:
@@ -93,7 +95,7 @@ class Loading:
         self._former = former
         self._old = former.contents if former else Contents()
         self._seen = {} if seen is None else seen
-        self._parts = _Parts({}, {}, {}, {}, {}, {}, {})
+        self._parts = _Parts({}, {}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
 
     def run(self, cls: type[S]) -> S | None:
@@ -126,6 +128,8 @@ class Loading:
             warnings=dict(old.warnings),
             followed=dict(old.followed),
             follows=dict(old.follows),
+            digests=dict(old.digests),
+            version=old.version,
         )
         for path in changed:
             self._forget(path, files[path])
@@ -151,6 +155,7 @@ class Loading:
             key = (kind, path.suffix.lower(), state)
             self._parts.compiled.pop(key, None)
             self._parts.warnings.pop(key, None)
+            self._parts.digests.pop(key, None)
 
     def _twins(self, path: Path, state: Signature) -> Iterator[tuple[Path, Signature]]:
         former = self._former
@@ -172,6 +177,8 @@ class Loading:
             parts.warnings,
             parts.followed,
             parts.follows,
+            parts.digests,
+            parts.version,
         )
         _ = made.devices  # counts them now, not on the event loop
         return made
@@ -196,6 +203,8 @@ class Loading:
                 self._refuse(dotted(("products", key)), str(error))
         if isinstance(tables, dict):
             self._parts.tables = tables
+            self._parts.digests[DOCUMENT] = digest_of(repr(one).encode() for one in tables.items())
+        self._parts.version = str(document.get("version", ""))
         return self._checked(document, tables)
 
     def _checked(self, document: dict[str, Any], tables: object) -> dict[str, ProductSettings]:
@@ -300,6 +309,7 @@ class Loading:
             shared = self._old.compiled.get(key)
             if shared is not None:
                 parts.compiled[key] = shared
+                self._keep_digest(key)
                 self._keep_warnings(key)
             elif not self._build(key, path, build):
                 self._failed.add(key)
@@ -325,6 +335,7 @@ class Loading:
                 self._failed.add(key)
                 return None
             self._parts.followed[key] = found
+            self._keep_digest(key[0])
             self.changes += found.lines
         return self._parts.followed[key].devices
 
@@ -350,6 +361,7 @@ class Loading:
             self.problems += [Problem(str(path), *problem) for problem in error.problems]
             return False
         self._parts.compiled[key] = built
+        self._parts.digests[key] = digest_of((path.name.encode(), b"\0", data))
         if built.warnings:
             self._parts.warnings[key] = tuple(Problem(str(path), *one) for one in built.warnings)
         return True
@@ -357,6 +369,10 @@ class Loading:
     def _keep_warnings(self, key: object) -> None:
         if warnings := self._old.warnings.get(key):
             self._parts.warnings[key] = warnings
+
+    def _keep_digest(self, key: object) -> None:
+        if key in self._old.digests:
+            self._parts.digests.setdefault(key, self._old.digests[key])
 
     def _sign(self, path: Path) -> Signature:
         """The state of a file before it is read: the file is never older than that."""

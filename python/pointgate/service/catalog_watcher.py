@@ -81,6 +81,7 @@ class CatalogWatcher:
         metrics: Counts reloads and records the snapshot's size.
         catalog: The active snapshot; without one, the first poll loads it.
         max_shrink: By how many percent a device table may shrink, unless its product sets this.
+        on_reload: Called when a requested reload has ended, whatever the result.
         poll_seconds: The interval between two polls.
     """
 
@@ -92,12 +93,14 @@ class CatalogWatcher:
         *,
         catalog: Catalog | None = None,
         max_shrink: int = DEFAULT_MAX_SHRINK,
+        on_reload: Callable[[], object] = lambda: None,
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         self._path = Path(path)
         self._on_change = on_change
         self._metrics = metrics
         self._max_shrink = max_shrink
+        self._on_reload = on_reload
         self._poll_seconds = poll_seconds
         self._catalog = catalog
         self._loaded: Mapping[Path, Signature] = catalog.files if catalog else {}
@@ -165,6 +168,8 @@ class CatalogWatcher:
             self._metrics.catalog_matched_at = looked_at
         if requested or self._is_due(seen):
             await self._reload(seen, requested=requested)
+            if requested:
+                self._on_reload()
             return False
         return not woken and not self._unstable_polls
 

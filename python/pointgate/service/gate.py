@@ -233,6 +233,7 @@ class Gate:
         finally:
             self._counters.judged(time.perf_counter() - started)
         if some:
+            self._counters.collected(some)
             points.append(some)
         return judged
 

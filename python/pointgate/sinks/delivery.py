@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,8 @@ from pointgate.rate_limiter import RateLimiter
 from pointgate.sinks.base import SinkUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pointgate.sinks.base import Sink
     from pointgate.sinks.statistics import SinkStatistics
 
@@ -44,6 +47,7 @@ class SinkDelivery:
     points: int = 0  # how many points it has that are not committed
     singly: bool = False  # whether each chunk is committed by itself
     called: float = 0.0  # when the pending call to it began; 0 without one
+    spent: float = 0.0  # the time of the calls since the last commit that returned
     failure: str = ""
     failures: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
     rejections: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
@@ -55,6 +59,22 @@ class SinkDelivery:
         seconds = time.monotonic() - self.called if self.called else 0.0
         stalled = f"sink {self.sink.name}: no answer for {seconds:.0f} s"
         return self.failure or (stalled if seconds > _STALLED_SECONDS else "")
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """A call to the sink; the time of one that raises is not counted as spent."""
+        self.called = begun = time.monotonic()
+        try:
+            yield
+            self.spent += time.monotonic() - begun
+        finally:
+            self.called = 0.0
+
+    def count_commit(self, points: int) -> None:
+        """Count a commit."""
+        self.figures.points += points
+        self.figures.commits.observe(self.spent)
+        self.spent = 0.0
 
     def note_failure(self, error: Exception) -> None:
         """Count a failed call and log it, rate-limited."""
