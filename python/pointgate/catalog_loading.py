@@ -107,6 +107,8 @@ class Loading:
         products = {key: self._product(key, product) for key, product in settings.items()}
         if self.problems:
             return None
+        tables = self._parts.tables.items()
+        self._parts.digests[DOCUMENT] = digest_of(repr(one).encode() for one in tables)
         made = cls({key: product for key, product in products.items() if product is not None})
         sources = {
             key: DeviceSource(self._folder / product.devices, product.max_shrink)
@@ -203,7 +205,6 @@ class Loading:
                 self._refuse(dotted(("products", key)), str(error))
         if isinstance(tables, dict):
             self._parts.tables = tables
-            self._parts.digests[DOCUMENT] = digest_of(repr(one).encode() for one in tables.items())
         self._parts.version = str(document.get("version", ""))
         return self._checked(document, tables)
 

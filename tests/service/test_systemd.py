@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pointgate.service.systemd import Notifier
+from tests.support.paths import CATALOG
 from tests.support.processes import Broker, Service
 
 if TYPE_CHECKING:
@@ -101,11 +105,11 @@ def test_a_reload_begins_and_ends_whatever_comes_of_it(
     ):
         service.ready()
         assert states(manager, b"STATUS=requests are being received")[0] == b"READY=1"
-        service.send(signal.SIGHUP)
+        service.send_signal(signal.SIGHUP)
         assert states(manager, b"READY=1")[0] == b"RELOADING=1"
         service.wait_for("catalog loaded")
         (catalog / "catalog.toml").write_text("[[")
-        service.send(signal.SIGHUP)
+        service.send_signal(signal.SIGHUP)
         assert states(manager, b"READY=1")[0] == b"RELOADING=1"
         service.wait_for("catalog not loaded, the last valid one stays active")
         assert service.end() == 0

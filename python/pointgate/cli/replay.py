@@ -43,6 +43,7 @@ from pointgate.cli.quarantine_filter import (
     selection,
 )
 from pointgate.codes import Code
+from pointgate.diagnostics import numbered
 from pointgate.errors import ConfigError, ConnectionLost, Problem
 from pointgate.terminal import Status, print_json, say
 
@@ -74,6 +75,7 @@ class _Outcome:
         refused: Rejected by the service, by code: it has another catalog.
         rejected: Still rejected, by code and reason, and therefore not posted.
         forgotten: Deleted because they are still rejected.
+        posting: Whether requests could be posted: a broker was connected once.
         connected: Whether the connection to the broker lasted to the end.
     """
 
@@ -86,6 +88,7 @@ class _Outcome:
     refused: Counter[int] = field(default_factory=Counter)
     rejected: Counter[tuple[int, str]] = field(default_factory=Counter)
     forgotten: int = 0
+    posting: bool = False
     connected: bool = True
 
 
@@ -135,8 +138,10 @@ def replay(
         )
     if as_json:
         print_json(_document(outcome))
-    else:
+    elif outcome.connected or outcome.posting:
         _print(outcome, dry_run=dry_run)
+    else:
+        say(f"nothing was posted: {numbered(outcome.kept, 'request')} stay in the quarantine")
     sys.exit(_status(outcome))
 
 
@@ -195,6 +200,7 @@ class _Replay:
                 pass
             return
         async with connect_publisher(settings.mqtt) as poster:
+            self._outcome.posting = True
             for batch in self._batches(numbers):
                 async with asyncio.TaskGroup() as tasks:
                     posts = [tasks.create_task(self._post(poster, request)) for request in batch]

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from pointgate.catalog import Catalog, Loading
 from pointgate.catalog_contents import DOCUMENT
+from pointgate.diagnostics import numbered
 from pointgate.errors import Problem
 from pointgate.rate_limiter import RateLimiter
 from pointgate.service.file_watch import FileWatch
@@ -249,14 +250,15 @@ class CatalogWatcher:
         self._activate(catalog)
         if loading.read or not loading.changes:
             _log.info(
-                "catalog loaded: %d products, %d models, %d devices",
-                len(catalog),
-                catalog.models,
-                catalog.devices,
+                "catalog loaded: %s, %s, %s",
+                numbered(len(catalog), "product"),
+                numbered(catalog.models, "model"),
+                numbered(catalog.devices, "device"),
             )
             log_warnings(catalog)
         elif lines := self._changes_logged.count(loading.changes):
-            _log.info("devices changed: %d changes applied, %d devices", lines, catalog.devices)
+            changes, devices = numbered(lines, "change"), numbered(catalog.devices, "device")
+            _log.info("devices changed: %s applied, %s", changes, devices)
         return [former]
 
     def _activate(self, catalog: Catalog) -> None:

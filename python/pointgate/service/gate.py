@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Final
 
 from pointgate import failpoint
 from pointgate.config import LimitSettings
+from pointgate.diagnostics import numbered, shown_bytes
 from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import ConnectionLost
 from pointgate.rate_limiter import RateLimiter
@@ -176,11 +177,11 @@ class Gate:
             limiter = self._early.setdefault(product, RateLimiter(EARLY_SECONDS))
             if events := limiter.count(requests):
                 _log.warning(
-                    "times before 1971 accepted: product %s, %d requests; are they seconds instead "
-                    "of milliseconds? time.min in catalog.toml refuses them: %s",
+                    "times before 1971 accepted: product %s, %s; are they seconds instead of "
+                    "milliseconds? time.min in catalog.toml refuses them: %s",
                     product,
-                    events,
-                    ascii(payload[:_SHOWN_BYTES]),
+                    numbered(events, "request"),
+                    shown_bytes(payload, _SHOWN_BYTES),
                 )
 
     async def _judge(self, burst: Burst) -> list[Points]:
@@ -265,12 +266,12 @@ class Gate:
         if events := self._failures.count():
             request = burst.requests[place]
             _log.exception(
-                "internal error: the judge failed on %d requests, which get no reply; "
-                "the last one, to %s, %d bytes: %s",
-                events,
+                "internal error: the judge failed on %s, without a reply; "
+                "the last one, to %s, %s: %s",
+                numbered(events, "request"),
                 ascii(request.topic),
-                len(request.payload),
-                ascii(request.payload[:_SHOWN_BYTES]),
+                numbered(len(request.payload), "byte"),
+                shown_bytes(request.payload, _SHOWN_BYTES),
             )
 
     async def _in_thread(

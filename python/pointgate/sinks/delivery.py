@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pointgate.diagnostics import os_reason
+from pointgate.diagnostics import numbered, os_reason
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sinks.base import SinkUnavailableError
 
@@ -84,16 +84,17 @@ class SinkDelivery:
         if events := self.failures.count():
             # An unexpected exception may be a bug: it is logged with its traceback.
             known = isinstance(error, (SinkUnavailableError, OSError, MemoryError))
+            failures = numbered(events, "failure")
             unexpected = None if known else error
-            _log.error("%s; %d failures, retrying", self.failure, events, exc_info=unexpected)
+            _log.error("%s; %s, retrying", self.failure, failures, exc_info=unexpected)
 
     def count_dropped(self, points: int) -> None:
         """Count points that the full spool has deleted before the sink had them."""
         self.figures.dropped += points
         if self.losses.count():
             _log.error(
-                "sink %s: %d points lost so far: it is not required, and they were deleted from "
+                "sink %s: %s lost so far: it is not required, and they were deleted from "
                 "the full spool before it had them",
                 self.sink.name,
-                self.figures.dropped,
+                numbered(self.figures.dropped, "point"),
             )

@@ -35,6 +35,7 @@ from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from pointgate.diagnostics import numbered
 from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import PointgateError
 from pointgate.sinks.base import SinkRefusedError
@@ -318,7 +319,8 @@ class Drain:
             if state.required and self._replies_wait:
                 self._rejected.add(sequence)
             if state.rejections.count():
-                _log.warning("sink %s: request of %d points dead-lettered: %s", name, rows, reason)
+                count = numbered(rows, "point")
+                _log.warning("sink %s: request of %s dead-lettered: %s", name, count, reason)
         else:
             state.count_commit(rows)
 
