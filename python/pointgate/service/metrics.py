@@ -1,5 +1,6 @@
-"""Every metric of the service: metric names occur only here, in `source_metrics.py` and in
-`storage_metrics.py`.
+"""Every metric of the service.
+
+Metric names occur only here, in `source_metrics.py` and in `storage_metrics.py`.
 
 `Metrics` holds the values. Those of the hot path live in Rust (`counters`), updated once per burst;
 the others are plain attributes that their owners assign. The collector reads all of them at scrape
