@@ -74,10 +74,13 @@ class Contents:
         """
         return f"{sum(self.digests.values()) % 2**64:016x}" if self.digests else ""
 
-    def removals(self, product: str) -> int:
-        """Number of lines that remove a device of a product, in its file of changes."""
+    def removed(self, product: str) -> int:
+        """Number of active devices of a product that lines of its file of changes have removed.
+
+        Those lines are the ones that the load of this catalog has applied.
+        """
         key = self.follows.get(product)
-        return self.followed[key].removals if key is not None and key in self.followed else 0
+        return self.followed[key].removed if key is not None and key in self.followed else 0
 
 
 def digest_of(parts: Iterable[bytes]) -> int:
@@ -86,6 +89,11 @@ def digest_of(parts: Iterable[bytes]) -> int:
     for part in parts:
         digest.update(part)
     return int.from_bytes(digest.digest()[:8], "big")
+
+
+def digest_of_tables(tables: Mapping[str, object]) -> int:
+    """The digest of the tables of `catalog.toml`."""
+    return digest_of(repr(table).encode() for table in tables.items())
 
 
 class Snapshot(_core.Catalog):

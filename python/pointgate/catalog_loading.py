@@ -23,7 +23,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from pointgate import _core
-from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Snapshot, digest_of
+from pointgate.catalog_contents import (
+    DOCUMENT,
+    Contents,
+    DeviceSource,
+    Snapshot,
+    digest_of,
+    digest_of_tables,
+)
 from pointgate.catalog_settings import INSTANT_WORDS, YEAR_1971, CatalogDocument, ProductSettings
 from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import DocumentError, Problem
@@ -107,8 +114,7 @@ class Loading:
         products = {key: self._product(key, product) for key, product in settings.items()}
         if self.problems:
             return None
-        tables = self._parts.tables.items()
-        self._parts.digests[DOCUMENT] = digest_of(repr(one).encode() for one in tables)
+        self._parts.digests[DOCUMENT] = digest_of_tables(self._parts.tables)
         made = cls({key: product for key, product in products.items() if product is not None})
         sources = {
             key: DeviceSource(self._folder / product.devices, product.max_shrink)
@@ -257,7 +263,7 @@ class Loading:
         if settings is self._old.settings.get(key) and self._former is not None:
             before = self._former.product(key)
             if before is not None and before.model is model and before.devices is devices:
-                self._keep_warnings(key)
+                self._keep(key)
                 return before
         self._warn_of(key, settings, devices)
         try:
@@ -310,8 +316,7 @@ class Loading:
             shared = self._old.compiled.get(key)
             if shared is not None:
                 parts.compiled[key] = shared
-                self._keep_digest(key)
-                self._keep_warnings(key)
+                self._keep(key)
             elif not self._build(key, path, build):
                 self._failed.add(key)
                 return None
@@ -330,13 +335,15 @@ class Loading:
         if key not in self._parts.followed:
             if key in self._failed:
                 return None
-            found = follow(path, state, self._old.followed.get(key), compiled)
+            former = self._former.product(product) if self._former else None
+            before = self._old.followed.get(key)
+            found = follow(path, state, before, compiled, active=former and former.devices)
             if isinstance(found, list):
                 self.problems += found
                 self._failed.add(key)
                 return None
             self._parts.followed[key] = found
-            self._keep_digest(key[0])
+            self._keep(key[0])
             self.changes += found.lines
         return self._parts.followed[key].devices
 
@@ -367,11 +374,10 @@ class Loading:
             self._parts.warnings[key] = tuple(Problem(str(path), *one) for one in built.warnings)
         return True
 
-    def _keep_warnings(self, key: object) -> None:
+    def _keep(self, key: object) -> None:
+        """Keep what the former snapshot has of a product or of a compiled file."""
         if warnings := self._old.warnings.get(key):
             self._parts.warnings[key] = warnings
-
-    def _keep_digest(self, key: object) -> None:
         if key in self._old.digests:
             self._parts.digests.setdefault(key, self._old.digests[key])
 

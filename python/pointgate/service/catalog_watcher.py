@@ -345,7 +345,7 @@ def shrunken(old: Catalog, new: Catalog, max_shrink: int) -> list[Problem]:
         source = new.sources.get(key)
         before, after = len(product.devices), len(newer.devices) if newer else 0
         # Devices that lines of a file of changes remove are no sign of a truncated file.
-        after += max(0, new.contents.removals(key) - old.contents.removals(key))
+        after += new.contents.removed(key)
         share = max_shrink if source is None or source.max_shrink is None else source.max_shrink
         if (before - after) * 100 <= before * share:
             continue

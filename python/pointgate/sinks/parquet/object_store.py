@@ -132,6 +132,8 @@ class ObjectStore:
                 str(url), config=config, client_options=client, retry_config=_retries(retries)
             )
         except (BaseError, ValueError, TypeError) as error:
+            if "Missing" in str(error):  # half of a key
+                check_access(url, options)
             raise ValueError(f"storage_options: {object_stores.reason(error)}") from None
         check_access(url, options)
         self._url = url
