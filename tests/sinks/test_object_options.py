@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from obstore import store as obstore_stores
@@ -119,6 +119,8 @@ def test_the_environment_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         ObjectStore(url, {})
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     ObjectStore(url, {})
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    ObjectStore(url, {})
     monkeypatch.setenv("AWS_ENDPOINT_URL", "nowhere")
     with pytest.raises(ValueError, match="expected AWS_ENDPOINT_URL as a url"):
         ObjectStore(url, {})
@@ -129,8 +131,11 @@ def test_a_panic_of_the_library_is_a_mistake_in_the_settings(
 ) -> None:
     store = ObjectStore(ObjectUrl("s3://bucket/x"), KEYS)
     # What the settings do not let through any more.
-    options = {"client_options": {"allow_http": True}, "config": KEYS | {"aws_endpoint": "http://"}}
-    monkeypatch.setattr(store, "_store", obstore_stores.from_url("s3://bucket/x", **options))
+    config: Any = KEYS | {"aws_endpoint": "http://"}
+    panicking = obstore_stores.from_url(
+        "s3://bucket/x", config=config, client_options={"allow_http": True}
+    )
+    monkeypatch.setattr(store, "_store", panicking)
     for call in (lambda: store.get("x"), store.folders, lambda: store.put("x", b"")):
         with pytest.raises(StoreError, match="request valid: InvalidUri") as error:
             call()

@@ -273,8 +273,7 @@ def _show(outcome: Outcome) -> None:
 
 def _milliseconds(outcome: Outcome, name: str) -> str:
     """A latency, or a dash while nothing is answered."""
-    latency = outcome.latency_ms[name]
-    return "-" if latency is None else f"{latency:.2f} ms"
+    return f"{outcome.latency_ms[name]:.2f} ms" if outcome.answered else "-"
 
 
 def _rewrite(text: str) -> None:
@@ -335,7 +334,10 @@ def _document(
         "repeated": outcome.repeated,
         "foreign": outcome.foreign,
         "requests_per_second": outcome.rate,
-        "latency_ms": outcome.latency_ms,
+        "latency_ms": {
+            name: latency if outcome.answered else None
+            for name, latency in outcome.latency_ms.items()
+        },
         "behind_ms": outcome.behind_ms,
         "cpu_us": outcome.cpu_us,
     }

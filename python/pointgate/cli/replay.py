@@ -43,7 +43,6 @@ from pointgate.cli.quarantine_filter import (
     selection,
 )
 from pointgate.codes import Code
-from pointgate.diagnostics import numbered
 from pointgate.errors import ConfigError, ConnectionLost, Problem
 from pointgate.terminal import Status, print_json, say
 
@@ -138,10 +137,8 @@ def replay(
         )
     if as_json:
         print_json(_document(outcome))
-    elif outcome.connected or outcome.posting:
-        _print(outcome, dry_run=dry_run)
     else:
-        say(f"nothing was posted: {numbered(outcome.kept, 'request')} stay in the quarantine")
+        _print(outcome, dry_run=dry_run)
     sys.exit(_status(outcome))
 
 
@@ -266,6 +263,9 @@ class _Replay:
 
 
 def _print(outcome: _Outcome, *, dry_run: bool) -> None:
+    if not outcome.connected and not outcome.posting:  # no request was looked at
+        typer.echo(f"{'not posted, kept':<22}{outcome.kept:>12,}")
+        return
     lines = [("requests", outcome.requests), ("accepted now", outcome.accepted)]
     if not dry_run:
         lines += [("  answered 200", outcome.answered), ("  no reply", outcome.unanswered)]

@@ -25,7 +25,7 @@ class Outcome:
         accepted: Answered 200, as expected.
         repeated: Further replies to a request, and replies after the timeout.
         foreign: Replies to other senders.
-        latency_ms: By name of `QUANTILES`; None where nothing was answered.
+        latency_ms: By name of `QUANTILES`.
         behind_ms: The longest delay of a request in an open loop until it was sent.
         cpu_seconds: The CPU time of the generator.
     """
@@ -39,7 +39,7 @@ class Outcome:
     accepted: int
     repeated: int
     foreign: int
-    latency_ms: dict[str, float | None]
+    latency_ms: dict[str, float]
     behind_ms: float
     cpu_seconds: float
 
@@ -80,10 +80,7 @@ def outcome_of(load: MqttLoad, *, seconds: float, cpu_seconds: float, behind: fl
         accepted=codes.get((200, 200), 0),
         repeated=figures["repeated"],
         foreign=figures["foreign"],
-        latency_ms={
-            name: load.latency_ns(share) / 1e6 if figures["answered"] else None
-            for name, share in QUANTILES.items()
-        },
+        latency_ms={name: load.latency_ns(share) / 1e6 for name, share in QUANTILES.items()},
         behind_ms=behind * 1e3,
         cpu_seconds=cpu_seconds,
     )

@@ -56,7 +56,7 @@ class DiskSpace:
         folders = {}
         if settings.uses_spool:
             folders["spool"] = settings.spool.path
-        if settings.rejections is not None:
+        if settings.rejections is not None and settings.rejections.path is not None:
             folders["quarantine"] = settings.rejections.path
         for sink in settings.sinks if settings.store.ack != "verdict" else ():
             if sink.output is not None and sink.output.kind != "stream":

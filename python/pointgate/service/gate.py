@@ -49,6 +49,7 @@ from pointgate.store.arrival_clock import ArrivalClock, system_us
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pointgate import _core
     from pointgate._core import Burst, Counters, Validator
     from pointgate.quarantine.writer import Quarantine
     from pointgate.sources.base import Connection
@@ -240,7 +241,7 @@ class Gate:
 
     async def _call_judge(
         self, burst: Burst, part: tuple[int, int], *, in_thread: bool
-    ) -> tuple[int, Points | None]:
+    ) -> tuple[int, _core.Points | None]:
         """Call the judge, again while memory is short (see `_judge_part`)."""
         start, end = part
         judge = partial(
@@ -275,8 +276,8 @@ class Gate:
             )
 
     async def _in_thread(
-        self, judge: Callable[[], tuple[int, Points | None]]
-    ) -> tuple[int, Points | None]:
+        self, judge: Callable[[], tuple[int, _core.Points | None]]
+    ) -> tuple[int, _core.Points | None]:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="judge")
         return await asyncio.get_running_loop().run_in_executor(self._worker, judge)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _VENDOR: Final = re.compile("^(aws|azure|google)_")
 _BUCKETS: Final = {"bucket", "bucket_name", "container", "container_name"}
-_ENDPOINT: Final = re.compile(r"(?<!use_fabric_)endpoint(_url)?$")
+_ENDPOINT: Final = re.compile(r"(?!.*use_).*endpoint(_url)?")
+"""Options that are urls; others, such as `aws_use_fips_endpoint`, are true or false."""
 
 _S3: Final = ("s3", "s3a")
 _KEYS: Final = ("access_key_id", "secret_access_key")
@@ -55,7 +56,7 @@ def check_option(name: str, value: str | None = None) -> None:
     """
     if bare(name) in _BUCKETS:
         raise ValueError(f"expected no bucket here, got {name}: it is that of path")
-    if value is not None and _ENDPOINT.search(name.lower()) and not _is_endpoint(value):
+    if value is not None and _ENDPOINT.fullmatch(name.lower()) and not _is_endpoint(value):
         raise ValueError(
             f"expected {name} as a url such as http://127.0.0.1:9000, got {shown(value)}"
         )
@@ -78,7 +79,7 @@ def check_access(url: str, options: Mapping[str, str], *, profiles: bool = False
         name.lower(): value for name, value in os.environ.items() if name.startswith("AWS_")
     }
     for name, value in environment.items():
-        if _ENDPOINT.search(name):
+        if _ENDPOINT.fullmatch(name):
             check_option(name.upper(), value)
     given = {bare(name) for name, value in (environment | dict(options)).items() if value}
     if given & _OTHER_KEYS or given.issuperset(_KEYS) or (profiles and _has_profile(given)):
