@@ -34,6 +34,7 @@ LAYERS: Final[list[list[str]]] = [
         "errors",
         "failpoint",
         "file_states",
+        "histogram",
         "quantities",
         "rate_limiter",
     ],

@@ -974,6 +974,12 @@ class Counters:
     def judged(self, seconds: float) -> None:
         """One call of the judge took `seconds`."""
 
+    def collected(self, points: Points) -> None:
+        """These points were accepted: count their age at arrival, 0 for a time in the future.
+
+        Points that were exported before are not counted.
+        """
+
     @property
     def in_flight(self) -> int:
         """The number of requests that arrived and are not settled yet."""
@@ -988,8 +994,8 @@ class Counters:
             were not stored, int); labels are product keys, `unknown` for products that no catalog
             has had, and `other` for those beyond `most_products`;
             `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
-            `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
-            (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
+            `judge_seconds`, `reply_seconds`, `age_seconds`: dict with `bounds` (list of float),
+            `buckets` (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
         """
 
 def unique_order(

@@ -22,7 +22,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from pointgate import _core
-from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Snapshot
+from pointgate.catalog_contents import (
+    DOCUMENT,
+    Contents,
+    DeviceSource,
+    Snapshot,
+    digest_of,
+    digest_of_tables,
+)
 from pointgate.catalog_settings import CatalogDocument, ProductSettings
 from pointgate.catalog_tests import run_tests, test_files
 from pointgate.diagnostics import os_reason
@@ -58,6 +65,8 @@ class _Parts:
     warnings: dict[object, tuple[Problem, ...]]
     followed: dict[FollowedKey, Followed]
     follows: dict[str, FollowedKey]
+    digests: dict[object, int]
+    version: str = ""
 
 
 class Loading:
@@ -97,7 +106,7 @@ class Loading:
         self._old = former.contents if former else Contents()
         self._seen = {} if seen is None else seen
         self._runs_tests = tests
-        self._parts = _Parts({}, {}, {}, {}, {}, {}, {})
+        self._parts = _Parts({}, {}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
 
     def run(self, cls: type[S]) -> S | None:
@@ -109,6 +118,7 @@ class Loading:
         products = {key: self._product(key, product) for key, product in settings.items()}
         if self.problems:
             return None
+        self._parts.digests[DOCUMENT] = digest_of_tables(self._parts.tables)
         made = cls({key: product for key, product in products.items() if product is not None})
         sources = {
             key: DeviceSource(self._folder / product.devices, product.max_shrink)
@@ -130,6 +140,8 @@ class Loading:
             warnings=dict(old.warnings),
             followed=dict(old.followed),
             follows=dict(old.follows),
+            digests=dict(old.digests),
+            version=old.version,
         )
         for path in changed:
             self._forget(path, files[path])
@@ -155,6 +167,7 @@ class Loading:
             key = (kind, path.suffix.lower(), state)
             self._parts.compiled.pop(key, None)
             self._parts.warnings.pop(key, None)
+            self._parts.digests.pop(key, None)
 
     def _twins(self, path: Path, state: Signature) -> Iterator[tuple[Path, Signature]]:
         former = self._former
@@ -179,6 +192,8 @@ class Loading:
             parts.warnings,
             parts.followed,
             parts.follows,
+            parts.digests,
+            parts.version,
         )
         _ = made.devices  # counts them now, not on the event loop
         return made
@@ -223,6 +238,7 @@ class Loading:
                 self._refuse(dotted(("products", key)), str(error))
         if isinstance(tables, dict):
             self._parts.tables = tables
+        self._parts.version = str(document.get("version", ""))
         return self._checked(document, tables)
 
     def _checked(self, document: dict[str, Any], tables: object) -> dict[str, ProductSettings]:
@@ -274,7 +290,7 @@ class Loading:
         if settings is self._old.settings.get(key) and self._former is not None:
             before = self._former.product(key)
             if before is not None and before.model is model and before.devices is devices:
-                self._keep_warnings(key)
+                self._keep(key)
                 return before
         self._warn_of(key, settings, devices)
         try:
@@ -315,7 +331,7 @@ class Loading:
             shared = self._old.compiled.get(key)
             if shared is not None:
                 parts.compiled[key] = shared
-                self._keep_warnings(key)
+                self._keep(key)
             elif not self._build(key, path, build):
                 self._failed.add(key)
                 return None
@@ -334,12 +350,15 @@ class Loading:
         if key not in self._parts.followed:
             if key in self._failed:
                 return None
-            found = follow(path, state, self._old.followed.get(key), compiled)
+            former = self._former.product(product) if self._former else None
+            before = self._old.followed.get(key)
+            found = follow(path, state, before, compiled, active=former and former.devices)
             if isinstance(found, list):
                 self.problems += found
                 self._failed.add(key)
                 return None
             self._parts.followed[key] = found
+            self._keep(key[0])
             self.changes += found.lines
         return self._parts.followed[key].devices
 
@@ -365,13 +384,17 @@ class Loading:
             self.problems += [Problem(str(path), *problem) for problem in error.problems]
             return False
         self._parts.compiled[key] = built
+        self._parts.digests[key] = digest_of((path.name.encode(), b"\0", data))
         if built.warnings:
             self._parts.warnings[key] = tuple(Problem(str(path), *one) for one in built.warnings)
         return True
 
-    def _keep_warnings(self, key: object) -> None:
+    def _keep(self, key: object) -> None:
+        """Keep what the former snapshot has of a product or of a compiled file."""
         if warnings := self._old.warnings.get(key):
             self._parts.warnings[key] = warnings
+        if key in self._old.digests:
+            self._parts.digests.setdefault(key, self._old.digests[key])
 
     def _sign(self, path: Path) -> Signature:
         """The state of a file before it is read: the file is never older than that."""

@@ -132,6 +132,9 @@ class ProductSettings(Document):
 class CatalogDocument(Document):
     """The whole file."""
 
+    version: str = Field(
+        default="", max_length=64, description="a text of at most 64 characters, such as a revision"
+    )
     products: dict[str, ProductSettings] = Field(
         min_length=1, description="at least one [products.<product key>] table"
     )

@@ -19,6 +19,7 @@ from pointgate.catalog import Catalog
 from pointgate.cli.doctor import examine_and_exit
 from pointgate.cli.options import ConfigOption  # noqa: TC001 - typer reads it
 from pointgate.config import load_settings, stray_variables
+from pointgate.diagnostics import numbered
 from pointgate.errors import CatalogError, ConfigError
 from pointgate.terminal import SHOWN_PROBLEMS, Status, print_json, printable, say, unicode_text
 
@@ -39,7 +40,10 @@ def check(
     found = _find(config)
     if connect and found.settings and found.catalog and not found.problems:
         product = min(found.catalog.products)
-        examine_and_exit(found.settings, product, found.notes, as_json=as_json)
+        checked = _document(found) if as_json else None
+        if checked is None:
+            _print(found)
+        examine_and_exit(found.settings, product, found.notes, checked=checked, as_json=as_json)
     if as_json:
         print_json(_document(found))
     else:
@@ -97,20 +101,20 @@ def _print(found: _Findings) -> None:
         for one in those:
             typer.echo(f"{kind}: {printable(str(one))}")
     if found.problems or found.catalog is None:
-        say(f"{_count(len(found.problems), 'problem')} found")
+        say(f"{numbered(len(found.problems), 'problem')} found")
         return
     catalog = found.catalog
     for key, product in sorted(catalog.products.items()):
         points, devices = len(product.model), len(product.devices)
         mode = "" if product.mode == "enforce" else f", not enforced: {product.mode}"
-        typer.echo(f"{key}: {_count(points, 'point')}, {_count(devices, 'device')}{mode}")
+        typer.echo(f"{key}: {numbered(points, 'point')}, {numbered(devices, 'device')}{mode}")
     if catalog.test_count:
-        typer.echo(f"{_count(catalog.test_count, 'catalog test')} passed")
+        typer.echo(f"{numbered(catalog.test_count, 'catalog test')} passed")
     if not_enforced := catalog.not_enforced:
-        say(f"{_count(len(not_enforced), 'product')} of {len(catalog):,} not enforced")
+        say(f"{numbered(len(not_enforced), 'product')} of {len(catalog):,} not enforced")
     say(
-        f"{_count(len(catalog), 'product')}, {_count(catalog.models, 'model')}, "
-        f"{_count(catalog.devices, 'device')}: no problems found"
+        f"{numbered(len(catalog), 'product')}, {numbered(catalog.models, 'model')}, "
+        f"{numbered(catalog.devices, 'device')}: no problems found"
     )
 
 
@@ -135,7 +139,3 @@ def _document(found: _Findings) -> dict[str, object]:
 
 def _fields(problem: Problem) -> dict[str, str]:
     return {name: unicode_text(value) for name, value in asdict(problem).items()}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

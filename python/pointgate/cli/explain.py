@@ -19,7 +19,7 @@ from rich.text import Text
 
 from pointgate import Validator
 from pointgate.bulk.streams import MARGIN_BYTES
-from pointgate.cli.fault_view import excerpt_of, print_fault
+from pointgate.cli.fault_view import excerpt_of, print_fault, print_further_faults
 from pointgate.cli.member_hints import member_hints
 from pointgate.cli.options import (
     CatalogOption,
@@ -28,7 +28,7 @@ from pointgate.cli.options import (
     settings_for_catalog,
 )
 from pointgate.codes import Code
-from pointgate.diagnostics import did_you_mean, os_reason
+from pointgate.diagnostics import did_you_mean, numbered, os_reason
 from pointgate.fault_document import fault_document
 from pointgate.terminal import Status, console, print_json, printable, say, unicode_text
 from pointgate.topics import REPLY_SUFFIX, request_topic
@@ -128,7 +128,7 @@ def _show(
     if not as_json:
         _print(report, payload, topic)
         if faults is not None:
-            _print_further(faults[0][1:], payload, more=faults[1])
+            print_further_faults(console(), faults[0][1:], payload, more=faults[1])
         return
     document = _document(report, payload, topic)
     if faults is not None:
@@ -165,7 +165,7 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
     stdout = console()
     fault = report.fault
     if fault is None:
-        points = f"{report.points:,} point{'' if report.points == 1 else 's'}"
+        points = numbered(report.points, "point")
         stdout.print(Text.assemble(("accepted", "bold green"), f": {report.code}, {points}"))
     else:
         code = f"{report.code} " if report.code else ""
@@ -177,17 +177,6 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
         return
     stdout.print(Text.assemble((f"reply to {printable(topic)}{REPLY_SUFFIX}", "bold")))
     stdout.print(f"  {printable(_text(report.reply))}")
-
-
-def _print_further(faults: list[Fault], payload: bytes, *, more: bool) -> None:
-    """Print the faults behind the first one, a line each with its place."""
-    stdout = console()
-    stdout.print()
-    stdout.print(Text(f"further faults: {len(faults)}{' or more' if more else ''}", "bold"))
-    for fault in faults:
-        found = excerpt_of(fault, payload, 80)
-        place = f"line {found.line}, column {found.column}: " if found else ""
-        stdout.print(f"  {place}{printable(fault.message)}")
 
 
 def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:

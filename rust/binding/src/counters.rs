@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 use crate::burst::Burst;
 use crate::histogram::Histogram;
 use crate::offenders::{Offender, Offenders};
+use crate::points::Points;
 use crate::products::{ProductCounts, Products};
 
 /// Seconds that one call of the judge takes: a burst of one small request up to one of many
@@ -19,6 +20,11 @@ const JUDGE_BOUNDS: &[f64] =
 /// Seconds from the arrival of a request to its acknowledgement.
 const REPLY_BOUNDS: &[f64] =
     &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Seconds from the `time` of a point to its arrival: live data, an hourly or a nightly upload, a
+/// device that was offline for weeks, history.
+const AGE_BOUNDS: &[f64] =
+    &[1.0, 10.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0];
 
 struct Figures {
     products: Products,
@@ -42,6 +48,7 @@ struct Totals {
     judge_failed: u64,
     judge: Histogram,
     reply: Histogram,
+    age: Histogram,
 }
 
 impl Figures {
@@ -117,6 +124,7 @@ impl Counters {
             judge_failed: 0,
             judge: Histogram::new(JUDGE_BOUNDS),
             reply: Histogram::new(REPLY_BOUNDS),
+            age: Histogram::new(AGE_BOUNDS),
         };
         let (products, offenders) = (Products::new(most_products), Offenders::new());
         Self(Mutex::new(Figures { products, totals, offenders, due: Vec::new() }))
@@ -202,6 +210,18 @@ impl Counters {
         self.figures().totals.judge.observe(seconds, 1);
     }
 
+    /// These points were accepted: count their age at arrival, 0 for a time in the future.
+    ///
+    /// Points that were exported before are not counted.
+    fn collected(&self, points: PyRef<'_, Points>) {
+        let age = &mut self.figures().totals.age;
+        points.with_rows(|rows| {
+            for (age_us, count) in rows.ages() {
+                age.observe(age_us.max(0) as f64 / 1e6, count as u64);
+            }
+        });
+    }
+
     /// The number of requests that arrived and are not settled yet.
     #[getter]
     fn in_flight(&self) -> u64 {
@@ -218,8 +238,8 @@ impl Counters {
     ///     were not stored, int); labels are product keys, `unknown` for products that no catalog
     ///     has had, and `other` for those beyond `most_products`;
     ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
-    ///     `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
-    ///     (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
+    ///     `judge_seconds`, `reply_seconds`, `age_seconds`: dict with `bounds` (list of float),
+    ///     `buckets` (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // A copy: creating Python objects can run Python code, which could deadlock on the lock.
         let (totals, slots, in_flight) = {
@@ -247,6 +267,7 @@ impl Counters {
         read.set_item("ignored", ignored)?;
         read.set_item("judge_seconds", totals.judge.read(py)?)?;
         read.set_item("reply_seconds", totals.reply.read(py)?)?;
+        read.set_item("age_seconds", totals.age.read(py)?)?;
         Ok(read)
     }
 }

@@ -183,6 +183,19 @@ impl Points {
         batches.map(|batch| ROW_BYTES * batch.words.len() + batch.text.len() + batch.json.len()).sum()
     }
 
+    /// The age of the points at the arrival of their requests: for each entry its `time` subtracted
+    /// from the arrival, in microseconds, and its number of points. A time in the future is negative.
+    pub fn ages(&self) -> impl Iterator<Item = (i64, usize)> {
+        self.full.iter().chain([&self.batch]).flat_map(|batch| {
+            let mut begin = 0;
+            batch.entries.iter().map(move |entry| {
+                let points = entry.end - begin;
+                begin = entry.end;
+                (entry.received.saturating_sub(entry.time), points)
+            })
+        })
+    }
+
     /// The points as columns; usually one batch, more if there is more than a gibibyte of text.
     pub fn into_columns(self) -> impl Iterator<Item = Columns> {
         let batches = self.full.into_iter().chain([self.batch]);
