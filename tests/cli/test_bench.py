@@ -15,6 +15,7 @@ import pytest
 
 import pointgate
 from pointgate import Catalog, Validator
+from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, free_port
 from tests.support.stand_in_broker import StandInBroker
 
@@ -37,7 +38,7 @@ def send(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
         env=os.environ | environ,
     )
 
@@ -95,6 +96,16 @@ def test_lost_replies_are_findings(validator: Validator) -> None:
     assert done.returncode == 1
     assert "  no reply                              50\n" in done.stdout
     assert "no reply at all: is the service running" in done.stderr
+    assert " ms" not in done.stdout, "latencies of nothing"
+
+
+def test_there_are_no_latencies_of_nothing(validator: Validator) -> None:
+    with StandInBroker(validator, lambda burst: burst.answer([None] * len(burst))) as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        options = ("--product", "example", "--requests", "5", "--timeout", "0.3", "--json")
+        figures = json.loads(send("--url", url, *options).stdout)
+    assert figures["answered"] == 0
+    assert set(figures["latency_ms"].values()) == {None}
 
 
 def test_the_configuration_names_broker_and_catalog(tmp_path: Path, url: str) -> None:
@@ -148,7 +159,7 @@ def test_a_signal_ends_the_run_with_its_figures(url: str, number: signal.Signals
         while b"answered" not in shown:  # the live progress on a terminal
             shown += os.read(control, 4096)
         running.send_signal(number)
-        output, _ = running.communicate(timeout=15)
+        output, _ = running.communicate(timeout=PATIENCE)
     os.close(control)
     assert running.returncode == 128 + number
     assert json.loads(output)["lost"] == 0

@@ -24,7 +24,8 @@ from pointgate.quarantine.writer import Quarantine
 from pointgate.sources.mqtt.errors import BrokerRefused
 from pointgate.sources.mqtt.publisher import PublishRefusedError, connect_publisher
 from tests.support.paths import CATALOG
-from tests.support.processes import TOPIC, Broker, Sender, Service
+from tests.support.patience import PATIENCE
+from tests.support.processes import TOPIC, Broker, Sender, Service, free_port
 from tests.support.scripted_broker import ScriptedBroker
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def replay(config: Path, *options: str) -> tuple[int, dict[str, Any]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=PATIENCE,
     )
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout)
@@ -127,6 +128,19 @@ def test_a_service_that_does_not_run_is_asked_about(
     assert ["no", "reply", "2"] in [line.split() for line in done.stdout.splitlines()]
 
 
+def test_without_a_broker_no_figures_are_printed(tmp_path: Path) -> None:
+    now_us = time.time_ns() // 1000
+    reject(tmp_path / "q", CATALOG, [request("newcomer", 1), request("newcomer", 2)], now_us)
+    config = tmp_path / "pointgate.toml"
+    config.write_text(
+        f"mqtt.url = 'mqtt://127.0.0.1:{free_port()}'\ncatalog.path = '{CATALOG}'\n"
+        "quarantine.path = 'q'\n"
+    )
+    done = CliRunner().invoke(app, ["replay", "-c", str(config)])
+    assert (done.exit_code, done.stdout.split()) == (74, ["not", "posted,", "kept", "2"])
+    assert "cannot connect" in done.stderr
+
+
 async def test_a_service_that_does_not_answer(broker: Broker) -> None:
     settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
     async with connect_publisher(settings, reply_timeout=0.2) as poster:
@@ -169,7 +183,7 @@ async def test_a_request_that_the_broker_does_not_take_is_told_at_once(
 
 async def test_what_the_broker_says_to_replay_is_passed_on() -> None:
     words = b"\x1f\x00\x04busy"
-    async with ScriptedBroker() as broker, asyncio.timeout(20):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
         accepting = asyncio.create_task(broker.accept(reason=0x87, properties=words))
         with pytest.raises(BrokerRefused, match=r'Not authorized \("busy"\)'):

@@ -21,6 +21,7 @@ from pointgate.importing.runs import spill
 from pointgate.sinks.parquet.sink import ParquetSink
 from tests.support.historian import Shape, expected, export, mapping
 from tests.support.imports import command, configure, points, rejected, run
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +123,18 @@ def test_an_import_that_has_ended_imports_only_what_is_new(tmp_path: Path) -> No
     assert len((tmp_path / "points.ndjson").read_bytes().splitlines()) == (
         len(before.splitlines()) + 1
     ), done.stderr
+
+
+def test_the_report_of_an_import_that_had_ended_is_called_so(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", shape=SHORT)
+    assert "no input is new" not in run(*arguments, cwd=tmp_path).stderr
+    said = "no input is new: this is the report of the import that had ended before"
+    assert said in run(*arguments, cwd=tmp_path).stderr
+    mistyped = run("exprot.csv", *arguments[1:], cwd=tmp_path)
+    assert mistyped.returncode == 2
+    assert said in mistyped.stderr
+    assert "whose state is in import-state" in mistyped.stderr
+    assert "exprot.csv: no such file" in mistyped.stderr
 
 
 def test_a_changed_input_is_refused_by_name(tmp_path: Path) -> None:
@@ -237,7 +250,7 @@ def test_two_imports_do_not_share_a_state(tmp_path: Path) -> None:
     with subprocess.Popen(
         command("-", *arguments[1:]), cwd=tmp_path, stdin=subprocess.PIPE
     ) as first:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not (tmp_path / "import-state/lock").exists():
             assert time.monotonic() < deadline
         done = run(*arguments, cwd=tmp_path)

@@ -30,12 +30,11 @@ from pointgate.store.durable import SinkStore, SpoolStore
 from pointgate.store.spool.batch import COUNTS
 from pointgate.store.spool.spool import Spool, open_spool
 from pointgate.store.spool.statistics import SpoolStatistics
+from tests.support.patience import PATIENCE
 from tests.support.points import counts, points, values
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-
-PATIENCE = 15.0
 
 
 class FakeSink(CommitsEachWrite):
@@ -129,6 +128,21 @@ async def world(
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drains, "_FIRST_WAIT", 0.001)
     monkeypatch.setattr(drains, "_LONGEST_WAIT", 0.002)
+
+
+async def test_the_time_of_a_commit_is_that_of_calls_that_return(tmp_path: Path) -> None:
+    sink = FakeSink()
+    sink.errors = [SinkUnavailableError("away")] * 2  # of open, and of the first write
+    async with world(tmp_path, sink) as here, here.running():
+        for number in range(3):
+            await keep(here.spool, float(number))
+            await until(lambda: len(sink.got) == number + 1)  # noqa: B023
+        figures = here.figures["main"]
+        await until(lambda: figures.points == 3)
+        read = figures.commits.read()
+        assert read["buckets"][-1] == len(sink.sequences)
+        assert 0 < read["sum"] < PATIENCE
+        assert figures.failures == 2
 
 
 async def test_every_sink_gets_everything_in_order(tmp_path: Path) -> None:

@@ -24,14 +24,17 @@ from typing import TYPE_CHECKING, Final
 from pointgate.diagnostics import os_reason
 from pointgate.errors import ConfigError, Problem, TemporaryFailure
 from pointgate.service.http import answer_connections
+from pointgate.service.pages import Pages
 from pointgate.service.path_checks import folder_reason
+from pointgate.service.taps import Taps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from pointgate.config import Settings
     from pointgate.service.metrics import Metrics
-    from pointgate.service.pages import Pages
+    from pointgate.service.pages import Health
 
 KEY: Final = "admin.socket"
 
@@ -42,6 +45,18 @@ _MODE: Final = 0o600
 _PROBE_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_taps(settings: Settings, metrics: Metrics, health: Health) -> AsyncIterator[Taps]:
+    """Taps, to which clients attach at the admin socket of the settings, unless it is off."""
+    taps, path = Taps(), settings.admin_socket
+    async with contextlib.AsyncExitStack() as stack:
+        if path is not None:
+            pages, required = Pages(metrics, health, taps), settings.admin.socket is not None
+            admin = serve_admin(path, pages, metrics, required=required)
+            await stack.enter_async_context(admin)
+        yield taps
 
 
 @asynccontextmanager

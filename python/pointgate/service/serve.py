@@ -10,7 +10,8 @@ once: no answered request is lost, and at QoS 1 no unanswered one. If a disk or 
 respond, the process exits after `SHUTDOWN_SECONDS` all the same: like a crash, that loses nothing.
 SIGHUP reloads the catalog; a second one soon after confirms device tables that shrank.
 
-The service manager gets the text of /readyz (`systemd.py`).
+The service manager hears of the start, of reloads and of the end, and gets the text of /readyz
+(`systemd.py`).
 
 Invariants: every task belongs to the TaskGroup, or to a step of the start; an invalid catalog ends
 the start, and is refused while running; an invalid configuration is refused by `preflight.py`,
@@ -25,7 +26,6 @@ import asyncio
 import logging
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -33,18 +33,19 @@ from pointgate import failpoint
 from pointgate._core import Validator
 from pointgate.catalog import Catalog
 from pointgate.quarantine.writer import Quarantine
-from pointgate.service.admin_socket import serve_admin
-from pointgate.service.catalog_watcher import CatalogWatcher, log_warnings
+from pointgate.service.admin_socket import open_taps
+from pointgate.service.catalog_log import log_warnings
+from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.dimension_writer import DimensionWriter
+from pointgate.service.disk_space import DiskSpace
 from pointgate.service.gate import Gate
 from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
-from pointgate.service.pages import Pages
 from pointgate.service.pipeline import open_store
 from pointgate.service.preflight import Prepared, prepare
 from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
-from pointgate.service.taps import Taps
+from pointgate.service.worker_threads import start_threads
 from pointgate.sources.admission import Admission
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from pointgate.config import Settings
     from pointgate.service.pipeline import Pipeline
+    from pointgate.service.taps import Taps
     from pointgate.sources.base import Source
     from pointgate.store.base import Store
 
@@ -60,9 +62,6 @@ SHUTDOWN_SECONDS: Final = 9.0
 
 _DRAIN_SECONDS: Final = 5.0
 """Seconds to answer the received requests."""
-
-_THREADS: Final = 6
-"""Threads for blocking calls: catalog files, dead letters, name lookups."""
 
 _SINK_SECONDS: Final = 2.0
 """Seconds for the sinks to write the spool's points, while the source disconnects."""
@@ -147,7 +146,7 @@ async def serve(
     """
     if warning := failpoint.warning():
         _log.warning(warning)
-    _start_threads(asyncio.get_running_loop())
+    start_threads(asyncio.get_running_loop())
     health = Health()
     with _Signals(stop, health, exit_process) as signals:  # first: no signal arrives unhandled
         prepared = await _unless_stopped(asyncio.to_thread(prepare, settings), signals.stop)
@@ -170,23 +169,21 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
     async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
         _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)
         async with AsyncExitStack() as stack:
-            notifier = Notifier()
-            notifier.notify("READY=1")
-            notifying = asyncio.create_task(
-                notifier.run(lambda: health.ready()[1]), name="service manager"
-            )
-            stack.callback(notifying.cancel)
+            signals.notifier.notify("READY=1")
+            metrics.disks = DiskSpace.of(settings)
+            for name, work in (
+                ("service manager", signals.notifier.run(lambda: health.ready()[1])),
+                ("disk space", metrics.disks.run()),
+            ):
+                stack.callback(asyncio.create_task(work, name=name).cancel)
             opening = stack.enter_async_context(
                 open_store(settings, metrics, prepared.sinks, on_retry=health.wait_for)
             )
             pipeline = await _unless_stopped(opening, signals.stop)
             if pipeline is None:
                 return
-            taps = Taps()
-            if path := settings.admin_socket:  # after the spool was locked
-                pages, required = Pages(metrics, health, taps), settings.admin.socket is not None
-                admin = serve_admin(path, pages, metrics, required=required)
-                await stack.enter_async_context(admin)
+            # After the spool was locked.
+            taps = await stack.enter_async_context(open_taps(settings, metrics, health))
             health.wait_for("catalog not loaded")
             quarantine = await stack.enter_async_context(_open_quarantine(settings, metrics))
             store = health.store = pipeline.store
@@ -194,7 +191,7 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
                 pipeline.arrivals.advance(quarantine.newest)
             level = logging.WARNING if store.ack == "verdict" else logging.INFO
             _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
-            loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
+            loading = asyncio.to_thread(Catalog.load, settings.catalog.path, tests=True)
             catalog = await _unless_stopped(loading, signals.stop)
             if catalog is not None:
                 metrics.record_catalog(catalog)
@@ -211,16 +208,6 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
                     signals=signals,
                     taps=taps,
                 )
-
-
-def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
-    """Start the threads of `asyncio.to_thread` now: later there may be no memory for a stack."""
-    workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="worker")
-    started = threading.Barrier(_THREADS + 1)
-    for _ in range(_THREADS):
-        workers.submit(started.wait)  # a thread for each: every call waits for all the others
-    started.wait()
-    loop.set_default_executor(workers)
 
 
 @asynccontextmanager
@@ -295,6 +282,7 @@ async def _run(
         metrics,
         catalog=catalog,
         max_shrink=settings.catalog.max_shrink,
+        on_reload=signals.reloaded,
     )
     signals.reload = watcher.request_reload
     try:
@@ -339,14 +327,16 @@ class _Signals:
 
     Attributes:
         stop: The shutdown request.
-        reload: Called on SIGHUP; until it is set, SIGHUP does nothing.
+        notifier: Hears of signals.
+        reload: Called on SIGHUP, and calls `reloaded`; until it is set, nothing is reloaded.
     """
 
     def __init__(
         self, stop: Stop | None, health: Health, exit_process: Callable[[int], object] | None
     ) -> None:
         self.stop = stop or Stop()
-        self.reload: Callable[[], None] = lambda: None
+        self.notifier = Notifier()
+        self.reload: Callable[[], None] = self.reloaded
         self._health = health
         self._exit_process = exit_process
         self._handled = () if stop else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -367,6 +357,10 @@ class _Signals:
             if loop.remove_signal_handler(number):
                 signal.signal(number, before)
 
+    def reloaded(self) -> None:
+        """Notify the service manager that a reload has ended."""
+        self.notifier.notify("READY=1")
+
     @property
     def status(self) -> int:
         """The exit status, as `serve` returns it."""
@@ -377,12 +371,14 @@ class _Signals:
     def _handle(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
             _log.info("SIGHUP received, reloading the catalog")
+            self.notifier.reloading()
             self.reload()
             return
         loop = asyncio.get_running_loop()
         for other in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(other)
             signal.signal(other, signal.SIG_DFL)
+        self.notifier.notify("STOPPING=1", "STATUS=draining")
         _log.info("%s received, draining. Send it again to stop immediately.", number.name)
         self.stop.request(number)
         if self._exit_process is not None:

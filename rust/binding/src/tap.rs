@@ -104,26 +104,25 @@ impl TapFilter {
         first: usize,
         payload_bytes: usize,
     ) -> (usize, Vec<Sampled<'py>>) {
-        let burst = &burst.burst;
-        let is_match = |place: &usize| {
-            let (request, verdict) = (burst.get(*place), burst.verdict(*place));
-            request.zip(verdict).is_some_and(|(request, verdict)| self.matches(&request, verdict))
-        };
-        let matches: Vec<usize> = (0..settled.min(burst.len())).filter(is_match).collect();
+        let requests = &burst.burst;
+        let settled = settled.min(requests.len());
+        let matches: Vec<usize> = (0..settled).filter(|&place| self.matches(requests, place)).collect();
         let sample = spread(&matches, most, first).into_iter().filter_map(|place| {
-            let (request, verdict) = (burst.get(place)?, burst.verdict(place)?);
+            let (request, report) = (requests.get(place)?, burst.report(py, place)?);
             let payload = PyBytes::new(py, whole_characters(request.payload, payload_bytes));
-            let report = Report::new(py, verdict.clone(), burst.reply(place).unwrap_or_default());
-            let size = request.payload.len();
-            Some((request.topic.to_owned(), payload, size, report, burst.instant_us(place)))
+            let (size, instant) = (request.payload.len(), requests.instant_us(place));
+            Some((request.topic.to_owned(), payload, size, report, instant))
         });
         (matches.len(), sample.collect())
     }
 }
 
 impl TapFilter {
-    fn matches(&self, request: &core::Arrived<'_>, verdict: &core::Verdict) -> bool {
-        let fault = verdict.fault.as_deref();
+    fn matches(&self, requests: &core::Burst, place: usize) -> bool {
+        let found = requests.get(place).zip(requests.verdict(place));
+        let Some((request, verdict)) = found else { return false };
+        let shadowed = || requests.shadowed(place).map(|shadowed| &shadowed.fault);
+        let fault = verdict.fault.as_deref().or_else(shadowed);
         self.code.is_none_or(|code| verdict.code() == code)
             && self.reason.is_none_or(|reason| fault.is_some_and(|fault| fault.reason == reason))
             && self.identifier.as_deref().is_none_or(|identifier| {

@@ -22,6 +22,7 @@ from pointgate.sinks.delta.sink import DeltaSink
 from pointgate.sinks.object_stores import ObjectUrl
 from pointgate.toml.document import check
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.point_tables import DAY, EVERY_TYPE, Point, columns_of, table
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def test_a_writer_that_is_killed_leaves_each_point_once(
     def run(**environ: str) -> int:
         command = [sys.executable, "-c", WRITER, str(tmp_path / "points")]
         return subprocess.run(
-            command, cwd=ROOT, env=os.environ | environ, check=False, timeout=60
+            command, cwd=ROOT, env=os.environ | environ, check=False, timeout=PATIENCE
         ).returncode
 
     assert run(POINTGATE_FAILPOINT=f"{place}:{count}") == -signal.SIGKILL
@@ -195,7 +196,7 @@ async def test_a_store_that_is_away_is_temporary() -> None:
         ({"path": "s3://"}, "expected a url such as s3://bucket/points"),
         ({"path": ""}, "expected a path or a url"),
         (
-            {"path": "s3://b/x", "storage_options": {"AWS_SECRET_ACCESS_KEY": "x"}},
+            {"path": "s3://bucket/x", "storage_options": {"AWS_SECRET_ACCESS_KEY": "x"}},
             "expected no secret here, got AWS_SECRET_ACCESS_KEY: use secret_files",
         ),
     ],
@@ -213,7 +214,7 @@ def test_a_secret_comes_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("hidden\n")
     given = {
         "type": "delta",
-        "path": "s3://b/x",
+        "path": "s3://bucket/x",
         "storage_options": {"aws_region": "eu-1"},
         "secret_files": {"aws_secret_access_key": str(tmp_path / "key")},
     }

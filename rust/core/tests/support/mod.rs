@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pointgate_core::{
-    Catalog, DeviceFormat, DeviceTable, Limits, Product, ProductSettings, Request, Scratch, ThingModel,
+    Catalog, DeviceFormat, DeviceTable, Limits, Mode, Product, ProductSettings, Request, Scratch, ThingModel,
     UnknownPoints, Verdict, judge,
 };
 use serde::Deserialize;
@@ -39,6 +39,7 @@ struct ProductTable {
     numbers_as_strings: bool,
     null_points: Option<String>,
     unknown_points: Option<String>,
+    mode: Option<String>,
     time: Option<TimeTable>,
 }
 
@@ -65,8 +66,8 @@ fn milliseconds(value: &toml::Value) -> i64 {
     count.parse::<i64>().expect("a count") * unit * 1000
 }
 
-/// The catalog of `tests/data/catalog`.
-pub(crate) fn catalog() -> Catalog {
+/// The catalog of `tests/data/catalog`, with so many devices more in every table.
+pub(crate) fn catalog(more_devices: usize) -> Catalog {
     let folder = repository().join("tests/data/catalog");
     let read = |name: &str| fs::read(folder.join(name)).expect("a file of the test catalog");
     let text = String::from_utf8(read("catalog.toml")).expect("UTF-8");
@@ -85,6 +86,9 @@ pub(crate) fn catalog() -> Catalog {
             time_min: table.time.as_ref().and_then(|time| time.min),
             time_max_past: time(|time| &time.max_past),
             time_max_future: time(|time| &time.max_future),
+            mode: table.mode.map_or(Mode::Enforce, |word| {
+                Mode::ALL.into_iter().find(|mode| mode.name() == word).expect("a mode")
+            }),
             default_device: table.default_device,
             numbers_as_strings: table.numbers_as_strings,
             unknown_points: table.unknown_points.map(|policy| match policy.as_str() {
@@ -94,6 +98,8 @@ pub(crate) fn catalog() -> Catalog {
         };
         let model = ThingModel::compile(&read(&table.model)).expect("a model");
         let devices = DeviceTable::parse(&read(&table.devices), format).expect("devices");
+        let more = (0..more_devices).map(|number| format!("one more {number}"));
+        let devices: DeviceTable = devices.keys().map(str::to_owned).chain(more).collect();
         Product::new(Arc::new(model), Arc::new(devices), settings)
     };
     file.products.into_iter().map(|(key, table)| (key, product(table))).collect()
