@@ -43,7 +43,7 @@ LAYERS: Final[list[list[str]]] = [
     ["kafka"],
     ["catalog_settings", "device_changes", "sinks"],
     ["followed_devices"],
-    ["catalog_contents"],
+    ["catalog_contents", "catalog_tests"],
     ["catalog_loading"],
     ["catalog"],
     ["pointgate", "config"],

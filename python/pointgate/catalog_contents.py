@@ -105,6 +105,8 @@ class Snapshot(_core.Catalog):
         sources: The source of each product's device table.
         document: The path of its `catalog.toml`.
         contents: What later loads share.
+        tests: Files of catalog tests that it has passed, and their folder.
+        test_count: How many tests these are.
     """
 
     document: Path = Path(DOCUMENT)
@@ -112,6 +114,8 @@ class Snapshot(_core.Catalog):
     files: Mapping[Path, Signature] = {}
     sources: Mapping[str, DeviceSource] = {}
     contents: Contents = Contents()
+    tests: frozenset[Path] = frozenset()
+    test_count: int = 0
 
     def with_changes(
         self, product: str, *, added: Sequence[str] = (), removed: Sequence[str] = ()
@@ -159,5 +163,6 @@ class Snapshot(_core.Catalog):
         newer.document, newer.warnings = self.document, self.warnings
         newer.files, newer.sources = self.files, self.sources
         newer.contents = contents
+        newer.tests, newer.test_count = self.tests, self.test_count
         _ = newer.devices  # counts them now, not on the event loop
         return newer

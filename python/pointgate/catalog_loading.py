@@ -16,7 +16,6 @@ the interpreter lock for milliseconds, because requests are answered meanwhile.
 
 from __future__ import annotations
 
-import datetime as dt
 import stat
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +30,9 @@ from pointgate.catalog_contents import (
     digest_of,
     digest_of_tables,
 )
-from pointgate.catalog_settings import INSTANT_WORDS, YEAR_1971, CatalogDocument, ProductSettings
-from pointgate.diagnostics import os_reason, shown
+from pointgate.catalog_settings import CatalogDocument, ProductSettings
+from pointgate.catalog_tests import run_tests, test_files
+from pointgate.diagnostics import os_reason
 from pointgate.errors import DocumentError, Problem
 from pointgate.file_states import signature
 from pointgate.followed_devices import follow
@@ -76,6 +76,8 @@ class Loading:
         folder: The folder with the `catalog.toml`.
         former: An earlier snapshot of the same folder, whose unchanged parts are shared.
         seen: The state of files shortly before; other files are looked at when they are needed.
+        tests: Whether the catalog tests are run; a load that applies nothing but lines of files of
+            changes does not run them.
 
     Attributes:
         files: The files that were used, with their state before they were read.
@@ -91,6 +93,7 @@ class Loading:
         *,
         former: Snapshot | None = None,
         seen: Mapping[Path, Signature] | None = None,
+        tests: bool = False,
     ) -> None:
         self.files: dict[Path, Signature] = {}
         self.read: set[Path] = set()
@@ -102,6 +105,7 @@ class Loading:
         self._former = former
         self._old = former.contents if former else Contents()
         self._seen = {} if seen is None else seen
+        self._runs_tests = tests
         self._parts = _Parts({}, {}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
 
@@ -167,12 +171,15 @@ class Loading:
 
     def _twins(self, path: Path, state: Signature) -> Iterator[tuple[Path, Signature]]:
         former = self._former
-        if former is not None and len(former.files) > len(self._old.compiled) + 1:
+        own = 1 if former is None else 1 + len(former.tests)
+        if former is not None and len(former.files) > len(self._old.compiled) + own:
             yield from former.files.items()
         yield path, state
 
-    def _finish(self, made: S, sources: Mapping[str, DeviceSource]) -> S:
+    def _finish(self, made: S, sources: Mapping[str, DeviceSource]) -> S | None:
         parts = self._parts
+        if self._runs_tests and not self._test(made):
+            return None
         made.warnings = tuple(one for several in parts.warnings.values() for one in several)
         made.document = self._document
         made.files = self.files
@@ -190,6 +197,26 @@ class Loading:
         )
         _ = made.devices  # counts them now, not on the event loop
         return made
+
+    def _test(self, made: S) -> bool:
+        """Run the catalog tests, unless only devices have changed; returns whether all passed."""
+        former = self._former
+        paths = test_files(self._folder)
+        before = {path: former.files[path] for path in former.tests} if former else {}
+        for path in before:
+            self.files.pop(path, None)
+        states = {path: self._sign(path) for path in paths}
+        made.tests = frozenset(states)
+        is_same = states == (before or {paths[0]: None})
+        if former is not None and is_same and not self.read:
+            made.test_count = former.test_count
+            return True
+        self.read |= states.keys()
+        self.unchanged &= is_same
+        moving = {key for key, one in self._parts.settings.items() if one.time.is_moving}
+        made.test_count, problems = run_tests(paths, made, moving)
+        self.problems += problems
+        return not problems
 
     def _settings(self) -> dict[str, ProductSettings]:
         self._sign(self._document)
@@ -277,6 +304,7 @@ class Loading:
                 time_min=settings.time.min,
                 time_max_past=settings.time.max_past,
                 time_max_future=settings.time.max_future,
+                mode=settings.mode,
             )
         except ValueError as error:
             self._refuse(dotted(("products", key)), str(error))
@@ -284,25 +312,12 @@ class Loading:
 
     def _warn_of(self, key: str, settings: ProductSettings, devices: _core.Devices) -> None:
         location = dotted(("products", key))
-        warnings = []
-        if not len(devices):
-            reason = "the device table is empty: all entries are rejected with 1257"
-            warnings.append((location, reason))
-        earliest = settings.time.min
-        if earliest is not None and 0 < earliest < YEAR_1971:
-            instant = dt.datetime.fromtimestamp(earliest / 1000, dt.UTC)
-            reason = f"{earliest} is {instant:%Y-%m-%d %H:%M} UTC and looks like seconds, expected"
-            warnings.append((f"{location}.time.min", f"{reason} {INSTANT_WORDS}"))
-        default = settings.default_device
-        if default is not None and default not in devices:
-            reason = (
-                f"{shown(default)} is not in the device table: entries without a key are rejected"
-            )
-            warnings.append((f"{location}.default_device", reason))
         self._parts.warnings.pop(key, None)
-        if warnings:
+        if found := settings.warnings(devices):
             document = str(self._document)
-            self._parts.warnings[key] = tuple(Problem(document, *one) for one in warnings)
+            self._parts.warnings[key] = tuple(
+                Problem(document, f"{location}{place}", reason) for place, reason in found
+            )
 
     def _compile(
         self, product: str, kind: type[T], name: str, build: Callable[[bytes, Path], T]

@@ -86,7 +86,7 @@ def _find(config: Path) -> _Findings:
     except ConfigError as error:
         found.problems += error.problems
     try:
-        found.catalog = Catalog.load(settings.catalog.path)
+        found.catalog = Catalog.load(settings.catalog.path, tests=True)
         found.warnings += found.catalog.warnings
         found.warnings += settings.quarantine.warnings(found.catalog.products)
     except CatalogError as error:
@@ -106,7 +106,12 @@ def _print(found: _Findings) -> None:
     catalog = found.catalog
     for key, product in sorted(catalog.products.items()):
         points, devices = len(product.model), len(product.devices)
-        typer.echo(f"{key}: {numbered(points, 'point')}, {numbered(devices, 'device')}")
+        mode = "" if product.mode == "enforce" else f", not enforced: {product.mode}"
+        typer.echo(f"{key}: {numbered(points, 'point')}, {numbered(devices, 'device')}{mode}")
+    if catalog.test_count:
+        typer.echo(f"{numbered(catalog.test_count, 'catalog test')} passed")
+    if not_enforced := catalog.not_enforced:
+        say(f"{numbered(len(not_enforced), 'product')} of {len(catalog):,} not enforced")
     say(
         f"{numbered(len(catalog), 'product')}, {numbered(catalog.models, 'model')}, "
         f"{numbered(catalog.devices, 'device')}: no problems found"
@@ -121,9 +126,14 @@ def _document(found: _Findings) -> dict[str, object]:
         "warnings": [_fields(warning) for warning in found.warnings],
         "notes": [_fields(note) for note in found.notes],
         "products": {
-            key: {"points": len(product.model), "devices": len(product.devices)}
+            key: {
+                "points": len(product.model),
+                "devices": len(product.devices),
+                "mode": product.mode,
+            }
             for key, product in sorted(products.items())
         },
+        "tests": found.catalog.test_count if found.catalog else None,
     }
 
 

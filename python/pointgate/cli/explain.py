@@ -9,6 +9,7 @@ Exit status 0 if the payload is accepted, 1 if it is rejected.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -57,6 +58,9 @@ def explain(
         bool, typer.Option("--all", help="Show every fault; the first is the verdict.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    as_test: Annotated[
+        bool, typer.Option("--as-test", help="Print a line for the catalog's tests instead.")
+    ] = False,
 ) -> NoReturn:
     """Validate one payload and show why it is accepted or rejected."""
     if (product is None) == (topic is None):
@@ -76,6 +80,10 @@ def explain(
         (report,) = validator.validate([topic], [payload], now_ms=now_ms)
     except (OverflowError, ValueError) as error:
         raise typer.BadParameter(f"--now-ms: {error}") from error
+    if as_test:
+        given = ("topic", topic) if product is None else ("product", product)
+        typer.echo(test_line(report, payload, dict([given]), now_ms))
+        sys.exit(Status.DONE)
     faults = validator.all_faults(topic, payload, now_ms=now_ms) if every else None
     _show(report, payload, topic, faults, as_json=as_json)
     _note(report, payload)
@@ -83,6 +91,29 @@ def explain(
         near = did_you_mean(product, loaded.products)
         say(f"note: the catalog has no product {product}{near}")
     sys.exit(Status.DONE if report.code == Code.OK else Status.FINDINGS)
+
+
+def test_line(report: Report, payload: bytes, to: dict[str, str], now_ms: int | None) -> str:
+    """A payload and its verdict as a line of catalog tests (contract 12)."""
+    expected: dict[str, object] = {**to, "code": report.code}
+    if report.fault is None:
+        expected["points"] = report.points
+    else:
+        expected["reason"] = report.fault.reason
+        if report.fault.pointer is not None:
+            expected["pointer"] = report.fault.pointer
+    if now_ms is not None:
+        expected["now"] = now_ms
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        raise typer.BadParameter("--as-test: expected a payload in UTF-8") from None
+    if report.fault is not None and report.fault.reason in _NOT_READ:
+        text = json.dumps(text)
+    # In a JSON document, line breaks are white space.
+    text = text.strip().replace("\r", " ").replace("\n", " ")
+    head = json.dumps(expected, separators=(",", ":"), ensure_ascii=False)
+    return f'{head[:-1]},"payload":{text}}}'
 
 
 def _show(

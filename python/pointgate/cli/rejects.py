@@ -183,7 +183,8 @@ def explain(
         print_json(_document(request, payload=True) | {"now": now and _verdict(now, every=every)})
         sys.exit(Status.DONE)
     typer.echo(f"{request.number}  {utc_text(request.received_us)}  {printable(request.topic)}")
-    typer.echo(f"rejected: {request.code} {printable(request.message)}")
+    verdict = "rejected" if request.answered is None else f"answered {request.answered} (mode)"
+    typer.echo(f"{verdict}: {request.code} {printable(request.message)}")
     print_fault(console(), request.fault, request.payload or b"")
     if now is None:
         typer.echo("\nits payload was too large to be kept")
@@ -241,9 +242,10 @@ def _judge_again(request: Rejected, settings: Settings, *, every: bool) -> _Judg
 
 
 def _print(request: Rejected) -> None:
+    answered = "" if request.answered is None else f" (answered {request.answered})"
     typer.echo(
         f"{request.number}  {utc_text(request.received_us)}  {request.product}  "
-        f"{request.code} {request.reason}  {printable(request.message)}"
+        f"{request.code} {request.reason}{answered}  {printable(request.message)}"
     )
     if request.payload is not None:
         typer.echo(f"  {printable(request.payload.decode('utf-8', 'backslashreplace'))}")
@@ -255,6 +257,7 @@ def _document(request: Rejected, *, payload: bool) -> dict[str, object]:
         "received": utc_text(request.received_us),
         "topic": request.topic,
         "code": request.code,
+        "answered": request.code if request.answered is None else request.answered,
     } | fault_document(request.fault)
     if payload and request.payload is not None:
         document |= payload_member(request.payload)

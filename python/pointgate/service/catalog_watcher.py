@@ -31,6 +31,7 @@ from pointgate.catalog_contents import DOCUMENT
 from pointgate.diagnostics import numbered
 from pointgate.errors import Problem
 from pointgate.rate_limiter import RateLimiter
+from pointgate.service.catalog_log import log_modes, log_warnings
 from pointgate.service.file_watch import FileWatch
 from pointgate.toml.document import dotted
 
@@ -65,12 +66,6 @@ _LOGGED_PROBLEMS: Final = 20
 
 _LOG_SECONDS: Final = 60.0
 """Seconds between two log lines about changes of devices."""
-
-
-def log_warnings(catalog: Catalog) -> None:
-    """Log the warnings of a catalog that becomes active."""
-    for warning in catalog.warnings:
-        _log.warning("catalog: %s", warning)
 
 
 class CatalogWatcher:
@@ -209,7 +204,7 @@ class CatalogWatcher:
             self._reported = []  # an explicit request always gets a log line
         # A request reads everything anew: it is the way out if the states of files do not tell.
         former = None if requested else self._catalog
-        loading = Loading(self._path, former=former, seen=seen)
+        loading = Loading(self._path, former=former, seen=seen, tests=True)
         try:
             catalog = await asyncio.to_thread(loading.run, Catalog)
         except Exception as error:  # noqa: BLE001 - no file may end a running service
@@ -255,6 +250,7 @@ class CatalogWatcher:
                 numbered(catalog.models, "model"),
                 numbered(catalog.devices, "device"),
             )
+            log_modes(former, catalog)
             log_warnings(catalog)
         elif lines := self._changes_logged.count(loading.changes):
             changes, devices = numbered(lines, "change"), numbered(catalog.devices, "device")

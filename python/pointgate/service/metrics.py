@@ -1,6 +1,4 @@
-"""Every metric of the service.
-
-Metric names occur only here, in `source_metrics.py` and in `storage_metrics.py`.
+"""Every metric of the service: names occur only here and in the files `…_metrics.py`.
 
 `Metrics` holds the values. Those of the hot path live in Rust (`counters`), updated once per burst;
 the others are plain attributes that their owners assign. The collector reads all of them at scrape
@@ -40,6 +38,7 @@ from pointgate.catalog_contents import Contents, Snapshot
 from pointgate.quarantine.statistics import QuarantineStatistics
 from pointgate.service.content_negotiation import preferred
 from pointgate.service.disk_space import DiskSpace
+from pointgate.service.mode_metrics import mode_metrics
 from pointgate.service.source_metrics import kafka_metrics, labelled, mqtt_metrics
 from pointgate.service.storage_metrics import (
     disk_metrics,
@@ -93,6 +92,7 @@ class Metrics(Collector):
         models: Distinct models in it.
         products: Products in it.
         products_without_devices: Products with an empty device table.
+        not_enforced: The modes of the products that are not enforced.
         catalog_digest: The digest of the files of the active catalog.
         catalog_version: The `version` in its `catalog.toml`.
         http_connections_refused: Connections to the metrics port that were closed unanswered.
@@ -126,6 +126,7 @@ class Metrics(Collector):
         self.models = 0
         self.products = 0
         self.products_without_devices = 0
+        self.not_enforced: dict[str, str] = {}
         self.catalog_digest = ""
         self.catalog_version = ""
         self.http_connections_refused = 0
@@ -152,6 +153,7 @@ class Metrics(Collector):
         self.models = catalog.models
         self.products = len(catalog)
         self.products_without_devices = catalog.products_without_devices
+        self.not_enforced = {**catalog.not_enforced}
         self.shrink_refused = 0
 
     def collect(self) -> Iterator[Metric]:
@@ -159,6 +161,7 @@ class Metrics(Collector):
         self.refresh()
         read: dict[str, Any] = self.counters.read()
         yield from self._requests(read)
+        yield from mode_metrics(read["products"], self.not_enforced, self.products)
         if self._with_mqtt:
             yield from mqtt_metrics(self.mqtt)
         if self._with_kafka:

@@ -34,7 +34,8 @@ from pointgate import failpoint
 from pointgate._core import Validator
 from pointgate.catalog import Catalog
 from pointgate.quarantine.writer import Quarantine
-from pointgate.service.catalog_watcher import CatalogWatcher, log_warnings
+from pointgate.service.catalog_log import log_warnings
+from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.dimension_writer import DimensionWriter
 from pointgate.service.disk_space import DiskSpace
 from pointgate.service.gate import Gate
@@ -189,7 +190,7 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
                 pipeline.arrivals.advance(quarantine.newest)
             level = logging.WARNING if store.ack == "verdict" else logging.INFO
             _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
-            loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
+            loading = asyncio.to_thread(Catalog.load, settings.catalog.path, tests=True)
             catalog = await _unless_stopped(loading, signals.stop)
             if catalog is not None:
                 metrics.record_catalog(catalog)

@@ -69,7 +69,7 @@ impl Figures {
         match &verdict.fault {
             Some(fault) if fault.reason == core::Reason::BadTopic => self.totals.bad_topic += 1,
             Some(fault) => {
-                self.offenders.reject(topic, fault);
+                self.offenders.reject(topic, fault, false);
                 if let Some(requests) = product.due(fault.reason, now) {
                     let product_key = core::Topic::parse(topic).map_or("", |topic| topic.product_key);
                     self.due.push(Offender::new(product_key, fault, requests, now));
@@ -79,6 +79,16 @@ impl Figures {
         }
         self.totals.null_points += verdict.null_points;
         self.totals.early_times += verdict.early_times;
+    }
+
+    /// A settled request was answered 200 in spite of a fault.
+    #[cold]
+    fn shadow(&mut self, topic: &str, shadowed: &core::Shadowed, now: f64) {
+        self.offenders.reject(topic, &shadowed.fault, true);
+        if let Some(requests) = self.products.of_topic(topic).shadow(shadowed, now) {
+            let product_key = core::Topic::parse(topic).map_or("", |topic| topic.product_key);
+            self.due.push(Offender::of(product_key, &shadowed.fault, true, requests, now));
+        }
     }
 }
 
@@ -158,6 +168,9 @@ impl Counters {
                 figures.totals.retained += 1;
             } else if let Some(verdict) = burst.burst.verdict(place) {
                 figures.settle(request.topic, verdict, now);
+                if let Some(shadowed) = burst.burst.shadowed(place) {
+                    figures.shadow(request.topic, shadowed, now);
+                }
                 replies += u64::from(verdict.code() != core::Code::BadTopic);
             } else {
                 figures.totals.judge_failed += 1;
@@ -220,8 +233,10 @@ impl Counters {
     /// Returns:
     ///     `received`, `received_bytes`, `bursts`, `in_flight`, `null_points`, `early_times`: int;
     ///     `products`: dict of label to a dict with `codes` (dict of code to int, without 0),
-    ///     `reasons` (dict of reason to int) and `points` (int); labels are product keys, `unknown`
-    ///     for products that no catalog has had, and `other` for those beyond `most_products`;
+    ///     `reasons` (dict of reason to int), `points` (int), `shadowed` (requests answered 200 in
+    ///     spite of a fault, dict of reason to its code and int) and `skipped` (their points that
+    ///     were not stored, int); labels are product keys, `unknown` for products that no catalog
+    ///     has had, and `other` for those beyond `most_products`;
     ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
     ///     `judge_seconds`, `reply_seconds`, `age_seconds`: dict with `bounds` (list of float),
     ///     `buckets` (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
@@ -272,5 +287,14 @@ fn counts_of<'py>(py: Python<'py>, counts: &ProductCounts) -> PyResult<Bound<'py
     read.set_item("codes", codes)?;
     read.set_item("reasons", reasons)?;
     read.set_item("points", counts.points)?;
+    let shadowed = PyDict::new(py);
+    for (reason, count) in core::Reason::ALL.iter().zip(counts.shadowed) {
+        // Faults of the envelope are answered in each mode.
+        if matches!(reason.code(), core::Code::DeviceNotFound | core::Code::ModelValidateFailed) {
+            shadowed.set_item(reason.name(), (reason.code().number(), count))?;
+        }
+    }
+    read.set_item("shadowed", shadowed)?;
+    read.set_item("skipped", counts.skipped)?;
     Ok(read)
 }
