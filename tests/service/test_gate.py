@@ -320,6 +320,8 @@ async def test_times_that_look_like_seconds_are_logged_once_for_each_product(
         "times before 1971 accepted: product hydro",
     ]
     assert "time.min" in lines[0]
+    assert ", 1 request;" in lines[0]
+    assert lines[0].count('refuses them: {"id"'), "the payload as it is, and not Python's repr"
     assert counters.read()["early_times"] == 4
 
 
