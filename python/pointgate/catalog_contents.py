@@ -67,6 +67,19 @@ class Contents:
         return self.followed[key].removals if key is not None and key in self.followed else 0
 
 
+@dataclass(slots=True)
+class Parts:
+    """What is being collected; becomes `Contents`."""
+
+    tables: dict[str, object]
+    settings: dict[str, ProductSettings]
+    compiled: dict[object, _core.Model | _core.Devices]
+    users: dict[Path, set[str]]
+    warnings: dict[object, tuple[Problem, ...]]
+    followed: dict[FollowedKey, Followed]
+    follows: dict[str, FollowedKey]
+
+
 class Snapshot(_core.Catalog):
     """An immutable snapshot of every product's model, device table and settings.
 

@@ -17,18 +17,24 @@ the interpreter lock for milliseconds, because requests are answered meanwhile.
 from __future__ import annotations
 
 import datetime as dt
-import stat
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from pointgate import _core
-from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Snapshot
+from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Parts, Snapshot
+from pointgate.catalog_registries import (
+    TableFiles,
+    copied_files,
+    forget_table,
+    no_devices,
+    parse_devices,
+)
 from pointgate.catalog_settings import INSTANT_WORDS, YEAR_1971, CatalogDocument, ProductSettings
-from pointgate.diagnostics import os_reason, shown
+from pointgate.diagnostics import shown
 from pointgate.errors import DocumentError, Problem
-from pointgate.file_states import signature
+from pointgate.file_states import not_a_folder, signature
 from pointgate.followed_devices import follow
+from pointgate.registries.device_copy import CURRENT
 from pointgate.toml.document import check, dotted, read_file, read_toml
 from pointgate.topics import product_key
 
@@ -36,28 +42,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from pointgate.catalog_contents import FollowedKey
     from pointgate.file_states import Signature
-    from pointgate.followed_devices import Followed
 
 _TABLES_AT_ONCE: Final = 50
 """Tables that are validated in one call, which holds the interpreter lock: half a millisecond."""
 
 T = TypeVar("T", _core.Model, _core.Devices)
 S = TypeVar("S", bound=Snapshot)
-
-
-@dataclass(slots=True)
-class _Parts:
-    """What is being collected; becomes `Contents`."""
-
-    tables: dict[str, object]
-    settings: dict[str, ProductSettings]
-    compiled: dict[object, _core.Model | _core.Devices]
-    users: dict[Path, set[str]]
-    warnings: dict[object, tuple[Problem, ...]]
-    followed: dict[FollowedKey, Followed]
-    follows: dict[str, FollowedKey]
 
 
 class Loading:
@@ -93,7 +84,7 @@ class Loading:
         self._former = former
         self._old = former.contents if former else Contents()
         self._seen = {} if seen is None else seen
-        self._parts = _Parts({}, {}, {}, {}, {}, {}, {})
+        self._parts = Parts({}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
 
     def run(self, cls: type[S]) -> S | None:
@@ -107,7 +98,9 @@ class Loading:
             return None
         made = cls({key: product for key, product in products.items() if product is not None})
         sources = {
-            key: DeviceSource(self._folder / product.devices, product.max_shrink)
+            key: DeviceSource(
+                self._folder / (product.registry or product.devices or ""), product.max_shrink
+            )
             for key, product in settings.items()
         }
         return self._finish(made, sources)
@@ -118,7 +111,7 @@ class Loading:
         files = dict(former.files)
         changed = {path for path, state in files.items() if seen.get(path, state) != state}
         affected = {key for path in changed for key in old.users.get(path, ())}
-        self._parts = _Parts(
+        self._parts = Parts(
             tables=dict(old.tables),
             settings=dict(old.settings),
             compiled=dict(old.compiled),
@@ -179,7 +172,7 @@ class Loading:
     def _settings(self) -> dict[str, ProductSettings]:
         self._sign(self._document)
         self.read.add(self._document)
-        found = _not_a_folder(self._folder)
+        found = not_a_folder(self._folder)
         if found:
             reason = f"expected a folder with a catalog.toml, got {found}"
             self.problems.append(Problem(str(self._folder), "", reason))
@@ -308,18 +301,24 @@ class Loading:
 
     def _devices(self, product: str, settings: ProductSettings) -> _core.Devices | None:
         """The device table of a product, with its changes."""
-        compiled = partial(self._compile, product, _core.Devices, settings.devices, _parse_devices)
-        if settings.changes is None:
+        files = self._table_files(product, settings)
+        if files is None:
+            return None
+        table, path = files.table, files.changes
+        compiled = partial(self._compile, product, _core.Devices, str(table), parse_devices)
+        if path is None:
             self._parts.follows.pop(product, None)
             return compiled()
-        table, path = self._folder / settings.devices, self._folder / settings.changes
-        key = (self._key(_core.Devices, table, self._use(product, table)), path)
+        state = self._use(product, table)
+        key = (self._key(_core.Devices, table, state), path)
+        base = no_devices if files.is_optional and state is None else compiled
         state = self._use(product, path)
         self._parts.follows[product] = key
         if key not in self._parts.followed:
             if key in self._failed:
                 return None
-            found = follow(path, state, self._old.followed.get(key), compiled)
+            before = self._old.followed.get(key)
+            found = follow(path, state, before, base, exact=files.exact)
             if isinstance(found, list):
                 self.problems += found
                 self._failed.add(key)
@@ -327,6 +326,22 @@ class Loading:
             self._parts.followed[key] = found
             self.changes += found.lines
         return self._parts.followed[key].devices
+
+    def _table_files(self, product: str, settings: ProductSettings) -> TableFiles | None:
+        """The files of a device table; those of a registry's former snapshot are forgotten."""
+        if settings.registry is None:
+            changes = None if settings.changes is None else self._folder / settings.changes
+            return TableFiles(self._folder / (settings.devices or ""), changes)
+        folder = self._folder / settings.registry
+        self._use(product, folder / CURRENT)
+        files = copied_files(folder, product)
+        if isinstance(files, str):
+            self.problems.append(Problem(str(folder), "", files))
+            return None
+        former = self._parts.follows.get(product)
+        if former is not None and former[1] != files.changes:
+            forget_table(self._parts, self.files, product, former)
+        return files
 
     def _use(self, product: str, path: Path) -> Signature:
         """Note that a product uses a file; returns its state."""
@@ -366,18 +381,3 @@ class Loading:
 
     def _refuse(self, location: str, reason: str) -> None:
         self.problems.append(Problem(str(self._document), location, reason))
-
-
-def _parse_devices(data: bytes, path: Path) -> _core.Devices:
-    form = cast("Literal['txt', 'csv', 'jsonl']", path.suffix.lower().removeprefix("."))
-    return _core.Devices.parse(data, form)
-
-
-def _not_a_folder(path: Path) -> str:
-    """What was found instead of a folder; empty if it is one."""
-    try:
-        return "" if stat.S_ISDIR(path.stat().st_mode) else "a file"
-    except FileNotFoundError:
-        return "nothing: no such folder"
-    except (OSError, ValueError) as error:
-        return f"nothing: {os_reason(error)}"

@@ -60,6 +60,8 @@ def follow(
     state: Signature,
     before: Followed | None,
     base: Callable[[], _core.Devices | None],
+    *,
+    exact: bool = False,
 ) -> Followed | list[Problem]:
     """Apply what the file of changes has behind a position.
 
@@ -68,6 +70,7 @@ def follow(
         state: Its state.
         before: What was applied before, on the same base.
         base: Reads the table without changes; None if that fails and is reported elsewhere.
+        exact: Whether keys are taken byte for byte, as from a registry.
 
     Returns:
         The table, or all mistakes; nothing is applied then.
@@ -87,7 +90,7 @@ def follow(
     lines = changes.lines
     if lines:
         try:
-            devices = devices.with_lines(lines, first_line=changes.first_line)
+            devices = devices.with_lines(lines, first_line=changes.first_line, exact=exact)
         except DocumentError as error:
             return [Problem(str(path), *problem) for problem in error.problems]
     removals = lines.startswith(b"-") + lines.count(b"\n-") + (before.removals if before else 0)

@@ -74,6 +74,15 @@ impl DeviceTable {
         Ok(table)
     }
 
+    /// A table of lines that are keys, exactly as they are; repeated keys count once.
+    ///
+    /// # Errors
+    /// The first key that no device can have (contract 6.4), with its index; bytes that are not
+    /// UTF-8, with their offset.
+    pub fn from_lines(data: &[u8]) -> Result<Self, Problem> {
+        Self::from_keys(lines(data)?)
+    }
+
     /// The keys, in the order in which they came first.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter()
@@ -109,6 +118,14 @@ impl DeviceTable {
         check_key(device_key)?;
         Ok(self.keys.insert(device_key))
     }
+}
+
+/// The lines of a text; the last one may end with it.
+fn lines(data: &[u8]) -> Result<impl Iterator<Item = &str>, Problem> {
+    let text = std::str::from_utf8(data).map_err(|error| {
+        Problem::new(format!("byte {}", error.valid_up_to()), "expected UTF-8, got other bytes")
+    })?;
+    Ok(text.split_terminator('\n'))
 }
 
 /// Why no device can have this key (contract 6.4).
