@@ -23,16 +23,18 @@ class Catalog(Snapshot):
     """An immutable snapshot of every product's model, device table and settings."""
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, *, without_copies: bool = False) -> Self:
         """Load a catalog folder (contract 6.4).
 
         Args:
             path: The folder with the `catalog.toml`.
+            without_copies: Whether the copy of a registry may be missing: its tables are empty
+                then, with a warning.
 
         Raises:
             CatalogError: A file in it is invalid; `problems` has all mistakes.
         """
-        loading = Loading(Path(path))
+        loading = Loading(Path(path), without_copies=without_copies)
         catalog = loading.run(cls)
         if catalog is None:
             raise CatalogError(loading.problems)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from pointgate import _core
 from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Parts, Snapshot
 from pointgate.catalog_registries import (
+    NO_COPY,
     TableFiles,
     copied_files,
     forget_table,
@@ -58,6 +59,7 @@ class Loading:
         folder: The folder with the `catalog.toml`.
         former: An earlier snapshot of the same folder, whose unchanged parts are shared.
         seen: The state of files shortly before; other files are looked at when they are needed.
+        without_copies: Whether the copy of a registry may be missing.
 
     Attributes:
         files: The files that were used, with their state before they were read.
@@ -73,6 +75,7 @@ class Loading:
         *,
         former: Snapshot | None = None,
         seen: Mapping[Path, Signature] | None = None,
+        without_copies: bool = False,
     ) -> None:
         self.files: dict[Path, Signature] = {}
         self.read: set[Path] = set()
@@ -86,6 +89,7 @@ class Loading:
         self._seen = {} if seen is None else seen
         self._parts = Parts({}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
+        self._without_copies = without_copies
 
     def run(self, cls: type[S]) -> S | None:
         """Load all files; None, with `problems`, if one is invalid."""
@@ -335,6 +339,9 @@ class Loading:
         folder = self._folder / settings.registry
         self._use(product, folder / CURRENT)
         files = copied_files(folder, product)
+        if files == NO_COPY and self._without_copies:
+            self._parts.warnings[folder] = (Problem(str(folder), "", NO_COPY),)
+            return TableFiles(folder / "none.keys", folder / "none.changes", is_optional=True)
         if isinstance(files, str):
             self.problems.append(Problem(str(folder), "", files))
             return None

@@ -8,7 +8,7 @@ were copied.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from pointgate import _core
 from pointgate.diagnostics import os_reason
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pointgate.catalog_contents import FollowedKey, Parts
     from pointgate.file_states import Signature
+
+NO_COPY: Final = "expected the copy of a registry, got nothing: pointgate serve makes it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def copied_files(folder: Path, product: str) -> TableFiles | str:
     except (OSError, ValueError) as error:
         return f"cannot read the copy of a registry: {os_reason(error)}"
     if current is None:
-        return "expected the copy of a registry, got nothing: pointgate serve makes it"
+        return NO_COPY
     table = current.folder / f"{product}.{current.form}"
     changes = current.folder / f"{product}.changes"
     return TableFiles(table, changes, exact=True, is_optional=True)

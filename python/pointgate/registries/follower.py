@@ -104,7 +104,7 @@ class Follower:
                     await self._call(lambda: self._registry.wait(self._poll_seconds))
                 except RegistryUnavailableError as error:
                     await self._recover(str(error))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - no registry may end the service
                     _log.exception("registry %s: internal error", self.name)
                     await self._recover(f"internal error: {error!r}")
         finally:

@@ -80,6 +80,10 @@ class RegistrySettings(Document):
         """The settings of a kind that say what is copied."""
         return frozenset()
 
+    def warnings(self) -> list[str]:
+        """Settings that are valid and probably mistakes."""
+        return []
+
     def model_post_init(self, _context: Any, /) -> None:  # noqa: D102 - pydantic's
         if not self.name:
             object.__setattr__(self, "name", self.kind)

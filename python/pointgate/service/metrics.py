@@ -1,4 +1,4 @@
-"""Every metric of the service: metric names occur only here and in `source_metrics.py`.
+"""Every metric: names occur only here, in `source_metrics.py` and in `registry_metrics.py`.
 
 `Metrics` holds the values. Those of the hot path live in Rust (`counters`), updated once per burst;
 the others are plain attributes that their owners assign. The collector reads all of them at scrape
@@ -39,6 +39,7 @@ from pointgate import _core
 from pointgate.catalog_contents import Snapshot
 from pointgate.quarantine.statistics import QuarantineStatistics
 from pointgate.service.content_negotiation import preferred
+from pointgate.service.registry_metrics import registry_metrics
 from pointgate.service.source_metrics import kafka_metrics, labelled, mqtt_metrics
 from pointgate.sources.kafka.statistics import KafkaStatistics
 from pointgate.sources.mqtt.statistics import MqttStatistics
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pointgate.quarantine.writer import Quarantine
+    from pointgate.registries.statistics import RegistryStatistics
     from pointgate.sinks.statistics import SinkStatistics
 
 _OPEN_METRICS: Final = "application/openmetrics-text"
@@ -88,6 +90,7 @@ class Metrics(Collector):
         http_connections_refused: Connections to the metrics port that were closed unanswered.
         spool: The statistics of the spool.
         sinks: The statistics of each sink, by name.
+        registries: The statistics of each registry, by name.
         quarantine: The statistics of the quarantine.
         refresh: Called before each scrape, for values that are computed on demand.
     """
@@ -118,6 +121,7 @@ class Metrics(Collector):
         self.http_connections_refused = 0
         self.spool = SpoolStatistics()
         self.sinks: dict[str, SinkStatistics] = {}
+        self.registries: dict[str, RegistryStatistics] = {}
         self.quarantine: Quarantine | QuarantineStatistics = QuarantineStatistics()
         self.refresh: Callable[[], None] = lambda: None
         self._ack = ack
@@ -149,6 +153,7 @@ class Metrics(Collector):
         if self._with_kafka:
             yield from kafka_metrics(self.kafka)
         yield from self._catalog()
+        yield from registry_metrics(self.registries)
         yield from self._spool()
         yield from self._sinks()
         yield from self._quarantine()

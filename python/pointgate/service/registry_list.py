@@ -55,13 +55,16 @@ async def await_copies(
     on_wait: Callable[[str], None],
     *,
     start_seconds: float = START_SECONDS,
-) -> None:
+) -> bool:
     """Wait until each registry has a copy that can be used.
 
     Args:
         followers: Those that follow them.
         on_wait: Called with what the start waits for.
         start_seconds: How long it waits for a registry of which there is a copy.
+
+    Returns:
+        True.
     """
     started = time.monotonic()
     for one in followers:
@@ -80,3 +83,4 @@ async def await_copies(
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await one.matched.wait()
+    return True

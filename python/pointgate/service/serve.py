@@ -1,6 +1,6 @@
 """`pointgate serve`: builds the components from the settings, starts them and shuts them down.
 
-    prepare ─► HTTP (alive, not ready) ─► spool ─► catalog
+    prepare ─► HTTP (alive, not ready) ─► spool ─► copies of registries ─► catalog
             ─► sinks, sources, catalog watcher ─► signal ─► drain
 
 SIGTERM and SIGINT start a graceful shutdown: reading stops, received requests are answered and
@@ -40,6 +40,7 @@ from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_store
 from pointgate.service.preflight import Prepared, prepare
+from pointgate.service.registry_list import await_copies, follow_registries
 from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
 from pointgate.sources.admission import Admission
@@ -186,6 +187,11 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
                 pipeline.arrivals.advance(quarantine.newest)
             level = logging.WARNING if store.ack == "verdict" else logging.INFO
             _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
+            following = follow_registries(prepared.registries, metrics)
+            followers = await stack.enter_async_context(following)
+            copying = await_copies(followers, health.wait_for)
+            if not await _unless_stopped(copying, signals.stop):
+                return
             loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
             catalog = await _unless_stopped(loading, signals.stop)
             if catalog is not None:
