@@ -17,8 +17,8 @@ from pointgate.toml.values import (
     Secret,
     control_character,
     is_host,
-    secret_text,
     seconds_words,
+    secret_text,
 )
 
 
@@ -66,7 +66,7 @@ class HttpRegistrySettings(RegistrySettings):
     ca_file: ReadableFile | None = Field(
         default=None, description="a PEM file with the certificates to trust"
     )
-    timeout: Seconds = Field(default=30, ge=1, le=3600, description=seconds_words(1, 3600))
+    timeout: Seconds = Field(default=30, ge=1, le=50, description=seconds_words(1, 50))
 
     @property
     def extra(self) -> str:
