@@ -98,17 +98,26 @@ class KafkaRegistry:
         self._open(None)
         removed: set[bytes] = set()
         while self._behind:
-            keys = []
-            for key, is_present in self._records(self._take(wait=True)):
-                if is_present:
-                    keys.append(key)
-                    if removed:
-                        removed.discard(key)
-                else:
-                    removed.add(key)
-            yield b"".join(b"%b\n" % key for key in keys)
+            try:
+                yield self._present(removed)
+            except KafkaException as error:
+                raise self._failed(client.reason(error)) from error
+            except _OffsetsGoneError as error:
+                raise self._failed("the topic has lost the records that were being read") from error
         snapshot.lines = b"".join(b"-%b\n" % key for key in removed)
         snapshot.position = self._end()
+
+    def _present(self, removed: set[bytes]) -> bytes:
+        """The keys of the next records that have a value; notes those that have none."""
+        keys = []
+        for key, is_present in self._records(self._take(wait=True)):
+            if is_present:
+                keys.append(b"%b\n" % key)
+                if removed:
+                    removed.discard(key)
+            else:
+                removed.add(key)
+        return b"".join(keys)
 
     def changes(self, position: str | None) -> Changes[str] | None:
         """See `base.Registry`."""

@@ -308,7 +308,7 @@ def _names(settings: PostgresRegistrySettings, types: dict[str, str]) -> dict[st
     changed: sql.Composable = sql.SQL("changed.device")
     same: sql.Composable = sql.SQL("known.{} = changed.device::{}").format(
         device,
-        sql.SQL(types[settings.device_column]),  # type: ignore[arg-type] # the server's own
+        sql.SQL(types[settings.device_column]),
     )
     if settings.product_column is not None:
         product = sql.Identifier(settings.product_column)
@@ -317,7 +317,7 @@ def _names(settings: PostgresRegistrySettings, types: dict[str, str]) -> dict[st
         same = sql.SQL("{} AND known.{} = changed.product::{}").format(
             same,
             product,
-            sql.SQL(types[settings.product_column]),  # type: ignore[arg-type] # same
+            sql.SQL(types[settings.product_column]),
         )
     schema, changes = settings.changes_name
     return {
