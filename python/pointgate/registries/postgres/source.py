@@ -139,7 +139,6 @@ class PostgresRegistry:
         self._names: dict[str, sql.Composable] = {}
         self._wire: socket.socket | None = None
         self._lock = threading.Lock()
-        self._notified = False
 
     def snapshot(self) -> Snapshot:
         """See `base.Registry`."""
@@ -194,15 +193,14 @@ class PostgresRegistry:
     def wait(self, seconds: float) -> None:
         """See `base.Registry`."""
         connection = self._connection
-        if connection is None or self._notified:
-            self._notified = False
+        if connection is None:
             return
         try:
+            # It begins with those that came while something else was read.
             for _ in connection.notifies(timeout=seconds, stop_after=1):
                 pass
         except (psycopg.Error, OSError) as error:
             raise self._failed(error) from error
-        self._notified = False
 
     def sever(self) -> None:
         """See `base.Registry`."""
@@ -249,9 +247,7 @@ class PostgresRegistry:
             self.close()
             raise RegistryUnavailableError(f"expected PostgreSQL 13 or newer, got {version}")
         self._names = _names(settings, self._types(connection))
-        connection.add_notify_handler(self._notice)
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
-        self._notified = False
 
     def _types(self, connection: psycopg.Connection[Any]) -> dict[str, str]:
         """The types of the columns, so that keys are looked up by their index."""
@@ -268,9 +264,6 @@ class PostgresRegistry:
                 reason = f"expected a column {column} in {settings.table}, got none"
                 raise RegistryUnavailableError(reason)
         return types
-
-    def _notice(self, _notification: object) -> None:
-        self._notified = True
 
     def _execute(self, text: str) -> psycopg.Cursor[Any]:
         query = sql.SQL(text).format(**self._names)
