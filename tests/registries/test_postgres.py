@@ -31,6 +31,7 @@ pytest_plugins = ("tests.support.postgres_fixtures",)
 
 WRITERS: Final = 8
 CHANGES: Final = 5_000
+READER: Final = "x"
 
 
 def connect(server: PostgresServer, **options: Any) -> psycopg.Connection[Any]:
@@ -61,7 +62,7 @@ def settings_of(server: PostgresServer, **changes: Any) -> PostgresRegistrySetti
 @pytest.fixture
 def settings(server: PostgresServer, admin: psycopg.Connection[Any]) -> PostgresRegistrySettings:
     found = settings_of(server)
-    admin.execute(schema_sql(found))  # type: ignore[arg-type] # no literal
+    admin.execute(schema_sql(found))
     return found
 
 
@@ -121,7 +122,7 @@ def test_a_registry_of_several_products(
     server: PostgresServer, admin: psycopg.Connection[Any]
 ) -> None:
     settings = settings_of(server, product=None, product_column="product_key")
-    admin.execute(schema_sql(settings))  # type: ignore[arg-type] # no literal
+    admin.execute(schema_sql(settings))
     with closing(PostgresRegistry(settings)) as registry:
         add(admin, "a")
         add(admin, "a", product="other")
@@ -190,7 +191,7 @@ def test_writers_that_overlap_lose_no_change_and_a_sequence_does(
 
 def write(server: PostgresServer, number: int) -> None:
     """Some transactions of one to four changes, each of which stays open for a moment."""
-    chance = random.Random(number)
+    chance = random.Random(number)  # noqa: S311 - no secret
     mine: list[str] = []
     made = 0
     with connect(server) as connection:
@@ -260,7 +261,7 @@ def test_a_position_is_gone(
 ) -> None:
     keys, position = start(registry)
     add(admin, "a")
-    admin.execute(statement)  # type: ignore[arg-type] # no literal
+    admin.execute(statement)
     assert step(registry, keys, position) is None
     keys, position = start(registry)
     expected = {key for (key,) in admin.execute("SELECT device_key FROM fleet.devices")}
@@ -284,13 +285,13 @@ def test_changes_that_were_read_can_be_deleted(
 def test_a_role_needs_to_read_three_tables(
     server: PostgresServer, admin: psycopg.Connection[Any], settings: PostgresRegistrySettings
 ) -> None:
-    admin.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN PASSWORD 'x'")
+    admin.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN PASSWORD 'x'")  # READER
     admin.execute("GRANT USAGE ON SCHEMA fleet TO reader")
     for table in ("devices", "changes", "changes_deleted"):
-        admin.execute(f"GRANT SELECT ON fleet.{table} TO reader")  # type: ignore[arg-type] # same
+        admin.execute(f"GRANT SELECT ON fleet.{table} TO reader")
     url = server.url().replace(f"{USER}@", "reader@")
     add(admin, "a")
-    with closing(PostgresRegistry(settings_of(server, url=url, password="x"))) as registry:
+    with closing(PostgresRegistry(settings_of(server, url=url, password=READER))) as registry:
         keys, position = start(registry)
         add(admin, "b")
         assert step(registry, keys, position)

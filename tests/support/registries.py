@@ -99,5 +99,5 @@ def write_catalog(folder: Path, copy: Path, *products: str) -> Path:
 def keys_of(folder: Path, product: str = "pk") -> set[str]:
     """The keys of a product that a new process loads."""
     devices = Catalog.load(folder).products[product].devices
-    text: str = devices.__reduce__()[1][0]  # type: ignore[index, assignment] # a pickle has them
+    text: str = devices.__reduce__()[1][0]  # a pickle has them
     return set(text.splitlines())

@@ -23,8 +23,8 @@ use crate::json::Text;
 
 pub use changes::{Change, Devices};
 pub use file::DeviceFormat;
-use key_set::KeySet;
 pub(crate) use key_set::Lookup;
+use key_set::{Batch, KeySet};
 
 /// Maximum length of a device key in bytes.
 const MAX_DEVICE_KEY: usize = 128;
@@ -83,7 +83,17 @@ impl DeviceTable {
     /// The first key that no device can have (contract 6.4), with its index; bytes that are not
     /// UTF-8, with their offset.
     pub fn from_lines(data: &[u8]) -> Result<Self, Problem> {
-        Self::from_keys(lines(data)?)
+        let keys = lines(data)?;
+        let feeds = data.iter().filter(|&&byte| byte == b'\n').count();
+        let (mut table, mut batch) = (Self::default(), Batch::default());
+        table.keys.reserve(feeds + 1, data.len() - feeds);
+        for (index, key) in keys.enumerate() {
+            check_key(key).map_err(|reason| Problem::new(format!("key {index}"), reason))?;
+            table.keys.insert_later(&mut batch, key);
+        }
+        table.keys.insert_all(&mut batch);
+        table.keys.shrink();
+        Ok(table)
     }
 
     /// The keys, in the order in which they came first.
