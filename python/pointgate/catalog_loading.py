@@ -236,7 +236,10 @@ class Loading:
 
     def _product(self, key: str, settings: ProductSettings) -> _core.Product | None:
         model = self._compile(
-            key, _core.Model, settings.model, lambda data, _: _core.Model.compile(data)
+            key,
+            _core.Model,
+            self._folder / settings.model,
+            lambda data, _: _core.Model.compile(data),
         )
         devices = self._devices(key, settings)
         if model is None or devices is None:
@@ -286,10 +289,10 @@ class Loading:
             self._parts.warnings[key] = tuple(Problem(document, *one) for one in warnings)
 
     def _compile(
-        self, product: str, kind: type[T], name: str, build: Callable[[bytes, Path], T]
+        self, product: str, kind: type[T], path: Path, build: Callable[[bytes, Path], T]
     ) -> T | None:
         """A file, read and compiled once even if several products name it."""
-        parts, path = self._parts, self._folder / name
+        parts = self._parts
         key = self._key(kind, path, self._use(product, path))
         if key in self._failed:
             return None
@@ -309,7 +312,7 @@ class Loading:
         if files is None:
             return None
         table, path = files.table, files.changes
-        compiled = partial(self._compile, product, _core.Devices, str(table), parse_devices)
+        compiled = partial(self._compile, product, _core.Devices, table, parse_devices)
         if path is None:
             self._parts.follows.pop(product, None)
             return compiled()

@@ -37,7 +37,7 @@ _CATALOG: Final = """\
 [products.{key}]                     # the key in sys/{key}/integration/measurepoint/post
 model = "models/{key}.json"          # JSON of the model service or the console's export
 devices = "devices/{key}.txt"        # or .csv (a column deviceKey), .jsonl
-# registry = "../registry/fleet"     # in place of devices: the copy of a registry of pointgate.toml
+# registry = …                       # in place of devices: the folder of a registry's copy
 # changes = "devices/{key}.changes"   # appended lines +KEY and -KEY, active within a second
 # max_shrink = 20                    # percent: a reload that removes more devices is refused
 # default_device = …                 # the device of entries without a deviceKey
