@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -17,6 +18,7 @@ from pointgate.registries.kafka.settings import KafkaRegistrySettings
 from pointgate.registries.kafka.source import KafkaRegistry
 from tests.support.following import following, until
 from tests.support.kafka_clients import make
+from tests.support.kafka_server import KafkaServer
 from tests.support.registries import keys_of, write_catalog
 
 if TYPE_CHECKING:
@@ -185,3 +187,23 @@ async def test_one_topic_has_the_devices_of_several_products(
         assert keys_of(catalog) == {"a"}
         assert keys_of(catalog, "other") == {"c"}
         assert statistics.keys_refused == 1
+
+
+async def test_a_broker_that_is_away_is_followed_on(tmp_path: Path) -> None:
+    home = tmp_path / "kafka"
+    home.mkdir()
+    catalog = write_catalog(tmp_path / "catalog", tmp_path / "registry/kafka", "pk")
+    with KafkaServer(home) as server:
+        make(server.servers, "devices")
+        settings = settings_of(server.servers, "devices", path=tmp_path / "registry")
+        write(server.servers, "devices", ["+a"])
+        async with following(settings, KafkaRegistry(settings)) as (follower, statistics):
+            await until(follower.matched.is_set)
+            await asyncio.to_thread(server.kill)
+            await until(lambda: bool(follower.trouble))
+            assert keys_of(catalog) == {"a"}
+            await asyncio.to_thread(server.start)
+            await asyncio.to_thread(write, server.servers, "devices", ["+b", "-a"])
+            await until(lambda: keys_of(catalog) == {"b"})
+            await until(lambda: not follower.trouble)
+            assert statistics.snapshots == 1

@@ -14,6 +14,7 @@ from pointgate.config.settings import Settings
 from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import ConfigError, Problem
 from pointgate.registries.kinds import REGISTRIES
+from pointgate.registries.settings import FOLDER
 from pointgate.sinks.registry import SINKS
 from pointgate.toml.document import Document, check, read_toml
 
@@ -101,6 +102,11 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         Problem(sources.get(one.location, one.file), one.location, one.reason) for one in found
     ]
     if isinstance(checked, Settings) and not problems:
+        copies = checked.spool.path.absolute().parent / FOLDER
+        lists["registries"] = [
+            one.model_copy(update={"path": getattr(one, "path", None) or copies})
+            for one in lists["registries"]
+        ]
         settings = checked.model_copy(
             update={section: tuple(several) for section, several in lists.items()}
         )

@@ -46,6 +46,11 @@ _LOG_SECONDS: Final = 60.0
 T = TypeVar("T")
 
 
+def _retrieve(call: asyncio.Future[T]) -> None:
+    if not call.cancelled():
+        call.exception()
+
+
 class Follower:
     """Keeps the copy of one registry up to date.
 
@@ -120,6 +125,7 @@ class Follower:
         """Call a function in the thread; severs the registry if it makes no progress."""
         self._moved_at = time.monotonic()
         calling = asyncio.get_running_loop().run_in_executor(self._thread, function)
+        calling.add_done_callback(_retrieve)  # if it fails after this task was cancelled
         while True:
             left = self._moved_at + self._answer_seconds - time.monotonic()
             done, _ = await asyncio.wait({calling}, timeout=max(left, 0.01))

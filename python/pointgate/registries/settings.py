@@ -18,6 +18,9 @@ from pointgate.toml.document import Document
 from pointgate.toml.values import AnyPath, Bytes, bytes_words
 from pointgate.topics import product_key
 
+FOLDER: Final = "registry"
+"""The folder of copies, beside that of the spool, which the service can write to."""
+
 _LEAST_BYTES: Final = 2**20
 _MOST_BYTES: Final = 2**32
 """A device table ends at 4 GiB."""
@@ -38,10 +41,8 @@ class RegistrySettings(Document):
     product: Annotated[str, AfterValidator(_product)] | None = Field(
         default=None, description="the product of all its devices"
     )
-    path: AnyPath = Field(
-        default=Path("registry"),
-        description="a folder, in which the copy is a folder of the registry's name",
-        validate_default=True,
+    path: AnyPath | None = Field(
+        default=None, description="a folder, in which the copy is a folder of the registry's name"
     )
     poll: Annotated[int, BeforeValidator(milliseconds_of)] = Field(
         default=500, ge=50, le=86_400_000, description=f"50 or more milliseconds or {DURATIONS}"
@@ -66,7 +67,7 @@ class RegistrySettings(Document):
     @property
     def folder(self) -> Path:
         """The folder of the copy, which a product of the catalog names."""
-        return self.path / self.name
+        return (self.path or Path(FOLDER)) / self.name
 
     @property
     def identity(self) -> str:
