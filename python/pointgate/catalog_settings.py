@@ -50,6 +50,12 @@ def _of_a_file(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _of_a_registry(value: str, info: ValidationInfo) -> str:
+    if value == "recheck" and info.data.get("registry") is None:
+        raise ValueError('expected registry with "recheck", got none')
+    return value
+
+
 def _device_key(value: str) -> str:
     has_control = any(unicodedata.category(character) == "Cc" for character in value)
     if has_control or not 1 <= len(value.encode()) <= _DEVICE_KEY_BYTES:
@@ -114,6 +120,9 @@ class ProductSettings(Document):
     )
     unknown_points: Literal["reject", "ignore"] | None = Field(
         default=None, description='"reject" or "ignore"'
+    )
+    on_unknown: Annotated[Literal["reject", "recheck"], AfterValidator(_of_a_registry)] = Field(
+        default="reject", description='"reject" or "recheck"'
     )
     time: _TimeSettings = Field(
         default=_TimeSettings(), description="a table with min, max_past and max_future"

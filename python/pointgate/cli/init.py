@@ -44,6 +44,7 @@ devices = "devices/{key}.txt"        # or .csv (a column deviceKey), .jsonl
 # numbers_as_strings = false         # true: a string that is a number counts as that number
 # null_points = "reject"             # "ignore": points without a value are skipped
 # unknown_points = "reject"          # "ignore": points that the model does not have are skipped
+# on_unknown = "reject"              # "recheck": ask the registry before a device is rejected
 # time.min = "2000-01-01"            # reject earlier times, such as seconds for milliseconds
 # time.max_past = "30d"              # reject older times
 # time.max_future = "10m"            # reject times that are further ahead

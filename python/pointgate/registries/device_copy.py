@@ -21,6 +21,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Generator
 from contextlib import suppress
@@ -119,6 +120,7 @@ class DeviceCopy:
         self._journal = Journal(self._folder / "none")
         self._progress = Progress()
         self._persisted_at = 0.0
+        self._writing = threading.Lock()
 
     @property
     def position(self) -> str | None:
@@ -241,8 +243,9 @@ class DeviceCopy:
         }
         write_file(self._folder / CURRENT, json.dumps(document).encode(), SHARED)
         sync_folder(self._folder)
-        former, self._current = self._current, current
-        self._journal, self._progress = journal, progress
+        with self._writing:
+            former, self._current = self._current, current
+            self._journal, self._progress = journal, progress
         self._persisted_at = time.monotonic()
         self._remove_others(folder, former.folder if former else None)
 
@@ -256,6 +259,10 @@ class DeviceCopy:
         Raises:
             RegistryUnavailableError: They cannot be written.
         """
+        with self._writing:
+            self._apply(lines, position)
+
+    def _apply(self, lines: bytes, position: str) -> None:
         progress, current = self._progress, self._current
         assert current is not None  # noqa: S101 - there are no changes without a snapshot
         try:
@@ -267,6 +274,22 @@ class DeviceCopy:
                 self._persist(sync=False)
         except OSError as error:
             raise _unusable(self._folder, error) from error
+
+    def learn(self, lines: bytes) -> None:
+        """Append changes that are known from elsewhere; the position stays. From any thread.
+
+        Raises:
+            RegistryUnavailableError: They cannot be written.
+        """
+        with self._writing:
+            current, progress = self._current, self._progress
+            if current is None:
+                return
+            try:
+                if changed := self._append_all(current.folder, progress, lines):
+                    self._persist(sync=True, changed=changed)
+            except OSError as error:
+                raise _unusable(self._folder, error) from error
 
     def _append_all(self, folder: Path, progress: Progress, lines: bytes) -> dict[str, int]:
         """Append lines to the files of their products; returns the new length of each."""

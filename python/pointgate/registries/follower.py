@@ -99,6 +99,11 @@ class Follower:
         """Whether there is a copy, however old."""
         return self._copy.is_usable
 
+    @property
+    def copy(self) -> DeviceCopy:
+        """The copy."""
+        return self._copy
+
     async def run(self) -> NoReturn:
         """Follow until cancelled."""
         try:

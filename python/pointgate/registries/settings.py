@@ -70,6 +70,11 @@ class RegistrySettings(Document):
         return (self.path or Path(FOLDER)) / self.name
 
     @property
+    def answers(self) -> bool:
+        """Whether it can be asked for some devices (`base.Answers`)."""
+        return False
+
+    @property
     def identity(self) -> str:
         """What is copied: a copy of something else is not used."""
         names = {"type", "product", *self.identifying}

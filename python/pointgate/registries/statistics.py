@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -16,6 +16,7 @@ class RegistryStatistics:
         changes: Changes that were read.
         failures: Attempts to read it that failed.
         keys_refused: Keys that no device can have: they are left out.
+        rechecked: Keys that were asked for before a 1257, by answer.
     """
 
     matched_at: float = 0.0
@@ -23,3 +24,6 @@ class RegistryStatistics:
     changes: int = 0
     failures: int = 0
     keys_refused: int = 0
+    rechecked: dict[str, int] = field(
+        default_factory=lambda: {"present": 0, "absent": 0, "unanswered": 0}
+    )

@@ -6,7 +6,7 @@ import time
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pointgate.service.source_metrics import labelled
 
@@ -32,6 +32,15 @@ def registry_metrics(registries: Mapping[str, RegistryStatistics]) -> Iterator[M
         if statistics.matched_at:  # without a copy there is no age, and the service is not ready
             age.add_metric([name], max(0.0, now - statistics.matched_at))
     yield age
+    rechecks = CounterMetricFamily(
+        "pointgate_registry_rechecks",
+        "Device keys asked for before a 1257, by answer.",
+        labels=["registry", "answer"],
+    )
+    for name, statistics in registries.items():
+        for answer, keys in statistics.rechecked.items():
+            rechecks.add_metric([name, answer], keys)
+    yield rechecks
     for name, text, count in (
         ("changes", "Changes of devices read from the registry.", attrgetter("changes")),
         ("snapshots", "Snapshots of all devices read.", attrgetter("snapshots")),

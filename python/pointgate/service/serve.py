@@ -40,6 +40,7 @@ from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_store
 from pointgate.service.preflight import Prepared, prepare
+from pointgate.service.recheck import build_recheck
 from pointgate.service.registry_list import await_copies, follow_registries
 from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from pointgate.config import Settings
+    from pointgate.registries.follower import Follower
     from pointgate.service.pipeline import Pipeline
     from pointgate.sources.base import Source
     from pointgate.store.base import Store
@@ -189,8 +191,7 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
             _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
             following = follow_registries(prepared.registries, metrics)
             followers = await stack.enter_async_context(following)
-            copying = await_copies(followers, health.wait_for)
-            if not await _unless_stopped(copying, signals.stop):
+            if not await _unless_stopped(await_copies(followers, health.wait_for), signals.stop):
                 return
             loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
             catalog = await _unless_stopped(loading, signals.stop)
@@ -202,6 +203,7 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
                 await _run(
                     settings,
                     catalog,
+                    followers,
                     pipeline=pipeline,
                     quarantine=quarantine,
                     metrics=metrics,
@@ -253,6 +255,7 @@ async def _unless_stopped(call: Coroutine[Any, Any, T], stop: Stop) -> T | None:
 async def _run(
     settings: Settings,
     catalog: Catalog,
+    followers: list[Follower],
     *,
     pipeline: Pipeline,
     quarantine: Quarantine | None,
@@ -264,6 +267,7 @@ async def _run(
     limits, reply = settings.limits, settings.reply
     validator = Validator(catalog, payload_bytes=limits.payload_bytes, reply_detail=reply.detail)
     admission = Admission(limits)
+    recheck = build_recheck(settings.registries, followers, metrics, validator)
     gate = Gate(
         admission=admission,
         validator=validator,
@@ -271,6 +275,7 @@ async def _run(
         counters=metrics.counters,
         quarantine=quarantine,
         arrivals=pipeline.arrivals,
+        recheck=recheck.hook,
     )
     sources = health.sources = build_sources(
         settings, gate=gate, metrics=metrics, admission=admission, arrivals=pipeline.arrivals
@@ -283,6 +288,7 @@ async def _run(
     def swap(newer: Catalog) -> None:
         validator.catalog = newer
         dimensions.update(newer)
+        recheck.update()
 
     watcher = CatalogWatcher(
         settings.catalog.path,
@@ -292,6 +298,7 @@ async def _run(
         max_shrink=settings.catalog.max_shrink,
     )
     signals.reload = watcher.request_reload
+    recheck.look_now = watcher.look_now
     try:
         async with asyncio.TaskGroup() as tasks:
             running = {source: tasks.create_task(source.run()) for source in sources}
@@ -309,6 +316,7 @@ async def _run(
             writing.cancel()
     finally:
         gate.close()
+        recheck.close()
     _log.info("stopped")
 
 

@@ -56,6 +56,9 @@ class HttpRegistrySettings(RegistrySettings):
     changes_url: Url | None = Field(
         default=None, description="https://host/path that answers with changes since a position"
     )
+    key_url: Url | None = Field(
+        default=None, description="https://host/path that answers which of some devices exist"
+    )
     format: Literal["txt", "csv", "jsonl"] | None = Field(
         default=None, description='"txt", "csv" or "jsonl"; default: by the Content-Type'
     )
@@ -74,13 +77,18 @@ class HttpRegistrySettings(RegistrySettings):
         return ""
 
     @property
+    def answers(self) -> bool:
+        """Whether it can be asked for some devices."""
+        return self.key_url is not None
+
+    @property
     def identifying(self) -> frozenset[str]:
         """The settings that say what is copied."""
         return frozenset({"url", "format"})
 
     def warnings(self) -> list[str]:
         """Settings that are valid and probably mistakes."""
-        urls = [self.url, *([self.changes_url] if self.changes_url else [])]
+        urls = [url for url in (self.url, self.changes_url, self.key_url) if url is not None]
         has_token = self.token is not None or self.token_file is not None
         if has_token and any(url.startswith("http:") for url in urls):
             return ["the token is sent unencrypted: use https://"]

@@ -1,6 +1,7 @@
 """A registry behind HTTP: a device file with an ETag, and its changes since a position.
 
     GET url                          200: the device file, ETag, X-Position; 304: it has not changed
+    GET key_url?key=KEY&key=KEY      200: those of the keys that are devices, a line each
     GET changes_url?since=POSITION   200: lines +KEY and -KEY, X-Position: the position behind them
                                      204: nothing new; 410: POSITION is gone, read the file again
 
@@ -27,7 +28,7 @@ from pointgate.registries.base import Pause, RegistryUnavailableError, Snapshot
 from pointgate.registries.http.client import Answer, HttpClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Literal
 
     from pointgate.registries.http.settings import HttpRegistrySettings
@@ -37,6 +38,9 @@ _CHANGES_BYTES: Final = 64 * 2**20
 """
 
 _POSITION_BYTES: Final = 1024
+
+_KEYS_AT_ONCE: Final = 50
+"""Keys in one url: with the longest ones, and percent signs, it has less than 20 kB."""
 
 _OK, _NO_CONTENT, _NOT_MODIFIED, _GONE = 200, 204, 304, 410
 
@@ -128,6 +132,22 @@ class HttpRegistry:
             raise self._refusal(answer, self._settings.url)
         self._answer = answer
         return None
+
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """See `base.Answers`."""
+        url = self._settings.key_url
+        if url is None:
+            raise RegistryUnavailableError("key_url is not set")
+        found: set[str] = set()
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            query = "&".join(f"key={quote(key, safe='')}" for key in some)
+            with self._get(f"{url}{'&' if '?' in url else '?'}{query}", {}) as answer:
+                if answer.status != _OK:
+                    raise self._refusal(answer, url)
+                lines = answer.body(_CHANGES_BYTES).decode("utf-8", "replace").splitlines()
+                found |= set(some) & set(lines)
+        return found
 
     def wait(self, seconds: float) -> None:
         """See `base.Registry`."""

@@ -75,6 +75,11 @@ class PostgresRegistrySettings(RegistrySettings):
         return _qualified(self.changes)
 
     @property
+    def answers(self) -> bool:
+        """It can be asked for some devices."""
+        return True
+
+    @property
     def identifying(self) -> frozenset[str]:
         """The settings that say what is copied."""
         return frozenset({"table", "device_column", "product_column"})
