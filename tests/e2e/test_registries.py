@@ -90,6 +90,37 @@ def test_without_a_copy_the_service_is_not_ready_until_the_registry_answers(
             assert code(sender, 1) == 200
 
 
+def test_a_device_that_is_not_known_yet_is_asked_for(tmp_path: Path, broker: Broker) -> None:
+    folder = catalog_of(tmp_path)
+    document = folder / "catalog.toml"
+    document.write_text(document.read_text() + 'on_unknown = "recheck"\n')
+    with RegistryServer() as server:
+        # So slow that the device is never known by a change.
+        slow = section(server).replace("poll = 50", 'poll = "1h"')
+        with (
+            Service(
+                tmp_path,
+                broker.port,
+                f'{slow}\nkey_url = "{server.url("/known")}"',
+                catalog=folder,
+                ack="spool",
+            ) as service,
+            Sender(broker.port) as sender,
+        ):
+            service.ready()
+            assert code(sender, 1) == 1257
+            server.change("+device1")
+            time.sleep(1.1)  # an unknown key is asked for once a second
+            assert code(sender, 2) == 200
+            assert code(sender, 3) == 200
+            service.wait_for_metric('pointgate_registry_rechecks_total{answer="present"}', 1)
+            service.wait_for_metric("pointgate_requests_received_total", 3)
+            service.wait_for_metric('pointgate_requests_total{code="200"}', 2)
+            service.wait_for_metric('pointgate_requests_total{code="1257"}', 1)
+            service.wait_for_metric("pointgate_spool_points_total", 2)
+            assert service.end() == 0
+
+
 def test_check_and_doctor_see_a_registry(tmp_path: Path, broker: Broker) -> None:
     folder = catalog_of(tmp_path)
     with RegistryServer() as server:

@@ -112,6 +112,19 @@ async def test_a_copy_follows(server: RegistryServer, tmp_path: Path, *, compres
         await until(lambda: not follower.trouble)
 
 
+def test_a_server_is_asked_for_devices(server: RegistryServer) -> None:
+    server.keys = ["a", "b&c", "ü"]
+    settings = settings_of(server, key_url=server.url("/known"))
+    assert settings.answers
+    with closing(HttpRegistry(settings)) as registry:
+        many = [f"x{number}" for number in range(120)]
+        assert registry.present(["a", "b&c", "ü", *many]) == {"a", "b&c", "ü"}
+        assert len(server.asked) == 3
+        server.answers["/known"] = (500, {}, b"")
+        with pytest.raises(RegistryUnavailableError, match="HTTP 500"):
+            registry.present(["a"])
+
+
 def test_several_products(server: RegistryServer) -> None:
     server.keys = ["pk/a", "other/b"]
     settings = settings_of(server, product=None)

@@ -23,7 +23,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class RegistryServer:
-    """A server of `/devices` and `/changes`.
+    """A server of `/devices`, `/changes` and `/known`.
 
     Args:
         tls: For https.
@@ -77,6 +77,9 @@ class RegistryServer:
                 return 410, {}, b""
             lines = "".join(f"{line}\n" for line in self.log[since:])
             return 200, {"X-Position": str(len(self.log))}, lines.encode()
+        if parts.path == "/known":
+            asked = parse_qs(parts.query)["key"]
+            return 200, {}, "".join(f"{key}\n" for key in asked if key in self.keys).encode()
         return 404, {}, b"no"
 
     def _devices(self, headers: dict[str, str]) -> Answer:
