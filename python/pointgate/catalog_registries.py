@@ -80,6 +80,7 @@ def forget_table(
             files.pop(path, None)
     parts.compiled.pop(base, None)
     parts.warnings.pop(base, None)
+    parts.digests.pop(base, None)
     parts.followed.pop(former, None)
 
 
