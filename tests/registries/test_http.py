@@ -112,6 +112,20 @@ async def test_a_copy_follows(server: RegistryServer, tmp_path: Path, *, compres
         await until(lambda: not follower.trouble)
 
 
+def test_a_server_that_does_not_know_if_none_match(server: RegistryServer) -> None:
+    answer = (200, {"ETag": '"1"', "Content-Type": "text/plain"}, b"a\n" * 100_000)
+    server.answers["/devices"] = answer
+    with closing(HttpRegistry(settings_of(server, changes_url=None))) as registry:
+        _, position = start(registry)
+        changes = registry.changes(position)
+        assert changes is not None
+        assert changes.lines == b""
+        server.answers["/devices"] = (200, answer[1] | {"ETag": '"2"'}, b"b\n")
+        assert registry.changes(position) is None
+        assert registry.changes(position) is None  # the answer before was not read
+        assert start(registry)[0] == b"b\n"
+
+
 def test_a_server_is_asked_for_devices(server: RegistryServer) -> None:
     server.keys = ["a", "b&c", "ü"]
     settings = settings_of(server, key_url=server.url("/known"))

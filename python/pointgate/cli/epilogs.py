@@ -100,7 +100,7 @@ EPILOGS: Final[dict[str, str]] = {
         _DONE | _USAGE | {Status.OUTPUT: "the quarantine cannot be read"} | _CONFIGURATION,
     ),
     "registry": _epilog(
-        ["pointgate registry sql fleet | psql -1 postgresql://owner@db/fleet"],
+        ["pointgate registry sql fleet | psql postgresql://owner@db/fleet"],
         _DONE | {Status.USAGE: "wrong usage, or no such registry"} | _CONFIGURATION,
     ),
     "top": _epilog(

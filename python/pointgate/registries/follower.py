@@ -28,6 +28,7 @@ from pointgate.registries.device_copy import DeviceCopy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pointgate.device_changes import Changes
     from pointgate.registries.base import Registry
     from pointgate.registries.settings import RegistrySettings
     from pointgate.registries.statistics import RegistryStatistics
@@ -151,16 +152,21 @@ class Follower:
         position = copy.position
         changes = None if position is None else self._registry.changes(position)
         self._move()
+        if changes is not None:
+            self._apply(changes)
         if changes is None or copy.is_to_renew:
             copy.replace(self._registry.snapshot(), self._move)
             statistics.snapshots += 1
-            changes = self._registry.changes(copy.position)
-            if changes is None:
-                raise RegistryUnavailableError("the position of a snapshot is gone at once")
-        copy.apply(changes.lines, changes.position)
-        statistics.changes += changes.lines.count(b"\n")
+            # Whatever has changed while it was read; if the position is gone again, the next turn
+            # begins with that.
+            if (changes := self._registry.changes(copy.position)) is not None:
+                self._apply(changes)
         statistics.keys_refused = copy.lines.refused
         statistics.matched_at = copy.matched_at
+
+    def _apply(self, changes: Changes[str]) -> None:
+        self._copy.apply(changes.lines, changes.position)
+        self._statistics.changes += changes.lines.count(b"\n")
 
     def _succeed(self) -> None:
         self._failures = 0

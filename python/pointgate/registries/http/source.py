@@ -130,6 +130,9 @@ class HttpRegistry:
                 return Changes(b"", 1, position)
         if answer.status != _OK:
             raise self._refusal(answer, self._settings.url)
+        if etag is not None and answer.headers.get("ETag") == etag:
+            with answer:  # a server that does not know If-None-Match
+                return Changes(b"", 1, position)
         self._answer = answer
         return None
 
