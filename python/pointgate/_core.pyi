@@ -93,12 +93,13 @@ class Devices:
 
     def __new__(cls, keys: Iterable[str]) -> Devices: ...
     @staticmethod
-    def parse(data: bytes, format: Literal["txt", "csv", "jsonl"]) -> Devices:
+    def parse(data: bytes, format: Literal["txt", "csv", "jsonl", "keys"]) -> Devices:
         """Read a device file (contract 6.4). The interpreter lock is released meanwhile.
 
         Args:
             data: The bytes of the file.
-            format: `txt` for a key a line, `csv` for a column `deviceKey`, `jsonl` for objects.
+            format: `txt` for a key a line, `csv` for a column `deviceKey`, `jsonl` for objects;
+                `keys` for a key a line, byte for byte: nothing is cleaned, nothing is a comment.
 
         Raises:
             DocumentError: A line cannot be understood; `problems` has the line numbers.
@@ -120,12 +121,13 @@ class Devices:
             DocumentError: No device can have such a key.
         """
 
-    def with_lines(self, data: bytes, *, first_line: int = 1) -> Devices:
+    def with_lines(self, data: bytes, *, first_line: int = 1, exact: bool = False) -> Devices:
         """The table after the changes of a text: `+KEY` and `-KEY`, one a line, in order.
 
         Args:
             data: Whole lines of a file of changes. The interpreter lock is released meanwhile.
             first_line: The number of the first one, for errors.
+            exact: Whether keys are taken byte for byte, and no line is a comment.
 
         Raises:
             DocumentError: A line cannot be understood; `problems` has the line numbers.

@@ -24,6 +24,7 @@ from pointgate.cli.epilogs import EPILOGS
 from pointgate.cli.explain import explain
 from pointgate.cli.import_ import import_
 from pointgate.cli.init import init, schema
+from pointgate.cli.registry import registry
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
@@ -69,6 +70,7 @@ for _name, _command in _COMMANDS.items():
     app.command(_name, epilog=EPILOGS[_name])(_command)
 app.add_typer(bench, name="bench", epilog=EPILOGS["bench"])
 app.add_typer(rejects, name="rejects", epilog=EPILOGS["rejects"])
+app.add_typer(registry, name="registry", epilog=EPILOGS["registry"])
 
 
 def _print_version(*, wanted: bool) -> None:

@@ -100,6 +100,10 @@ EPILOGS: Final[dict[str, str]] = {
         ],
         _DONE | _USAGE | {Status.OUTPUT: "the quarantine cannot be read"} | _CONFIGURATION,
     ),
+    "registry": _epilog(
+        ["pointgate registry sql fleet | psql postgresql://owner@db/fleet"],
+        _DONE | {Status.USAGE: "wrong usage, or no such registry"} | _CONFIGURATION,
+    ),
     "top": _epilog(
         ["pointgate top", "pointgate top --url http://127.0.0.1:9464 --json | jq .products"],
         {Status.DONE: "done"} | _USAGE | {Status.OUTPUT: "no service answers"} | _CONFIGURATION,

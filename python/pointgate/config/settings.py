@@ -13,6 +13,7 @@ from pointgate.config.mqtt import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.diagnostics import shown
 from pointgate.quantities import DURATIONS, milliseconds_of
+from pointgate.registries.settings import RegistrySettings
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.settings import SinkSettings
 from pointgate.toml.document import Document
@@ -163,6 +164,7 @@ class Settings(Document):
     store: StoreSettings = StoreSettings()
     spool: SpoolSettings = SpoolSettings()
     sinks: tuple[SinkSettings, ...] = (ParquetSettings(),)
+    registries: tuple[RegistrySettings, ...] = ()
     quarantine: QuarantineSettings = QuarantineSettings()
     limits: LimitSettings = LimitSettings()
     reply: ReplySettings = ReplySettings()

@@ -4,6 +4,7 @@
     while burst := await connection.receive():        for burst, stored in that order:
         burst.stamp(arrivals.issue(burst.fresh))          await stored    # what a 200 guarantees
         points = validator.judge_burst(burst)             await connection.settle(burst)
+        (again, if a registry knows a device better: service/recheck.py)
         stored = store.append(burst.counts, points)
 
 `append` starts a write and returns; the settling task awaits its result. Meanwhile the receiving
@@ -47,7 +48,7 @@ from pointgate.sources.admission import Admission
 from pointgate.store.arrival_clock import ArrivalClock, system_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from pointgate import _core
     from pointgate._core import Burst, Counters, Validator
@@ -86,6 +87,8 @@ class Gate:
         arrivals: Issues arrival instants.
         admission: Limits the points that wait for the store; None for a budget of its own.
         taps: Those that look at answered requests; None if none ever does.
+        recheck: Asks registries for devices that a judged burst is rejected for; True if the
+            catalog has some of them now. None if there is no such registry.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Gate:
         arrivals: ArrivalClock | None = None,
         admission: Admission | None = None,
         taps: Taps | None = None,
+        recheck: Callable[[Burst], Awaitable[bool]] | None = None,
     ) -> None:
         self._taps = taps
         self._validator = validator
@@ -106,6 +110,7 @@ class Gate:
         self._quarantine = quarantine
         self._arrivals = arrivals or ArrivalClock()
         self._admission = admission or Admission(LimitSettings())
+        self._recheck = recheck
         self._worker: ThreadPoolExecutor | None = None
         self._failures = RateLimiter(60.0)
         self._early: dict[str, RateLimiter] = {}
@@ -143,6 +148,8 @@ class Gate:
             queue.requests += len(burst)
             burst.stamp(self._arrivals.issue(burst.fresh), system_us() // 1000)
             points = await self._judge(burst)
+            if self._recheck is not None and await self._recheck(burst):
+                points = await self._judge(burst)  # again, by a newer snapshot
             failpoint.hit("after-verdict")
             if self._quarantine:
                 self._quarantine.add(*burst.rejected)

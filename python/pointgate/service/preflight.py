@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import ConfigError, Problem
 from pointgate.quarantine.database import NAME
+from pointgate.registries.kinds import build as build_registry
 from pointgate.service.admin_socket import KEY, path_reason
 from pointgate.service.listener import bound, is_mistake
 from pointgate.service.path_checks import file_reason, folder_reason, is_read_only
@@ -31,6 +32,8 @@ from pointgate.sources.mqtt.tls import tls_context, tls_warnings
 
 if TYPE_CHECKING:
     from pointgate.config import Settings
+    from pointgate.registries.base import Registry
+    from pointgate.registries.settings import RegistrySettings
     from pointgate.sinks.base import Sink
     from pointgate.sinks.settings import SinkSettings
 
@@ -43,11 +46,13 @@ class Prepared:
 
     Attributes:
         sinks: Each sink, and whether it is required; empty if nothing is stored.
+        registries: Each registry with its settings.
         warnings: Settings that work now but are probably wrong.
         notes: Resources that are in use, as they are beside a running service.
     """
 
     sinks: list[tuple[Sink, bool]] = field(default_factory=list)
+    registries: list[tuple[RegistrySettings, Registry]] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
 
@@ -95,6 +100,7 @@ class _Preparing:
                 built = self.prepared.sinks
                 for settings, (made, _) in zip(self._settings.sinks, built, strict=True):
                     self._examine(settings, made)
+        self._check_registries()
         rejections = self._settings.rejections
         if rejections is not None and rejections.path is not None:
             self._check_quarantine(rejections.path)
@@ -207,6 +213,18 @@ class _Preparing:
             self._refuse(key, f"cannot use {output.path}: {reason}")
         elif sink.mistake:
             self._refuse(key, sink.mistake)
+
+    def _check_registries(self) -> None:
+        for settings in self._settings.registries:
+            key = f"registries.{settings.name}"
+            self._claim(settings.folder, f"{key}.path")
+            if reason := folder_reason(settings.folder):
+                self._refuse(f"{key}.path", f"cannot use {settings.folder}: {reason}")
+            self.prepared.warnings += [Problem("", key, one) for one in settings.warnings()]
+            try:
+                self.prepared.registries.append((settings, build_registry(settings)))
+            except ConfigError as error:
+                self.problems += error.problems
 
     def _check_quarantine(self, path: Path) -> None:
         self._claim(path, "quarantine.path")
