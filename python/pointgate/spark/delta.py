@@ -24,6 +24,7 @@ from deltalake import CommitProperties, Transaction
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
+from pointgate import failpoint
 from pointgate.durable_files import SHARED, make_folder, write_synced
 from pointgate.sinks import object_stores
 from pointgate.sinks.base import SinkUnavailableError
@@ -123,6 +124,7 @@ class _DeltaCommit:
         ]
         transactions = [Transaction(self.destination.writer, sequence)] if sequence else []
         before = self.table.version()
+        failpoint.hit("delta-before-commit")
         self.table.create_write_transaction(
             actions,
             mode="append",
@@ -137,6 +139,7 @@ class _DeltaCommit:
             self.table.update_incremental()
             for version in range(before + 1, self.table.version() + 1):
                 sync(path, version)
+        failpoint.hit("delta-after-commit")
 
 
 def _statistics(content: Any) -> str:
