@@ -46,7 +46,7 @@ LAYERS: Final[list[list[str]]] = [
     ["catalog_loading"],
     ["catalog"],
     ["pointgate", "config"],
-    ["bulk", "quarantine", "sources"],
+    ["bulk", "quarantine", "sources", "spark"],
     ["service", "demo", "importing", "doctor", "load"],
     ["cli"],
     ["__main__"],
@@ -61,6 +61,7 @@ LIBRARY: Final = (
     "pyarrow",
     "psycopg",
     "confluent_kafka",
+    "pyspark",
 )
 """What whoever embeds the validator must not have to load."""
 

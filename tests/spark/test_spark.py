@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -207,6 +208,33 @@ def test_a_changed_catalog_is_used_from_the_next_call_on(session: Any, tmp_path:
     (catalog / "catalog.toml").write_text("[products")
     assert code() == 200  # the last good one
     (catalog / "catalog.toml").write_text(document)
+
+
+def test_the_recipes_of_the_documentation_run(session: Any, tmp_path: Path) -> None:
+    payloads = [request(0), request(1, "x"), b""]
+    table = pa.table({"topic": [TOPIC] * 3, "payload": pa.array(payloads, pa.binary())})
+    pq.write_table(table, tmp_path / "requests.parquet")
+    (tmp_path / "incoming").mkdir()
+    pq.write_table(table, tmp_path / "incoming/1.parquet")
+    places = {"catalog": CATALOG, "requests.parquet": tmp_path / "requests.parquet"}
+    places |= {name: tmp_path / name for name in ("points", "incoming", "checkpoint", "lake")}
+    page = (ROOT / "docs/scaling.md").read_text("utf-8")
+    names: dict[str, Any] = {"session": session}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        for name, place in places.items():  # Spark's working directory is another one
+            block = block.replace(f'"{name}"', f'"{place}"')  # noqa: PLW2901
+        exec(compile(block, "docs/scaling.md", "exec"), names)  # noqa: S102 - our own page
+    codes = {row["code"]: row["count"] for row in names["counts"].collect()}
+    assert codes == {200: 1, 1204: 1, 1251: 1}
+    assert names["rejected"].count() == 2
+    assert names["points"].count() == 1
+    assert names["written"].accepted == 1
+    assert len(stored(tmp_path / "points")) == 2  # of the call, and of the stream
+    records = names["requests"].selectExpr("topic AS key", "payload AS value")
+    assert names["from_kafka"](records).columns == ["topic", "payload"]
+    for _ in range(2):
+        names["append"](names["requests"], 7)
+    assert len(in_table(tmp_path / "lake")) == 1
 
 
 def incoming(folder: Path, files: int, each: int) -> None:
