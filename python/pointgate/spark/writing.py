@@ -216,10 +216,11 @@ class _Task:
         codes: Counter[tuple[int, str]] = Counter()
         output = _Output(self.destination)
         for _, verdicts, points in self.judging.judged(batches, plain=False):
-            pairs = verdicts.select(["code", "reason"]).to_struct_array().value_counts()
-            for pair in pairs.to_pylist():
-                found = pair["values"]
-                codes[found["code"], found["reason"] or ""] += pair["counts"]
+            pairs = pa.Table.from_batches([verdicts.select(["code", "reason"])])
+            for pair in (
+                pairs.group_by(["code", "reason"]).aggregate([([], "count_all")]).to_pylist()
+            ):
+                codes[pair["code"], pair["reason"] or ""] += pair["count_all"]
             if len(points):
                 output.add(pa.table(points).drop_columns(["request"]))
         files = output.finish()
