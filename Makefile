@@ -46,6 +46,7 @@ bench: setup servers ## compare the judge with its peers, then measure service, 
 	$(BIN)/python -m benches.bench_echo --qos 1
 	$(BIN)/python -m benches.bench_echo --qos 1 --ack spool
 	$(BIN)/python -m benches.services --json docs/benchmarks/service.json --plot docs/benchmarks/service.svg --markdown docs/benchmarks/service.md
+	$(BIN)/python -m benches.bench_catalog --markdown docs/benchmarks/catalog.md
 	$(BIN)/python -m benches.bench_hostile
 	$(BIN)/python -m benches.bench_parquet
 	$(BIN)/python -m benches.bench_postgres

@@ -23,9 +23,10 @@ from pointgate.store.spool.folder import Folder
 from pointgate.store.spool.reader import DamagedFileError
 from pointgate.store.spool.spool import open_spool
 from pointgate.store.spool.statistics import SpoolStatistics
+from tests.support.patience import PATIENCE
 from tests.support.points import counts, points, values
 from tests.support.small_disk import fill, small_disk
-from tests.support.spools import PATIENCE, files, keep, read, read_all, spool, until
+from tests.support.spools import files, keep, read, read_all, spool, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

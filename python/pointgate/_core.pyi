@@ -76,7 +76,7 @@ class Model:
 
 @final
 class Devices:
-    """The exact set of a product's device keys, about 25 bytes each.
+    """The exact set of a product's device keys: 12 bytes each, and the key.
 
     Args:
         keys: The keys, such as a column of a database. They are not cleaned as those of a file
@@ -133,7 +133,7 @@ class Devices:
         """The number of keys that were added or removed since the table was made or folded."""
 
     def folded(self) -> Devices:
-        """The same keys without the overhead of changes: 0.5 µs and 25 bytes a key.
+        """The same keys without the overhead of changes: 0.1 µs and 12 bytes a key, and the key.
 
         The interpreter lock is released meanwhile.
         """

@@ -9,7 +9,8 @@ import pytest
 
 from tests.brokers.servers import SERVERS, Nats, Server
 from tests.e2e.flood import Client
-from tests.support.processes import PATIENCE, Service
+from tests.support.patience import PATIENCE
+from tests.support.processes import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

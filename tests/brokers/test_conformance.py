@@ -11,7 +11,8 @@ import pytest
 
 from pointgate.config import Settings
 from tests.e2e.flood import Client
-from tests.support.processes import PATIENCE, TOPIC, Sender, Service, small
+from tests.support.patience import PATIENCE
+from tests.support.processes import TOPIC, Sender, Service, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

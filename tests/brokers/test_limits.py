@@ -12,7 +12,8 @@ from pointgate.sources.mqtt.capabilities import SHARE_GROUP_UNVERIFIED
 from pointgate.topics import REQUEST_FILTERS
 from tests.brokers.servers import Mosquitto, Nats
 from tests.e2e.flood import Replies, open_session, publish
-from tests.support.processes import PATIENCE, TOPIC, Sender, Service, small
+from tests.support.patience import PATIENCE
+from tests.support.processes import TOPIC, Sender, Service, small
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,6 +19,7 @@ from pointgate.file_states import signature
 from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.metrics import Metrics
 from tests.support.paths import CATALOG as CASES
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -315,11 +316,11 @@ class Watched:
         self.changes.put_nowait(catalog)
 
     async def change(self) -> Catalog:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await self.changes.get()
 
     async def failures(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while self.metrics.reloads_failed < count:  # noqa: ASYNC110 - a plain count, no event
                 await asyncio.sleep(0.005)
 
@@ -493,7 +494,7 @@ async def test_the_loop_turns_while_a_catalog_loads(
     turned = threading.Event()
 
     def wait(self: Loading, cls: type[Catalog]) -> Catalog | None:
-        assert turned.wait(10)
+        assert turned.wait(PATIENCE)
         return run(self, cls)
 
     monkeypatch.setattr(Loading, "run", wait)

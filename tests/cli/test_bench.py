@@ -15,6 +15,7 @@ import pytest
 
 import pointgate
 from pointgate import Catalog, Validator
+from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, free_port
 from tests.support.stand_in_broker import StandInBroker
 
@@ -37,7 +38,7 @@ def send(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
         env=os.environ | environ,
     )
 
@@ -148,7 +149,7 @@ def test_a_signal_ends_the_run_with_its_figures(url: str, number: signal.Signals
         while b"answered" not in shown:  # the live progress on a terminal
             shown += os.read(control, 4096)
         running.send_signal(number)
-        output, _ = running.communicate(timeout=15)
+        output, _ = running.communicate(timeout=PATIENCE)
     os.close(control)
     assert running.returncode == 128 + number
     assert json.loads(output)["lost"] == 0

@@ -17,6 +17,7 @@ import pytest
 import pointgate
 from tests.support.paths import CATALOG as CASES
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 EXAMPLE = Path(pointgate.__file__).parent / "demo" / "example.json"
 
@@ -29,7 +30,7 @@ def run(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
         stdin=subprocess.DEVNULL,
     )
     assert "Traceback" not in done.stderr
@@ -169,7 +170,7 @@ async def test_a_signal_before_it_was_ready(
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             async for line in process.stderr:
                 if b"metrics on http://" in line:
                     break
@@ -203,7 +204,7 @@ def shell(arguments: str, *, folder: Path, **environ: str) -> subprocess.Complet
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert "Traceback" not in done.stderr
     return done
@@ -221,7 +222,7 @@ def test_a_pipe_that_nobody_reads_is_silent(config: Path, command: str) -> None:
         stdout=writable,
         stderr=subprocess.PIPE,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     os.close(writable)
     assert (done.returncode, done.stderr) == (1, b"")
@@ -307,7 +308,7 @@ def test_a_signal_while_it_is_imported(
         env=os.environ | {"AT": module, "SIGNAL": str(int(number))},
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
 
@@ -327,7 +328,7 @@ def test_what_the_readme_says_under_run_it_works_from_a_checkout(tmp_path: Path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.endswith("no problems found\n")

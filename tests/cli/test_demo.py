@@ -30,6 +30,7 @@ from pointgate.demo.plants import MISTAKES, PLANTS, body
 from pointgate.service import catalog_watcher
 from pointgate.service.metrics import Metrics
 from tests.support.parquet_dataset import write
+from tests.support.patience import PATIENCE
 from tests.support.point_tables import Point, table
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ async def play(tmp_path: Path, *options: str, interrupt: bool) -> tuple[int, lis
     assert process.stderr is not None
     shown: list[str] = []
     try:
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(PATIENCE):
             async for line in lines(process.stdout):
                 shown.append(line)
                 if interrupt and "points/s" in line:
@@ -330,7 +331,7 @@ def test_when_nobody_reads_on_it_ends_and_stops_everything(tmp_path: Path) -> No
         env=os.environ | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         check=True,
-        timeout=50,
+        timeout=PATIENCE,
     )
     assert (done.stdout.count(b"\n"), done.stderr) == (1, b"")
     assert os.listdir(tmp_path) == []  # noqa: PTH208

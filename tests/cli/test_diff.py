@@ -15,6 +15,7 @@ import pytest
 from pointgate import Catalog, Validator
 from pointgate.quarantine.database import QuarantineDatabase, Rejected
 from tests.support.paths import CATALOG as CASES
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,7 @@ def diff(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProc
         env=clean,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert b"Traceback" not in done.stderr, done.stderr
     return done

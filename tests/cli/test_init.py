@@ -23,6 +23,7 @@ from pointgate.config.template import starting_configuration
 from pointgate.errors import ConfigError
 from pointgate.sinks.registry import SINKS
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         stdin=subprocess.DEVNULL,
     )
     assert "Traceback" not in done.stderr

@@ -33,6 +33,7 @@ from pointgate.bulk.judge import judging
 from pointgate.bulk.pool import Pool, WorkerLostError
 from tests.support.paths import CATALOG as CASES
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 TOPIC = "sys/protocol/integration/measurepoint/post"
 OPTIONS = RunOptions(CASES, payload_bytes=1000, now_ms=0, topic=TOPIC, describes=True)
@@ -61,7 +62,7 @@ def validate(
         input=stdin if stdin is not None else b"",
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert b"Traceback" not in done.stderr
     return done
@@ -322,7 +323,7 @@ def test_a_pipe_that_nobody_reads_is_silent(tmp_path: Path) -> None:
             stdout=writable,
             stderr=subprocess.PIPE,
             check=False,
-            timeout=30,
+            timeout=PATIENCE,
         )
         os.close(writable)
         assert (done.returncode, done.stderr) == (1, b"")
@@ -426,7 +427,7 @@ def test_an_archive_as_the_readme_has_it(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     sql = shlex.split(query)[-1].replace("imported/", f"{tmp_path}/imported/")
@@ -459,9 +460,9 @@ def test_a_signal_ends_all_processes(number: signal.Signals, status: int) -> Non
         drainer = threading.Thread(target=process.stdout.read)
         drainer.start()
         os.killpg(process.pid, number)  # as a terminal does
-        assert process.wait(20) == status
-        feeder.join(20)
-        drainer.join(20)
+        assert process.wait(PATIENCE) == status
+        feeder.join(PATIENCE)
+        drainer.join(PATIENCE)
         # Everybody who had its stderr has ended.
         assert process.stderr
         assert process.stderr.read() == b""
@@ -476,7 +477,7 @@ def test_progress_shows_on_a_terminal_only(tmp_path: Path) -> None:
         stderr=theirs,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     os.close(theirs)
     shown = os.read(ours, 65536).decode()

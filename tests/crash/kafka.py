@@ -30,6 +30,7 @@ from confluent_kafka import Producer
 from tests.support.kafka_clients import Reader, Topics, make_topics
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_service import KafkaService, settings
+from tests.support.patience import PATIENCE
 from tests.support.processes import TOPIC
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ _RATE: Final = 500
 _FAILPOINTS: Final = (
     *("after-receive", "after-verdict", "before-reply", "after-reply", "before-ack", "after-ack"),
 )
-_PATIENCE: Final = 90.0
 
 _REQUEST: Final = (
     '{{"id":"{0}","version":"1.0","params":[{{"deviceKey":"device1","measurepoints":'
@@ -90,7 +90,7 @@ class _Sender(threading.Thread):
                 number += 1
             self._producer.poll(0)
             self._stop_.wait(0.05)
-        assert self._producer.flush(_PATIENCE) == 0
+        assert self._producer.flush(PATIENCE) == 0
 
     def _send(self, number: int) -> None:
         self._producer.produce(
@@ -210,7 +210,7 @@ def _sink(servers: str, topics: Topics) -> str:
 def _read(servers: str, topic: str, wanted: set[int]) -> Counter[int]:
     """How often each number is in a topic, once all are there or nothing more arrives."""
     seen: Counter[int] = Counter()
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + PATIENCE
     with Reader(servers, topic) as reader:
         while wanted - seen.keys() and time.monotonic() < end:
             for record in reader.rest(0.5):

@@ -33,8 +33,9 @@ from tests.crash.compare import compare, forgotten, misjudged
 from tests.crash.outcome import Outcome
 from tests.crash.plan import ALL, BROKER, COMMITS, DATABASE, SERVICE, Kill
 from tests.crash.stored import of_parquet, of_postgres
-from tests.crash.victims import PATIENCE, SENDER, Broker, Database, Service, until
+from tests.crash.victims import SENDER, Broker, Database, Service, until
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.shipped_broker import PASSWORD
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Options:
     victims: tuple[str, ...] = ALL
     planted: str = ""
     plan: tuple[Kill, ...] = ()
-    patience: float = 30.0
+    patience: float = PATIENCE
 
 
 def _whole_once(ledger: Ledger, number: int) -> bool:
@@ -317,7 +318,12 @@ class Run:
     def _compact(self) -> list[str]:
         command = [sys.executable, "-m", "pointgate", "compact", "--now", str(self._service.points)]
         done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=10 * PATIENCE, check=False
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
         return [f"pointgate compact: {done.stderr or done.stdout}"] if done.returncode else []
 

@@ -22,7 +22,7 @@ KILLS = 15
 
 @pytest.mark.broker
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_nothing_is_lost_whoever_is_killed(tmp_path: Path) -> None:
     seed = int(os.environ.get("POINTGATE_CRASH_SEED") or secrets.randbits(24))
     runs = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.crash.outcome import Outcome
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(900)]
 
 IN_WORK: Final = Kill(SERVICE, "", 0, 60, 0.0)
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pointgate.failpoint import VARIABLE
 from tests.support.paths import CATALOG, DEPLOY, ROOT
+from tests.support.patience import PATIENCE
 from tests.support.postgres_server import PASSWORD as DATABASE_PASSWORD
 from tests.support.postgres_server import PostgresServer
 from tests.support.processes import MOSQUITTO
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 SENDER: Final = "replay"
 """The sender's account in the shipped access list: the one that may send for every product."""
 
-PATIENCE: Final = 30.0
 """Seconds until a wait is a failure."""
 
 _PORTS: Final = (12_000, 30_000)
@@ -161,7 +161,7 @@ class Pointgate(Victim):
         found = self.said(r"metrics on http://([^/]+)/metrics")
         if not found:
             return float("inf")
-        connection = http.client.HTTPConnection(found[1], timeout=10)
+        connection = http.client.HTTPConnection(found[1], timeout=PATIENCE)
         with contextlib.closing(connection):
             try:
                 connection.request("GET", "/metrics")

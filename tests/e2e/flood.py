@@ -16,7 +16,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from tests.support.mqtt_packets import Splitter, puback
-from tests.support.processes import PATIENCE, TOPIC
+from tests.support.patience import PATIENCE
+from tests.support.processes import TOPIC
 from tests.support.scripted_broker import CONNECT, DISCONNECT, PUBLISH, SUBSCRIBE, frame
 
 if TYPE_CHECKING:

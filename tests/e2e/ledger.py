@@ -8,11 +8,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tests.support.processes import PATIENCE, Sender
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from tests.support.processes import Sender
 
 
 def reading(number: int, device: str = "device1") -> bytes:

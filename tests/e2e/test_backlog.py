@@ -9,7 +9,8 @@ import pytest
 
 from pointgate.topics import REQUEST_FILTERS
 from tests.e2e.flood import Replies, open_session, publish
-from tests.support.processes import PATIENCE, Broker, Sender, Service, small
+from tests.support.patience import PATIENCE
+from tests.support.processes import Broker, Sender, Service, small
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 from tests.support.processes import (
-    PATIENCE,
     TOPIC,
     Broker,
     Process,

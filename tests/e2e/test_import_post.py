@@ -15,6 +15,7 @@ from pointgate.importing.posting import WINDOW
 from tests.support.imports import command, rejected, run
 from tests.support.parquet_dataset import keys_of
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, Process, Service
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def test_an_import_that_is_interrupted_continues(tmp_path: Path, broker: Broker)
         with subprocess.Popen(command(*arguments), cwd=tmp_path, stderr=subprocess.PIPE) as process:
             running.wait_for_metric(name, 50, at_least=True)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 128 + signal.SIGINT
         assert errors.decode() == "stopped; the same command continues from here\n"
         done = run(*arguments, cwd=tmp_path)

@@ -14,14 +14,13 @@ from confluent_kafka import Producer
 from tests.support.kafka_clients import Reader, Topics, make_topics, send
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_service import KafkaService, settings
+from tests.support.patience import PATIENCE
 from tests.support.processes import TOPIC, Broker, Sender, small
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ("tests.support.kafka_fixtures",)
-
-PATIENCE = 30.0
 
 
 def numbers(replies: list[bytes]) -> list[int]:

@@ -24,6 +24,7 @@ from pointgate.quarantine.writer import Quarantine
 from pointgate.sources.mqtt.errors import BrokerRefused
 from pointgate.sources.mqtt.publisher import PublishRefusedError, connect_publisher
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 from tests.support.processes import TOPIC, Broker, Sender, Service
 from tests.support.scripted_broker import ScriptedBroker
 
@@ -53,7 +54,7 @@ def replay(config: Path, *options: str) -> tuple[int, dict[str, Any]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=PATIENCE,
     )
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout)
@@ -169,7 +170,7 @@ async def test_a_request_that_the_broker_does_not_take_is_told_at_once(
 
 async def test_what_the_broker_says_to_replay_is_passed_on() -> None:
     words = b"\x1f\x00\x04busy"
-    async with ScriptedBroker() as broker, asyncio.timeout(20):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="service")
         accepting = asyncio.create_task(broker.accept(reason=0x87, properties=words))
         with pytest.raises(BrokerRefused, match=r'Not authorized \("busy"\)'):

@@ -15,7 +15,8 @@ import trustme
 
 from pointgate.config import MqttSettings
 from pointgate.sources.mqtt.publisher import connect_publisher
-from tests.support.processes import PATIENCE, TOPIC, Broker, Sender, Service, free_port, small
+from tests.support.patience import PATIENCE
+from tests.support.processes import TOPIC, Broker, Sender, Service, free_port, small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +114,7 @@ def test_requests_of_all_sizes_are_answered_in_order(
         broker.wait_for("Received DISCONNECT from service")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_large_requests_are_answered(tmp_path: Path, transport: str) -> None:
     place = _Place(tmp_path, transport)
@@ -200,7 +201,7 @@ def test_a_service_that_is_terminated_under_load_drains(tmp_path: Path, transpor
         assert found == sent[200:]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_requests_are_posted_again_over_every_transport(
     tmp_path: Path, transport: str

@@ -21,6 +21,7 @@ from pointgate.importing.runs import spill
 from pointgate.sinks.parquet.sink import ParquetSink
 from tests.support.historian import Shape, expected, export, mapping
 from tests.support.imports import command, configure, points, rejected, run
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -237,7 +238,7 @@ def test_two_imports_do_not_share_a_state(tmp_path: Path) -> None:
     with subprocess.Popen(
         command("-", *arguments[1:]), cwd=tmp_path, stdin=subprocess.PIPE
     ) as first:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not (tmp_path / "import-state/lock").exists():
             assert time.monotonic() < deadline
         done = run(*arguments, cwd=tmp_path)

@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 from tests.support.paths import CATALOG, ROOT
+from tests.support.patience import PATIENCE
 
 MEMORY_LIMIT: Final = 512 * 2**20
 TOTAL_BYTES: Final = 2**30
@@ -97,7 +98,7 @@ def test_a_gibibyte_of_hostile_payloads_fits_into_half_of_one() -> None:
     """Contract 3 for each, and no growth: invariant 5."""
     code = _ATTACK.format(memory=MEMORY_LIMIT, total=TOTAL_BYTES, tests=str(ROOT))
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     count, sent = map(int, done.stdout.split())

@@ -29,6 +29,7 @@ from pointgate.store.spool.spool import open_spool
 from pointgate.store.spool.statistics import SpoolStatistics
 from tests.support.collected import entry, one_product, request, topic
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -146,7 +147,7 @@ def test_memory_stays_within_what_is_promised(kind: str, entries: int, tmp_path:
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

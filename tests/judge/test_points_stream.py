@@ -27,6 +27,7 @@ from tests.support.collected import (
     topic,
     validator,
 )
+from tests.support.patience import PATIENCE
 from tests.support.strategies import ORACLE_CATALOG
 
 LARGEST_MODELS: Final = 210
@@ -198,7 +199,7 @@ def test_threads_export_the_same_points_at_once(count: int) -> None:
     barrier = Barrier(4)
 
     def export() -> pa.Table:
-        barrier.wait(30)
+        barrier.wait(PATIENCE)
         return pa.table(points)
 
     with ThreadPoolExecutor(4) as threads:
@@ -214,7 +215,7 @@ def test_threads_collect_with_one_validator_at_once() -> None:
     barrier = Barrier(len(bursts))
 
     def repeatedly(burst: list[tuple[str, bytes]]) -> list[pa.Table]:
-        barrier.wait(30)
+        barrier.wait(PATIENCE)
         return [pa.table(points_of(burst)) for _ in range(5)]
 
     with ThreadPoolExecutor(len(bursts)) as threads:

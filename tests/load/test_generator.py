@@ -15,6 +15,7 @@ from pointgate.config import MqttSettings
 from pointgate.errors import ConnectionLost
 from pointgate.load.generator import Generator, Plan
 from pointgate.load.requests import SHAPES, Requests, make_requests
+from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, Service
 from tests.support.stand_in_broker import StandInBroker
 
@@ -118,7 +119,7 @@ def test_latency_counts_from_the_due_instant(catalog: Catalog, requests: Request
         if next(numbers) == 0:
             stop.wait(0.3)
 
-    outcome = run(catalog, requests, stall, plan(rate=1000.0, requests=300, timeout=5.0))
+    outcome = run(catalog, requests, stall, plan(rate=1000.0, requests=300, timeout=PATIENCE))
     assert outcome.is_right
     assert outcome.latency_ms["max"] > 250
     assert outcome.latency_ms["p50"] > 75, "half of the requests were due during the pause"
@@ -169,7 +170,7 @@ def test_mosquitto_and_the_service_answer_everything(
     ):
         service.ready()
         settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}")
-        some = plan(qos=qos, connections=connections, bad=0.2, requests=2000, timeout=10.0)
+        some = plan(qos=qos, connections=connections, bad=0.2, requests=2000, timeout=PATIENCE)
         outcome = Generator(settings, some, requests).run()
         assert outcome.is_right
         assert (outcome.sent, outcome.accepted) == (2000, 1600)

@@ -36,6 +36,7 @@ from tests.crash.victims import SENDER, Broker, Pointgate, until
 from tests.powercut.launch import REFUSED
 from tests.powercut.trace import LINES, Name, Trace, Write, strace
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 from tests.support.shipped_broker import PASSWORD, Account
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ _SEEN: Final = {
 """What names of files tell."""
 
 _QUIET: Final = 0.5
-_PATIENCE: Final = 60.0
 
 _SETTINGS: Final = """
 [mqtt]
@@ -244,7 +244,7 @@ class _Recorder:
     def _live(self, life: int, sender: Account, ledger: LedgerWriter) -> None:
         service, log = self._service, self._folder / f"life-{life}.strace"
         service.start(trace=log, planted=self._options.planted)
-        until(lambda: service.ready or not service.alive, "the service is ready", _PATIENCE)
+        until(lambda: service.ready or not service.alive, "the service is ready", PATIENCE)
         if not service.alive:
             raise ValueError(f"the service does not start: {service.log.read_text()[-2000:]}")
         for _ in range(self._options.requests // 3):
@@ -262,9 +262,9 @@ class _Recorder:
             service.kill()
             (self._folder / "hold").unlink()
         else:
-            until(lambda: service.lag() == 0, "the sinks have everything", _PATIENCE)
+            until(lambda: service.lag() == 0, "the sinks have everything", PATIENCE)
             service.ask()
-            if not service.dies(_PATIENCE) or service.status:
+            if not service.dies(PATIENCE) or service.status:
                 raise TimeoutError(f"SIGTERM: exit status {service.status}")
         self._wait_for_end(log)
         self._trace.read(log)
@@ -291,7 +291,7 @@ class _Recorder:
     def _answers(self, sender: Account, ledger: LedgerWriter, *, left: int) -> None:
         """Wait for answers until so few are open."""
         while len(self._open) > left:
-            _, payload = sender.messages.get(timeout=_PATIENCE)
+            _, payload = sender.messages.get(timeout=PATIENCE)
             answer = json.loads(payload)
             number, code = int(answer["id"]), answer["code"]
             self._open.discard(number)
@@ -306,7 +306,7 @@ class _Recorder:
     def _wait_for_quiet(self, log: Path) -> None:
         """Wait until no calls have been made for a while."""
         size, since = -1, time.monotonic()
-        end = since + _PATIENCE
+        end = since + PATIENCE
         while time.monotonic() - since < _QUIET:
             if time.monotonic() > end:
                 raise TimeoutError("the service is never quiet")
@@ -324,4 +324,4 @@ class _Recorder:
                 file.seek(max(0, log.stat().st_size - 4096))
                 return end.search(file.read().decode("latin-1")) is not None
 
-        until(ended, "strace ends", _PATIENCE)
+        until(ended, "strace ends", PATIENCE)

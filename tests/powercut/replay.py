@@ -12,6 +12,7 @@ from tests.powercut.disk import Cut, leave
 from tests.powercut.record import Recording, Service, settings
 from tests.powercut.restart import compact, restart
 from tests.powercut.states import choose, draw_of
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ _COMPACTED: Final = 4
 _LOG: Final = 500
 """Characters of the end of a log that are shown."""
 
-_PATIENCE: Final = 60.0
 _NOWHERE: Final = 9
 """A port on which no broker is."""
 
@@ -112,13 +112,13 @@ def _serve(recording: Recording, folder: Path) -> list[str]:
         settings(folder, port=broker.port, ack=recording.options.ack)
         service.start()
         try:
-            until(lambda: service.ready or not service.alive, "the service is ready", _PATIENCE)
-            until(lambda: service.lag() == 0 or not service.alive, "all is delivered", _PATIENCE)
+            until(lambda: service.ready or not service.alive, "the service is ready", PATIENCE)
+            until(lambda: service.lag() == 0 or not service.alive, "all is delivered", PATIENCE)
         except TimeoutError as error:
             return [f"whole service: {error}"]
         if service.alive:
             service.ask()
-        if not service.dies(_PATIENCE) or service.status:
+        if not service.dies(PATIENCE) or service.status:
             log = service.log.read_text()[-_LOG:]
             return [f"whole service: exit status {service.status}: {log}"]
     return ["whole service: a traceback"] if "Traceback" in service.log.read_text() else []

@@ -18,6 +18,7 @@ from pointgate.quarantine.database import NAME, Filter, QuarantineDatabase
 from pointgate.quarantine.writer import Quarantine
 from pointgate.toml.document import check
 from tests.support.paths import CATALOG as CASES
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ def kept(folder: Path, wanted: Filter | None = None) -> list[bytes | None]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)

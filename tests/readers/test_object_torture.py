@@ -21,6 +21,7 @@ import pytest
 
 from tests.readers.test_torture import Counts, Outcome, check, counted, start
 from tests.support.object_dataset import PLACE, URL, file_system, keys
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +97,7 @@ def test_no_query_fails_and_no_point_is_seen_twice_whatever_is_killed(
                 thread.join()
     (tmp_path / "end").touch()
     with start(tmp_path, url=URL) as writer:
-        output, _ = writer.communicate(timeout=60)
+        output, _ = writer.communicate(timeout=PATIENCE)
     last = by_pyarrow(s3)
     print(outcome.queries, outcome.kills, len(keys(s3)))  # noqa: T201 - shown with a failure, or -s
     assert not outcome.failures + check(last, {})

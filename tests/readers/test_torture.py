@@ -32,6 +32,7 @@ from pointgate.sinks.parquet.compaction import compact_all
 from pointgate.sinks.parquet.dataset import Dataset
 from tests.readers.writer import DAYS, POINTS
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -204,7 +205,7 @@ def torture(
             thread.join()
     (folder / "end").touch()
     with start(folder) as writer:
-        output, _ = writer.communicate(timeout=60)
+        output, _ = writer.communicate(timeout=PATIENCE)
     stored = int(output)
     last = next(iter(readers.values()))(points)
     outcome.failures += check(last, {})

@@ -16,6 +16,7 @@ from pointgate.config import load_settings
 from pointgate.errors import ConfigError
 from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.metrics import Metrics
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -64,7 +65,7 @@ class Watched:
         return len(self.catalog.products["pk"].devices)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not holds():  # noqa: ASYNC110 - plain values, no event
                 await asyncio.sleep(0.005)
 

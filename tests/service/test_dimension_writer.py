@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pointgate import Catalog, Devices, Model, Product
 from pointgate.service.dimension_writer import DimensionWriter
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ def catalog(unit: str) -> Catalog:
 async def running(writer: DimensionWriter) -> AsyncIterator[None]:
     task = asyncio.create_task(writer.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             yield
     finally:
         task.cancel()

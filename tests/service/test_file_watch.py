@@ -14,6 +14,7 @@ import pytest
 from pointgate.file_states import signature
 from pointgate.service.directory_events import DirectoryEvents
 from pointgate.service.file_watch import FileWatch
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +124,7 @@ async def test_an_event_wakes_up_once_until_armed_again(tmp_path: Path) -> None:
     watch.watch({}, ())
     watch.arm()
     (tmp_path / "catalog.toml").write_text("x")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await woken.wait()
     woken.clear()
     (tmp_path / "catalog.toml").write_text("xy")
@@ -131,7 +132,7 @@ async def test_an_event_wakes_up_once_until_armed_again(tmp_path: Path) -> None:
         await asyncio.sleep(0)
     assert not woken.is_set()
     watch.arm()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await woken.wait()
     watch.close()
 

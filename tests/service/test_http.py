@@ -17,6 +17,7 @@ from pointgate.errors import ConfigError, TemporaryFailure
 from pointgate.service import http
 from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +54,7 @@ async def connection(
 async def ask(
     port: int, request: bytes, host: str = "127.0.0.1"
 ) -> tuple[int, dict[str, str], bytes]:
-    async with asyncio.timeout(10), connection(port, host) as (reader, writer):
+    async with asyncio.timeout(PATIENCE), connection(port, host) as (reader, writer):
         writer.write(request)
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
@@ -216,7 +217,7 @@ async def test_leaving_closes_open_connections_and_frees_the_port() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /livez HTTP/1.1\r\n")
         assert (await ask(port, GET % b"/livez"))[0] == 200
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(CLOSED):
             await reader.readexactly(1)
     writer.transport.abort()

@@ -21,6 +21,7 @@ from pointgate.config import load_settings
 from pointgate.errors import CatalogError, ConfigError, TemporaryFailure
 from pointgate.service.serve import Stop, serve
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -360,7 +361,7 @@ async def _serve(config: Path, environ: Mapping[str, str]) -> int:
     log = logging.getLogger("pointgate.sources.mqtt.source")
     log.addHandler(handler)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             return await serve(settings, stop=stop)
     finally:
         log.removeHandler(handler)

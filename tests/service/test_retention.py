@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from pointgate.service.retention import expire_daily
 from pointgate.sinks.base import SinkUnavailableError
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     import pytest
@@ -37,7 +38,7 @@ async def test_each_day_each_sink_is_asked_until_it_can(caplog: pytest.LogCaptur
     failing = Sinking(SinkUnavailableError("cannot write to points: full"), "done")
     sinks = cast("list[Sink]", [busy, failing, object()])
     running = asyncio.create_task(expire_daily(sinks, seconds=0.001, busy_seconds=0.001))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await busy.done.wait()
         await failing.done.wait()
     running.cancel()

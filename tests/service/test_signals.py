@@ -19,6 +19,7 @@ from pointgate import Catalog, Validator
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.quarantine.writer import Quarantine
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 from tests.support.processes import TOPIC, small
 from tests.support.scripted_broker import ScriptedBroker
 
@@ -128,7 +129,7 @@ def test_a_signal_at_any_place(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         stdin=subprocess.DEVNULL,
     )
     assert "fired" in done.stderr
@@ -140,7 +141,7 @@ def test_a_signal_at_any_place(
 
 async def _ends(process: asyncio.subprocess.Process, number: signal.Signals, status: int) -> None:
     """Send a signal, and look at the end."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         process.send_signal(number)
         _, errors = await process.communicate()
     text = errors.decode()
@@ -166,7 +167,7 @@ async def test_a_signal_before_the_broker_has_answered(
             cwd=folder,
         )
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 reader = await broker.take()
                 assert await reader.readexactly(1)  # it waits for CONNACK now
             await _ends(process, number, status)
@@ -189,7 +190,7 @@ def test_a_signal_to_all_processes_of_a_group(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         start_new_session=True,
     )
     assert (done.returncode, done.stderr) == (status, "fired\n")

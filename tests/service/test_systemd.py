@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pointgate.service.systemd import Notifier
+from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, Service
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
-        listening.settimeout(60)
+        listening.settimeout(PATIENCE)
         yield listening
 
 

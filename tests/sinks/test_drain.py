@@ -30,12 +30,11 @@ from pointgate.store.durable import SinkStore, SpoolStore
 from pointgate.store.spool.batch import COUNTS
 from pointgate.store.spool.spool import Spool, open_spool
 from pointgate.store.spool.statistics import SpoolStatistics
+from tests.support.patience import PATIENCE
 from tests.support.points import counts, points, values
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-
-PATIENCE = 15.0
 
 
 class FakeSink(CommitsEachWrite):

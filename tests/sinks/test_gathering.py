@@ -8,7 +8,8 @@ import pytest
 
 from pointgate.sinks import drain as drains
 from pointgate.sinks.base import Gather, SinkRefusedError, SinkUnavailableError
-from tests.sinks.test_drain import PATIENCE, FakeSink, keep, until, world
+from tests.sinks.test_drain import FakeSink, keep, until, world
+from tests.support.patience import PATIENCE
 from tests.support.points import values
 
 if TYPE_CHECKING:

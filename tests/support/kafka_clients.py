@@ -10,9 +10,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.support.processes import PATIENCE, TOPIC
+from tests.support.patience import PATIENCE
+from tests.support.processes import TOPIC
 
-_PATIENCE = 60.0
 """Seconds for a broker of Java on a busy machine."""
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Reader:
             }
         )
         # Without a group: to join one takes seconds.
-        partitions = self._consumer.list_topics(topic, timeout=_PATIENCE).topics[topic].partitions
+        partitions = self._consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
         self._consumer.assign([TopicPartition(topic, one, OFFSET_BEGINNING) for one in partitions])
 
     def __enter__(self) -> Self:
@@ -114,7 +114,7 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def take(self, count: int, patience: float = _PATIENCE) -> list[Read]:
+    def take(self, count: int, patience: float = PATIENCE) -> list[Read]:
         """So many records."""
         found = list(self._some(count, patience))
         assert len(found) == count, f"{len(found)} of {count} records: {found[:5]}"

@@ -17,6 +17,7 @@ from pointgate.sinks.parquet.dataset import Dataset
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.parquet.sink import ParquetSink
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.point_tables import Point, columns_of, milliseconds, table
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def pointgate(*arguments: str | Path, **environ: str) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert "Traceback" not in done.stderr
     return done

@@ -14,6 +14,7 @@ from psycopg import sql
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.store.points import SCHEMA
+from tests.support.patience import PATIENCE
 from tests.support.postgres_server import PASSWORD, PostgresServer
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ async def sink(
     options = {
         "password": PASSWORD,
         "on_conflict": "update",
-        "url": server.url(port=port),
+        # A proxy may be frozen; a server is only slow.
+        "url": server.url(port=port) if port else server.url(connect_timeout=round(PATIENCE)),
     } | options
     it = PostgresSink(name="postgres", schema=schema, **options)
     try:

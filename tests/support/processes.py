@@ -25,12 +25,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-PATIENCE = 15.0
 """Seconds until a wait is a failure."""
 
 TOPIC = "sys/protocol/integration/measurepoint/post"

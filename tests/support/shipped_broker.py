@@ -19,7 +19,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.paths import DEPLOY
-from tests.support.processes import MOSQUITTO, PATIENCE, Process, free_port
+from tests.support.patience import PATIENCE
+from tests.support.processes import MOSQUITTO, Process, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointgate.store.spool.spool import Spool, open_spool
 from pointgate.store.spool.statistics import SpoolStatistics
+from tests.support.patience import PATIENCE
 from tests.support.points import counts, points, values
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pointgate.store.spool.reader import Chunk
-
-PATIENCE = 15.0
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ HOST: Final = "127.0.0.1"
 _SEARCHED: Final = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 """Folders of Mosquitto that are not on the PATH of an ordinary user."""
 
-_START_SECONDS: Final = 20.0
+_START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.02
 _LOG_LINES: Final = 5

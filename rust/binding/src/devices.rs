@@ -7,7 +7,7 @@ use pyo3::types::PyString;
 
 use crate::catalog::{document_error, hash_of, pairs};
 
-/// The exact set of a product's device keys, about 25 bytes each.
+/// The exact set of a product's device keys: 12 bytes each, and the key.
 ///
 /// Args:
 ///     keys: The keys, such as a column of a database. They are not cleaned as those of a file
@@ -117,7 +117,7 @@ impl Devices {
         self.table.changed()
     }
 
-    /// The same keys without the overhead of changes: 0.5 µs and 25 bytes a key.
+    /// The same keys without the overhead of changes: 0.1 µs and 12 bytes a key, and the key.
     ///
     /// The interpreter lock is released meanwhile.
     fn folded(&self, py: Python<'_>) -> Self {

@@ -25,11 +25,6 @@ impl Interner {
         self.ends.len()
     }
 
-    /// The size of all names.
-    pub(crate) fn bytes(&self) -> usize {
-        self.arena.len()
-    }
-
     pub(crate) fn get(&self, index: usize) -> Option<&str> {
         name_at(&self.arena, &self.ends, index)
     }
@@ -102,9 +97,20 @@ impl Interner {
         (self.arena, self.ends)
     }
 
-    pub(crate) fn shrink(&mut self) {
-        self.arena.shrink_to_fit();
-        self.ends.shrink_to_fit();
+    /// Drops the names from number `len` on.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        for index in len..self.len() {
+            let index = index as u32;
+            let hash = self.hasher.hash_one(self.name(index as usize).as_bytes());
+            if let Ok(entry) = self.table.find_entry(hash, |&one| one == index) {
+                entry.remove();
+            }
+        }
+        let end = len.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
+        if len < self.len() {
+            self.arena.truncate(end as usize);
+            self.ends.truncate(len);
+        }
     }
 }
 

@@ -73,6 +73,7 @@ struct Mark {
     entries: usize,
     text: usize,
     json: usize,
+    devices: usize,
 }
 
 #[derive(Debug, Default)]
@@ -200,8 +201,14 @@ impl Points {
         if text.len().max(json.len()) > BATCH_BYTES || identifiers.len() + points > MAX_IDENTIFIERS {
             self.full.push(std::mem::take(&mut self.batch));
         }
-        let Batch { words, entries, text, json, products, numbers, .. } = &mut self.batch;
-        self.before = Mark { rows: words.len(), entries: entries.len(), text: text.len(), json: json.len() };
+        let Batch { words, entries, text, json, devices, products, numbers, .. } = &mut self.batch;
+        self.before = Mark {
+            rows: words.len(),
+            entries: entries.len(),
+            text: text.len(),
+            json: json.len(),
+            devices: devices.len(),
+        };
         self.received = arrived_us;
         self.observed = observed_us.unwrap_or(arrived_us);
         // In most cases the product is that of the last request.
@@ -214,12 +221,14 @@ impl Points {
     /// Removes the points of the current request, which is not accepted.
     #[cold]
     pub(crate) fn abandon(&mut self) {
-        let Batch { values, words, entries, text, json, .. } = &mut self.batch;
+        let Batch { values, words, entries, text, json, devices, .. } = &mut self.batch;
         values.truncate(self.before.rows);
         words.truncate(self.before.rows);
         entries.truncate(self.before.entries);
         text.truncate(self.before.text);
         json.truncate(self.before.json);
+        // Among them may be keys that no device has.
+        devices.truncate(self.before.devices);
         self.word = 0;
     }
 }

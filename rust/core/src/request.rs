@@ -197,9 +197,9 @@ fn parts<'r, K: Kind, C: Collect>(
     // Entries of an unknown product are only checked as JSON, which no setting influences.
     static NO_SETTINGS: ProductSettings = ProductSettings::NONE;
     let settings = product.map_or(&NO_SETTINGS, |product| &product.settings);
-    let Scratch { points, members, buffer, predictor } = scratch;
+    let Scratch { points, members, buffer, predictor, devices } = scratch;
     let reader = Reader { cursor: Cursor::new(payload), settings, early_times: 0, buffer, members };
-    (reader, Entries::new(product, times, points, predictor, collect))
+    (reader, Entries::new(product, times, (points, predictor, devices), collect))
 }
 
 /// The id of a payload that is too large to be read, if it stands near the beginning.

@@ -1,5 +1,6 @@
 //! Buffers that are kept from one request to the next, so that judging allocates nothing.
 
+use crate::entry::PendingDevices;
 use crate::generation_set::GenerationSet;
 use crate::predictor::OrderPredictor;
 
@@ -21,4 +22,6 @@ pub struct Scratch {
     /// A decoded string.
     pub(crate) buffer: String,
     pub(crate) predictor: OrderPredictor,
+    /// Devices of the current request that are being looked up.
+    pub(crate) devices: PendingDevices,
 }

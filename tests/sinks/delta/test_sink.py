@@ -22,6 +22,7 @@ from pointgate.sinks.delta.sink import DeltaSink
 from pointgate.sinks.object_stores import ObjectUrl
 from pointgate.toml.document import check
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.point_tables import DAY, EVERY_TYPE, Point, columns_of, table
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def test_a_writer_that_is_killed_leaves_each_point_once(
     def run(**environ: str) -> int:
         command = [sys.executable, "-c", WRITER, str(tmp_path / "points")]
         return subprocess.run(
-            command, cwd=ROOT, env=os.environ | environ, check=False, timeout=60
+            command, cwd=ROOT, env=os.environ | environ, check=False, timeout=PATIENCE
         ).returncode
 
     assert run(POINTGATE_FAILPOINT=f"{place}:{count}") == -signal.SIGKILL

@@ -23,6 +23,7 @@ from pointgate.sinks.ndjson import sink as ndjson
 from pointgate.sinks.ndjson.sink import NdjsonSink, lines
 from pointgate.store.points import SCHEMA
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.point_tables import Point, table
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ def test_a_reader_that_does_not_read_does_not_keep_it_from_ending() -> None:
     read_end, write_end = os.pipe()
     with run_writer("-", 100, stdout=write_end, stderr=subprocess.PIPE) as writer:
         os.close(write_end)
-        _, errors = writer.communicate(timeout=30)
+        _, errors = writer.communicate(timeout=PATIENCE)
     os.close(read_end)
     assert errors.splitlines()[-1].startswith("TimeoutError")
     assert writer.returncode == 0

@@ -36,6 +36,7 @@ from tests.support.object_dataset import (
     store,
 )
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.point_tables import DAY, EVERY_TYPE, Point, columns_of, table
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def test_a_writer_that_is_killed_leaves_each_point_once_however_the_rest_is_cut(
     def run(size: int, **environ: str) -> int:
         command = [sys.executable, "-c", WRITER, json.dumps(s3.options), str(size)]
         return subprocess.run(
-            command, cwd=ROOT, env=os.environ | environ, check=False, timeout=60
+            command, cwd=ROOT, env=os.environ | environ, check=False, timeout=PATIENCE
         ).returncode
 
     assert run(5, POINTGATE_FAILPOINT=f"{place}:{count}") == -signal.SIGKILL

@@ -19,6 +19,7 @@ from pointgate.sinks.parquet.dataset import Dataset
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.parquet.sink import ParquetSink
 from tests.support.parquet_dataset import compacted, store, write
+from tests.support.patience import PATIENCE
 from tests.support.point_tables import DAY, Point, table
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def test_what_a_crash_leaves_goes_the_next_time(dataset: Path, times: int) -> No
         [sys.executable, "-c", _SERVICE, str(dataset)],
         env=os.environ | {"POINTGATE_FAILPOINT": f"retention-before-delete:{times}"},
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert done.returncode == -signal.SIGKILL
     assert pads.dataset(dataset, partitioning="hive").count_rows() == 13 - times

@@ -28,6 +28,7 @@ from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.store.points import SCHEMA
 from tests.support.parquet_dataset import new_sink, store
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.point_tables import DAY, EVERY_TYPE, Point, columns_of, table
 
 if TYPE_CHECKING:
@@ -373,7 +374,7 @@ async def test_a_cancelled_write_ends_before_the_dataset_is_let_go(
     def wait(name: str) -> None:
         if name == "sink-before-record":
             loop.call_soon_threadsafe(reached.set)
-            go_on.wait(10)
+            go_on.wait(PATIENCE)
 
     monkeypatch.setattr(failpoint, "hit", wait)
     async with opened(tmp_path) as sink:

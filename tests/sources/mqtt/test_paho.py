@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pointgate.config import MqttSettings
 from pointgate.sources.mqtt.paho import Library
 from pointgate.sources.mqtt.unix import connect_by
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ def test_paho_keeps_its_socket_where_it_is_expected_and_has_not_used_it_yet() ->
 
 def test_paho_connects_to_unix_sockets_by_the_method_that_is_replaced(tmp_path: Path) -> None:
     client = paho.Client(CallbackAPIVersion.VERSION2, transport="unix")
-    connect_by(client, timeout=30)
+    connect_by(client, timeout=PATIENCE)
     with pytest.raises(FileNotFoundError):  # and no socket is left open
         client.connect(f"{tmp_path}/missing")
     with socket.socket(socket.AF_UNIX) as server:

@@ -20,6 +20,7 @@ from pointgate.sources.mqtt.connection import AiomqttConnection
 from pointgate.sources.mqtt.source import MqttSource
 from pointgate.sources.mqtt.statistics import MqttStatistics
 from pointgate.store.none import NullStore
+from tests.support.patience import PATIENCE
 from tests.support.scripted_broker import DISCONNECT, ScriptedBroker, frame, request, until
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ async def _running(
     source, statistics = _source(broker.port, protocol, **mqtt)
     running = asyncio.create_task(source.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             yield source, statistics
     finally:
         running.cancel()
@@ -158,7 +159,7 @@ async def test_a_link_that_is_cancelled_while_it_loses_its_connection_ends(
         raise ConnectionLost("cut")
 
     monkeypatch.setattr(AiomqttConnection, "subscribe", cancelled_and_lost)
-    async with ScriptedBroker() as broker, asyncio.timeout(10):
+    async with ScriptedBroker() as broker, asyncio.timeout(PATIENCE):
         source, _ = _source(broker.port)
         running = asyncio.create_task(source.run())
         await broker.accept()

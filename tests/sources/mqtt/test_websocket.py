@@ -25,6 +25,7 @@ from pointgate.sources.mqtt.websocket_frames import (
     WebSocketError,
     frame,
 )
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +121,7 @@ def pair() -> Iterator[tuple[WebSocket, socket.socket]]:
     ours, theirs = socket.socketpair()
     ours.settimeout(0.0)
     with ours, theirs:
-        theirs.settimeout(30)
+        theirs.settimeout(PATIENCE)
         yield WebSocket(ours), theirs
 
 
@@ -235,7 +236,7 @@ def _shake(
 
     def run() -> None:
         with theirs:
-            theirs.settimeout(30)
+            theirs.settimeout(PATIENCE)
             request = b""
             while not request.endswith(b"\r\n\r\n"):
                 request += theirs.recv(4096)
@@ -249,7 +250,7 @@ def _shake(
     serving = threading.Thread(target=run)
     serving.start()
     try:
-        websocket = open_websocket(ours, MqttSettings(url=url), timeout=30)
+        websocket = open_websocket(ours, MqttSettings(url=url), timeout=PATIENCE)
     finally:
         serving.join()
     return requests[0], websocket

@@ -18,9 +18,10 @@ from pointgate.errors import ConfigError, TemporaryFailure
 from pointgate.store.spool import segment
 from pointgate.store.spool.statistics import SpoolStatistics
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.points import counts, points
 from tests.support.small_disk import fill, small_disk
-from tests.support.spools import PATIENCE, files, keep, read, read_all, spool, until
+from tests.support.spools import files, keep, read, read_all, spool, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -261,7 +262,7 @@ def _traced(folder: Path, *options: str) -> tuple[str, str]:
         stdout=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=50,
+        timeout=PATIENCE,
     )
     if "ptrace" in log.read_text():
         pytest.skip("tracing is not permitted here")

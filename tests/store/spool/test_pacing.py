@@ -10,8 +10,9 @@ from pointgate.store.spool.pacing import Pace
 from pointgate.store.spool.segment import Segment
 from pointgate.store.spool.spool import open_spool
 from pointgate.store.spool.statistics import SpoolStatistics
+from tests.support.patience import PATIENCE
 from tests.support.points import counts, points
-from tests.support.spools import PATIENCE, keep, until
+from tests.support.spools import keep, until
 
 if TYPE_CHECKING:
     from pathlib import Path

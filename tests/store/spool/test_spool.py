@@ -16,8 +16,9 @@ from pointgate.store.spool import segment
 from pointgate.store.spool.batch import BrokenBatchError, decode, encode
 from pointgate.store.spool.segment import Segment
 from pointgate.store.spool.statistics import SpoolStatistics
+from tests.support.patience import PATIENCE
 from tests.support.points import counts, points, values
-from tests.support.spools import PATIENCE, files, keep, read, read_all, spool, until
+from tests.support.spools import files, keep, read, read_all, spool, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

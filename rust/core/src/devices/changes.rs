@@ -1,8 +1,8 @@
 //! A device table that changes: an immutable base, shared by all versions, and an overlay.
 //!
 //! ```text
-//! base      a, b, c              numbers 0, 1, 2
-//! overlay   added d (number 3), removed {1}
+//! base      a, b, c              numbers 0, 2, 4
+//! overlay   added d (number 6), removed {2}
 //! devices   a, c, d
 //! ```
 //!
@@ -25,6 +25,7 @@ use crate::json::Text;
 use super::collector::MAX_PROBLEMS;
 use super::file::utf8;
 use super::key::{cleaned, trimmed};
+use super::key_set::{Batch, KeySet, Lookup};
 use super::{DeviceTable, check_key};
 
 /// The device keys of a product: a table, and what has changed since.
@@ -37,10 +38,10 @@ pub struct Devices {
 /// What differs from the base.
 #[derive(Clone, Debug, Default)]
 struct Overlay {
-    /// Keys that the base lacks; their numbers follow those of the base.
+    /// Keys that the base lacks; their numbers follow those of the base ([`KeySet::end`]).
     added: Interner,
     /// Numbers of keys, of either, that are no devices any more.
-    removed: HashSet<u32, RandomState>,
+    removed: HashSet<usize, RandomState>,
 }
 
 /// A change of a table.
@@ -87,7 +88,7 @@ impl Devices {
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let overlay = self.overlay.as_deref();
         let added = overlay.into_iter().flat_map(|overlay| overlay.added.iter());
-        let all = (0_u32..).zip(self.base.keys().chain(added));
+        let all = self.base.keys.iter().chain((self.base.keys.end()..).zip(added));
         all.filter(move |(number, _)| overlay.is_none_or(|one| !one.removed.contains(number)))
             .map(|(_, key)| key)
     }
@@ -112,6 +113,33 @@ impl Devices {
         }
     }
 
+    /// Whether look-ups wait for memory, so that [`Self::begin`] is worth its while.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.base.keys.is_large()
+    }
+
+    /// Begins to look for a key; [`Self::locate`] and [`Self::finish`] follow, each some time later.
+    #[inline]
+    pub(crate) fn begin(&self, device_key: &[u8]) -> Lookup {
+        self.base.keys.begin(device_key)
+    }
+
+    #[inline]
+    pub(crate) fn locate(&self, lookup: &mut Lookup) {
+        self.base.keys.locate(lookup);
+    }
+
+    /// Whether the key is one of the keys.
+    #[inline]
+    pub(crate) fn finish(&self, lookup: Lookup, device_key: &[u8]) -> bool {
+        let found = self.base.keys.finish(lookup, device_key);
+        match &self.overlay {
+            None => found.is_some(),
+            Some(overlay) => self.is_in(overlay, found, device_key),
+        }
+    }
+
     #[inline(never)]
     fn is_in_changed(&self, overlay: &Overlay, in_base: Option<usize>, device_key: Text<'_>) -> bool {
         match device_key.plain() {
@@ -121,8 +149,12 @@ impl Devices {
     }
 
     fn is_in(&self, overlay: &Overlay, in_base: Option<usize>, device_key: &[u8]) -> bool {
-        let number = in_base.or_else(|| overlay.added.find(device_key).map(|added| self.base.len() + added));
-        number.is_some_and(|number| overlay.removed.is_empty() || !overlay.removed.contains(&(number as u32)))
+        let number = in_base.or_else(|| self.number_of_added(overlay, device_key));
+        number.is_some_and(|number| overlay.removed.is_empty() || !overlay.removed.contains(&number))
+    }
+
+    fn number_of_added(&self, overlay: &Overlay, device_key: &[u8]) -> Option<usize> {
+        overlay.added.find(device_key).map(|added| self.base.keys.end() + added)
     }
 
     /// A table after these changes, in order. Keys that are there already, or that are not there,
@@ -178,25 +210,27 @@ impl Devices {
     fn apply(&self, overlay: &mut Overlay, change: Change, key: &str) -> Result<(), String> {
         check_key(key)?;
         let in_base = self.base.keys.find(key.as_bytes());
-        let number = in_base.or_else(|| Some(self.base.len() + overlay.added.find(key.as_bytes())?));
+        let number = in_base.or_else(|| self.number_of_added(overlay, key.as_bytes()));
         match (change, number) {
-            (Change::Add, Some(number)) => _ = overlay.removed.remove(&(number as u32)),
+            (Change::Add, Some(number)) => _ = overlay.removed.remove(&number),
             (Change::Add, None) => _ = overlay.added.insert(key),
-            (Change::Remove, Some(number)) => _ = overlay.removed.insert(number as u32),
+            (Change::Remove, Some(number)) => _ = overlay.removed.insert(number),
             (Change::Remove, None) => {}
         }
         Ok(())
     }
 
-    /// The same keys as a base without an overlay. It takes about 0.5 µs a key.
+    /// The same keys as a base without an overlay. It takes about 0.1 µs a key.
     #[must_use]
     pub fn folded(&self) -> Self {
-        let mut table = DeviceTable { keys: Interner::with_capacity(self.len(), self.base.keys.bytes()) };
+        let (mut keys, mut batch) = (KeySet::default(), Batch::default());
+        keys.reserve(self.len(), self.base.keys.end());
         for key in self.keys() {
-            table.keys.insert(key);
+            keys.insert_later(&mut batch, key);
         }
-        table.keys.shrink();
-        table.into()
+        keys.insert_all(&mut batch);
+        keys.shrink();
+        DeviceTable { keys }.into()
     }
 
     /// These keys, with `folded` as their base; `None` unless that was made of an earlier version of
@@ -208,7 +242,7 @@ impl Devices {
         let mut overlay = folded.copied();
         // Whatever differs from the base differs in one of both versions.
         for touched in [self, original].into_iter().filter_map(|one| one.overlay.as_deref()) {
-            let removed = touched.removed.iter().filter_map(|&number| self.base.keys.get(number as usize));
+            let removed = touched.removed.iter().filter_map(|&number| self.base.keys.key(number));
             for key in touched.added.iter().chain(removed) {
                 let change = if self.contains(key) { Change::Add } else { Change::Remove };
                 folded.apply(&mut overlay, change, key).ok()?;

@@ -7,7 +7,8 @@ use crate::Problem;
 use crate::display::quoted;
 
 use super::key::{DOUBTS, Doubt, cleaned, doubt, merged, reason, trimmed};
-use super::{DeviceFile, DeviceTable};
+use super::key_set::Batch;
+use super::{DeviceFile, DeviceTable, check_key};
 
 /// Reading stops at this number of mistakes: it is probably the wrong file.
 pub(super) const MAX_PROBLEMS: usize = 100;
@@ -15,9 +16,14 @@ pub(super) const MAX_PROBLEMS: usize = 100;
 /// Number of warnings of a kind that are kept; further ones are counted.
 const MAX_WARNINGS: usize = 10;
 
+/// How much of a file is looked at to see how many keys it has.
+const SAMPLE: usize = 1 << 16;
+
 #[derive(Default)]
 pub(super) struct Collector {
     table: DeviceTable,
+    /// Keys that are not in the table yet.
+    batch: Batch,
     problems: Vec<Problem>,
     warnings: [Warnings; DOUBTS],
     /// Warnings about the whole file.
@@ -32,6 +38,18 @@ struct Warnings {
 }
 
 impl Collector {
+    /// A collector with room for the keys of a file: one a line, and at most one in eight bytes, so
+    /// that memory is bounded by the file.
+    pub(super) fn for_file(data: &[u8]) -> Self {
+        let mut collector = Self::default();
+        if let Some(sample) = data.get(..SAMPLE) {
+            let lines = sample.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count();
+            let keys = (data.len() / SAMPLE + 1).saturating_mul(lines).min(data.len() / 8);
+            collector.table.keys.reserve(keys, 0);
+        }
+        collector
+    }
+
     /// Adds the key of a line or field; ignores a line (`in_list`) without one.
     pub(super) fn add(&mut self, line: u64, text: &str, in_list: bool) {
         let key = cleaned(text, in_list);
@@ -50,19 +68,21 @@ impl Collector {
         if key.starts_with("<<<<<<< ") || key.starts_with(">>>>>>> ") {
             return self.refuse(line, "expected a deviceKey, got the marker of a merge conflict");
         }
-        match self.table.insert(key) {
-            Err(reason) => self.refuse(line, reason),
-            Ok(is_new) => {
-                if key.len() != text.len() {
-                    self.warn(Doubt::Cleaned, line, key, text);
-                }
-                if let Some(doubt) = doubt(key) {
-                    self.warn(doubt, line, key, text);
-                }
-                if !is_new && let Some(reason) = merged(key) {
-                    self.refuse(line, reason);
-                }
-            }
+        if let Err(reason) = check_key(key) {
+            return self.refuse(line, reason);
+        }
+        if key.len() != text.len() {
+            self.warn(Doubt::Cleaned, line, key, text);
+        }
+        if let Some(doubt) = doubt(key) {
+            self.warn(doubt, line, key, text);
+        }
+        let Some(if_repeated) = merged(key) else {
+            return self.table.keys.insert_later(&mut self.batch, key);
+        };
+        self.table.keys.insert_all(&mut self.batch);
+        if !self.table.keys.insert(key) {
+            self.refuse(line, if_repeated);
         }
     }
 
@@ -91,6 +111,7 @@ impl Collector {
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
+        self.table.keys.insert_all(&mut self.batch);
         self.table.keys.shrink();
         self.remarks.extend(numbers(&self.table));
         let mut warnings = self.remarks;
@@ -113,7 +134,7 @@ fn numbers(table: &DeviceTable) -> Vec<Problem> {
     let is_number = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
     let short = |key: &str| key.trim_start_matches('0').to_owned();
     let mut twins =
-        table.keys.iter().filter(|key| key.starts_with('0') && is_number(key) && table.contains(&short(key)));
+        table.keys().filter(|key| key.starts_with('0') && is_number(key) && table.contains(&short(key)));
     if let Some(key) = twins.next() {
         let pair = format!("{} and {}", quoted(key), quoted(&short(key)));
         let reason = format!(
@@ -124,8 +145,8 @@ fn numbers(table: &DeviceTable) -> Vec<Problem> {
     }
     let is_float = |key: &str| key.strip_suffix(".0").is_some_and(is_number);
     if table.len() > 1
-        && table.keys.iter().all(is_float)
-        && let Some(key) = table.keys.get(0)
+        && table.keys().all(is_float)
+        && let Some(key) = table.keys().next()
     {
         let reason = format!("every key ends in .0, such as {}: were the keys read as numbers?", quoted(key));
         warnings.push(Problem::new("", reason));

@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn keys(data: &str) -> Vec<String> {
-        read(data).map(|file| file.table.keys.iter().map(str::to_owned).collect()).unwrap_or_default()
+        read(data).map(|file| file.table.keys().map(str::to_owned).collect()).unwrap_or_default()
     }
 
     #[test]

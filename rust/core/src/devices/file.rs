@@ -26,7 +26,7 @@ pub(super) fn read(data: &[u8], format: DeviceFormat) -> Result<DeviceFile, Vec<
     if u32::try_from(data.len()).is_err() {
         return Err(vec![Problem::new("", "expected a file of less than 4 GiB")]);
     }
-    let mut collector = Collector::default();
+    let mut collector = Collector::for_file(&data);
     match format {
         DeviceFormat::Lines => read_lines(&data, &mut collector),
         DeviceFormat::JsonLines => {
@@ -116,7 +116,7 @@ mod tests {
 
     fn keys(data: &str, format: DeviceFormat) -> Vec<String> {
         read(data.as_bytes(), format)
-            .map(|file| file.table.keys.iter().map(str::to_owned).collect())
+            .map(|file| file.table.keys().map(str::to_owned).collect())
             .unwrap_or_default()
     }
 

@@ -5,6 +5,7 @@
 //! | `file` | the three formats of a device file |
 //! | `text` | encodings, and files that are something else |
 //! | `columns` | CSV |
+//! | `key_set` | the table in memory |
 //! | `key` | cleaning a key, and what is suspicious about one |
 //! | `changes` | a table that changes: base and overlay |
 //! | `collector` | the table, warnings and mistakes of a file |
@@ -14,14 +15,16 @@ mod collector;
 mod columns;
 mod file;
 mod key;
+mod key_set;
 mod text;
 
 use crate::Problem;
-use crate::interner::Interner;
 use crate::json::Text;
 
 pub use changes::{Change, Devices};
 pub use file::DeviceFormat;
+use key_set::KeySet;
+pub(crate) use key_set::Lookup;
 
 /// Maximum length of a device key in bytes.
 const MAX_DEVICE_KEY: usize = 128;
@@ -29,7 +32,7 @@ const MAX_DEVICE_KEY: usize = 128;
 /// An exact set of device keys.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceTable {
-    keys: Interner,
+    keys: KeySet,
 }
 
 /// The content of a device file.
@@ -76,7 +79,7 @@ impl DeviceTable {
 
     /// The keys, in the order in which they came first.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter()
+        self.keys.iter().map(|(_, key)| key)
     }
 
     /// Number of keys.

@@ -1,14 +1,26 @@
 //! `deviceKey`: a device of the product's device table (contract 3.4).
 
 use crate::catalog::Product;
+use crate::collect::Collect;
 use crate::fault::at_value::{mismatch, refused};
 use crate::fault::{Fault, Reason, Stop};
+use crate::kind::{Kind, Member};
 use crate::reader::Reader;
 
-use super::entries::{DeviceKey, Entry};
+use super::Entries;
+use super::entries::{DeviceKey, Entry, Place, with_place};
+use super::pending::PendingDevice;
 
-impl<'r> Entry<'r> {
-    pub(super) fn read_device_key(&mut self, reader: &mut Reader<'r>, product: &Product) -> Result<(), Stop> {
+impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
+    /// Reads the device of `entry`, and looks it up: at once, or in a large table while the next
+    /// entries are read.
+    #[inline]
+    pub(super) fn device_key(
+        &mut self,
+        reader: &mut Reader<'r>,
+        product: &Product,
+        entry: &mut Entry<'r>,
+    ) -> Result<(), Stop> {
         let start = reader.cursor.offset();
         match reader.cursor.peek() {
             b'n' => {
@@ -17,7 +29,11 @@ impl<'r> Entry<'r> {
             }
             b'"' => {
                 let text = reader.cursor.string()?;
-                self.device_key = DeviceKey::Given(text);
+                entry.device_key = DeviceKey::Given(text);
+                if let Some(key) = text.plain().filter(|_| !C::ALL && product.devices.is_large()) {
+                    self.look_up_later(reader.cursor.bytes(), product, (entry.place, start), key);
+                    return Ok(());
+                }
                 if product.devices.has(text) {
                     return Ok(());
                 }
@@ -29,10 +45,42 @@ impl<'r> Entry<'r> {
                 Err(unknown_device(start).got_text(&device_key).into())
             }
             _ => {
-                self.device_key = DeviceKey::Unusable;
+                entry.device_key = DeviceKey::Unusable;
                 Err(mismatch(&reader.cursor, Reason::Format, "string"))
             }
         }
+    }
+}
+
+impl<K: Kind, C: Collect> Entries<'_, K, C> {
+    #[inline(never)]
+    fn look_up_later(
+        &mut self,
+        payload: &[u8],
+        product: &Product,
+        (place, start): (Place, usize),
+        key: &[u8],
+    ) {
+        if let Some(unknown) = self.pending.begin(&product.devices, payload, (place.index, start), key) {
+            self.fault = Some(Self::pending_fault(unknown, payload, place.in_array));
+        }
+    }
+
+    /// The fault of the first entry before `end` whose device turns out to be unknown.
+    #[inline]
+    pub(super) fn fault_of_pending(&mut self, payload: &[u8], end: Place) -> Option<Box<Fault>> {
+        let devices = &self.product?.devices;
+        let unknown = self.pending.first_unknown(devices, payload, end.index)?;
+        Some(Self::pending_fault(unknown, payload, end.in_array))
+    }
+
+    #[cold]
+    fn pending_fault(unknown: PendingDevice, payload: &[u8], in_array: bool) -> Box<Fault> {
+        let Ok(key) = std::str::from_utf8(unknown.key(payload)) else {
+            unreachable!("a string of JSON is UTF-8")
+        };
+        let fault = unknown_device(unknown.start).got_text(key).inside(K::TABLE.name_of(Member::DeviceKey));
+        with_place(fault, Some(key.to_owned()), Place { index: unknown.index, in_array })
     }
 }
 

@@ -13,6 +13,8 @@ use crate::kind::{Kind, Member};
 use crate::predictor::OrderPredictor;
 use crate::reader::Reader;
 
+use super::pending::PendingDevices;
+
 /// The order in which faults of one entry are judged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
@@ -35,7 +37,7 @@ impl Rank {
 pub(crate) struct Entries<'r, K, C> {
     kind: PhantomData<K>,
     /// `None`: the catalog does not have the product, and entries are only checked as JSON.
-    product: Option<&'r Product>,
+    pub(super) product: Option<&'r Product>,
     pub(super) now_ms: i64,
     /// The time of entries without one, if it is not that of arrival; subject to the product's
     /// window.
@@ -43,6 +45,8 @@ pub(crate) struct Entries<'r, K, C> {
     /// Points of the current entry that have been read.
     pub(super) seen: &'r mut GenerationSet,
     pub(super) predictor: &'r mut OrderPredictor,
+    /// Devices of entries so far that are being looked up.
+    pub(super) pending: &'r mut PendingDevices,
     pub(crate) collect: C,
     pub(crate) points: u64,
     /// Points that are null and were ignored.
@@ -61,8 +65,16 @@ pub(super) enum DeviceKey<'r> {
     Unusable,
 }
 
+/// Where an entry stands in `params`.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) index: usize,
+    pub(super) in_array: bool,
+}
+
 /// The entry that is being read.
 pub(super) struct Entry<'r> {
+    pub(super) place: Place,
     /// By [`Member`].
     seen: [bool; Member::COUNT],
     pub(super) device_key: DeviceKey<'r>,
@@ -72,6 +84,15 @@ pub(super) struct Entry<'r> {
 }
 
 impl Entry<'_> {
+    /// Its device for a fault, if it has one.
+    fn known_device(&self, product: &Product) -> Option<String> {
+        match self.device_key {
+            DeviceKey::Given(text) => Some(text.decode().into_owned()),
+            DeviceKey::Default => product.settings.default_device.clone(),
+            DeviceKey::Unusable => None,
+        }
+    }
+
     /// A member came twice. Only the first fault of the shape is built, however often that happens.
     #[cold]
     fn repeated(&mut self, offset: usize, name: &'static str, member: Member) {
@@ -104,10 +125,10 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
     pub(crate) fn new(
         product: Option<&'r Product>,
         (now_ms, observed_us): (i64, Option<i64>),
-        seen: &'r mut GenerationSet,
-        predictor: &'r mut OrderPredictor,
+        (seen, predictor, pending): (&'r mut GenerationSet, &'r mut OrderPredictor, &'r mut PendingDevices),
         collect: C,
     ) -> Self {
+        pending.clear();
         Self {
             kind: PhantomData,
             product,
@@ -115,6 +136,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
             observed_us,
             seen,
             predictor,
+            pending,
             collect,
             points: 0,
             null_points: 0,
@@ -147,9 +169,9 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
 
     /// The entry has been read where all faults are wanted.
     #[cold]
-    fn end_entry(&mut self, entry: &Entry<'_>, product: &Product, index: usize, in_array: bool) {
+    fn end_entry(&mut self, entry: &Entry<'_>, product: &Product) {
         let Some(faults) = self.collect.faults() else { return };
-        if !faults.end_entry(|fault| with_place(fault, entry, product, index, in_array)) {
+        if !faults.end_entry(|fault| with_place(fault, entry.known_device(product), entry.place)) {
             // Enough: from here on entries are only checked as JSON.
             self.fault = faults.entries.last().cloned();
         }
@@ -160,25 +182,43 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
         match reader.cursor.peek() {
             b'[' => {
                 reader.cursor.open()?;
-                let (mut first, mut index) = (true, 0);
+                let (mut first, mut place) = (true, Place { index: 0, in_array: true });
                 while reader.cursor.next_element(&mut first)? {
-                    self.entry(reader, index, true)?;
-                    index += 1;
+                    self.entry(reader, place)?;
+                    place.index += 1;
                 }
+                self.end(reader, place);
                 Ok(())
             }
-            b'{' => Ok(self.entry(reader, 0, false)?),
+            b'{' => {
+                self.entry(reader, Place { index: 0, in_array: false })?;
+                self.end(reader, Place { index: 1, in_array: false });
+                Ok(())
+            }
             _ => Err(mismatch(&reader.cursor, Reason::Envelope, "array or object")),
         }
     }
 
+    /// All entries have been read.
     #[inline]
-    fn entry(&mut self, reader: &mut Reader<'r>, index: usize, in_array: bool) -> Result<(), Syntax> {
+    fn end(&mut self, reader: &Reader<'_>, end: Place) {
+        if self.fault.is_none() && !self.pending.is_empty() {
+            self.fault = self.fault_of_pending(reader.cursor.bytes(), end);
+        }
+    }
+
+    #[inline]
+    fn entry(&mut self, reader: &mut Reader<'r>, place: Place) -> Result<(), Syntax> {
         let Some(product) = self.product.filter(|_| self.fault.is_none()) else {
             return reader.cursor.skip_value();
         };
-        let mut entry =
-            Entry { seen: [false; Member::COUNT], device_key: DeviceKey::Default, time: None, fault: None };
+        let mut entry = Entry {
+            place,
+            seen: [false; Member::COUNT],
+            device_key: DeviceKey::Default,
+            time: None,
+            fault: None,
+        };
         if reader.cursor.peek() == b'{' {
             self.members(reader, product, &mut entry)?;
         } else {
@@ -191,13 +231,31 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
             self.check_observed(observed_us, reader.cursor.offset() - 1, product, &mut entry)?;
         }
         if C::ALL {
-            self.end_entry(&entry, product, index, in_array);
-        } else if let Some((_, fault)) = entry.fault.take() {
-            self.fault = Some(with_place(fault, &entry, product, index, in_array));
+            self.end_entry(&entry, product);
+        } else if let Some((rank, fault)) = entry.fault.take() {
+            self.end_faulty_entry(reader, &entry, product, (rank, fault));
         } else {
             self.collect.entry(|| device_key(entry.device_key, product), entry.time);
         }
         Ok(())
+    }
+
+    /// An entry has a fault: it is the request's unless an entry before it has one, or its own device,
+    /// which is still being looked up, is unknown.
+    #[cold]
+    fn end_faulty_entry(
+        &mut self,
+        reader: &Reader<'_>,
+        entry: &Entry<'_>,
+        product: &Product,
+        (rank, fault): (Rank, Box<Fault>),
+    ) {
+        let Place { index, in_array } = entry.place;
+        let end = index + usize::from(rank > Rank::Member(Member::DeviceKey));
+        self.end(reader, Place { index: end, in_array });
+        if self.fault.is_none() {
+            self.fault = Some(with_place(fault, entry.known_device(product), entry.place));
+        }
     }
 
     fn members(
@@ -222,7 +280,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
             let start = reader.cursor.clone();
             let checked = match member {
                 Member::Points => self.points(reader, product),
-                Member::DeviceKey => entry.read_device_key(reader, product),
+                Member::DeviceKey => self.device_key(reader, product, entry),
                 Member::Time => self.time(reader, product).map(|time| entry.time = time),
             };
             if let Err(stop) = checked {
@@ -263,19 +321,13 @@ fn device_key<'r>(device_key: DeviceKey<'r>, product: &'r Product) -> Cow<'r, st
 
 /// A fault of the entry with index, device and path of the entry.
 #[cold]
-fn with_place(
+pub(super) fn with_place(
     mut fault: Box<Fault>,
-    entry: &Entry<'_>,
-    product: &Product,
-    index: usize,
-    in_array: bool,
+    device_key: Option<String>,
+    Place { index, in_array }: Place,
 ) -> Box<Fault> {
     fault.index = Some(index);
-    fault.device_key = match entry.device_key {
-        DeviceKey::Given(text) => Some(text.decode().into_owned()),
-        DeviceKey::Default => product.settings.default_device.clone(),
-        DeviceKey::Unusable => None,
-    };
+    fault.device_key = device_key;
     if in_array {
         fault = fault.inside(index);
     }

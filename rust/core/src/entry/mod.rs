@@ -11,10 +11,13 @@
 //! | `entries` | `params`: the loop over entries and over an entry's members |
 //! | `points` | the loop over an entry's points |
 //! | `device_key`, `time` | the other two members |
+//! | `pending` | devices of a large table, looked up while the next entries are read |
 
 mod device_key;
 mod entries;
+mod pending;
 mod points;
 mod time;
 
 pub(crate) use entries::Entries;
+pub(crate) use pending::PendingDevices;

@@ -65,8 +65,8 @@ fn milliseconds(value: &toml::Value) -> i64 {
     count.parse::<i64>().expect("a count") * unit * 1000
 }
 
-/// The catalog of `tests/data/catalog`.
-pub(crate) fn catalog() -> Catalog {
+/// The catalog of `tests/data/catalog`, with so many devices more in every table.
+pub(crate) fn catalog(more_devices: usize) -> Catalog {
     let folder = repository().join("tests/data/catalog");
     let read = |name: &str| fs::read(folder.join(name)).expect("a file of the test catalog");
     let text = String::from_utf8(read("catalog.toml")).expect("UTF-8");
@@ -94,6 +94,8 @@ pub(crate) fn catalog() -> Catalog {
         };
         let model = ThingModel::compile(&read(&table.model)).expect("a model");
         let devices = DeviceTable::parse(&read(&table.devices), format).expect("devices");
+        let more = (0..more_devices).map(|number| format!("one more {number}"));
+        let devices: DeviceTable = devices.keys().map(str::to_owned).chain(more).collect();
         Product::new(Arc::new(model), Arc::new(devices), settings)
     };
     file.products.into_iter().map(|(key, table)| (key, product(table))).collect()
