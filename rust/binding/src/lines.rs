@@ -169,8 +169,8 @@ fn count_lines(part: &[u8]) -> usize {
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Lines {
     /// The number of lines, with those of whitespace.
-    #[pyo3(get)]
-    lines: usize,
+    #[pyo3(get, name = "lines")]
+    count: usize,
     /// The number of accepted requests.
     #[pyo3(get)]
     accepted: usize,
@@ -189,7 +189,7 @@ impl Lines {
     pub(crate) fn new(py: Python<'_>, judged: Judged) -> PyResult<Self> {
         let collected = judged.collected.into_iter().map(|points| Py::new(py, Points::new(points)));
         Ok(Self {
-            lines: judged.lines,
+            count: judged.lines,
             accepted: judged.accepted,
             points: judged.points,
             rejected: judged.rejected,

@@ -266,6 +266,7 @@ impl Validator {
     ///         microsecond later. `now_ms` if None.
     ///     collect: Whether to return the points of accepted requests.
     ///     threads: On how many threads they are judged.
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     #[pyo3(signature = (data, topic, *, now_ms=None, arrived_us=None, collect=false, threads=1))]
     fn judge_lines(
         &self,
