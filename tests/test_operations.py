@@ -14,6 +14,7 @@ import pytest
 
 from pointgate.config import Settings, load_settings
 from pointgate.service import serve as service
+from pointgate.service.disk_space import Space
 from pointgate.service.metrics import Metrics
 from pointgate.sinks.statistics import SinkStatistics
 from tests.support.paths import ROOT
@@ -127,6 +128,7 @@ FIRING: Final[dict[str, dict[str, str]]] = {
         "pointgate_spool_max_bytes": "10000x40",
     },
     "PointgateSpoolFails": {"pointgate_spool_failures_total": COUNTS_UP},
+    "PointgateDiskAlmostFull": {'pointgate_disk_free_bytes{folder="spool"}': "50x10 9x30"},
     "PointgateSpoolUnreadable": {"pointgate_spool_unreadable_total": COUNTS_UP},
     "PointgateSinkBehind": {'pointgate_sink_lag_seconds{sink="parquet"}': "0+60x40"},
     "PointgateSinkRefuses": {'pointgate_sink_points_refused_total{sink="parquet"}': COUNTS_UP},
@@ -180,6 +182,8 @@ WELL: Final[dict[str, str]] = {
     "pointgate_spool_max_bytes": "100x40",
     "pointgate_spool_failures_total": "3x40",
     "pointgate_spool_unreadable_total": "0x40",
+    'pointgate_disk_free_bytes{folder="spool"}': "50x40",
+    'pointgate_disk_size_bytes{folder="spool"}': "100x40",
     'pointgate_sink_lag_seconds{sink="parquet"}': "1x40",
     'pointgate_sink_points_refused_total{sink="parquet"}': "4x40",
     'pointgate_sink_points_dropped_total{sink="parquet"}': "0x40",
@@ -232,6 +236,22 @@ def test_each_alert_fires_when_it_should_and_alone(tmp_path: Path) -> None:
     command = ["promtool", "test", "rules", str(tests)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+SECTION: Final = re.compile(r"^### `(Pointgate\w+)`\n\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def test_the_runbook_of_each_alert_is_a_section_that_says_what_to_look_at_and_to_do() -> None:
+    text = ALERTS.read_text("utf-8")
+    sections = dict(SECTION.findall(PAGE))
+    assert [*sections] == re.findall(r"- alert: (\w+)", text)
+    for name, section in sections.items():
+        meaning, look, do = re.split(r"^- \*(?:Look at|Do:)\*", section, flags=re.MULTILINE)
+        assert len(meaning) > 60, name
+        assert look.strip(), name
+        assert do.strip(), name
+    linked = re.findall(r'runbook_url: "https://CHANGE-ME/(docs/.*)#(\w+)"', text)
+    assert linked == [("docs/operations.md", name.lower()) for name in sections]
 
 
 def _one_of_twenty_fails() -> dict[str, Any]:
@@ -305,6 +325,7 @@ def test_the_product_that_fails_is_named_within_a_minute(tmp_path: Path) -> None
 def test_alerts_and_page_name_metrics_and_settings_that_are() -> None:
     metrics = Metrics(ack="spool")
     metrics.sinks["parquet"] = SinkStatistics()
+    metrics.disks.spaces["spool"] = Space(2, 1)
     page = metrics.render()[0].decode()
     text = ALERTS.read_text("utf-8") + PAGE
     for name in set(re.findall(r"\bpointgate_[a-z_]+\b", text)) - {"pointgate_"}:

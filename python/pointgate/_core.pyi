@@ -1,7 +1,7 @@
 """The judge, compiled: everything that looks at a payload's bytes (Rust crate `pointgate-core`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal, Self, final
+from typing import Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import Buffer, CapsuleType, disjoint_base
 
@@ -44,6 +44,8 @@ codes: Final[tuple[int, ...]]
 FIRST_REPLY_ID: Final[int]
 LAST_REPLY_ID: Final[int]
 """The packet ids of replies; those of the client library, for SUBSCRIBE, stay below."""
+
+_Mode: TypeAlias = Literal["enforce", "lenient", "shadow"]
 
 @final
 class Model:
@@ -171,9 +173,11 @@ class Product:
         time_min: The earliest time that is accepted, UTC milliseconds.
         time_max_past: How many milliseconds before now a time may be.
         time_max_future: How many milliseconds after now a time may be.
+        mode: What a service replies to requests that are rejected: `enforce`, `lenient` or `shadow`
+            (contract 11). Verdicts are the same in each.
 
     Raises:
-        ValueError: `null_points` or `unknown_points` is none of the words.
+        ValueError: `null_points`, `unknown_points` or `mode` is none of the words.
     """
 
     def __new__(
@@ -188,6 +192,7 @@ class Product:
         time_min: int | None = None,
         time_max_past: int | None = None,
         time_max_future: int | None = None,
+        mode: _Mode = "enforce",
     ) -> Product: ...
     def __getnewargs_ex__(self) -> tuple[tuple[Model, Devices], dict[str, object]]: ...
     @property
@@ -196,6 +201,10 @@ class Product:
     @property
     def devices(self) -> Devices:
         """The devices that it was made with."""
+
+    @property
+    def mode(self) -> _Mode:
+        """What a service replies to requests that are rejected (contract 11)."""
 
     def with_devices(self, devices: Devices) -> Product:
         """The same product with another device table."""
@@ -236,6 +245,10 @@ class Catalog:
         """The number of distinct models."""
 
     @property
+    def not_enforced(self) -> dict[str, _Mode]:
+        """The modes of the products whose mode is not `enforce`, by product key (contract 11)."""
+
+    @property
     def products_without_devices(self) -> int:
         """The number of products with an empty device table."""
 
@@ -259,6 +272,9 @@ class Fault:
     def pointer(self) -> str | None:
         """RFC 6901, whole. It resolves in the payload unless the fault is a missing member."""
 
+    @property
+    def code(self) -> int:
+        """The code that a request with this fault gets from an enforced product (contract 3)."""
     @property
     def reason(self) -> str:
         """The kind of fault: one of `reasons`."""
@@ -307,7 +323,10 @@ class Report:
 
     @property
     def fault(self) -> Fault | None:
-        """Why the request was not accepted; None if it was."""
+        """Why the request was not accepted; None if it was.
+
+        In a burst, with code 200: why an enforced product rejects it (contract 11).
+        """
 
 @final
 class Points:
@@ -413,7 +432,10 @@ class Burst:
 
     @property
     def reports(self) -> list[Report | None]:
-        """The verdict of each request; None for a retained one and where the judge failed."""
+        """The report of each request; None for a retained one and where the judge failed.
+
+        An enforced product rejects a request with code 200 and a fault (contract 11).
+        """
 
     @property
     def replies(self) -> list[bytes | None]:
@@ -429,7 +451,10 @@ class Burst:
 
     @property
     def rejected(self) -> tuple[list[str], list[bytes], list[Report], list[int]]:
-        """The rejected requests: their topics, payloads, reports and instants."""
+        """The rejected requests: their topics, payloads, reports and instants.
+
+        Also those that an enforced product rejects: their reports have code 200 and a fault.
+        """
 
     def early_times(self, settled: int) -> list[tuple[str, int, bytes]]:
         """The topics of accepted requests with times before 1971, probably seconds (contract 3.5).
@@ -872,6 +897,8 @@ class Validator:
     ) -> tuple[int, Points | None]:
         """Judge requests of a burst, which keeps their verdicts and replies; skip retained ones.
 
+        Replies, and the points that are returned, are those of the products' modes (contract 11).
+
         Args:
             burst: The burst, stamped.
             start: The place of the first request.
@@ -917,6 +944,10 @@ class Offender:
     @property
     def got(self) -> str | None:
         """Of the example: what came instead."""
+
+    @property
+    def shadowed(self) -> bool:
+        """Whether the requests were answered 200, because of their product's mode (contract 11)."""
 
     @property
     def requests(self) -> int:
@@ -994,6 +1025,12 @@ class Counters:
     def judged(self, seconds: float) -> None:
         """One call of the judge took `seconds`."""
 
+    def collected(self, points: Points) -> None:
+        """These points were accepted: count their age at arrival, 0 for a time in the future.
+
+        Points that were exported before are not counted.
+        """
+
     @property
     def in_flight(self) -> int:
         """The number of requests that arrived and are not settled yet."""
@@ -1003,11 +1040,13 @@ class Counters:
         Returns:
             `received`, `received_bytes`, `bursts`, `in_flight`, `null_points`, `early_times`: int;
             `products`: dict of label to a dict with `codes` (dict of code to int, without 0),
-            `reasons` (dict of reason to int) and `points` (int); labels are product keys, `unknown`
-            for products that no catalog has had, and `other` for those beyond `most_products`;
+            `reasons` (dict of reason to int), `points` (int), `shadowed` (requests answered 200 in
+            spite of a fault, dict of reason to its code and int) and `skipped` (their points that
+            were not stored, int); labels are product keys, `unknown` for products that no catalog
+            has had, and `other` for those beyond `most_products`;
             `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
-            `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
-            (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
+            `judge_seconds`, `reply_seconds`, `age_seconds`: dict with `bounds` (list of float),
+            `buckets` (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
         """
 
 def unique_order(

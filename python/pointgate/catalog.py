@@ -23,16 +23,17 @@ class Catalog(Snapshot):
     """An immutable snapshot of every product's model, device table and settings."""
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, *, tests: bool = False) -> Self:
         """Load a catalog folder (contract 6.4).
 
         Args:
             path: The folder with the `catalog.toml`.
+            tests: Whether to run its catalog tests, too (contract 12).
 
         Raises:
-            CatalogError: A file in it is invalid; `problems` has all mistakes.
+            CatalogError: A file in it is invalid, or a test fails; `problems` has all mistakes.
         """
-        loading = Loading(Path(path))
+        loading = Loading(Path(path), tests=tests)
         catalog = loading.run(cls)
         if catalog is None:
             raise CatalogError(loading.problems)

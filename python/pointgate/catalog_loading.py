@@ -16,16 +16,23 @@ the interpreter lock for milliseconds, because requests are answered meanwhile.
 
 from __future__ import annotations
 
-import datetime as dt
 import stat
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from pointgate import _core
-from pointgate.catalog_contents import DOCUMENT, Contents, DeviceSource, Snapshot
-from pointgate.catalog_settings import INSTANT_WORDS, YEAR_1971, CatalogDocument, ProductSettings
-from pointgate.diagnostics import os_reason, shown
+from pointgate.catalog_contents import (
+    DOCUMENT,
+    Contents,
+    DeviceSource,
+    Snapshot,
+    digest_of,
+    digest_of_tables,
+)
+from pointgate.catalog_settings import CatalogDocument, ProductSettings
+from pointgate.catalog_tests import run_tests, test_files
+from pointgate.diagnostics import os_reason
 from pointgate.errors import DocumentError, Problem
 from pointgate.file_states import signature
 from pointgate.followed_devices import follow
@@ -58,6 +65,8 @@ class _Parts:
     warnings: dict[object, tuple[Problem, ...]]
     followed: dict[FollowedKey, Followed]
     follows: dict[str, FollowedKey]
+    digests: dict[object, int]
+    version: str = ""
 
 
 class Loading:
@@ -67,6 +76,8 @@ class Loading:
         folder: The folder with the `catalog.toml`.
         former: An earlier snapshot of the same folder, whose unchanged parts are shared.
         seen: The state of files shortly before; other files are looked at when they are needed.
+        tests: Whether the catalog tests are run; a load that applies nothing but lines of files of
+            changes does not run them.
 
     Attributes:
         files: The files that were used, with their state before they were read.
@@ -82,6 +93,7 @@ class Loading:
         *,
         former: Snapshot | None = None,
         seen: Mapping[Path, Signature] | None = None,
+        tests: bool = False,
     ) -> None:
         self.files: dict[Path, Signature] = {}
         self.read: set[Path] = set()
@@ -93,7 +105,8 @@ class Loading:
         self._former = former
         self._old = former.contents if former else Contents()
         self._seen = {} if seen is None else seen
-        self._parts = _Parts({}, {}, {}, {}, {}, {}, {})
+        self._runs_tests = tests
+        self._parts = _Parts({}, {}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
 
     def run(self, cls: type[S]) -> S | None:
@@ -105,6 +118,7 @@ class Loading:
         products = {key: self._product(key, product) for key, product in settings.items()}
         if self.problems:
             return None
+        self._parts.digests[DOCUMENT] = digest_of_tables(self._parts.tables)
         made = cls({key: product for key, product in products.items() if product is not None})
         sources = {
             key: DeviceSource(self._folder / product.devices, product.max_shrink)
@@ -126,6 +140,8 @@ class Loading:
             warnings=dict(old.warnings),
             followed=dict(old.followed),
             follows=dict(old.follows),
+            digests=dict(old.digests),
+            version=old.version,
         )
         for path in changed:
             self._forget(path, files[path])
@@ -151,15 +167,19 @@ class Loading:
             key = (kind, path.suffix.lower(), state)
             self._parts.compiled.pop(key, None)
             self._parts.warnings.pop(key, None)
+            self._parts.digests.pop(key, None)
 
     def _twins(self, path: Path, state: Signature) -> Iterator[tuple[Path, Signature]]:
         former = self._former
-        if former is not None and len(former.files) > len(self._old.compiled) + 1:
+        own = 1 if former is None else 1 + len(former.tests)
+        if former is not None and len(former.files) > len(self._old.compiled) + own:
             yield from former.files.items()
         yield path, state
 
-    def _finish(self, made: S, sources: Mapping[str, DeviceSource]) -> S:
+    def _finish(self, made: S, sources: Mapping[str, DeviceSource]) -> S | None:
         parts = self._parts
+        if self._runs_tests and not self._test(made):
+            return None
         made.warnings = tuple(one for several in parts.warnings.values() for one in several)
         made.document = self._document
         made.files = self.files
@@ -172,9 +192,31 @@ class Loading:
             parts.warnings,
             parts.followed,
             parts.follows,
+            parts.digests,
+            parts.version,
         )
         _ = made.devices  # counts them now, not on the event loop
         return made
+
+    def _test(self, made: S) -> bool:
+        """Run the catalog tests, unless only devices have changed; returns whether all passed."""
+        former = self._former
+        paths = test_files(self._folder)
+        before = {path: former.files[path] for path in former.tests} if former else {}
+        for path in before:
+            self.files.pop(path, None)
+        states = {path: self._sign(path) for path in paths}
+        made.tests = frozenset(states)
+        is_same = states == (before or {paths[0]: None})
+        if former is not None and is_same and not self.read:
+            made.test_count = former.test_count
+            return True
+        self.read |= states.keys()
+        self.unchanged &= is_same
+        moving = {key for key, one in self._parts.settings.items() if one.time.is_moving}
+        made.test_count, problems = run_tests(paths, made, moving)
+        self.problems += problems
+        return not problems
 
     def _settings(self) -> dict[str, ProductSettings]:
         self._sign(self._document)
@@ -196,6 +238,7 @@ class Loading:
                 self._refuse(dotted(("products", key)), str(error))
         if isinstance(tables, dict):
             self._parts.tables = tables
+        self._parts.version = str(document.get("version", ""))
         return self._checked(document, tables)
 
     def _checked(self, document: dict[str, Any], tables: object) -> dict[str, ProductSettings]:
@@ -247,7 +290,7 @@ class Loading:
         if settings is self._old.settings.get(key) and self._former is not None:
             before = self._former.product(key)
             if before is not None and before.model is model and before.devices is devices:
-                self._keep_warnings(key)
+                self._keep(key)
                 return before
         self._warn_of(key, settings, devices)
         try:
@@ -261,6 +304,7 @@ class Loading:
                 time_min=settings.time.min,
                 time_max_past=settings.time.max_past,
                 time_max_future=settings.time.max_future,
+                mode=settings.mode,
             )
         except ValueError as error:
             self._refuse(dotted(("products", key)), str(error))
@@ -268,25 +312,12 @@ class Loading:
 
     def _warn_of(self, key: str, settings: ProductSettings, devices: _core.Devices) -> None:
         location = dotted(("products", key))
-        warnings = []
-        if not len(devices):
-            reason = "the device table is empty: all entries are rejected with 1257"
-            warnings.append((location, reason))
-        earliest = settings.time.min
-        if earliest is not None and 0 < earliest < YEAR_1971:
-            instant = dt.datetime.fromtimestamp(earliest / 1000, dt.UTC)
-            reason = f"{earliest} is {instant:%Y-%m-%d %H:%M} UTC and looks like seconds, expected"
-            warnings.append((f"{location}.time.min", f"{reason} {INSTANT_WORDS}"))
-        default = settings.default_device
-        if default is not None and default not in devices:
-            reason = (
-                f"{shown(default)} is not in the device table: entries without a key are rejected"
-            )
-            warnings.append((f"{location}.default_device", reason))
         self._parts.warnings.pop(key, None)
-        if warnings:
+        if found := settings.warnings(devices):
             document = str(self._document)
-            self._parts.warnings[key] = tuple(Problem(document, *one) for one in warnings)
+            self._parts.warnings[key] = tuple(
+                Problem(document, f"{location}{place}", reason) for place, reason in found
+            )
 
     def _compile(
         self, product: str, kind: type[T], name: str, build: Callable[[bytes, Path], T]
@@ -300,7 +331,7 @@ class Loading:
             shared = self._old.compiled.get(key)
             if shared is not None:
                 parts.compiled[key] = shared
-                self._keep_warnings(key)
+                self._keep(key)
             elif not self._build(key, path, build):
                 self._failed.add(key)
                 return None
@@ -319,12 +350,15 @@ class Loading:
         if key not in self._parts.followed:
             if key in self._failed:
                 return None
-            found = follow(path, state, self._old.followed.get(key), compiled)
+            former = self._former.product(product) if self._former else None
+            before = self._old.followed.get(key)
+            found = follow(path, state, before, compiled, active=former and former.devices)
             if isinstance(found, list):
                 self.problems += found
                 self._failed.add(key)
                 return None
             self._parts.followed[key] = found
+            self._keep(key[0])
             self.changes += found.lines
         return self._parts.followed[key].devices
 
@@ -350,13 +384,17 @@ class Loading:
             self.problems += [Problem(str(path), *problem) for problem in error.problems]
             return False
         self._parts.compiled[key] = built
+        self._parts.digests[key] = digest_of((path.name.encode(), b"\0", data))
         if built.warnings:
             self._parts.warnings[key] = tuple(Problem(str(path), *one) for one in built.warnings)
         return True
 
-    def _keep_warnings(self, key: object) -> None:
+    def _keep(self, key: object) -> None:
+        """Keep what the former snapshot has of a product or of a compiled file."""
         if warnings := self._old.warnings.get(key):
             self._parts.warnings[key] = warnings
+        if key in self._old.digests:
+            self._parts.digests.setdefault(key, self._old.digests[key])
 
     def _sign(self, path: Path) -> Signature:
         """The state of a file before it is read: the file is never older than that."""

@@ -6,7 +6,7 @@ import datetime as dt
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -14,6 +14,9 @@ from pointgate.diagnostics import shown
 from pointgate.quantities import DURATIONS, milliseconds_of
 from pointgate.toml.document import Document
 from pointgate.toml.values import SHARE_WORDS, Share
+
+if TYPE_CHECKING:
+    from pointgate._core import Devices
 
 _DEVICE_KEY_BYTES: Final = 128
 
@@ -65,13 +68,18 @@ def _instant(value: object) -> object:
 YEAR_1971: Final = 31_536_000_000
 """Milliseconds; earlier times are probably seconds (contract 3.5)."""
 
-_Instant = Annotated[int, BeforeValidator(_instant), Field(ge=0, le=_LONGEST_WINDOW)]
+Instant = Annotated[int, BeforeValidator(_instant), Field(ge=0, le=_LONGEST_WINDOW)]
 
 
 class _TimeSettings(Document):
-    min: _Instant | None = Field(default=None, description=INSTANT_WORDS)
+    min: Instant | None = Field(default=None, description=INSTANT_WORDS)
     max_past: _Window | None = Field(default=None, description=_WINDOW_WORDS)
     max_future: _Window | None = Field(default=None, description=_WINDOW_WORDS)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether verdicts depend on the present."""
+        return self.max_past is not None or self.max_future is not None
 
 
 class ProductSettings(Document):
@@ -95,14 +103,38 @@ class ProductSettings(Document):
     unknown_points: Literal["reject", "ignore"] | None = Field(
         default=None, description='"reject" or "ignore"'
     )
+    mode: Literal["enforce", "lenient", "shadow"] = Field(
+        default="enforce", description='"enforce", "lenient" or "shadow"'
+    )
     time: _TimeSettings = Field(
         default=_TimeSettings(), description="a table with min, max_past and max_future"
     )
+
+    def warnings(self, devices: Devices) -> list[tuple[str, str]]:
+        """What is valid and probably a mistake: the key behind the product's, and the reason."""
+        found = []
+        if not len(devices):
+            found.append(("", "the device table is empty: all entries are rejected with 1257"))
+        earliest = self.time.min
+        if earliest is not None and 0 < earliest < YEAR_1971:
+            instant = dt.datetime.fromtimestamp(earliest / 1000, dt.UTC)
+            reason = f"{earliest} is {instant:%Y-%m-%d %H:%M} UTC and looks like seconds, expected"
+            found.append((".time.min", f"{reason} {INSTANT_WORDS}"))
+        default = self.default_device
+        if default is not None and default not in devices:
+            reason = (
+                f"{shown(default)} is not in the device table: entries without a key are rejected"
+            )
+            found.append((".default_device", reason))
+        return found
 
 
 class CatalogDocument(Document):
     """The whole file."""
 
+    version: str = Field(
+        default="", max_length=64, description="a text of at most 64 characters, such as a revision"
+    )
     products: dict[str, ProductSettings] = Field(
         min_length=1, description="at least one [products.<product key>] table"
     )

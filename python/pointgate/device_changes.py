@@ -15,16 +15,22 @@ written, and waits.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _TAIL_BYTES: Final = 256
 """Bytes before a position that must still be there: of a file that was rewritten, others are."""
+
+_HEAD_BYTES: Final = 1024 * 1024
+_BLOCK_BYTES: Final = 64 * 1024
+"""Of what is before a position, this much at the begin and at the end is compared by a digest: a
+millisecond. So a rewrite in place is noticed unless it changes nothing but what is between them."""
 
 P = TypeVar("P")
 
@@ -67,12 +73,14 @@ class FilePosition:
         offset: The byte behind the last whole line.
         line: The number of the next line.
         tail: The last bytes before `offset`.
+        digest: A digest of what is before `offset`, as much of it as is compared.
     """
 
     file: tuple[int, int] | None = None
     offset: int = 0
     line: int = 1
     tail: bytes = b""
+    digest: bytes = b""
 
 
 _START: Final = FilePosition()
@@ -94,7 +102,11 @@ class FileChanges:
         self._path = path
 
     def changes(self, position: FilePosition | None) -> Changes[FilePosition] | None:
-        """See `ChangeSource`. A file that was replaced, cut or rewritten is another one."""
+        """See `ChangeSource`. A file that was replaced, cut or rewritten is another one.
+
+        Raises:
+            ValueError: Its lines do not end with line feeds.
+        """
         try:
             opened = open(self._path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
         except FileNotFoundError:
@@ -111,12 +123,32 @@ class FileChanges:
             file.seek(start.offset - len(start.tail))
             if file.read(len(start.tail)) != start.tail:
                 return None
+            if start.digest and _digest(file, start.offset) != start.digest:
+                return None
+            file.seek(start.offset)
             data = file.read()
-        lines = data[: data.rfind(b"\n") + 1]
-        end = FilePosition(
-            file=identity,
-            offset=start.offset + len(lines),
-            line=start.line + lines.count(b"\n"),
-            tail=(start.tail + lines[-_TAIL_BYTES:])[-_TAIL_BYTES:],
-        )
+            lines = data[: data.rfind(b"\n") + 1]
+            line = start.line + lines.count(b"\n")
+            if b"\r" in data[len(lines) : -1]:
+                raise ValueError(
+                    f"line {line}: expected a line feed behind each line, got a carriage return"
+                )
+            end = FilePosition(
+                file=identity,
+                offset=start.offset + len(lines),
+                line=line,
+                tail=(start.tail + lines[-_TAIL_BYTES:])[-_TAIL_BYTES:],
+                digest=_digest(file, start.offset + len(lines)),
+            )
         return Changes(lines, start.line, end)
+
+
+def _digest(file: BinaryIO, offset: int) -> bytes:
+    """The digest of what is before a position, see `_HEAD_BYTES`."""
+    file.seek(0)
+    digest = hashlib.blake2b(file.read(min(offset, _HEAD_BYTES)), digest_size=16)
+    if offset > _HEAD_BYTES:
+        start = max(_HEAD_BYTES, offset - _BLOCK_BYTES)
+        file.seek(start)
+        digest.update(file.read(offset - start))
+    return digest.digest()

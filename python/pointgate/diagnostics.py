@@ -31,6 +31,17 @@ def shown(value: object) -> str:
             return f"a {type(value).__name__}"
 
 
+def shown_bytes(data: bytes, most: int) -> str:
+    """The beginning of a payload as ASCII on one line; other bytes are escaped."""
+    text = data[:most].decode("ascii", "backslashreplace")
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def numbered(number: int, noun: str) -> str:
+    """A number with its noun: `1 request`, `2,000 requests`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A suggestion to append to an error, with the most similar known name; empty without one."""
     near = difflib.get_close_matches(name, list(known), n=1)

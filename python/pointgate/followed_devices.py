@@ -39,14 +39,14 @@ class Followed:
         position: The position in the file of changes.
         state: The state of that file before it was read.
         lines: Number of lines that this load has applied.
-        removals: Number of lines that remove a key, since the base was read.
+        removed: Number of active devices that lines of this load have removed.
     """
 
     devices: _core.Devices
     position: FilePosition
     state: Signature
     lines: int = 0
-    removals: int = 0
+    removed: int = 0
 
     @property
     def is_to_fold(self) -> bool:
@@ -60,6 +60,8 @@ def follow(
     state: Signature,
     before: Followed | None,
     base: Callable[[], _core.Devices | None],
+    *,
+    active: _core.Devices | None = None,
 ) -> Followed | list[Problem]:
     """Apply what the file of changes has behind a position.
 
@@ -68,12 +70,13 @@ def follow(
         state: Its state.
         before: What was applied before, on the same base.
         base: Reads the table without changes; None if that fails and is reported elsewhere.
+        active: The table that is in force, to count the devices in it that lines remove.
 
     Returns:
         The table, or all mistakes; nothing is applied then.
     """
     if before is not None and state is not None and before.state == state:
-        return replace(before, lines=0)
+        return replace(before, lines=0, removed=0)
     source = FileChanges(path)
     try:
         changes = source.changes(before.position) if before else None
@@ -90,5 +93,18 @@ def follow(
             devices = devices.with_lines(lines, first_line=changes.first_line)
         except DocumentError as error:
             return [Problem(str(path), *problem) for problem in error.problems]
-    removals = lines.startswith(b"-") + lines.count(b"\n-") + (before.removals if before else 0)
-    return Followed(devices, changes.position, state, lines.count(b"\n"), removals)
+    removed = 0 if active is None else _count_removed(lines, active, devices)
+    return Followed(devices, changes.position, state, lines.count(b"\n"), removed)
+
+
+def _count_removed(lines: bytes, before: _core.Devices, after: _core.Devices) -> int:
+    """How many keys of a table are not in the next one because a line removes them."""
+    if b"-" not in lines:
+        return 0
+    bare = (line.strip() for line in lines.split(b"\n"))
+    named = {
+        line[1:].decode("utf-8", "replace").strip().strip('"')
+        for line in bare
+        if line.startswith(b"-")
+    }
+    return sum(key in before and key not in after for key in named)

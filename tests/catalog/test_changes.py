@@ -135,6 +135,41 @@ def test_a_file_that_is_another_one_is_applied_to_the_base(folder: Path, way: st
     assert keys(again(folder, before)[1]) == set(expected)
 
 
+def test_a_rewrite_that_keeps_the_end_is_another_file(folder: Path) -> None:
+    file = folder / "pk.changes"
+    end = "".join(f"+x{number:03}\n" for number in range(200))
+    file.write_text("+d\n" + end)
+    before = Catalog.load(folder)
+    assert keys(before) == set("abcd")
+    with file.open("r+") as opened:
+        opened.write("-a\n")
+    append(file, "+h\n")
+    assert keys(again(folder, before)[1]) == set("bch")
+
+
+def test_a_rewrite_behind_the_begin_of_a_long_file_is_another_file(folder: Path) -> None:
+    file = folder / "pk.changes"
+    file.write_text("#" * (3 * 1024 * 1024) + "\n+d\n" + "#" * 1000 + "\n")
+    before = Catalog.load(folder)
+    with file.open("r+") as opened:
+        opened.seek(3 * 1024 * 1024 + 1)
+        opened.write("-a\n")
+    append(file, "+h\n")
+    assert keys(again(folder, before)[1]) == set("bch")
+
+
+@pytest.mark.parametrize("text", ["+d\r+e\r", "+d\n+e\r+f\r", "+d\r+e"])
+def test_lines_without_line_feeds_are_a_mistake(folder: Path, text: str) -> None:
+    (folder / "pk.changes").write_text(text, newline="")
+    with pytest.raises(CatalogError, match="expected a line feed behind each line, got a carriage"):
+        Catalog.load(folder)
+
+
+def test_a_line_that_is_being_written_may_end_with_a_carriage_return(folder: Path) -> None:
+    (folder / "pk.changes").write_text("+d\r\n+e\r", newline="")
+    assert keys(Catalog.load(folder)) == set("abcd")
+
+
 def test_a_new_snapshot_is_read_with_all_changes(folder: Path) -> None:
     file = folder / "pk.changes"
     file.write_text("+d\n-a\n")

@@ -96,6 +96,16 @@ def test_lost_replies_are_findings(validator: Validator) -> None:
     assert done.returncode == 1
     assert "  no reply                              50\n" in done.stdout
     assert "no reply at all: is the service running" in done.stderr
+    assert " ms" not in done.stdout, "latencies of nothing"
+
+
+def test_there_are_no_latencies_of_nothing(validator: Validator) -> None:
+    with StandInBroker(validator, lambda burst: burst.answer([None] * len(burst))) as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        options = ("--product", "example", "--requests", "5", "--timeout", "0.3", "--json")
+        figures = json.loads(send("--url", url, *options).stdout)
+    assert figures["answered"] == 0
+    assert set(figures["latency_ms"].values()) == {None}
 
 
 def test_the_configuration_names_broker_and_catalog(tmp_path: Path, url: str) -> None:

@@ -143,7 +143,8 @@ def test_changed_requests_are_written_with_their_places(tmp_path: Path, new: Pat
 def test_the_quarantine_is_judged_as_it_arrived(tmp_path: Path, new: Path) -> None:
     settings = tmp_path / "pointgate.toml"
     settings.write_text(f"quarantine.path = {json.dumps(str(tmp_path / 'q'))}\n")
-    assert document(CASES, new, "--quarantine", "-c", settings)["requests"] == 0
+    done = diff(CASES, new, "--quarantine", "-c", settings)
+    assert (done.returncode, done.stderr) == (0, b"no requests in the quarantine\n")
     store = QuarantineDatabase(tmp_path / "q")
     for number, payload in enumerate([TEXT, TEXT, STRANGER, None]):
         store.insert(
@@ -171,8 +172,12 @@ def test_the_quarantine_is_judged_as_it_arrived(tmp_path: Path, new: Path) -> No
     store.close()
     found = document(CASES, new, "--quarantine", "-c", settings)
     assert (found["requests"], counts(found)) == (3, {("1204 type", "200"): 2})
+    assert found["skipped"] == 1
     assert found["changes"][0]["examples"][0]["number"] == 1
-    assert b"quarantine:1" in diff(CASES, new, "--quarantine", "-c", settings).stdout
+    done = diff(CASES, new, "--quarantine", "-c", settings)
+    assert b"quarantine:1" in done.stdout
+    assert b"not judged                1" in done.stdout
+    assert done.stderr == b"not judged: 1 request: the payload was too large to be kept\n"
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,9 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_what_init_writes_passes_check_and_its_request_is_accepted(tmp_path: Path) -> None:
     done = run("init", "--product", "007", cwd=tmp_path)
-    assert (done.returncode, done.stdout.count("wrote ")) == (0, 6)
-    assert run("check", cwd=tmp_path).stdout == "007: 3 points, 2 devices\n"
+    assert (done.returncode, done.stdout.count("wrote ")) == (0, 7)
+    checked = run("check", cwd=tmp_path).stdout
+    assert checked == "007: 3 points, 2 devices\n2 catalog tests passed\n"
     assert run("explain", "example.json", "--product", "007", cwd=tmp_path).returncode == 0
     schema = json.loads((tmp_path / "pointgate.schema.json").read_text("utf-8"))
     assert schema == json.loads(run("schema", cwd=tmp_path).stdout)

@@ -92,11 +92,13 @@ def test_rates_are_the_increase_between_two_scrapes() -> None:
         {"code": "200", "rate": 3.0, "total": 8},
         {"code": "1257", "rate": 1.0, "total": 3},
     ]
+    enforced = {"mode": "enforce", "shadowed": 0.0}
     assert document["products"] == [
         {"product": "unknown", "requests": 1.0, "points": 0.0, "rejected": 1.0}
-        | {"reasons": {"device": 1.0}},
-        {"product": "a", "requests": 3.0, "points": 3.0, "rejected": 0.0, "reasons": {}},
-        {"product": "b", "requests": 0.0, "points": 0.0, "rejected": 0.0, "reasons": {}},
+        | {"reasons": {"device": 1.0}}
+        | enforced,
+        {"product": "a", "requests": 3.0, "points": 3.0, "rejected": 0.0, "reasons": {}} | enforced,
+        {"product": "b", "requests": 0.0, "points": 0.0, "rejected": 0.0, "reasons": {}} | enforced,
     ]
     assert document["sinks"][0]["points"] == 15.0
     lines = view(document, "here")

@@ -203,6 +203,26 @@ def test_check_connect_examines_too(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "\nproblem  broker   mqtt://127.0.0.1:" in done.stdout
+    assert "protocol: " in done.stdout, "what check prints"
+    assert "no problems found" in done.stderr
+
+
+def test_check_connect_prints_what_check_prints_as_json(tmp_path: Path) -> None:
+    doctor(tmp_path, free_port())
+    found = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "pointgate", "check", "--json", *options],
+                cwd=tmp_path,
+                capture_output=True,
+                check=False,
+                timeout=TIMEOUT,
+            ).stdout
+        )
+        for options in ([], ["--connect"])
+    ]
+    assert found[0].keys() | {"running", "findings"} == found[1].keys()
+    assert found[0] | {"ok": False} == {name: found[1][name] for name in found[0]}
 
 
 def test_the_file_system_of_a_folder_is_named(tmp_path: Path) -> None:

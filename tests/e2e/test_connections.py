@@ -316,7 +316,7 @@ def test_a_catalog_that_changes_under_load_never_mixes_two_verdicts(
                 folder, *(("STRING", "DOUBLE") if round_number % 2 == 0 else ("DOUBLE", "STRING"))
             )
             service.send_signal(signal.SIGHUP)
-            loaded = threading.Thread(target=service.wait_for, args=("catalog loaded: 1 products",))
+            loaded = threading.Thread(target=service.wait_for, args=("catalog loaded: 1 product,",))
             loaded.start()
             while loaded.is_alive():
                 verdicts.add(sender.ask(payload).payload)

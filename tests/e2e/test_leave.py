@@ -14,7 +14,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.support.processes import PATIENCE, Broker, Sender, Service, free_port, small
+from tests.support.patience import PATIENCE
+from tests.support.processes import Broker, Sender, Service, free_port, small
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,7 @@ from pointgate.sources.mqtt.errors import BrokerRefused
 from pointgate.sources.mqtt.publisher import PublishRefusedError, connect_publisher
 from tests.support.paths import CATALOG
 from tests.support.patience import PATIENCE
-from tests.support.processes import TOPIC, Broker, Sender, Service
+from tests.support.processes import TOPIC, Broker, Sender, Service, free_port
 from tests.support.scripted_broker import ScriptedBroker
 
 if TYPE_CHECKING:
@@ -126,6 +126,19 @@ def test_a_service_that_does_not_run_is_asked_about(
     assert done.exit_code == 1
     assert "2 posted without a reply: is the service running?" in done.stderr
     assert ["no", "reply", "2"] in [line.split() for line in done.stdout.splitlines()]
+
+
+def test_without_a_broker_no_figures_are_printed(tmp_path: Path) -> None:
+    now_us = time.time_ns() // 1000
+    reject(tmp_path / "q", CATALOG, [request("newcomer", 1), request("newcomer", 2)], now_us)
+    config = tmp_path / "pointgate.toml"
+    config.write_text(
+        f"mqtt.url = 'mqtt://127.0.0.1:{free_port()}'\ncatalog.path = '{CATALOG}'\n"
+        "quarantine.path = 'q'\n"
+    )
+    done = CliRunner().invoke(app, ["replay", "-c", str(config)])
+    assert (done.exit_code, done.stdout.split()) == (74, ["not", "posted,", "kept", "2"])
+    assert "cannot connect" in done.stderr
 
 
 async def test_a_service_that_does_not_answer(broker: Broker) -> None:

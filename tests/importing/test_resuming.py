@@ -125,6 +125,18 @@ def test_an_import_that_has_ended_imports_only_what_is_new(tmp_path: Path) -> No
     ), done.stderr
 
 
+def test_the_report_of_an_import_that_had_ended_is_called_so(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", shape=SHORT)
+    assert "no input is new" not in run(*arguments, cwd=tmp_path).stderr
+    said = "no input is new: this is the report of the import that had ended before"
+    assert said in run(*arguments, cwd=tmp_path).stderr
+    mistyped = run("exprot.csv", *arguments[1:], cwd=tmp_path)
+    assert mistyped.returncode == 2
+    assert said in mistyped.stderr
+    assert "whose state is in import-state" in mistyped.stderr
+    assert "exprot.csv: no such file" in mistyped.stderr
+
+
 def test_a_changed_input_is_refused_by_name(tmp_path: Path) -> None:
     arguments = prepare(tmp_path, "ndjson")
     killed = run(*arguments, cwd=tmp_path, POINTGATE_FAILPOINT="import-after-run:2")

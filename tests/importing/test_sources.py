@@ -304,6 +304,19 @@ def test_the_report_counts_by_series_and_day_and_draws(tmp_path: Path) -> None:
     assert "solar/inverter-001" in (tmp_path / "c.svg").read_text()
 
 
+def test_the_report_fits_80_columns(tmp_path: Path) -> None:
+    days = (1, 2, 5, 9, 20, 21, 28)
+    rows = [b"2024-05-%02d,inverter-001,dayEnergy,%d\n" % (day, day) for day in days]
+    (tmp_path / "a.csv").write_bytes(HEAD + b"".join(rows))
+    done = run("a.csv", *start(tmp_path), cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    device, points, gaps = lines[-3:]
+    assert device.startswith("solar/inverter-001 ")
+    assert points == "  7 points, 2024-05-01 to 2024-05-28"
+    assert gaps == "  no points: 2024-05-03 to 2024-05-04, 2024-05-06 to 2024-05-08, …"
+
+
 def test_a_mapping_is_proposed_that_imports_the_sample(tmp_path: Path) -> None:
     configure(tmp_path, "ndjson")
     data = "Zeit;Gerät;Tag;Wert\n01.05.2024 00:00:00;inverter-001;dayEnergy;1,5\n"

@@ -8,7 +8,7 @@ import pytest
 
 from pointgate.config import Settings, load_settings
 from pointgate.errors import ConfigError
-from pointgate.kafka.client import mistake
+from pointgate.kafka.client import mistake, unusable_pattern
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +88,14 @@ def test_oauthbearer_has_the_password_as_client_secret(tmp_path: Path) -> None:
         ('servers = "k:1"\ntopics = ["a/b"]', "kafka.topics: expected a Kafka topic, 1 to 249"),
         ('servers = "k:1"\ntopics = ["^("]', "kafka.topics: expected a regular expression"),
         (f'{BASE}replies = "iot.requests"', "kafka.replies: expected a topic that is not in"),
+        (
+            'servers = "k:1"\ntopics = ["^iot"]\nreplies = "iot.r"',
+            'got "iot.r", which "^iot" matches: replies would be read as requests',
+        ),
+        ('servers = "k:1"\ntopics = ["^(?!a)b"]', "kafka.topics: expected a POSIX extended"),
+        ('servers = "k:1"\ntopics = ["^(?:a|b)"]', "expected a POSIX extended"),
+        ('servers = "k:1"\ntopics = ["^a\\\\d+"]', "such as [0-9] for"),
+        ('servers = "k:1"\ntopics = ["^a+?b"]', "got +? in"),
         (f'{BASE}group = "a b"', "kafka.group: expected a name"),
         (f'{BASE}topic = "headers:x"', 'kafka.topic: expected "header:NAME"'),
         (f"{BASE}topic = []", "kafka.topic: expected"),
@@ -107,6 +115,41 @@ def test_what_is_wrong_is_refused_with_a_reason(tmp_path: Path, text: str, reaso
     with pytest.raises(ConfigError) as error:
         load(tmp_path, f"[kafka]\n{text}\n")
     assert [str(one) for one in error.value.problems if reason in str(one)], error.value.problems
+
+
+@pytest.mark.parametrize("topics", ["iot.requests", "iot.replies", "^other", "^.*points"])
+def test_a_sink_does_not_write_to_where_the_service_reads_or_replies(
+    tmp_path: Path, topics: str
+) -> None:
+    sink = '[[sinks]]\ntype = "kafka"\nservers = "K2:9092"\ntopic = "{}"\n'
+    text = f'[kafka]\nservers = "k1:9092,k2:9092"\ntopics = ["{topics}"]\nreplies = "r"\n'
+    meant = {"^other": "other.points", "^.*points": "points", "iot.replies": "r"}.get(
+        topics, topics
+    )
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, text + sink.format(meant))
+    (problem,) = error.value.problems
+    assert problem.location == "sinks.kafka.topic"
+    assert f'got "{meant}"' in problem.reason
+    load(tmp_path, text + sink.format("some.where"))
+    load(tmp_path, text + sink.format(meant).replace("K2", "k3"))  # another cluster
+
+
+@pytest.mark.parametrize(
+    ("topics", "refused"),
+    [
+        (["a", "^iot\\..*", "^a{3}[a-z]+$", "^(a|b)x"], ""),
+        (["a", "^a{99999}"], "^a{99999}"),
+        (["^(?!a)b"], "^(?!a)b"),
+    ],
+)
+def test_patterns_are_those_that_librdkafka_takes(topics: list[str], refused: str) -> None:
+    assert unusable_pattern(topics) == refused
+
+
+def test_a_reason_is_one_line() -> None:
+    reason = mistake({"socket.timeout.ms": 5}, group="g")
+    assert reason.endswith("value 5 is outside allowed range 10..300000")
 
 
 def test_both_protocols_of_groups_are_taken() -> None:

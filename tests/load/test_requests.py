@@ -19,7 +19,10 @@ DEMO = Path(pointgate.__file__).parent / "demo/catalog"
 LIMIT = 8 << 20
 SMALL = Shape(entries=4, points=6, distinct=16)
 PRODUCTS = [
-    (folder, product) for folder in (CATALOG, DEMO) for product in Catalog.load(folder).products
+    (folder, key)
+    for folder in (CATALOG, DEMO)
+    for key, product in Catalog.load(folder).products.items()
+    if product.mode == "enforce"
 ]
 
 
@@ -39,6 +42,23 @@ def test_each_product_has_requests_that_are_accepted_and_rejected(
     assert set(topics) == {request_topic(product)}
     reports = Validator(catalog).validate(topics, payloads)
     assert [report.code for report in reports] == [one.code for one in templates]
+
+
+@pytest.mark.parametrize(
+    ("product", "codes"),
+    [
+        ("mode-shadow", {Code.OK}),
+        ("mode-lenient", {Code.OK, Code.DEVICE_NOT_FOUND, Code.MODEL_VALIDATE_FAILED}),
+    ],
+)
+def test_invalid_requests_expect_the_answer_of_the_mode(product: str, codes: set[int]) -> None:
+    catalog = Catalog.load(CATALOG)
+    requests = make_requests(catalog, product, SMALL, payload_bytes=LIMIT)
+    assert {template.code for template in requests.bad} == codes
+    topics = [template.topic for template in requests.bad]
+    payloads = [template.payload for template in requests.bad]
+    reports = Validator(catalog).validate(topics, payloads)
+    assert Code.OK not in {report.code for report in reports}
 
 
 @pytest.mark.parametrize("name", SHAPES)

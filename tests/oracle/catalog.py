@@ -37,6 +37,7 @@ class Product:
     min_ms: int | None
     max_past_ms: int | None
     max_future_ms: int | None
+    mode: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def _product(folder: Path, table: dict[str, Any]) -> Product:
         min_ms=time.get("min"),
         max_past_ms=_duration(time.get("max_past")),
         max_future_ms=_duration(time.get("max_future")),
+        mode=table.get("mode", "enforce"),
     )
 
 

@@ -92,8 +92,8 @@ def judge(
     except JsonSyntaxError as error:
         return Verdict(1220, "syntax", reply_id=error.id_token, offset=error.offset)
     try:
-        params = _judge_envelope(document.root)
-        points = _judge_params(catalog.products.get(found[1]), params, now_ms)
+        params = judge_envelope(document.root)
+        points = judge_params(catalog.products.get(found[1]), params, now_ms)
     except Fault as fault:
         return replace(fault.verdict, reply_id=document.id_token)
     # Row 6.
@@ -107,7 +107,7 @@ def _id_before_break(payload: bytes) -> bytes | None:
         return error.id_token
 
 
-def _judge_envelope(root: Value) -> Array | Object:
+def judge_envelope(root: Value) -> Array | Object:
     """Judge the envelope (3.1) and return `params`."""
     if not isinstance(root, Object):
         raise Fault(Verdict(1220, "envelope", pointer="", offset=root.start))
@@ -141,21 +141,21 @@ def _judge_envelope(root: Value) -> Array | Object:
     return params
 
 
-def _judge_params(product: Product | None, params: Array | Object, now_ms: int) -> int:
+def judge_params(product: Product | None, params: Array | Object, now_ms: int) -> int:
     """Judge the entries in array order (row 5) and return the number of points."""
     # 1.4: whatever params holds, and without a pointer.
     if product is None:
         raise Fault(Verdict(1257, "device"))
     # 3.1: one object is one entry; 2.7: its index is 0 and no index stands in its pointers.
     if isinstance(params, Object):
-        return _Entry(product, params, 0, "/params", now_ms).judge()
+        return Entry(product, params, 0, "/params", now_ms).judge()
     return sum(
-        _Entry(product, value, index, f"/params/{index}", now_ms).judge()
+        Entry(product, value, index, f"/params/{index}", now_ms).judge()
         for index, value in enumerate(params.items)
     )
 
 
-class _Entry:
+class Entry:
     """One entry of params and where it stands."""
 
     def __init__(

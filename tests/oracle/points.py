@@ -22,7 +22,7 @@ from tests.oracle.json_reader import Array, Null, Number, Object, String, Value,
 from tests.oracle.values import Rules, number_of, rules_of, truth_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tests.oracle.catalog import Catalog, Product
     from tests.oracle.definitions import ValueType
@@ -56,12 +56,24 @@ def rows(catalog: Catalog, topic: str, payload: bytes, *, arrived_us: int) -> li
         payload: its bytes.
         arrived_us: the instant of its arrival, in microseconds since the epoch.
     """
-    product_key = topic.removeprefix("/").split("/")[1]
-    product = catalog.products[product_key]
     root = read(payload).root
     assert isinstance(root, Object)  # narrows the type, as below: the request is accepted
     params = root.first("params")
     entries = params.items if isinstance(params, Array) else (params,)
+    return rows_of_entries(catalog, topic, payload, entries, arrived_us=arrived_us)
+
+
+def rows_of_entries(
+    catalog: Catalog,
+    topic: str,
+    payload: bytes,
+    entries: Iterable[Value | None],
+    *,
+    arrived_us: int,
+) -> list[Row]:
+    """Return the rows of accepted entries."""
+    product_key = topic.removeprefix("/").split("/")[1]
+    product = catalog.products[product_key]
     return [
         Row(product_key, device, identifier, time, column, value, quality, arrived_us)
         for entry in entries

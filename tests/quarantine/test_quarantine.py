@@ -289,7 +289,8 @@ def command(*arguments: str | Path) -> Result:
 
 
 def test_rejects_lists_a_line_each(config: Path) -> None:
-    assert command("rejects", "-c", config).stdout == ""
+    nothing = command("rejects", "-c", config)
+    assert (nothing.stdout, nothing.stderr) == ("", "no requests in the quarantine\n")
     keep(config.parent / "q", [BAD, STRANGER, b'{"\x1b\xff'])
     done = command("rejects", "-c", config)
     third, second, first = done.stdout.splitlines()  # the newest first
@@ -303,7 +304,11 @@ def test_rejects_lists_a_line_each(config: Path) -> None:
         second + "\n"
     )
     assert command("rejects", "-c", config, "--since", "1h").stdout.count("\n") == 3
-    assert command("rejects", "-c", config, "--since", "2999-01-01").stdout == ""
+    nothing = command("rejects", "-c", config, "--since", "2999-01-01")
+    said = "no request of the 3 in the quarantine is selected\n"
+    assert (nothing.stdout, nothing.stderr) == ("", said)
+    nothing = command("rejects", "-c", config, "--by", "device", "--since", "2999-01-01", "--json")
+    assert (nothing.stdout, nothing.stderr) == ("", said)
 
 
 def test_rejects_for_programs(config: Path) -> None:
@@ -360,6 +365,12 @@ def test_one_of_them_is_explained_with_what_the_catalog_says_now(config: Path) -
     assert "^ expected" in done.stdout  # the place in the payload
     assert "pointer       /params/0/measurepoints/temp" in done.stdout
     assert "now: 1204 Model validate failed" in done.stdout
+    assert "further faults" not in done.stdout
+    done = command("rejects", "explain", "1", "-c", config, "--all")
+    assert "further faults: " in done.stdout
+    found = json.loads(command("rejects", "explain", "1", "-c", config, "--all", "--json").stdout)
+    assert found["now"]["faults"][0] == found["now"]["fault"]
+    assert found["now"]["more"] is False
     document = json.loads(command("rejects", "explain", "2", "-c", config, "--json").stdout)
     assert (document["reason"], document["now"]["code"]) == ("syntax", 1220)
     assert document["payloadBase64"]

@@ -382,6 +382,30 @@ async def test_a_lost_file_of_changes_is_refused_as_a_table_that_shrinks(folder:
         assert watched.devices == 20
 
 
+async def test_lines_that_remove_unknown_devices_permit_no_table_to_shrink(folder: Path) -> None:
+    file = follow_changes(folder)
+    async with watching(folder) as watched:
+        append(file, "".join(f"-nobody-{number}\n" for number in range(10)))
+        (folder / "devices.txt").write_text("inv-0\n")
+        await watched.refusals(1)
+        assert watched.devices == 10
+
+
+async def test_a_new_table_may_lack_what_the_lines_remove(folder: Path) -> None:
+    file = follow_changes(folder)
+    async with watching(folder) as watched:
+        # A long history, so that the new file has fewer lines that remove something.
+        append(file, "".join(f"+x-{number}\n-x-{number}\n" for number in range(20)))
+        await watched.reloads(1)
+        shorter, newer = folder / "devices.new", folder / "pk.new"
+        shorter.write_text("inv-8\ninv-9\n")
+        newer.write_text("".join(f"-inv-{number}\n" for number in range(8)))
+        newer.replace(file)
+        shorter.replace(folder / "devices.txt")
+        await watched.until(lambda: watched.devices == 2)
+        assert watched.metrics.shrink_refused == 0
+
+
 async def test_a_grown_overlay_is_folded_beside_the_service(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,9 @@ class _Counters:
     def judged(self, seconds: float) -> None:
         assert seconds >= 0
 
+    def collected(self, points: object) -> None:
+        pass
+
     @property
     def figures(self) -> tuple[int, int, int, int]:
         disposed = self.settled + self.retained + self.failed + self.abandoned

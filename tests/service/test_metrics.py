@@ -9,16 +9,23 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from pointgate import _core
+from pointgate import Catalog, _core
+from pointgate.catalog import Loading
+from pointgate.config import load_settings
+from pointgate.file_states import signature
+from pointgate.service.disk_space import DiskSpace
 from pointgate.service.metrics import Metrics
 from pointgate.sinks.statistics import SinkStatistics
+from tests.support.paths import CATALOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 PLAIN_FIGURES = [
     "pointgate_requests_received_total",
@@ -268,6 +275,101 @@ def test_spool_and_sinks_are_shown_as_they_are_when_asked_for() -> None:
     assert found["pointgate_spool_points_total"][()] == 6
     buckets = found["pointgate_spool_commit_seconds_bucket"]
     assert (buckets["0.00025",], buckets["0.005",], buckets["+Inf",]) == (1, 2, 3)
+
+
+def test_the_age_of_accepted_points_is_counted_by_point() -> None:
+    metrics = Metrics()
+    second, day = 1_000_000, 86_400_000_000
+    model = _core.Model.compile(
+        b'{"measurepoints":{"a":{"dataType":"INT"},"b":{"dataType":"INT"}}}'
+    )
+    product = _core.Product(model, _core.Devices(["d"]))
+    validator = _core.Validator(_core.Catalog({"pk": product}))
+    arrived = 1_700_000_000 * second
+
+    def payload(*entries: tuple[int | None, int]) -> bytes:
+        params = [
+            {"deviceKey": "d", "measurepoints": dict(list({"a": 1, "b": 2}.items())[:points])}
+            | ({} if age is None else {"time": (arrived - age) // 1000})
+            for age, points in entries
+        ]
+        document = {"version": "1", "method": "integration.measurepoint.post", "params": params}
+        return json.dumps(document).encode()
+
+    payloads = [
+        payload((None, 2), (5 * second, 1)),
+        payload((2 * day, 2), (400 * day, 1), (-3 * second, 1)),
+        payload((7 * second, 1), (0, 1)).replace(b'"b": 2', b'"b": "x"').replace(b"1}", b"1.5}"),
+        payload((None, 0)),
+    ]
+    topic = "sys/pk/integration/measurepoint/post"
+    _, points = validator.collect([topic] * len(payloads), payloads, arrived_us=arrived)
+    assert len(points) == 7
+    for _ in range(2):
+        metrics.counters.collected(points)
+    found = samples(metrics)
+    buckets = {
+        bound: count for (bound,), count in found["pointgate_point_age_seconds_bucket"].items()
+    }
+    assert (buckets["1.0"], buckets["10.0"], buckets["86400.0"]) == (6, 8, 8)
+    assert (buckets["604800.0"], buckets["31536000.0"], buckets["+Inf"]) == (12, 12, 14)
+    age = found["pointgate_point_age_seconds_sum"][()]
+    assert age == pytest.approx(2 * (5 + 2 * 2 * 86_400 + 400 * 86_400), abs=0.01)
+    pa.table(points)
+    metrics.counters.collected(points)
+    assert samples(metrics)["pointgate_point_age_seconds_count"][()] == 14
+
+
+def test_free_space_is_that_of_the_disk_of_each_folder(tmp_path: Path) -> None:
+    (tmp_path / "pointgate.toml").write_text(
+        "[[sinks]]\ntype = 'parquet'\npath = 'points'\n[[sinks]]\ntype = 'ndjson'\npath = '-'\n"
+        "[spool]\npath = 'not/yet'\n"
+    )
+    metrics = Metrics()
+    metrics.disks = DiskSpace.of(load_settings(tmp_path / "pointgate.toml", {}))
+    assert "pointgate_disk_free_bytes" not in samples(metrics)
+    metrics.disks.measure()
+    found = samples(metrics)
+    folders = {("spool",), ("quarantine",), ("sinks.parquet",)}
+    assert found["pointgate_disk_free_bytes"].keys() == folders
+    usage = shutil.disk_usage(tmp_path)
+    assert set(found["pointgate_disk_size_bytes"].values()) == {usage.total}
+    for free in found["pointgate_disk_free_bytes"].values():
+        assert abs(free - usage.free) < usage.total / 10
+
+
+def test_the_digest_is_that_of_the_files_of_the_catalog(tmp_path: Path) -> None:
+    metrics = Metrics()
+
+    def shown(catalog: Catalog) -> dict[str, str]:
+        metrics.record_catalog(catalog)
+        (family,) = [one for one in metrics.collect() if one.name == "pointgate_catalog"]
+        return family.samples[0].labels
+
+    for name in ("one", "two"):
+        shutil.copytree(CATALOG, tmp_path / name)
+    first = Catalog.load(tmp_path / "one")
+    same = shown(first)
+    assert same["version"] == ""
+    assert len(same["digest"]) == 16
+    assert shown(Catalog.load(tmp_path / "two")) == same
+    # However it was loaded: anew, or what has changed.
+    devices = tmp_path / "one/devices/protocol.txt"
+    before = devices.read_text()
+    devices.write_text(before + "another\n")
+    loading = Loading(tmp_path / "one", former=first, seen={devices: signature(devices)})
+    renewed = loading.run(Catalog)
+    assert renewed is not None
+    assert shown(renewed)["digest"] != same["digest"]
+    assert shown(renewed) == shown(Catalog.load(tmp_path / "one"))
+    document = tmp_path / "one/catalog.toml"
+    document.write_text('version = "r7"\n' + document.read_text())
+    loading = Loading(tmp_path / "one", former=renewed)
+    versioned = loading.run(Catalog)
+    assert versioned is not None
+    assert shown(versioned) == {"digest": shown(renewed)["digest"], "version": "r7"}
+    document.write_text(document.read_text().replace("[products.protocol]", "[products.other]"))
+    assert shown(Catalog.load(tmp_path / "one"))["digest"] != shown(renewed)["digest"]
 
 
 def test_the_process_itself_is_shown() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pointgate.service.systemd import Notifier
+from tests.support.paths import CATALOG
 from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, Service
 
@@ -69,3 +73,45 @@ def test_a_service_tells_that_it_is_up_ready_and_stopping(
             pass
         service.ready()
         assert service.end() == 0
+
+
+def states(manager: socket.socket, wanted: bytes) -> list[bytes]:
+    """Every state up to the one that begins so."""
+    found: list[bytes] = []
+    while not (found and found[-1].startswith(wanted)):
+        found += manager.recv(999).splitlines()
+    return found
+
+
+def test_a_reload_is_announced_on_the_clock_of_the_service_manager(manager: socket.socket) -> None:
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    Notifier(environment(manager)).reloading()
+    reloading, instant = manager.recv(99).splitlines()
+    assert reloading == b"RELOADING=1"
+    name, _, value = instant.partition(b"=")
+    assert name == b"MONOTONIC_USEC"
+    assert before <= int(value) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+@pytest.mark.broker
+def test_a_reload_begins_and_ends_whatever_comes_of_it(
+    tmp_path: Path, manager: socket.socket
+) -> None:
+    environ = {"NOTIFY_SOCKET": manager.getsockname()}
+    catalog = tmp_path / "catalog"
+    shutil.copytree(CATALOG, catalog)
+    with (
+        Broker(tmp_path) as broker,
+        Service(tmp_path, broker.port, catalog=catalog, environ=environ) as service,
+    ):
+        service.ready()
+        assert states(manager, b"STATUS=requests are being received")[0] == b"READY=1"
+        service.send_signal(signal.SIGHUP)
+        assert states(manager, b"READY=1")[0] == b"RELOADING=1"
+        service.wait_for("catalog loaded")
+        (catalog / "catalog.toml").write_text("[[")
+        service.send_signal(signal.SIGHUP)
+        assert states(manager, b"READY=1")[0] == b"RELOADING=1"
+        service.wait_for("catalog not loaded, the last valid one stays active")
+        assert service.end() == 0
+        assert b"STOPPING=1" in states(manager, b"STATUS=draining")

@@ -130,6 +130,21 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drains, "_LONGEST_WAIT", 0.002)
 
 
+async def test_the_time_of_a_commit_is_that_of_calls_that_return(tmp_path: Path) -> None:
+    sink = FakeSink()
+    sink.errors = [SinkUnavailableError("away")] * 2  # of open, and of the first write
+    async with world(tmp_path, sink) as here, here.running():
+        for number in range(3):
+            await keep(here.spool, float(number))
+            await until(lambda: len(sink.got) == number + 1)  # noqa: B023
+        figures = here.figures["main"]
+        await until(lambda: figures.points == 3)
+        read = figures.commits.read()
+        assert read["buckets"][-1] == len(sink.sequences)
+        assert 0 < read["sum"] < PATIENCE
+        assert figures.failures == 2
+
+
 async def test_every_sink_gets_everything_in_order(tmp_path: Path) -> None:
     sinks = FakeSink("one"), FakeSink("two")
     async with world(tmp_path, *sinks) as here, here.running():

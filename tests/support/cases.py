@@ -24,6 +24,10 @@ class Case:
 
     `offset`, `did_you_mean`, `reply` and `reply_id` are checked only where a case states them. Any
     other expectation that a case leaves out is expected to be absent from the verdict.
+
+    `answer` is the code of the service's reply where the product's mode makes it another one than
+    `code`, or makes it that of another fault, at `answer_pointer`; with 200, `answer_points` are
+    stored, and `skipped` are not (contract 11).
     """
 
     file: str
@@ -44,6 +48,10 @@ class Case:
     reply_id: str | None = None
     payload_bytes: int = DEFAULT_PAYLOAD_BYTES
     now_ms: int = DEFAULT_NOW_MS
+    answer: int | None = None
+    answer_pointer: str | None = None
+    answer_points: int = 0
+    skipped: int = 0
 
     @property
     def id(self) -> str:

@@ -83,6 +83,7 @@ class DiffTotals:
     Attributes:
         shown: How many examples of each change are kept.
         requests: The number of requests judged.
+        skipped: The number of requests that could not be judged.
         changes: The number of changed requests of each kind.
         examples: The first ones of each kind, as JSON objects.
         problems: Files that could not be read completely, each with the reason.
@@ -90,6 +91,7 @@ class DiffTotals:
 
     shown: int
     requests: int = 0
+    skipped: int = 0
     changes: dict[Change, int] = field(default_factory=dict)
     examples: dict[Change, list[bytes]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)

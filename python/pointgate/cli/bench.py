@@ -262,14 +262,18 @@ class _Interrupts:
 
 
 def _show(outcome: Outcome) -> None:
-    latency = outcome.latency_ms
     wrong = sum(outcome.mismatched.values())
     _rewrite(
         f"{outcome.seconds:6.1f} s  {outcome.answered:,} answered  {outcome.rate:,.0f}/s  "
-        f"p50 {latency['p50']:.2f} ms  p99 {latency['p99']:.2f} ms  "
+        f"p50 {_milliseconds(outcome, 'p50')}  p99 {_milliseconds(outcome, 'p99')}  "
         f"{outcome.sent - outcome.answered - outcome.lost:,} in flight  {outcome.lost:,} lost  "
         f"{wrong:,} wrong"
     )
+
+
+def _milliseconds(outcome: Outcome, name: str) -> str:
+    """A latency, or a dash while nothing is answered."""
+    return f"{outcome.latency_ms[name]:.2f} ms" if outcome.answered else "-"
 
 
 def _rewrite(text: str) -> None:
@@ -296,12 +300,11 @@ def _print(outcome: Outcome) -> None:
     for name, count in lines:
         typer.echo(f"{name:<28}{count:>14,}")
     size = outcome.sent_bytes / outcome.seconds / 1e6 if outcome.seconds else 0.0
-    latency = outcome.latency_ms
     typer.echo(f"{outcome.rate:,.0f} requests/s, {size:,.1f} MB/s, in {outcome.seconds:.1f} s")
-    typer.echo(
-        f"reply after {latency['p50']:.2f} ms (p50), {latency['p99']:.2f} ms (p99), "
-        f"{latency['p999']:.2f} ms (p99.9), {latency['max']:.2f} ms (max)"
-    )
+    if outcome.answered:
+        names = {"p50": "p50", "p99": "p99", "p999": "p99.9", "max": "max"}
+        latencies = (f"{_milliseconds(outcome, key)} ({name})" for key, name in names.items())
+        typer.echo(f"reply after {', '.join(latencies)}")
     behind = f", at most {outcome.behind_ms:.1f} ms behind its rate" if outcome.behind_ms else ""
     typer.echo(f"the generator took {outcome.cpu_us:.2f} µs of CPU a request{behind}")
 
@@ -331,7 +334,10 @@ def _document(
         "repeated": outcome.repeated,
         "foreign": outcome.foreign,
         "requests_per_second": outcome.rate,
-        "latency_ms": outcome.latency_ms,
+        "latency_ms": {
+            name: latency if outcome.answered else None
+            for name, latency in outcome.latency_ms.items()
+        },
         "behind_ms": outcome.behind_ms,
         "cpu_us": outcome.cpu_us,
     }

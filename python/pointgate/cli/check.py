@@ -19,6 +19,7 @@ from pointgate.catalog import Catalog
 from pointgate.cli.doctor import examine_and_exit
 from pointgate.cli.options import ConfigOption  # noqa: TC001 - typer reads it
 from pointgate.config import load_settings, stray_variables
+from pointgate.diagnostics import numbered
 from pointgate.errors import CatalogError, ConfigError
 from pointgate.terminal import SHOWN_PROBLEMS, Status, print_json, printable, say, unicode_text
 
@@ -39,7 +40,10 @@ def check(
     found = _find(config)
     if connect and found.settings and found.catalog and not found.problems:
         product = min(found.catalog.products)
-        examine_and_exit(found.settings, product, found.notes, as_json=as_json)
+        checked = _document(found) if as_json else None
+        if checked is None:
+            _print(found)
+        examine_and_exit(found.settings, product, found.notes, checked=checked, as_json=as_json)
     if as_json:
         print_json(_document(found))
     else:
@@ -82,7 +86,7 @@ def _find(config: Path) -> _Findings:
     except ConfigError as error:
         found.problems += error.problems
     try:
-        found.catalog = Catalog.load(settings.catalog.path)
+        found.catalog = Catalog.load(settings.catalog.path, tests=True)
         found.warnings += found.catalog.warnings
         found.warnings += settings.quarantine.warnings(found.catalog.products)
     except CatalogError as error:
@@ -97,15 +101,20 @@ def _print(found: _Findings) -> None:
         for one in those:
             typer.echo(f"{kind}: {printable(str(one))}")
     if found.problems or found.catalog is None:
-        say(f"{_count(len(found.problems), 'problem')} found")
+        say(f"{numbered(len(found.problems), 'problem')} found")
         return
     catalog = found.catalog
     for key, product in sorted(catalog.products.items()):
         points, devices = len(product.model), len(product.devices)
-        typer.echo(f"{key}: {_count(points, 'point')}, {_count(devices, 'device')}")
+        mode = "" if product.mode == "enforce" else f", not enforced: {product.mode}"
+        typer.echo(f"{key}: {numbered(points, 'point')}, {numbered(devices, 'device')}{mode}")
+    if catalog.test_count:
+        typer.echo(f"{numbered(catalog.test_count, 'catalog test')} passed")
+    if not_enforced := catalog.not_enforced:
+        say(f"{numbered(len(not_enforced), 'product')} of {len(catalog):,} not enforced")
     say(
-        f"{_count(len(catalog), 'product')}, {_count(catalog.models, 'model')}, "
-        f"{_count(catalog.devices, 'device')}: no problems found"
+        f"{numbered(len(catalog), 'product')}, {numbered(catalog.models, 'model')}, "
+        f"{numbered(catalog.devices, 'device')}: no problems found"
     )
 
 
@@ -117,15 +126,16 @@ def _document(found: _Findings) -> dict[str, object]:
         "warnings": [_fields(warning) for warning in found.warnings],
         "notes": [_fields(note) for note in found.notes],
         "products": {
-            key: {"points": len(product.model), "devices": len(product.devices)}
+            key: {
+                "points": len(product.model),
+                "devices": len(product.devices),
+                "mode": product.mode,
+            }
             for key, product in sorted(products.items())
         },
+        "tests": found.catalog.test_count if found.catalog else None,
     }
 
 
 def _fields(problem: Problem) -> dict[str, str]:
     return {name: unicode_text(value) for name, value in asdict(problem).items()}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -47,6 +47,7 @@ from pointgate.cli.options import (
 from pointgate.cli.quarantine_filter import quarantine_or_exit, utc_text
 from pointgate.codes import Code
 from pointgate.config import Settings
+from pointgate.diagnostics import numbered
 from pointgate.quarantine.database import Filter
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 from pointgate.topics import request_topic
@@ -155,11 +156,16 @@ def _judge_quarantine(
 ) -> None:
     """Judge each request in the quarantine as if it arrived when it did."""
     differ = Differ(options)
+    without_payload = deleted = 0
     with quarantine_or_exit(settings) as quarantine, ExitStack() as stack:
         write = _writer(stack, changed)
         for number in quarantine.numbers(Filter()) if quarantine else ():
             request = quarantine.get(number, payload=True) if quarantine else None
-            if request is None or request.payload is None:  # deleted meanwhile, or too large
+            if request is None:
+                deleted += 1
+                continue
+            if request.payload is None:
+                without_payload += 1
                 continue
             result = DiffResult()
             differ.compare_burst(
@@ -173,6 +179,14 @@ def _judge_quarantine(
             described = [orjson.dumps(place)[:-1] + b"," + one for _, one in result.rejects]
             totals.add(result, described)
             write(described)
+    if not totals.requests and not without_payload:
+        say("no requests in the quarantine")
+    totals.skipped = without_payload + deleted
+    if without_payload:
+        reason = "the payload was too large to be kept"
+        say(f"not judged: {numbered(without_payload, 'request')}: {reason}")
+    if deleted:
+        say(f"not judged: {numbered(deleted, 'request')}: deleted from the quarantine meanwhile")
 
 
 def _writer(stack: ExitStack, path: Path | None) -> Write:
@@ -187,7 +201,10 @@ def _writer(stack: ExitStack, path: Path | None) -> Write:
 
 def _print(totals: DiffTotals, seconds: float) -> None:
     """Print the summary as text: totals, then each change with its examples."""
-    for name, count in (("requests", totals.requests), ("changed", totals.changed)):
+    counts = [("requests", totals.requests), ("changed", totals.changed)]
+    if totals.skipped:
+        counts.append(("not judged", totals.skipped))
+    for name, count in counts:
         typer.echo(f"{name:<12}{count:>15,}")
     rate = totals.requests / seconds
     typer.echo(f"{'seconds':<12}{seconds:>15,.2f}   {rate:,.0f} requests/s")
@@ -210,6 +227,7 @@ def _document(totals: DiffTotals, seconds: float) -> dict[str, object]:
     return {
         "requests": totals.requests,
         "changed": totals.changed,
+        "skipped": totals.skipped,
         "changes": [
             {
                 "old": change.old._asdict(),

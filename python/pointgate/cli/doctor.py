@@ -27,7 +27,7 @@ from pointgate.errors import ConfigError
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pointgate.config import Settings
     from pointgate.doctor.findings import Finding
@@ -57,7 +57,12 @@ def doctor(
 
 
 def examine_and_exit(
-    settings: Settings, product: str, notes: Sequence[Problem], *, as_json: bool
+    settings: Settings,
+    product: str,
+    notes: Sequence[Problem],
+    *,
+    checked: Mapping[str, object] | None = None,
+    as_json: bool,
 ) -> NoReturn:
     """Examine, print what is found, and exit.
 
@@ -65,6 +70,7 @@ def examine_and_exit(
         settings: The settings, in which `check` finds no problem.
         product: A product of the catalog.
         notes: The notes of `check`.
+        checked: The findings of `check`, to be printed in the same JSON object.
         as_json: Whether to print JSON.
     """
     running = any(note.location == _PORT for note in notes)
@@ -74,7 +80,8 @@ def examine_and_exit(
     }
     if as_json:
         findings = [{key: unicode_text(text) for key, text in asdict(one).items()} for one in found]
-        print_json({"ok": not counts["problem"], "running": running, "findings": findings})
+        examined = {"ok": not counts["problem"], "running": running, "findings": findings}
+        print_json({**(checked or {}), **examined})
     else:
         say(f"problems: {counts['problem']}, warnings: {counts['warning']}")
     sys.exit(Status.FINDINGS if counts["problem"] else Status.DONE)

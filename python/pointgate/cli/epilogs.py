@@ -47,7 +47,8 @@ EPILOGS: Final[dict[str, str]] = {
     ),
     "check": _epilog(
         ["pointgate check", "pointgate check -c pointgate.toml --json | jq .problems"],
-        {Status.DONE: "no problems", Status.FINDINGS: "problems: serve would exit with 78"}
+        {Status.DONE: "no problems"}
+        | {Status.FINDINGS: "problems or failed catalog tests: serve would exit with 78"}
         | _USAGE,
     ),
     "doctor": _epilog(

@@ -9,6 +9,7 @@ Exit status 0 if the payload is accepted, 1 if it is rejected.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from pointgate import Validator
 from pointgate.bulk.streams import MARGIN_BYTES
-from pointgate.cli.fault_view import excerpt_of, print_fault
+from pointgate.cli.fault_view import excerpt_of, print_fault, print_further_faults
 from pointgate.cli.member_hints import member_hints
 from pointgate.cli.options import (
     CatalogOption,
@@ -27,7 +28,7 @@ from pointgate.cli.options import (
     settings_for_catalog,
 )
 from pointgate.codes import Code
-from pointgate.diagnostics import did_you_mean, os_reason
+from pointgate.diagnostics import did_you_mean, numbered, os_reason
 from pointgate.fault_document import fault_document
 from pointgate.terminal import Status, console, print_json, printable, say, unicode_text
 from pointgate.topics import REPLY_SUFFIX, request_topic
@@ -57,6 +58,9 @@ def explain(
         bool, typer.Option("--all", help="Show every fault; the first is the verdict.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    as_test: Annotated[
+        bool, typer.Option("--as-test", help="Print a line for the catalog's tests instead.")
+    ] = False,
 ) -> NoReturn:
     """Validate one payload and show why it is accepted or rejected."""
     if (product is None) == (topic is None):
@@ -76,6 +80,10 @@ def explain(
         (report,) = validator.validate([topic], [payload], now_ms=now_ms)
     except (OverflowError, ValueError) as error:
         raise typer.BadParameter(f"--now-ms: {error}") from error
+    if as_test:
+        given = ("topic", topic) if product is None else ("product", product)
+        typer.echo(test_line(report, payload, dict([given]), now_ms))
+        sys.exit(Status.DONE)
     faults = validator.all_faults(topic, payload, now_ms=now_ms) if every else None
     _show(report, payload, topic, faults, as_json=as_json)
     _note(report, payload)
@@ -83,6 +91,29 @@ def explain(
         near = did_you_mean(product, loaded.products)
         say(f"note: the catalog has no product {product}{near}")
     sys.exit(Status.DONE if report.code == Code.OK else Status.FINDINGS)
+
+
+def test_line(report: Report, payload: bytes, to: dict[str, str], now_ms: int | None) -> str:
+    """A payload and its verdict as a line of catalog tests (contract 12)."""
+    expected: dict[str, object] = {**to, "code": report.code}
+    if report.fault is None:
+        expected["points"] = report.points
+    else:
+        expected["reason"] = report.fault.reason
+        if report.fault.pointer is not None:
+            expected["pointer"] = report.fault.pointer
+    if now_ms is not None:
+        expected["now"] = now_ms
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        raise typer.BadParameter("--as-test: expected a payload in UTF-8") from None
+    if report.fault is not None and report.fault.reason in _NOT_READ:
+        text = json.dumps(text)
+    # In a JSON document, line breaks are white space.
+    text = text.strip().replace("\r", " ").replace("\n", " ")
+    head = json.dumps(expected, separators=(",", ":"), ensure_ascii=False)
+    return f'{head[:-1]},"payload":{text}}}'
 
 
 def _show(
@@ -97,7 +128,7 @@ def _show(
     if not as_json:
         _print(report, payload, topic)
         if faults is not None:
-            _print_further(faults[0][1:], payload, more=faults[1])
+            print_further_faults(console(), faults[0][1:], payload, more=faults[1])
         return
     document = _document(report, payload, topic)
     if faults is not None:
@@ -134,7 +165,7 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
     stdout = console()
     fault = report.fault
     if fault is None:
-        points = f"{report.points:,} point{'' if report.points == 1 else 's'}"
+        points = numbered(report.points, "point")
         stdout.print(Text.assemble(("accepted", "bold green"), f": {report.code}, {points}"))
     else:
         code = f"{report.code} " if report.code else ""
@@ -146,17 +177,6 @@ def _print(report: Report, payload: bytes, topic: str) -> None:
         return
     stdout.print(Text.assemble((f"reply to {printable(topic)}{REPLY_SUFFIX}", "bold")))
     stdout.print(f"  {printable(_text(report.reply))}")
-
-
-def _print_further(faults: list[Fault], payload: bytes, *, more: bool) -> None:
-    """Print the faults behind the first one, a line each with its place."""
-    stdout = console()
-    stdout.print()
-    stdout.print(Text(f"further faults: {len(faults)}{' or more' if more else ''}", "bold"))
-    for fault in faults:
-        found = excerpt_of(fault, payload, 80)
-        place = f"line {found.line}, column {found.column}: " if found else ""
-        stdout.print(f"  {place}{printable(fault.message)}")
 
 
 def _document(report: Report, payload: bytes, topic: str) -> dict[str, object]:

@@ -10,6 +10,8 @@ from pointgate.cli.excerpt import Excerpt, excerpt
 from pointgate.terminal import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from pointgate import Fault
@@ -27,6 +29,25 @@ def print_fault(stdout: Console, fault: Fault | StoredFault, payload: bytes) -> 
     stdout.print()
     for name, value in _details(fault).items():
         stdout.print(Text.assemble((f"  {name:<14}", "bold"), printable(value)))
+
+
+def print_further_faults(
+    stdout: Console, faults: Sequence[Fault], payload: bytes, *, more: bool
+) -> None:
+    """Print the faults behind the first one, a line each with its place.
+
+    Args:
+        stdout: Where to.
+        faults: The faults.
+        payload: The payload that they are in.
+        more: Whether there are others.
+    """
+    stdout.print()
+    stdout.print(Text(f"further faults: {len(faults)}{' or more' if more else ''}", "bold"))
+    for fault in faults:
+        found = excerpt_of(fault, payload, 80)
+        place = f"line {found.line}, column {found.column}: " if found else ""
+        stdout.print(f"  {place}{printable(fault.message)}")
 
 
 def _print_excerpt(stdout: Console, found: Excerpt, fault: Fault | StoredFault) -> None:

@@ -146,6 +146,11 @@ def import_(
             stack, folder, plan, _Destination(sinks, None if dry_run else options), processes
         )
         seconds = time.perf_counter() - begun
+        if found.had_ended:
+            say(
+                f"no input is new: this is the report of the import that had ended before, "
+                f"whose state is in {folder}"
+            )
         if rejects is not None:
             _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
         _report(found, coverage, seconds, as_json=as_json)

@@ -5,6 +5,7 @@
     catalog/catalog.toml        one product, and what else it can have
     catalog/models/KEY.json     its thing model
     catalog/devices/KEY.txt     its device keys
+    catalog/tests/KEY.jsonl     requests and the verdicts that they must get
     example.json                a request that is accepted
 
 Invariants: no file is ever overwritten; if one of them exists, nothing is written.
@@ -41,12 +42,28 @@ devices = "devices/{key}.txt"        # or .csv (a column deviceKey), .jsonl
 # max_shrink = 20                    # percent: a reload that removes more devices is refused
 # default_device = …                 # the device of entries without a deviceKey
 # numbers_as_strings = false         # true: a string that is a number counts as that number
+# mode = "enforce"                   # "shadow": a trial, faults are counted and answered 200;
+#                                    # "lenient": faulty points are left out, the others stored
 # null_points = "reject"             # "ignore": points without a value are skipped
 # unknown_points = "reject"          # "ignore": points that the model does not have are skipped
 # time.min = "2000-01-01"            # reject earlier times, such as seconds for milliseconds
 # time.max_past = "30d"              # reject older times
 # time.max_future = "10m"            # reject times that are further ahead
 """
+
+
+_TESTS: Final = """\
+# Requests to {key}, one on each line, and the verdicts that they must get. `pointgate check` runs
+# them; the service refuses a changed catalog with a test that fails.
+{{"code":200,"points":1,"payload":{before}1.02{behind}}}
+{{"code":1204,"reason":"type","pointer":"{pointer}","payload":{before}"abc"{behind}}}
+"""
+_BEFORE: Final = (
+    '{"id":"1","version":"1.0","method":"integration.measurepoint.post",'
+    '"params":[{"deviceKey":"device1","measurepoints":{"temp":'
+)
+_BEHIND: Final = '},"time":1700000000000}]}'
+_POINTER: Final = "/params/0/measurepoints/temp"
 
 
 def schema() -> None:
@@ -103,6 +120,9 @@ def _contents(key: str) -> dict[str, str]:
         ),
         f"catalog/devices/{key}.txt": demo.joinpath("catalog/devices/example.txt").read_text(
             "utf-8"
+        ),
+        f"catalog/tests/{key}.jsonl": _TESTS.format(
+            key=key, before=_BEFORE, behind=_BEHIND, pointer=_POINTER
         ),
         "example.json": demo.joinpath("example.json").read_text("utf-8"),
     }

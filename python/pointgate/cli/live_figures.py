@@ -172,6 +172,7 @@ def figures(before: Scrape, after: Scrape) -> dict[str, Any]:
         "in_flight": int(change.now("requests_in_flight")),
         "codes": _counted(change, "requests_total", "code"),
         "reasons": _counted(change, "faults_total", "reason"),
+        "shadowed": _counted(change, "requests_shadowed_total", "reason"),
         "products": _products(change),
         "reply_seconds": change.quantiles("reply_seconds"),
         "judge_seconds": change.quantiles("judge_seconds"),
@@ -205,6 +206,8 @@ def _products(change: _Change) -> list[dict[str, Any]]:
     requests = change.rates("requests_total", "product", "code")
     reasons = change.rates("faults_total", "product", "reason")
     points = change.rates("points_accepted_total", "product")
+    shadowed = change.rates("requests_shadowed_total", "product")
+    modes = {dict(key)["product"]: dict(key)["mode"] for key in change.values("product_mode_info")}
     had = {dict(key)["product"] for key, value in change.values("requests_total").items() if value}
     products = []
     for product in had:
@@ -220,6 +223,8 @@ def _products(change: _Change) -> list[dict[str, Any]]:
                 "points": _rounded(points.get((product,), 0.0)),
                 "rejected": _rounded(answered - codes.get(str(Code.OK.value), 0.0)),
                 "reasons": dict(sorted(why.items(), key=lambda item: -item[1])),
+                "mode": modes.get(product, "enforce"),
+                "shadowed": _rounded(shadowed.get((product,), 0.0)),
             }
         )
     return sorted(products, key=lambda one: (-one["rejected"], -one["requests"], one["product"]))

@@ -3,7 +3,7 @@
     pointgate rejects                 the newest ones, one on each line
     pointgate rejects --by device     how many of each device, the most frequent first
     pointgate rejects explain 17      one of them as `pointgate explain` shows it, and what the
-                                      current catalog says
+                                      current catalog says; --all: all its faults
 
 With `--json` there is an object on each line, whose members are named as those of
 `validate --rejects`.
@@ -14,13 +14,13 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, NoReturn
 
 import orjson
 import typer
 
 from pointgate import Validator
-from pointgate.cli.fault_view import print_fault
+from pointgate.cli.fault_view import print_fault, print_further_faults
 from pointgate.cli.options import ConfigOption, catalog_or_exit, settings_or_exit
 from pointgate.cli.quarantine_filter import (
     LIST_LIMIT,
@@ -34,11 +34,12 @@ from pointgate.cli.quarantine_filter import (
     selection,
     utc_text,
 )
+from pointgate.diagnostics import numbered
 from pointgate.fault_document import fault_document, payload_member
 from pointgate.terminal import Status, console, print_json, printable, say
 
 if TYPE_CHECKING:
-    from pointgate import Report
+    from pointgate import Fault, Report
     from pointgate.config import Settings
     from pointgate.quarantine.database import Filter, Group, QuarantineDatabase, Rejected
 
@@ -93,42 +94,55 @@ def list_rejects(
     )
     with quarantine_or_exit(settings_or_exit(config)) as quarantine:
         if quarantine is None:
-            more = False
+            shown, more = 0, False
         elif by is not None:
-            more = _list_groups(quarantine, wanted, by, as_json=as_json)
+            shown, more = _list_groups(quarantine, wanted, by, as_json=as_json)
         else:
-            more = _list_requests(quarantine, wanted, payload=payload, as_json=as_json)
+            shown, more = _list_requests(quarantine, wanted, payload=payload, as_json=as_json)
+        total = quarantine.count if quarantine and not shown else 0
+    if not shown:
+        _say_nothing(total)
     if more:
         say(f"note: only the first {limit}; --limit N for more, --limit 0 for all")
     sys.exit(Status.DONE)
 
 
+def _say_nothing(total: int) -> None:
+    """Say why nothing was printed."""
+    if total:
+        say(f"no request of the {total:,} in the quarantine is selected")
+    else:
+        say("no requests in the quarantine")
+
+
 def _list_requests(
     quarantine: QuarantineDatabase, wanted: Filter, *, payload: bool, as_json: bool
-) -> bool:
-    """Print requests, one fewer than the limit; returns whether there are more."""
+) -> tuple[int, bool]:
+    """Print requests, one fewer than the limit; returns how many, and whether there are more."""
     numbers = quarantine.numbers(wanted)[::-1]
     shown = numbers if wanted.limit is None else numbers[: wanted.limit - 1]
+    printed = 0
     for number in shown:
         request = quarantine.get(number, payload=payload)
         if request is None:  # deleted since the list was read
             continue
+        printed += 1
         if as_json:
             typer.echo(orjson.dumps(_document(request, payload=payload)))
         else:
             _print(request)
-    return len(numbers) > len(shown)
+    return printed, len(numbers) > len(shown)
 
 
 def _list_groups(
     quarantine: QuarantineDatabase, wanted: Filter, by: Property, *, as_json: bool
-) -> bool:
-    """Print groups, one fewer than the limit; returns whether there are more."""
+) -> tuple[int, bool]:
+    """Print groups, one fewer than the limit; returns how many, and whether there are more."""
     groups = quarantine.groups(wanted, by.value)
     shown = groups if wanted.limit is None else groups[: wanted.limit - 1]
     for group in shown:
         typer.echo(orjson.dumps(_group_document(group, by)) if as_json else _group_line(group))
-    return len(groups) > len(shown)
+    return len(shown), len(groups) > len(shown)
 
 
 def _group_line(group: Group) -> str:
@@ -152,6 +166,9 @@ def explain(
     number: Annotated[int, typer.Argument(metavar="N", help="Its number in the list.")],
     config: ConfigOption = Path("pointgate.toml"),
     *,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show every fault by the current catalog.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> NoReturn:
     """Show why a request was rejected, and what the current catalog says."""
@@ -161,30 +178,52 @@ def explain(
     if request is None:
         say(f"there is no request {number} in the quarantine")
         sys.exit(Status.FINDINGS)
-    now = _judge_again(request, settings)
+    now = _judge_again(request, settings, every=every)
     if as_json:
-        print_json(_document(request, payload=True) | {"now": now and _verdict(now)})
+        print_json(_document(request, payload=True) | {"now": now and _verdict(now, every=every)})
         sys.exit(Status.DONE)
     typer.echo(f"{request.number}  {utc_text(request.received_us)}  {printable(request.topic)}")
-    typer.echo(f"rejected: {request.code} {printable(request.message)}")
+    verdict = "rejected" if request.answered is None else f"answered {request.answered} (mode)"
+    typer.echo(f"{verdict}: {request.code} {printable(request.message)}")
     print_fault(console(), request.fault, request.payload or b"")
     if now is None:
         typer.echo("\nits payload was too large to be kept")
-    elif now.fault is None:
-        typer.echo(f"\nnow: accepted, {now.points:,} points; pointgate replay posts it again")
+    elif now.report.fault is None:
+        points = numbered(now.report.points, "point")
+        typer.echo(f"\nnow: accepted, {points}; pointgate replay posts it again")
     else:
-        typer.echo(f"\nnow: {now.code} {printable(now.fault.message)}")
+        typer.echo(f"\nnow: {now.report.code} {printable(now.report.fault.message)}")
+        if every:
+            print_further_faults(console(), now.faults[1:], request.payload or b"", more=now.more)
     if request.payload is not None:
         typer.echo(f"\npayload\n  {printable(request.payload.decode('utf-8', 'backslashreplace'))}")
     sys.exit(Status.DONE)
 
 
-def _verdict(report: Report) -> dict[str, object]:
+class _Judgement(NamedTuple):
+    """What the current catalog says of a request.
+
+    Attributes:
+        report: The verdict.
+        faults: Every fault, if they are wanted.
+        more: Whether there are more than these.
+    """
+
+    report: Report
+    faults: list[Fault]
+    more: bool
+
+
+def _verdict(now: _Judgement, *, every: bool) -> dict[str, object]:
+    report = now.report
     fault = None if report.fault is None else fault_document(report.fault)
-    return {"code": report.code, "points": report.points, "fault": fault}
+    document: dict[str, object] = {"code": report.code, "points": report.points, "fault": fault}
+    if every:
+        document |= {"faults": [*map(fault_document, now.faults)], "more": now.more}
+    return document
 
 
-def _judge_again(request: Rejected, settings: Settings) -> Report | None:
+def _judge_again(request: Rejected, settings: Settings, *, every: bool) -> _Judgement | None:
     """The verdict of the current catalog, as `pointgate replay` gets it."""
     if request.payload is None:
         return None
@@ -194,13 +233,19 @@ def _judge_again(request: Rejected, settings: Settings) -> Report | None:
     (report,) = validator.validate(
         [request.topic], [request.payload], observed_us=[request.received_us]
     )
-    return report
+    faults: tuple[list[Fault], bool] = [], False
+    if every:
+        faults = validator.all_faults(
+            request.topic, request.payload, observed_us=request.received_us
+        )
+    return _Judgement(report, *faults)
 
 
 def _print(request: Rejected) -> None:
+    answered = "" if request.answered is None else f" (answered {request.answered})"
     typer.echo(
         f"{request.number}  {utc_text(request.received_us)}  {request.product}  "
-        f"{request.code} {request.reason}  {printable(request.message)}"
+        f"{request.code} {request.reason}{answered}  {printable(request.message)}"
     )
     if request.payload is not None:
         typer.echo(f"  {printable(request.payload.decode('utf-8', 'backslashreplace'))}")
@@ -212,6 +257,7 @@ def _document(request: Rejected, *, payload: bool) -> dict[str, object]:
         "received": utc_text(request.received_us),
         "topic": request.topic,
         "code": request.code,
+        "answered": request.code if request.answered is None else request.answered,
     } | fault_document(request.fault)
     if payload and request.payload is not None:
         document |= payload_member(request.payload)

@@ -74,6 +74,7 @@ class _Outcome:
         refused: Rejected by the service, by code: it has another catalog.
         rejected: Still rejected, by code and reason, and therefore not posted.
         forgotten: Deleted because they are still rejected.
+        posting: Whether requests could be posted: a broker was connected once.
         connected: Whether the connection to the broker lasted to the end.
     """
 
@@ -86,6 +87,7 @@ class _Outcome:
     refused: Counter[int] = field(default_factory=Counter)
     rejected: Counter[tuple[int, str]] = field(default_factory=Counter)
     forgotten: int = 0
+    posting: bool = False
     connected: bool = True
 
 
@@ -195,6 +197,7 @@ class _Replay:
                 pass
             return
         async with connect_publisher(settings.mqtt) as poster:
+            self._outcome.posting = True
             for batch in self._batches(numbers):
                 async with asyncio.TaskGroup() as tasks:
                     posts = [tasks.create_task(self._post(poster, request)) for request in batch]
@@ -260,6 +263,9 @@ class _Replay:
 
 
 def _print(outcome: _Outcome, *, dry_run: bool) -> None:
+    if not outcome.connected and not outcome.posting:  # no request was looked at
+        typer.echo(f"{'not posted, kept':<22}{outcome.kept:>12,}")
+        return
     lines = [("requests", outcome.requests), ("accepted now", outcome.accepted)]
     if not dry_run:
         lines += [("  answered 200", outcome.answered), ("  no reply", outcome.unanswered)]

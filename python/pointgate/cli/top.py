@@ -155,6 +155,9 @@ def _product_lines(products: list[dict[str, Any]]) -> list[str]:
     for one in products[:_PRODUCTS]:
         share = f"{one['rejected'] / one['requests']:.1%}" if one["requests"] else "-"
         reasons = ", ".join(f"{reason} {rate:,.1f}/s" for reason, rate in one["reasons"].items())
+        if one["mode"] != "enforce":
+            passed = f"{one['shadowed'] / one['requests']:.1%}" if one["requests"] else "-"
+            reasons = f"{one['mode']}: {passed} shadowed{', ' if reasons else ''}{reasons}"
         name = cut(one["product"], _PRODUCT_CELLS)
         rates = f"{one['requests']:,.1f}", f"{one['points']:,.1f}"
         lines.append(row.format(name, *rates, share, reasons).rstrip())

@@ -24,6 +24,10 @@ from pointgate.kafka.settings import ClientSettings, TopicName, topic_name
 
 _GROUP_BYTES: Final = 249
 
+_NOT_POSIX: Final = re.compile(r"\\[dDAZ]|[*+?}][*+?]|\(\?")
+"""What Python takes and POSIX, by which librdkafka matches, takes for something else or refuses:
+`\\d` is the letter d there, and `a+?` may be empty."""
+
 
 def listed(value: object) -> object:
     """A list of texts: one text is a list of one, and in the environment commas separate them."""
@@ -50,6 +54,11 @@ def _topics(value: list[str]) -> list[str]:
             raise ValueError(
                 f"expected a regular expression after '^', got {shown(name)}: {error}"
             ) from None
+        if found := _NOT_POSIX.search(name):
+            raise ValueError(
+                "expected a POSIX extended regular expression, such as [0-9] for \\d, got "
+                f"{found[0]} in {shown(name)}"
+            )
     return names
 
 
@@ -112,14 +121,23 @@ class KafkaSettings(ClientSettings):
             client=self.client,
         )
 
+    def source_of(self, topic: str) -> str:
+        """The first topic or pattern whose records include those of a topic; empty without one."""
+        for name in self.topics or ():
+            if name == topic or (name.startswith("^") and re.match(name, topic)):
+                return name
+        return ""
+
     def contradictions(self, file: str) -> list[Problem]:
         """Keys that are missing, or that have no meaning without `servers`."""
         if self.servers is not None:
             if self.topics is None:
                 reason = "expected a list of Kafka topics, got nothing"
                 return [Problem(file, "kafka.topics", reason)]
-            if self.replies is not None and self.replies in self.topics:
+            if self.replies is not None and (source := self.source_of(self.replies)):
                 reason = f"expected a topic that is not in kafka.topics, got {shown(self.replies)}"
+                if source != self.replies:
+                    reason += f", which {shown(source)} matches: replies would be read as requests"
                 return [Problem(file, "kafka.replies", reason)]
             return []
         if self != KafkaSettings():

@@ -272,7 +272,35 @@ def _contradictions(settings: Settings, file: str, *, given: bool) -> list[Probl
     if settings.store.ack == "sink" and not any(sink.required for sink in settings.sinks):
         reason = '"sink" needs at least one sink with required = true, got none'
         return [Problem(file, "store.ack", reason)]
-    return settings.kafka.contradictions(file) or _without_spool(settings, file)
+    return (
+        settings.kafka.contradictions(file)
+        or _without_spool(settings, file)
+        or _loops(settings, file)
+    )
+
+
+def _loops(settings: Settings, file: str) -> list[Problem]:
+    """Kafka sinks that write to where the service reads, or writes its replies."""
+    kafka, problems = settings.kafka, []
+    servers = _servers(kafka.servers)
+    for sink in settings.sinks:
+        topic = getattr(sink, "topic", None)
+        if topic is None or servers.isdisjoint(_servers(getattr(sink, "servers", None))):
+            continue
+        if source := kafka.source_of(topic):
+            reason = f"expected a topic that is not in kafka.topics, got {shown(topic)}"
+            if source != topic:
+                reason += f", which {shown(source)} matches"
+        elif topic == kafka.replies:
+            reason = f"expected another topic than kafka.replies, got {shown(topic)}"
+        else:
+            continue
+        problems.append(Problem(file, f"sinks.{sink.name}.topic", reason))
+    return problems
+
+
+def _servers(text: str | None) -> set[str]:
+    return {one.strip().lower() for one in (text or "").split(",") if one.strip()}
 
 
 def _without_spool(settings: Settings, file: str) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from pointgate.diagnostics import numbered
 from pointgate.importing.coverage import day_text
 from pointgate.importing.picture import bars, span
 from pointgate.importing.posting import NAME
@@ -20,7 +21,7 @@ _DEVICES: Final = 20
 """Devices in the terminal; `--json` and `--coverage` have them all."""
 
 _WIDTH: Final = 48
-_GAPS: Final = 3
+_GAPS: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,7 +52,8 @@ def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
     first, last = span(coverage)
     for (product, device), days in devices[:_DEVICES]:
         name = printable(f"{product}/{device}")
-        yield f"{name[:28]:<28} {bars(days, first, last, _WIDTH):<{_WIDTH}} {_about(days)}"
+        yield f"{name[:28]:<28} {bars(days, first, last, _WIDTH)}".rstrip()
+        yield from (f"  {about}" for about in _about(days))
     if len(devices) > _DEVICES:
         yield f"and {len(devices) - _DEVICES:,} more devices"
 
@@ -60,11 +62,12 @@ def _count(name: str, count: int) -> str:
     return f"{name:<22}{count:>17,}"
 
 
-def _about(days: Days) -> str:
+def _about(days: Days) -> Iterator[str]:
+    """The points of a device and their days; each line fits 80 columns."""
     gaps = [_range(*gap) for gap in days.gaps()]
-    shown = ", ".join(gaps[:_GAPS]) + (", …" if len(gaps) > _GAPS else "")
-    points = f"{sum(days.counts):,} points, {_range(days.days[0], days.days[-1])}"
-    return points + (f", no points: {shown}" if gaps else "")
+    yield f"{numbered(sum(days.counts), 'point')}, {_range(days.days[0], days.days[-1])}"
+    if gaps:
+        yield f"no points: {', '.join(gaps[:_GAPS])}{', …' if len(gaps) > _GAPS else ''}"
 
 
 def _range(first: int, last: int) -> str:

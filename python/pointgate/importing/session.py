@@ -50,6 +50,11 @@ class Import:
         show: Called with the phase, its progress and its total.
         pool: Reads and judges; None to do so in this process.
 
+    Attributes:
+        state: Its progress.
+        coverage: The points that it has written.
+        had_ended: Whether it had ended before, and no input is new: there is nothing to do.
+
     Raises:
         StateError: The state is of another import, or an input has changed.
     """
@@ -66,6 +71,7 @@ class Import:
         self._folder = folder
         self._show = show
         self._names: list[str] = []
+        self.had_ended = False
         self.state = self._begin()
         self.coverage = Coverage()
         self._rejects = RejectsFile(folder.path / "rejects.ndjson", self.state.rejects_bytes)
@@ -141,6 +147,7 @@ class Import:
             )
         self._folder.tidy(state)
         fresh = [name for name in names if self._check(name, state, problems)]
+        self.had_ended = state.phase == "done" and not fresh
         if state.phase == "done" and fresh:  # more of the same history
             state.phase, state.sinks, state.chunks = "reading", {}, []
             state.id = secrets.token_hex(8)

@@ -13,6 +13,8 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from pointgate.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from confluent_kafka import KafkaError
 
     from pointgate.kafka.settings import Options
@@ -126,8 +128,27 @@ def reason(error: KafkaError | KafkaException | None) -> str:
     if error is None:
         return "no reason given"
     inner = error.args[0] if isinstance(error, KafkaException) and error.args else error
-    text = inner.str() if hasattr(inner, "str") else str(inner)
+    # Some of its texts end with a line feed.
+    text = " ".join((inner.str() if hasattr(inner, "str") else str(inner)).split())
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def unusable_pattern(topics: Sequence[str]) -> str:
+    """The first of some topics that librdkafka does not subscribe to; empty if there is none.
+
+    Its regular expressions are those of the C library (POSIX), not Python's: a pattern that it
+    refuses would be refused at each attempt of the service. Nothing is connected to.
+    """
+    consumer = Consumer({"group.id": "check", "log_level": _QUIET})
+    try:
+        for topic in topics:
+            try:
+                consumer.subscribe([topic])
+            except KafkaException:
+                return topic
+        return ""
+    finally:
+        consumer.close()
 
 
 def mistake(options: Options, *, group: str = "", produces: bool = False) -> str:

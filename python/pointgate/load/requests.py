@@ -22,7 +22,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from pointgate import Validator
-from pointgate.codes import Code
+from pointgate._core import Burst
 from pointgate.errors import PointgateError
 from pointgate.load.values import makers, point_documents, quoted
 from pointgate.topics import METHOD, request_topic
@@ -79,7 +79,7 @@ class Requests:
 
     Attributes:
         good: Those that are accepted.
-        bad: Those that are rejected.
+        bad: Those that are rejected, or answered 200 by the product's mode.
         first_ms: The first time of an entry.
         span_ms: After so many milliseconds, times begin anew.
     """
@@ -132,15 +132,18 @@ class _Maker:
             chosen = self._chosen(names, shape.points)
             entries = [self._entry(points, chosen) for _ in range(shape.entries)]
             if number < shape.distinct:
-                good.append(self._judged(entries))
-                if good[-1].code != Code.OK:
+                template, is_valid = self._judged(entries)
+                if not is_valid:
                     raise RequestsError(
-                        f"no valid request found for {self._topic}: {good[-1].code}"
+                        f"no valid request found for {self._topic}: {template.code}"
                     )
+                good.append(template)
             place = self._random.randrange(shape.entries)
             entries[place] = faults[number % len(faults)](entries[place])
-            bad.append(self._judged(entries))
-        return Requests(good, [one for one in bad if one.code != Code.OK], self._first_ms)
+            template, is_valid = self._judged(entries)
+            if not is_valid:
+                bad.append(template)
+        return Requests(good, bad, self._first_ms)
 
     def _chosen(self, names: Sequence[str], count: int) -> list[str]:
         """Some of the points, in the order of the model."""
@@ -167,7 +170,7 @@ class _Maker:
 
     def _accepts(self, name: str, value: str) -> bool:
         entry = self._print(self._devices[0], [(name, value)])
-        return self._judged([entry]).code == Code.OK
+        return self._judged([entry])[1]
 
     def _entry(self, points: dict[str, list[str]], names: Sequence[str]) -> str:
         device = self._random.choice(self._devices)
@@ -177,13 +180,17 @@ class _Maker:
         members = ",".join(f"{quoted(name)}:{value}" for name, value in values)
         return f'{{"deviceKey":{quoted(device)},"measurepoints":{{{members}}}{self._time}}}'
 
-    def _judged(self, entries: Sequence[str]) -> Template:
+    def _judged(self, entries: Sequence[str]) -> tuple[Template, bool]:
+        """A request, and whether it is valid: otherwise the product's mode may answer 200."""
         payload, id_at, times_at = self._encode(entries)
-        # As at the end of the longest run.
-        (report,) = self._validator.validate(
-            [self._topic], [payload], now_ms=self._now_ms + SPAN_MS
-        )
-        return Template(self._topic, payload, id_at, times_at, report.code)
+        burst = Burst.of([self._topic], [payload])
+        now_ms = self._now_ms + SPAN_MS  # as at the end of the longest run
+        burst.stamp(1000 * now_ms, now_ms)
+        self._validator.judge_burst(burst, 0)  # with the answer of the product's mode
+        (report,) = burst.reports
+        assert report is not None  # noqa: S101 - the request is not retained
+        template = Template(self._topic, payload, id_at, times_at, report.code)
+        return template, report.fault is None
 
     def _encode(self, entries: Sequence[str]) -> tuple[bytes, int, list[int]]:
         """The payload, and the places of its id and its times."""

@@ -7,7 +7,7 @@
 The arrival time is in two columns, milliseconds and the remaining microseconds. So a file of the
 first version, which has only the former, is migrated by adding a column, without rewriting rows,
 and queries on `received_ms` still work. If a row has no microseconds, its number replaces them, so
-that requests of one millisecond have distinct instants.
+that requests of one millisecond have distinct instants. `answered` was added in the same way.
 
 Invariants: requests are numbered in the order in which they were inserted; numbers are never
 reused.
@@ -32,7 +32,7 @@ NAME: Final = "rejected.db"
 _BUSY_TIMEOUT_SECONDS: Final = 10.0
 """How long a process waits for another one's write lock."""
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 
 _DELETED_AT_ONCE: Final = 200
 """How many requests one statement deletes."""
@@ -58,7 +58,8 @@ CREATE TABLE IF NOT EXISTS rejected (
   got TEXT,
   did_you_mean TEXT,
   payload BLOB,
-  received_rest_us INTEGER
+  received_rest_us INTEGER,
+  answered INTEGER
 )
 """
 
@@ -77,7 +78,7 @@ class Rejected:
         received_us: When it first arrived, UTC microseconds; unique.
         product: The product key.
         topic: The topic of the request.
-        code: The reply's code.
+        code: The fault's code, which is that of the reply unless `answered` says otherwise.
         reason: The fault's reason; this and the following fields are the fault (contract 2.5).
         message: The message of the reply.
         pointer: The fault's JSON pointer.
@@ -89,6 +90,8 @@ class Rejected:
         got: What was found.
         did_you_mean: The most similar valid name.
         payload: The payload; None if it was too large to be kept.
+        answered: The code of the reply, if that was another one: 200, by the mode of the product
+            (contract 11).
     """
 
     number: int
@@ -107,6 +110,7 @@ class Rejected:
     got: str | None
     did_you_mean: str | None
     payload: bytes | None
+    answered: int | None = None
 
     @property
     def fault(self) -> StoredFault:
@@ -141,7 +145,7 @@ class Filter:
         product: The product key.
         device: The device key in the fault.
         reason: The fault's reason.
-        code: The reply's code.
+        code: The fault's code.
         since_ms: The earliest arrival.
         limit: Select only the last `limit` requests.
     """
@@ -218,9 +222,11 @@ class QuarantineDatabase:
 
     def _migrate(self) -> None:
         self._connection.execute(_SCHEMA)
-        columns = self._connection.execute("SELECT name FROM pragma_table_info('rejected')")
-        if ("received_rest_us",) not in columns.fetchall():
-            self._connection.execute("ALTER TABLE rejected ADD COLUMN received_rest_us INTEGER")
+        found = self._connection.execute("SELECT name FROM pragma_table_info('rejected')")
+        columns = found.fetchall()
+        for name in ("received_rest_us", "answered"):
+            if (name,) not in columns:
+                self._connection.execute(f"ALTER TABLE rejected ADD COLUMN {name} INTEGER")
         self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def close(self) -> None:
@@ -325,8 +331,9 @@ class QuarantineDatabase:
 
     def get(self, number: int, *, payload: bool = True) -> Rejected | None:
         """A request; None if it was deleted."""
-        last = "payload" if payload else "NULL"
-        names = ["number", _RECEIVED_US, *_COLUMNS[2:-1], last]
+        names = ["number", _RECEIVED_US, *_COLUMNS[2:]]
+        if not payload:
+            names[_COLUMNS.index("payload")] = "NULL"
         row = self._connection.execute(
             f"SELECT {', '.join(names)} FROM rejected WHERE number = ?",  # noqa: S608
             (number,),

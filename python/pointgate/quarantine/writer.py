@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from pointgate._core import Report
     from pointgate.config.quarantine import QuarantineSettings
 
-_NOT_REJECTED: Final = (0, 200)
-"""The codes of topics that are not served, and of accepted requests."""
-
 _TOO_LARGE: Final = 1008
 
 _WAITING_BYTES: Final = 16 * 1024 * 1024
@@ -129,7 +126,7 @@ class Quarantine:
             for topic, payload, report, received in zip(
                 topics, payloads, reports, received_us, strict=True
             )
-            if report is not None and report.code not in _NOT_REJECTED and self._is_wanted(topic)
+            if report is not None and report.fault and report.code and self._is_wanted(topic)
         ]
         if not found:
             return
@@ -243,7 +240,7 @@ def _rejected(
         received_us=received_us,
         product=_product(topic),
         topic=topic,
-        code=report.code,
+        code=fault.code,
         reason=fault.reason,
         message=fault.message,
         pointer=fault.pointer,
@@ -255,4 +252,5 @@ def _rejected(
         got=fault.got,
         did_you_mean=fault.did_you_mean,
         payload=None if report.code == _TOO_LARGE else payload,
+        answered=None if report.code == fault.code else report.code,
     )

@@ -28,8 +28,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from pointgate.catalog import Catalog, Loading
 from pointgate.catalog_contents import DOCUMENT
+from pointgate.diagnostics import numbered
 from pointgate.errors import Problem
 from pointgate.rate_limiter import RateLimiter
+from pointgate.service.catalog_log import log_modes, log_warnings
 from pointgate.service.file_watch import FileWatch
 from pointgate.toml.document import dotted
 
@@ -66,12 +68,6 @@ _LOG_SECONDS: Final = 60.0
 """Seconds between two log lines about changes of devices."""
 
 
-def log_warnings(catalog: Catalog) -> None:
-    """Log the warnings of a catalog that becomes active."""
-    for warning in catalog.warnings:
-        _log.warning("catalog: %s", warning)
-
-
 class CatalogWatcher:
     """Replaces a service's catalog when its files change.
 
@@ -81,6 +77,7 @@ class CatalogWatcher:
         metrics: Counts reloads and records the snapshot's size.
         catalog: The active snapshot; without one, the first poll loads it.
         max_shrink: By how many percent a device table may shrink, unless its product sets this.
+        on_reload: Called when a requested reload has ended, whatever the result.
         poll_seconds: The interval between two polls.
     """
 
@@ -92,12 +89,14 @@ class CatalogWatcher:
         *,
         catalog: Catalog | None = None,
         max_shrink: int = DEFAULT_MAX_SHRINK,
+        on_reload: Callable[[], object] = lambda: None,
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         self._path = Path(path)
         self._on_change = on_change
         self._metrics = metrics
         self._max_shrink = max_shrink
+        self._on_reload = on_reload
         self._poll_seconds = poll_seconds
         self._catalog = catalog
         self._loaded: Mapping[Path, Signature] = catalog.files if catalog else {}
@@ -165,6 +164,8 @@ class CatalogWatcher:
             self._metrics.catalog_matched_at = looked_at
         if requested or self._is_due(seen):
             await self._reload(seen, requested=requested)
+            if requested:
+                self._on_reload()
             return False
         return not woken and not self._unstable_polls
 
@@ -203,7 +204,7 @@ class CatalogWatcher:
             self._reported = []  # an explicit request always gets a log line
         # A request reads everything anew: it is the way out if the states of files do not tell.
         former = None if requested else self._catalog
-        loading = Loading(self._path, former=former, seen=seen)
+        loading = Loading(self._path, former=former, seen=seen, tests=True)
         try:
             catalog = await asyncio.to_thread(loading.run, Catalog)
         except Exception as error:  # noqa: BLE001 - no file may end a running service
@@ -244,14 +245,16 @@ class CatalogWatcher:
         self._activate(catalog)
         if loading.read or not loading.changes:
             _log.info(
-                "catalog loaded: %d products, %d models, %d devices",
-                len(catalog),
-                catalog.models,
-                catalog.devices,
+                "catalog loaded: %s, %s, %s",
+                numbered(len(catalog), "product"),
+                numbered(catalog.models, "model"),
+                numbered(catalog.devices, "device"),
             )
+            log_modes(former, catalog)
             log_warnings(catalog)
         elif lines := self._changes_logged.count(loading.changes):
-            _log.info("devices changed: %d changes applied, %d devices", lines, catalog.devices)
+            changes, devices = numbered(lines, "change"), numbered(catalog.devices, "device")
+            _log.info("devices changed: %s applied, %s", changes, devices)
         return [former]
 
     def _activate(self, catalog: Catalog) -> None:
@@ -338,7 +341,7 @@ def shrunken(old: Catalog, new: Catalog, max_shrink: int) -> list[Problem]:
         source = new.sources.get(key)
         before, after = len(product.devices), len(newer.devices) if newer else 0
         # Devices that lines of a file of changes remove are no sign of a truncated file.
-        after += max(0, new.contents.removals(key) - old.contents.removals(key))
+        after += new.contents.removed(key)
         share = max_shrink if source is None or source.max_shrink is None else source.max_shrink
         if (before - after) * 100 <= before * share:
             continue

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Final
 
 from pointgate import failpoint
 from pointgate.config import LimitSettings
+from pointgate.diagnostics import numbered, shown_bytes
 from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import ConnectionLost
 from pointgate.rate_limiter import RateLimiter
@@ -48,6 +49,7 @@ from pointgate.store.arrival_clock import ArrivalClock, system_us
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pointgate import _core
     from pointgate._core import Burst, Counters, Validator
     from pointgate.quarantine.writer import Quarantine
     from pointgate.sources.base import Connection
@@ -176,11 +178,11 @@ class Gate:
             limiter = self._early.setdefault(product, RateLimiter(EARLY_SECONDS))
             if events := limiter.count(requests):
                 _log.warning(
-                    "times before 1971 accepted: product %s, %d requests; are they seconds instead "
-                    "of milliseconds? time.min in catalog.toml refuses them: %s",
+                    "times before 1971 accepted: product %s, %s; are they seconds instead of "
+                    "milliseconds? time.min in catalog.toml refuses them: %s",
                     product,
-                    events,
-                    ascii(payload[:_SHOWN_BYTES]),
+                    numbered(events, "request"),
+                    shown_bytes(payload, _SHOWN_BYTES),
                 )
 
     async def _judge(self, burst: Burst) -> list[Points]:
@@ -233,12 +235,13 @@ class Gate:
         finally:
             self._counters.judged(time.perf_counter() - started)
         if some:
+            self._counters.collected(some)
             points.append(some)
         return judged
 
     async def _call_judge(
         self, burst: Burst, part: tuple[int, int], *, in_thread: bool
-    ) -> tuple[int, Points | None]:
+    ) -> tuple[int, _core.Points | None]:
         """Call the judge, again while memory is short (see `_judge_part`)."""
         start, end = part
         judge = partial(
@@ -264,17 +267,17 @@ class Gate:
         if events := self._failures.count():
             request = burst.requests[place]
             _log.exception(
-                "internal error: the judge failed on %d requests, which get no reply; "
-                "the last one, to %s, %d bytes: %s",
-                events,
+                "internal error: the judge failed on %s, without a reply; "
+                "the last one, to %s, %s: %s",
+                numbered(events, "request"),
                 ascii(request.topic),
-                len(request.payload),
-                ascii(request.payload[:_SHOWN_BYTES]),
+                numbered(len(request.payload), "byte"),
+                shown_bytes(request.payload, _SHOWN_BYTES),
             )
 
     async def _in_thread(
-        self, judge: Callable[[], tuple[int, Points | None]]
-    ) -> tuple[int, Points | None]:
+        self, judge: Callable[[], tuple[int, _core.Points | None]]
+    ) -> tuple[int, _core.Points | None]:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="judge")
         return await asyncio.get_running_loop().run_in_executor(self._worker, judge)

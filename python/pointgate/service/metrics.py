@@ -1,4 +1,4 @@
-"""Every metric of the service: metric names occur only here and in `source_metrics.py`.
+"""Every metric of the service: names occur only here and in the files `…_metrics.py`.
 
 `Metrics` holds the values. Those of the hot path live in Rust (`counters`), updated once per burst;
 the others are plain attributes that their owners assign. The collector reads all of them at scrape
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import platform
 import time
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import (
@@ -28,7 +27,6 @@ from prometheus_client import (
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
@@ -36,16 +34,25 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from pointgate import _core
-from pointgate.catalog_contents import Snapshot
+from pointgate.catalog_contents import Contents, Snapshot
 from pointgate.quarantine.statistics import QuarantineStatistics
 from pointgate.service.content_negotiation import preferred
+from pointgate.service.disk_space import DiskSpace
+from pointgate.service.mode_metrics import mode_metrics
 from pointgate.service.source_metrics import kafka_metrics, labelled, mqtt_metrics
+from pointgate.service.storage_metrics import (
+    disk_metrics,
+    histogram,
+    quarantine_metrics,
+    sink_metrics,
+    spool_metrics,
+)
 from pointgate.sources.kafka.statistics import KafkaStatistics
 from pointgate.sources.mqtt.statistics import MqttStatistics
 from pointgate.store.spool.statistics import SpoolStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pointgate.quarantine.writer import Quarantine
     from pointgate.sinks.statistics import SinkStatistics
@@ -85,10 +92,14 @@ class Metrics(Collector):
         models: Distinct models in it.
         products: Products in it.
         products_without_devices: Products with an empty device table.
+        not_enforced: The modes of the products that are not enforced.
+        catalog_digest: The digest of the files of the active catalog.
+        catalog_version: The `version` in its `catalog.toml`.
         http_connections_refused: Connections to the metrics port that were closed unanswered.
         spool: The statistics of the spool.
         sinks: The statistics of each sink, by name.
         quarantine: The statistics of the quarantine.
+        disks: The free space of the folders that the service writes to.
         refresh: Called before each scrape, for values that are computed on demand.
     """
 
@@ -115,10 +126,14 @@ class Metrics(Collector):
         self.models = 0
         self.products = 0
         self.products_without_devices = 0
+        self.not_enforced: dict[str, str] = {}
+        self.catalog_digest = ""
+        self.catalog_version = ""
         self.http_connections_refused = 0
         self.spool = SpoolStatistics()
         self.sinks: dict[str, SinkStatistics] = {}
         self.quarantine: Quarantine | QuarantineStatistics = QuarantineStatistics()
+        self.disks = DiskSpace({})
         self.refresh: Callable[[], None] = lambda: None
         self._ack = ack
         self.registry = CollectorRegistry(auto_describe=False)
@@ -131,12 +146,14 @@ class Metrics(Collector):
         """Record the products and the size of a catalog that becomes active."""
         self.counters.serve(list(catalog.products))
         self.catalog_loaded_at = self.catalog_matched_at = time.time()
-        followed = catalog.contents.followed if isinstance(catalog, Snapshot) else {}
-        self.overlay_devices = sum(one.devices.changed for one in followed.values())
+        contents = catalog.contents if isinstance(catalog, Snapshot) else Contents()
+        self.overlay_devices = sum(one.devices.changed for one in contents.followed.values())
+        self.catalog_digest, self.catalog_version = contents.digest, contents.version
         self.devices = catalog.devices
         self.models = catalog.models
         self.products = len(catalog)
         self.products_without_devices = catalog.products_without_devices
+        self.not_enforced = {**catalog.not_enforced}
         self.shrink_refused = 0
 
     def collect(self) -> Iterator[Metric]:
@@ -144,14 +161,16 @@ class Metrics(Collector):
         self.refresh()
         read: dict[str, Any] = self.counters.read()
         yield from self._requests(read)
+        yield from mode_metrics(read["products"], self.not_enforced, self.products)
         if self._with_mqtt:
             yield from mqtt_metrics(self.mqtt)
         if self._with_kafka:
             yield from kafka_metrics(self.kafka)
         yield from self._catalog()
-        yield from self._spool()
-        yield from self._sinks()
-        yield from self._quarantine()
+        yield from spool_metrics(self.spool)
+        yield from sink_metrics(self.sinks)
+        yield from quarantine_metrics(self.quarantine)
+        yield from disk_metrics(self.disks.spaces)
         yield InfoMetricFamily(
             "pointgate_store", "The store.ack setting: what a 200 guarantees.", {"ack": self._ack}
         )
@@ -214,13 +233,18 @@ class Metrics(Collector):
             read["in_flight"],
         )
         yield CounterMetricFamily("pointgate_bursts", "Bursts of requests judged.", read["bursts"])
-        yield _histogram(
+        yield histogram(
             "pointgate_judge_seconds", "Time to judge a burst, in seconds.", read["judge_seconds"]
         )
-        yield _histogram(
+        yield histogram(
             "pointgate_reply_seconds",
             "Time from a request's arrival to its reply and acknowledgement, in seconds.",
             read["reply_seconds"],
+        )
+        yield histogram(
+            "pointgate_point_age_seconds",
+            "Age of accepted points at arrival, by their time, in seconds; 0 for a future time.",
+            read["age_seconds"],
         )
 
     def _catalog(self) -> Iterator[Metric]:
@@ -232,6 +256,11 @@ class Metrics(Collector):
             "pointgate_catalog_loaded_timestamp_seconds",
             "When the active catalog was loaded, in seconds since 1970.",
             self.catalog_loaded_at,
+        )
+        yield InfoMetricFamily(
+            "pointgate_catalog",
+            "Digest of the active catalog's files, and the version in its catalog.toml.",
+            {"digest": self.catalog_digest, "version": self.catalog_version},
         )
         yield CounterMetricFamily(
             "pointgate_catalog_changes",
@@ -265,89 +294,6 @@ class Metrics(Collector):
         ):
             yield GaugeMetricFamily(f"pointgate_catalog_{name}", text, value)
 
-    def _spool(self) -> Iterator[Metric]:
-        spool = self.spool
-        yield GaugeMetricFamily(
-            "pointgate_spool_bytes", "Bytes in the spool not yet written by all sinks.", spool.bytes
-        )
-        yield GaugeMetricFamily(
-            "pointgate_spool_max_bytes",
-            "Spool limit in bytes; intake pauses when it is reached.",
-            spool.max_bytes,
-        )
-        yield _histogram(
-            "pointgate_spool_commit_seconds",
-            "Time to commit a batch (write and fsync), in seconds.",
-            spool.histogram(),
-        )
-        yield CounterMetricFamily(
-            "pointgate_spool_points", "Points committed to the spool.", spool.points
-        )
-        yield CounterMetricFamily(
-            "pointgate_spool_failures", "Failed writes to the spool.", spool.failures
-        )
-        yield CounterMetricFamily(
-            "pointgate_spool_unreadable",
-            "Corrupt batches and file tails in the spool: their points are lost.",
-            spool.unreadable,
-        )
-
-    def _sinks(self) -> Iterator[Metric]:
-        for name, help_text, count in (
-            ("points_written", "Points written by the sink.", attrgetter("points")),
-            (
-                "points_refused",
-                "Points permanently rejected by the sink (dead-lettered).",
-                attrgetter("refused"),
-            ),
-            (
-                "points_dropped",
-                "Points dropped before the sink wrote them (it is not required).",
-                attrgetter("dropped"),
-            ),
-            ("failures", "Writes that failed and are retried.", attrgetter("failures")),
-        ):
-            counts = {sink: count(statistics) for sink, statistics in self.sinks.items()}
-            yield labelled(f"pointgate_sink_{name}", help_text, "sink", counts)
-        now = time.time()
-
-        def age(sink: SinkStatistics) -> float:
-            return 0.0 if sink.oldest is None else now - sink.oldest
-
-        for name, help_text, lag in (
-            (
-                "requests",
-                "Requests in the spool that the sink has not written.",
-                attrgetter("lag_requests"),
-            ),
-            (
-                "points",
-                "Points in the spool that the sink has not written.",
-                attrgetter("lag_points"),
-            ),
-            ("seconds", "Age of the oldest request that the sink has not written.", age),
-        ):
-            family = GaugeMetricFamily(f"pointgate_sink_lag_{name}", help_text, labels=["sink"])
-            for sink, statistics in self.sinks.items():
-                family.add_metric([sink], max(0, lag(statistics)))
-            yield family
-
-    def _quarantine(self) -> Iterator[Metric]:
-        quarantine = self.quarantine
-        yield GaugeMetricFamily(
-            "pointgate_quarantine_bytes",
-            "Size of the kept rejected requests, in bytes.",
-            quarantine.bytes,
-        )
-        yield CounterMetricFamily(
-            "pointgate_quarantine_kept", "Rejected requests kept.", quarantine.kept
-        )
-        for name, help_text, values in (
-            ("not_kept", "Rejected requests not kept, by reason.", quarantine.not_kept),
-            ("removed", "Kept rejected requests deleted, by reason.", quarantine.removed),
-        ):
-            yield labelled(f"pointgate_quarantine_{name}", help_text, "reason", values)
-
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Write every metric in the format that a scraper accepts.
 
@@ -379,9 +325,3 @@ def _by_product(
         for value, count in counts.items():
             family.add_metric([product, value], count)
     return family
-
-
-def _histogram(name: str, help_text: str, read: dict[str, Any]) -> Metric:
-    bounds: Iterable[str] = [*(str(bound) for bound in read["bounds"]), "+Inf"]
-    buckets = list(zip(bounds, read["buckets"], strict=True))
-    return HistogramMetricFamily(name, help_text, buckets=buckets, sum_value=read["sum"])

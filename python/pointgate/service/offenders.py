@@ -35,6 +35,9 @@ MOST: Final = 50
 SHOWN: Final = 20
 """Of each in plain text."""
 
+_SHADOWED: Final = " (200)"
+"""Behind the name of an offender whose requests were answered 200 (contract 11)."""
+
 _NAME_CELLS: Final = 40
 _HEAD: Final = f"{{:{_NAME_CELLS}}} {{:>10}} {{:>9}}  {{}}"
 
@@ -52,6 +55,7 @@ def offenders_document(counters: Counters, most: int = MOST) -> dict[str, Any]:
             "reason": offender.reason,
             "identifier": offender.identifier,
             "deviceKey": offender.device_key,
+            "shadowed": offender.shadowed,
             "requests": offender.requests,
             "rate": round(offender.rate, 3),
             "since": _instant(clock - now + offender.since),
@@ -92,9 +96,10 @@ def offenders_text(document: Mapping[str, Any], *, shown: int = SHOWN, width: in
         for place, one in enumerate(document[kind][:shown]):
             if not place:
                 lines.append(_HEAD.format(title, "rejected", "a second", "since (UTC)"))
-            name = cut(
-                " / ".join(printable(str(one[key])) for key in names if one[key]), _NAME_CELLS
-            )
+            name = " / ".join(printable(str(one[key])) for key in names if one[key])
+            if one.get("shadowed"):
+                name = f"{cut(name, _NAME_CELLS - len(_SHADOWED))}{_SHADOWED}"
+            name = cut(name, _NAME_CELLS)
             since = one["since"].replace("T", " ").removesuffix("Z")[5:]
             lines.append(_HEAD.format(name, f"{one['requests']:,}", f"{one['rate']:,.1f}", since))
             lines.append(f"  {_explanation(one)}")
@@ -121,6 +126,7 @@ def _instant(seconds: float) -> str:
 def log_rejection(rejection: Offender) -> None:
     """Log that requests of a product are rejected for a reason, with the last one as an example.
 
+    Or that they would be, if the product were enforced.
     `Counters.take_due` limits the rate.
     """
     device = "" if rejection.device_key is None else f"device {rejection.device_key!a}, "
@@ -131,7 +137,8 @@ def log_rejection(rejection: Offender) -> None:
         "got": rejection.got,
     }
     _log.warning(
-        "requests rejected: %d of product %s, reason %s; the last one: %s%s",
+        "requests %s: %d of product %s, reason %s; the last one: %s%s",
+        "shadowed (answered 200, not enforced)" if rejection.shadowed else "rejected",
         rejection.requests,
         rejection.product,
         rejection.reason,

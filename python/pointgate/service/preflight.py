@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pointgate.diagnostics import os_reason
+from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import ConfigError, Problem
 from pointgate.quarantine.database import NAME
 from pointgate.service.http import bound, is_mistake
@@ -71,6 +71,7 @@ class _Preparing:
         self._settings = settings
         self._places: dict[Path, str] = {}
         self._datasets: dict[Path, str] = {}
+        self._remote: dict[tuple[str, str], str] = {}
 
     def run(self) -> None:
         if self._settings.uses_mqtt:
@@ -124,7 +125,7 @@ class _Preparing:
         """Check that librdkafka takes the settings; it connects to nothing."""
         kafka = self._settings.kafka
         try:
-            from pointgate.kafka.client import mistake  # noqa: PLC0415 - an extra
+            from pointgate.kafka.client import mistake, unusable_pattern  # noqa: PLC0415 - an extra
 
             options = kafka.client_options("kafka")
         except ModuleNotFoundError as error:
@@ -138,6 +139,9 @@ class _Preparing:
             return
         if reason := mistake(options, group=kafka.group, produces=kafka.replies is not None):
             self._refuse("kafka.options", reason)
+        if pattern := unusable_pattern(kafka.topics or ()):
+            reason = f"expected a POSIX extended regular expression, got {shown(pattern)}"
+            self._refuse("kafka.topics", f"{reason}, which librdkafka refuses")
         if kafka.replies is None:
             reason = "not set: no sender gets a reply"
             self.prepared.warnings.append(Problem("", "kafka.replies", reason))
@@ -180,6 +184,7 @@ class _Preparing:
         if output is None:
             if sink.mistake:
                 self._refuse(key, sink.mistake)
+            self._claim_remote(sink)
             return
         self._claim(output.path, key)
         reason = ""
@@ -227,6 +232,19 @@ class _Preparing:
                 reason = f"expected no folder inside or around that of {owner}, got {path}"
                 self._refuse(key, reason)
         self._datasets[place] = key
+
+    def _claim_remote(self, sink: SinkSettings) -> None:
+        """Refuse a place on a server that another sink has, or that is inside or around it."""
+        server, place = sink.remote_place
+        if not place:
+            return
+        key = f"sinks.{sink.name}"
+        for (other, taken), owner in self._remote.items():
+            if server == other and f"{place}/".startswith(f"{taken}/"):
+                self._refuse(key, f"expected a place of its own, got {place}, which {owner} has")
+            elif server == other and f"{taken}/".startswith(f"{place}/"):
+                self._refuse(key, f"expected no place around that of {owner}, got {place}")
+        self._remote[server, place] = key
 
     def _refuse(self, key: str, reason: str) -> None:
         self.problems.append(Problem("", key, reason))

@@ -10,7 +10,8 @@ once: no answered request is lost, and at QoS 1 no unanswered one. If a disk or 
 respond, the process exits after `SHUTDOWN_SECONDS` all the same: like a crash, that loses nothing.
 SIGHUP reloads the catalog; a second one soon after confirms device tables that shrank.
 
-The service manager gets the text of /readyz (`systemd.py`).
+The service manager hears of the start, of reloads and of the end, and gets the text of /readyz
+(`systemd.py`).
 
 Invariants: every task belongs to the TaskGroup, or to a step of the start; an invalid catalog ends
 the start, and is refused while running; an invalid configuration is refused by `preflight.py`,
@@ -33,8 +34,10 @@ from pointgate import failpoint
 from pointgate._core import Validator
 from pointgate.catalog import Catalog
 from pointgate.quarantine.writer import Quarantine
-from pointgate.service.catalog_watcher import CatalogWatcher, log_warnings
+from pointgate.service.catalog_log import log_warnings
+from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.dimension_writer import DimensionWriter
+from pointgate.service.disk_space import DiskSpace
 from pointgate.service.gate import Gate
 from pointgate.service.health import Health
 from pointgate.service.http import serve_http
@@ -164,12 +167,13 @@ async def _start(
     async with serve_http(address.host, address.port, metrics=metrics, health=health) as port:
         _log.info("metrics on http://%s:%d/metrics", address.shown_host, port)
         async with AsyncExitStack() as stack:
-            notifier = Notifier()
-            notifier.notify("READY=1")
-            notifying = asyncio.create_task(
-                notifier.run(lambda: health.ready()[1]), name="service manager"
-            )
-            stack.callback(notifying.cancel)
+            signals.notifier.notify("READY=1")
+            metrics.disks = DiskSpace.of(settings)
+            for name, work in (
+                ("service manager", signals.notifier.run(lambda: health.ready()[1])),
+                ("disk space", metrics.disks.run()),
+            ):
+                stack.callback(asyncio.create_task(work, name=name).cancel)
             opening = stack.enter_async_context(
                 open_store(settings, metrics, prepared.sinks, on_retry=health.wait_for)
             )
@@ -183,7 +187,7 @@ async def _start(
                 pipeline.arrivals.advance(quarantine.newest)
             level = logging.WARNING if store.ack == "verdict" else logging.INFO
             _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
-            loading = asyncio.to_thread(Catalog.load, settings.catalog.path)
+            loading = asyncio.to_thread(Catalog.load, settings.catalog.path, tests=True)
             catalog = await _unless_stopped(loading, signals.stop)
             if catalog is not None:
                 metrics.record_catalog(catalog)
@@ -283,6 +287,7 @@ async def _run(
         metrics,
         catalog=catalog,
         max_shrink=settings.catalog.max_shrink,
+        on_reload=signals.reloaded,
     )
     signals.reload = watcher.request_reload
     sink_seconds = _SINK_SECONDS
@@ -335,14 +340,16 @@ class _Signals:
 
     Attributes:
         stop: The shutdown request.
-        reload: Called on SIGHUP; until it is set, SIGHUP does nothing.
+        notifier: Hears of signals.
+        reload: Called on SIGHUP, and calls `reloaded`; until it is set, nothing is reloaded.
     """
 
     def __init__(
         self, stop: Stop | None, health: Health, exit_process: Callable[[int], object] | None
     ) -> None:
         self.stop = stop or Stop()
-        self.reload: Callable[[], None] = lambda: None
+        self.notifier = Notifier()
+        self.reload: Callable[[], None] = self.reloaded
         self._health = health
         self._exit_process = exit_process
         self._handled = () if stop else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -363,6 +370,10 @@ class _Signals:
             if loop.remove_signal_handler(number):
                 signal.signal(number, before)
 
+    def reloaded(self) -> None:
+        """Notify the service manager that a reload has ended."""
+        self.notifier.notify("READY=1")
+
     @property
     def status(self) -> int:
         """The exit status, as `serve` returns it."""
@@ -373,12 +384,14 @@ class _Signals:
     def _handle(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
             _log.info("SIGHUP received, reloading the catalog")
+            self.notifier.reloading()
             self.reload()
             return
         loop = asyncio.get_running_loop()
         for other in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(other)
             signal.signal(other, signal.SIG_DFL)
+        self.notifier.notify("STOPPING=1", "STATUS=draining")
         _log.info("%s received, draining. Send it again to stop immediately.", number.name)
         self.stop.request(number)
         if self._exit_process is not None:

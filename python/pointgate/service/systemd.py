@@ -3,7 +3,9 @@
     READY=1       the process is live: /livez responds; readiness follows as STATUS
     STATUS=…      the text of /readyz, whenever it changes
     WATCHDOG=1    twice in each `WATCHDOG_USEC`: the event loop works
-    STOPPING=1    draining
+    STOPPING=1    a shutdown was requested
+    RELOADING=1   SIGHUP was received, with MONOTONIC_USEC; READY=1 once the catalog was loaded or
+                  refused. So `Type=notify-reload` of systemd 253 works, too
 
 Without `NOTIFY_SOCKET` in the environment nothing is sent. Failed sends are ignored.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +49,11 @@ class Notifier:
             sender.settimeout(0.0)  # never block
             sender.sendto("\n".join(states).encode(), self._address)
 
+    def reloading(self) -> None:
+        """A reload was requested; `READY=1` has to follow."""
+        # systemd compares the instant with that of its signal, on CLOCK_MONOTONIC.
+        self.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
     async def run(self, status: Callable[[], str]) -> None:
         """Send the status when it changes, and the watchdog's heartbeat, until cancelled.
 
@@ -62,8 +70,6 @@ class Notifier:
             if now != sent:
                 states.append(f"STATUS={now or 'requests are being received'}")
                 sent = now
-                if now == "draining":
-                    states.append("STOPPING=1")
             if states:
                 self.notify(*states)
             await asyncio.sleep(pause)

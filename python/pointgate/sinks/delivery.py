@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pointgate.diagnostics import os_reason
+from pointgate.diagnostics import numbered, os_reason
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sinks.base import SinkUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pointgate.sinks.base import Sink
     from pointgate.sinks.statistics import SinkStatistics
 
@@ -44,6 +47,7 @@ class SinkDelivery:
     points: int = 0  # how many points it has that are not committed
     singly: bool = False  # whether each chunk is committed by itself
     called: float = 0.0  # when the pending call to it began; 0 without one
+    spent: float = 0.0  # the time of the calls since the last commit that returned
     failure: str = ""
     failures: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
     rejections: RateLimiter = field(default_factory=lambda: RateLimiter(_LOG_SECONDS))
@@ -56,6 +60,22 @@ class SinkDelivery:
         stalled = f"sink {self.sink.name}: no answer for {seconds:.0f} s"
         return self.failure or (stalled if seconds > _STALLED_SECONDS else "")
 
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """A call to the sink; the time of one that raises is not counted as spent."""
+        self.called = begun = time.monotonic()
+        try:
+            yield
+            self.spent += time.monotonic() - begun
+        finally:
+            self.called = 0.0
+
+    def count_commit(self, points: int) -> None:
+        """Count a commit."""
+        self.figures.points += points
+        self.figures.commits.observe(self.spent)
+        self.spent = 0.0
+
     def note_failure(self, error: Exception) -> None:
         """Count a failed call and log it, rate-limited."""
         self.figures.failures += 1
@@ -64,16 +84,17 @@ class SinkDelivery:
         if events := self.failures.count():
             # An unexpected exception may be a bug: it is logged with its traceback.
             known = isinstance(error, (SinkUnavailableError, OSError, MemoryError))
+            failures = numbered(events, "failure")
             unexpected = None if known else error
-            _log.error("%s; %d failures, retrying", self.failure, events, exc_info=unexpected)
+            _log.error("%s; %s, retrying", self.failure, failures, exc_info=unexpected)
 
     def count_dropped(self, points: int) -> None:
         """Count points that the full spool has deleted before the sink had them."""
         self.figures.dropped += points
         if self.losses.count():
             _log.error(
-                "sink %s: %d points lost so far: it is not required, and they were deleted from "
+                "sink %s: %s lost so far: it is not required, and they were deleted from "
                 "the full spool before it had them",
                 self.sink.name,
-                self.figures.dropped,
+                numbered(self.figures.dropped, "point"),
             )

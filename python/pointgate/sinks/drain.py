@@ -35,6 +35,7 @@ from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from pointgate.diagnostics import numbered
 from pointgate.error_classes import ErrorClass, classify
 from pointgate.errors import PointgateError
 from pointgate.sinks.base import SinkRefusedError
@@ -214,6 +215,7 @@ class Drain:
         """Write and commit what is in the spool by now, or as much as makes a commit full."""
         until = self._spool.last
         state.written, state.ends, state.points = state.offset, state.total, 0
+        state.spent = 0.0
         sink = state.sink
         singly = state.singly or sink.gather is None or self._replies_wait
         while state.written < until:
@@ -242,32 +244,28 @@ class Drain:
     async def _write_more(self, state: SinkDelivery, chunk: Chunk, begin: int) -> bool:
         """Write the rest of a chunk into a commit of several; whether that worked."""
         points = chunk.points.slice(sum(chunk.counts[:begin]))
-        state.called = time.monotonic()
         try:
-            await state.sink.write(points, sequence=chunk.last)
+            with state.calling():
+                await state.sink.write(points, sequence=chunk.last)
         except Exception as error:  # noqa: BLE001 - it is tried again, more carefully
             self._give_up(state, error)
             return False
-        finally:
-            state.called = 0.0
         state.points += points.num_rows
         return True
 
     async def _commit(self, state: SinkDelivery) -> bool:
         """Commit what was written; whether that worked."""
-        state.called = time.monotonic()
         try:
-            await state.sink.commit()
+            with state.calling():
+                await state.sink.commit()
         except Exception as error:  # noqa: BLE001 - as above
             if not state.sink.pending:
                 self._give_up(state, error)
                 return False
             state.note_failure(error)
             await self._retry(state, state.sink.commit)
-        finally:
-            state.called = 0.0
         state.failure = ""
-        state.figures.points += state.points
+        state.count_commit(state.points)
         return True
 
     def _give_up(self, state: SinkDelivery, error: Exception) -> None:
@@ -327,9 +325,10 @@ class Drain:
             if state.required and self._replies_wait:
                 self._rejected.add(sequence)
             if state.rejections.count():
-                _log.warning("sink %s: request of %d points dead-lettered: %s", name, rows, reason)
+                count = numbered(rows, "point")
+                _log.warning("sink %s: request of %s dead-lettered: %s", name, count, reason)
         else:
-            state.figures.points += rows
+            state.count_commit(rows)
 
     @staticmethod
     async def _store(sink: Sink, points: pa.Table, sequence: int) -> None:
@@ -359,9 +358,9 @@ class Drain:
         """
         tries = 0
         while True:
-            state.called = time.monotonic()
             try:
-                await call()
+                with state.calling():
+                    await call()
             except SinkRefusedError:
                 state.failure = ""
                 raise
@@ -373,8 +372,6 @@ class Drain:
             else:
                 state.failure = ""
                 return
-            finally:
-                state.called = 0.0
             longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 16))
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
             tries += 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import AfterValidator, Field, PlainValidator
 
 from pointgate.diagnostics import shown
+from pointgate.sinks.object_options import check_option, endpoint_of
 from pointgate.sinks.settings import NAME, SinkSettings
 from pointgate.toml.values import (
     ReadableFile,
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
 SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 """Those of object stores that put a file only if it is not there, which a commit needs."""
 
+_WITH_ACCOUNT: Final = ("abfs", "abfss")
+"""Those whose urls may have an account: `abfs://container@account.dfs.core.windows.net`."""
+
 _KNOWN: Final = ", ".join(f"{name}://" for name in SCHEMES)
+
+_BUCKET: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,220}[A-Za-z0-9]")
+"""The names of all vendors, of any age; each allows fewer."""
+
+_LONGEST_S3: Final = 63
 
 _SECRET: Final = re.compile(
     r"secret|token|password|account_key|access_key$|sas|service_account_key"
@@ -76,6 +85,8 @@ def place(value: object, info: ValidationInfo) -> Path | ObjectUrl:
     if not text:
         raise ValueError('expected a path or a url, got ""')
     if not separator or not isinstance(value, str):
+        if text.partition(":/")[0].lower() in SCHEMES:
+            raise ValueError(f"expected two slashes, as in s3://bucket/points, got {shown(text)}")
         local_path(value)
         return relative_path(Path(value), info)
     if scheme not in SCHEMES:
@@ -83,13 +94,27 @@ def place(value: object, info: ValidationInfo) -> Path | ObjectUrl:
     bucket = rest.partition("/")[0]
     if not bucket or control_character(text) or "@" in bucket.partition(":")[2]:
         raise ValueError(f"expected a url such as {scheme}://bucket/points, got {shown(text)}")
+    name = bucket.partition("@")[0] if scheme in _WITH_ACCOUNT else bucket
+    longest = _LONGEST_S3 if scheme.startswith("s3") else len(name)
+    if not _BUCKET.fullmatch(name) or ".." in name or len(name) > longest:
+        raise ValueError(
+            f"expected a bucket of 3 to {_LONGEST_S3} letters, digits, '.', '_' and '-', got "
+            f"{shown(name)}"
+        )
     return ObjectUrl(text.rstrip("/"))
 
 
 def _no_secrets(value: dict[str, str]) -> dict[str, str]:
-    for name in value:
+    for name, text in value.items():
         if _SECRET.search(name.lower()):
             raise ValueError(f"expected no secret here, got {name}: use secret_files")
+        check_option(name, text)
+    return value
+
+
+def _known_names(value: dict[str, Path]) -> dict[str, Path]:
+    for name in value:
+        check_option(name)
     return value
 
 
@@ -107,9 +132,18 @@ class ObjectStoreSettings(SinkSettings):
     storage_options: Annotated[dict[str, str], AfterValidator(_no_secrets)] = Field(
         default_factory=dict, description="a table of texts: options of the object store"
     )
-    secret_files: dict[str, ReadableFile] = Field(
+    secret_files: Annotated[dict[str, ReadableFile], AfterValidator(_known_names)] = Field(
         default_factory=dict, description="a table: an option, and a file with its value"
     )
+
+    @property
+    def remote_place(self) -> tuple[str, str]:  # noqa: D102 - see the base class
+        path = getattr(self, "path")  # noqa: B009 - each subclass has it
+        if not isinstance(path, ObjectUrl):
+            return "", ""
+        scheme, _, rest = path.partition("://")
+        endpoint = endpoint_of(self.storage_options).rstrip("/")
+        return f"{scheme.removesuffix('a')} {endpoint}", rest
 
     def options(self) -> dict[str, str]:
         """The options of the object store, with secrets read again from their files.

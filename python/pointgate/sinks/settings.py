@@ -67,6 +67,11 @@ class SinkSettings(Document):
         return None
 
     @property
+    def remote_place(self) -> tuple[str, str]:
+        """A server, and the place there that it writes to; empty without one."""
+        return "", ""
+
+    @property
     def dimensions_folder(self) -> Path | None:
         """Where tables that describe the points are written; None without any."""
         return None

@@ -18,7 +18,11 @@ pub(crate) struct Burst {
 impl Burst {
     fn report(&self, py: Python<'_>, place: usize) -> Option<Report> {
         let verdict = self.burst.verdict(place)?;
-        Some(Report::new(py, verdict.clone(), self.burst.reply(place).unwrap_or_default()))
+        let report = Report::new(py, verdict.clone(), self.burst.reply(place).unwrap_or_default());
+        Some(match self.burst.shadowed(place) {
+            Some(shadowed) => report.with_fault(&shadowed.fault),
+            None => report,
+        })
     }
 
     fn check(&self, place: usize) -> PyResult<()> {
@@ -118,7 +122,9 @@ impl Burst {
         )
     }
 
-    /// The verdict of each request; None for a retained one and where the judge failed.
+    /// The report of each request; None for a retained one and where the judge failed.
+    ///
+    /// An enforced product rejects a request with code 200 and a fault (contract 11).
     #[getter]
     fn reports(&self, py: Python<'_>) -> Vec<Option<Report>> {
         (0..self.burst.len()).map(|place| self.report(py, place)).collect()
@@ -146,12 +152,15 @@ impl Burst {
     }
 
     /// The rejected requests: their topics, payloads, reports and instants.
+    ///
+    /// Also those that an enforced product rejects: their reports have code 200 and a fault.
     #[getter]
     fn rejected<'py>(&self, py: Python<'py>) -> Rejected<'py> {
         let mut found = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (place, request) in self.burst.iter().enumerate() {
             let Some(verdict) = self.burst.verdict(place) else { continue };
-            if matches!(verdict.code(), core::Code::Ok | core::Code::BadTopic) {
+            let is_accepted = verdict.code() == core::Code::Ok && self.burst.shadowed(place).is_none();
+            if is_accepted || verdict.code() == core::Code::BadTopic {
                 continue;
             }
             found.0.push(request.topic.to_owned());

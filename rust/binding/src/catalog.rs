@@ -86,32 +86,36 @@ impl Model {
 }
 
 /// How many there are in a catalog.
-#[derive(Clone, Copy)]
 struct Size {
     devices: usize,
     models: usize,
     without_devices: usize,
+    /// The products that are not enforced, and their modes.
+    not_enforced: Vec<(String, core::Mode)>,
 }
 
 impl Catalog {
     /// Counted once: with ten thousand products that takes a millisecond.
-    fn size(&self, py: Python<'_>) -> PyResult<Size> {
+    fn size(&self, py: Python<'_>) -> PyResult<&Size> {
         if let Some(size) = self.size.get() {
-            return Ok(*size);
+            return Ok(size);
         }
         let mut models = Vec::new();
-        let mut size = Size { devices: 0, models: 0, without_devices: 0 };
-        for (_, product) in self.products.bind(py) {
+        let mut size = Size { devices: 0, models: 0, without_devices: 0, not_enforced: Vec::new() };
+        for (key, product) in self.products.bind(py) {
             let product = product.cast::<Product>()?.get();
             let devices = product.devices.get().table.len();
             size.devices += devices;
             size.without_devices += usize::from(devices == 0);
+            if product.settings.mode != core::Mode::Enforce {
+                size.not_enforced.push((key.extract()?, product.settings.mode));
+            }
             models.push(Arc::as_ptr(&product.model.get().compiled));
         }
         models.sort_unstable();
         models.dedup();
         size.models = models.len();
-        Ok(*self.size.get_or_init(|| size))
+        Ok(self.size.get_or_init(|| size))
     }
 }
 
@@ -134,9 +138,11 @@ pub(crate) fn hash_of(value: &impl Hash) -> u64 {
 ///     time_min: The earliest time that is accepted, UTC milliseconds.
 ///     time_max_past: How many milliseconds before now a time may be.
 ///     time_max_future: How many milliseconds after now a time may be.
+///     mode: What a service replies to requests that are rejected: `enforce`, `lenient` or `shadow`
+///         (contract 11). Verdicts are the same in each.
 ///
 /// Raises:
-///     ValueError: `null_points` or `unknown_points` is none of the words.
+///     ValueError: `null_points`, `unknown_points` or `mode` is none of the words.
 #[pyclass(frozen, module = "pointgate._core")]
 pub(crate) struct Product {
     model: Py<Model>,
@@ -152,7 +158,8 @@ type NewArguments<'py> = ((Py<Model>, Py<Devices>), Bound<'py, PyDict>);
 impl Product {
     #[new]
     #[pyo3(signature = (model, devices, *, default_device=None, numbers_as_strings=false,
-        null_points="reject", unknown_points=None, time_min=None, time_max_past=None, time_max_future=None))]
+        null_points="reject", unknown_points=None, time_min=None, time_max_past=None, time_max_future=None,
+        mode="enforce"))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         model: Bound<'_, Model>,
@@ -164,6 +171,7 @@ impl Product {
         time_min: Option<i64>,
         time_max_past: Option<i64>,
         time_max_future: Option<i64>,
+        mode: &str,
     ) -> PyResult<Self> {
         let settings = core::ProductSettings {
             default_device,
@@ -175,6 +183,7 @@ impl Product {
             time_min,
             time_max_past,
             time_max_future,
+            mode: mode_of(mode)?,
         };
         let (compiled, table) = (model.get().compiled.clone(), devices.get().table.clone());
         let compiled = Arc::new(core::Product::new(compiled, table, settings.clone()));
@@ -191,6 +200,12 @@ impl Product {
     #[getter]
     fn devices(&self, py: Python<'_>) -> Py<Devices> {
         self.devices.clone_ref(py)
+    }
+
+    /// What a service replies to requests that are rejected (contract 11).
+    #[getter]
+    fn mode(&self) -> &'static str {
+        self.settings.mode.name()
     }
 
     /// The same product with another device table.
@@ -224,6 +239,7 @@ impl Product {
         keywords.set_item("time_min", settings.time_min)?;
         keywords.set_item("time_max_past", settings.time_max_past)?;
         keywords.set_item("time_max_future", settings.time_max_future)?;
+        keywords.set_item("mode", settings.mode.name())?;
         Ok(((self.model.clone_ref(py), self.devices.clone_ref(py)), keywords))
     }
 }
@@ -234,6 +250,11 @@ fn ignores(policy: &str) -> PyResult<bool> {
         "ignore" => Ok(true),
         other => Err(PyValueError::new_err(format!("expected reject or ignore, got {other}"))),
     }
+}
+
+fn mode_of(word: &str) -> PyResult<core::Mode> {
+    let found = core::Mode::ALL.into_iter().find(|mode| mode.name() == word);
+    found.ok_or_else(|| PyValueError::new_err(format!("expected enforce, lenient or shadow, got {word}")))
 }
 
 /// An immutable snapshot: product key to product (contract 6.3).
@@ -304,6 +325,16 @@ impl Catalog {
     #[getter]
     fn models(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.size(py)?.models)
+    }
+
+    /// The modes of the products whose mode is not `enforce`, by product key (contract 11).
+    #[getter]
+    fn not_enforced<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let modes = PyDict::new(py);
+        for (key, mode) in &self.size(py)?.not_enforced {
+            modes.set_item(key, mode.name())?;
+        }
+        Ok(modes)
     }
 
     /// The number of products with an empty device table.

@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 use crate::burst::Burst;
 use crate::histogram::Histogram;
 use crate::offenders::{Offender, Offenders};
+use crate::points::Points;
 use crate::products::{ProductCounts, Products};
 
 /// Seconds that one call of the judge takes: a burst of one small request up to one of many
@@ -19,6 +20,11 @@ const JUDGE_BOUNDS: &[f64] =
 /// Seconds from the arrival of a request to its acknowledgement.
 const REPLY_BOUNDS: &[f64] =
     &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Seconds from the `time` of a point to its arrival: live data, an hourly or a nightly upload, a
+/// device that was offline for weeks, history.
+const AGE_BOUNDS: &[f64] =
+    &[1.0, 10.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0];
 
 struct Figures {
     products: Products,
@@ -42,6 +48,7 @@ struct Totals {
     judge_failed: u64,
     judge: Histogram,
     reply: Histogram,
+    age: Histogram,
 }
 
 impl Figures {
@@ -62,7 +69,7 @@ impl Figures {
         match &verdict.fault {
             Some(fault) if fault.reason == core::Reason::BadTopic => self.totals.bad_topic += 1,
             Some(fault) => {
-                self.offenders.reject(topic, fault);
+                self.offenders.reject(topic, fault, false);
                 if let Some(requests) = product.due(fault.reason, now) {
                     let product_key = core::Topic::parse(topic).map_or("", |topic| topic.product_key);
                     self.due.push(Offender::new(product_key, fault, requests, now));
@@ -72,6 +79,16 @@ impl Figures {
         }
         self.totals.null_points += verdict.null_points;
         self.totals.early_times += verdict.early_times;
+    }
+
+    /// A settled request was answered 200 in spite of a fault.
+    #[cold]
+    fn shadow(&mut self, topic: &str, shadowed: &core::Shadowed, now: f64) {
+        self.offenders.reject(topic, &shadowed.fault, true);
+        if let Some(requests) = self.products.of_topic(topic).shadow(shadowed, now) {
+            let product_key = core::Topic::parse(topic).map_or("", |topic| topic.product_key);
+            self.due.push(Offender::of(product_key, &shadowed.fault, true, requests, now));
+        }
     }
 }
 
@@ -107,6 +124,7 @@ impl Counters {
             judge_failed: 0,
             judge: Histogram::new(JUDGE_BOUNDS),
             reply: Histogram::new(REPLY_BOUNDS),
+            age: Histogram::new(AGE_BOUNDS),
         };
         let (products, offenders) = (Products::new(most_products), Offenders::new());
         Self(Mutex::new(Figures { products, totals, offenders, due: Vec::new() }))
@@ -150,6 +168,9 @@ impl Counters {
                 figures.totals.retained += 1;
             } else if let Some(verdict) = burst.burst.verdict(place) {
                 figures.settle(request.topic, verdict, now);
+                if let Some(shadowed) = burst.burst.shadowed(place) {
+                    figures.shadow(request.topic, shadowed, now);
+                }
                 replies += u64::from(verdict.code() != core::Code::BadTopic);
             } else {
                 figures.totals.judge_failed += 1;
@@ -189,6 +210,18 @@ impl Counters {
         self.figures().totals.judge.observe(seconds, 1);
     }
 
+    /// These points were accepted: count their age at arrival, 0 for a time in the future.
+    ///
+    /// Points that were exported before are not counted.
+    fn collected(&self, points: PyRef<'_, Points>) {
+        let age = &mut self.figures().totals.age;
+        points.with_rows(|rows| {
+            for (age_us, count) in rows.ages() {
+                age.observe(age_us.max(0) as f64 / 1e6, count as u64);
+            }
+        });
+    }
+
     /// The number of requests that arrived and are not settled yet.
     #[getter]
     fn in_flight(&self) -> u64 {
@@ -200,11 +233,13 @@ impl Counters {
     /// Returns:
     ///     `received`, `received_bytes`, `bursts`, `in_flight`, `null_points`, `early_times`: int;
     ///     `products`: dict of label to a dict with `codes` (dict of code to int, without 0),
-    ///     `reasons` (dict of reason to int) and `points` (int); labels are product keys, `unknown`
-    ///     for products that no catalog has had, and `other` for those beyond `most_products`;
+    ///     `reasons` (dict of reason to int), `points` (int), `shadowed` (requests answered 200 in
+    ///     spite of a fault, dict of reason to its code and int) and `skipped` (their points that
+    ///     were not stored, int); labels are product keys, `unknown` for products that no catalog
+    ///     has had, and `other` for those beyond `most_products`;
     ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
-    ///     `judge_seconds`, `reply_seconds`: dict with `bounds` (list of float), `buckets`
-    ///     (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
+    ///     `judge_seconds`, `reply_seconds`, `age_seconds`: dict with `bounds` (list of float),
+    ///     `buckets` (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // A copy: creating Python objects can run Python code, which could deadlock on the lock.
         let (totals, slots, in_flight) = {
@@ -232,6 +267,7 @@ impl Counters {
         read.set_item("ignored", ignored)?;
         read.set_item("judge_seconds", totals.judge.read(py)?)?;
         read.set_item("reply_seconds", totals.reply.read(py)?)?;
+        read.set_item("age_seconds", totals.age.read(py)?)?;
         Ok(read)
     }
 }
@@ -251,5 +287,14 @@ fn counts_of<'py>(py: Python<'py>, counts: &ProductCounts) -> PyResult<Bound<'py
     read.set_item("codes", codes)?;
     read.set_item("reasons", reasons)?;
     read.set_item("points", counts.points)?;
+    let shadowed = PyDict::new(py);
+    for (reason, count) in core::Reason::ALL.iter().zip(counts.shadowed) {
+        // Faults of the envelope are answered in each mode.
+        if matches!(reason.code(), core::Code::DeviceNotFound | core::Code::ModelValidateFailed) {
+            shadowed.set_item(reason.name(), (reason.code().number(), count))?;
+        }
+    }
+    read.set_item("shadowed", shadowed)?;
+    read.set_item("skipped", counts.skipped)?;
     Ok(read)
 }

@@ -50,6 +50,8 @@ pub(crate) struct Offender {
     expected: Option<String>,
     /// Of the example: what came instead.
     got: Option<String>,
+    /// Whether the requests were answered 200, because of their product's mode (contract 11).
+    shadowed: bool,
     /// How many requests since `since`; above a thousand a second an estimate.
     requests: u64,
     /// Requests a second, of the last minutes.
@@ -62,6 +64,11 @@ pub(crate) struct Offender {
 
 impl Offender {
     pub(crate) fn new(product: &str, fault: &core::Fault, requests: u64, now: f64) -> Self {
+        Self::of(product, fault, false, requests, now)
+    }
+
+    /// The same; `shadowed`: the requests were answered 200.
+    pub(crate) fn of(product: &str, fault: &core::Fault, shadowed: bool, requests: u64, now: f64) -> Self {
         let key = |text: &Option<String>| text.as_deref().map(|text| cut(text, MOST_KEY).to_owned());
         let text = |text: Option<&str>| text.map(|text| cut(text, MOST_TEXT).to_owned());
         Self {
@@ -72,6 +79,7 @@ impl Offender {
             pointer: text(fault.pointer().as_deref()),
             expected: text(fault.expected.as_deref()),
             got: text(fault.got_in_message.as_deref().or(fault.got.as_deref())),
+            shadowed,
             requests,
             rate: 0.0,
             since: now,
@@ -127,17 +135,17 @@ impl Offenders {
         }
     }
 
-    /// Counts a rejected request of a topic that is served.
+    /// Counts a request of a topic that is served, which was rejected, or would have been (`shadowed`).
     #[inline]
-    pub(crate) fn reject(&mut self, topic: &str, fault: &core::Fault) {
+    pub(crate) fn reject(&mut self, topic: &str, fault: &core::Fault, shadowed: bool) {
         if self.left > 0 {
             self.left -= 1;
-            return self.count(topic, fault, 1);
+            return self.count(topic, fault, shadowed, 1);
         }
         self.skip -= 1;
         if self.skip == 0 {
             self.skip = 1 + self.next_random() % (2 * SAMPLED - 1);
-            self.count(topic, fault, SAMPLED);
+            self.count(topic, fault, shadowed, SAMPLED);
         }
     }
 
@@ -149,7 +157,7 @@ impl Offenders {
         self.random
     }
 
-    fn count(&mut self, topic: &str, fault: &core::Fault, times: u64) {
+    fn count(&mut self, topic: &str, fault: &core::Fault, shadowed: bool, times: u64) {
         let Some(topic) = core::Topic::parse(topic) else { return };
         let Self { faults, devices, key, now, .. } = self;
         let mut count = |counted: &mut Counted, parts: [&str; 3]| {
@@ -157,6 +165,9 @@ impl Offenders {
             for part in parts {
                 key.push_str(cut(part, MOST_KEY));
                 key.push('\0'); // no product key and no reason has one
+            }
+            if shadowed {
+                key.push('\0');
             }
             counted.advance(*now);
             // A key that replaces another one gets its example the second time: where all keys
@@ -168,7 +179,7 @@ impl Offenders {
             if is_first && !has_room {
                 *example = None;
             } else if example.as_ref().is_none_or(|(_, at)| *now >= at + EXAMPLE_SECONDS) {
-                *example = Some((Offender::new(topic.product_key, fault, 0, *now), *now));
+                *example = Some((Offender::of(topic.product_key, fault, shadowed, 0, *now), *now));
             }
         };
         let identifier = fault.identifier.as_deref().unwrap_or_default();

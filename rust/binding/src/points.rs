@@ -65,6 +65,13 @@ impl Points {
         }
     }
 
+    /// Calls with the rows, unless an export has turned them into columns.
+    pub(crate) fn with_rows(&self, call: impl FnOnce(&core::Points)) {
+        if let Some(rows) = &*self.rows.lock().unwrap_or_else(PoisonError::into_inner) {
+            call(rows);
+        }
+    }
+
     fn batches(&self) -> PyResult<Vec<RecordBatch>> {
         let batches = self.batches.get_or_init(|| {
             let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -28,7 +28,12 @@ pub(crate) struct ProductCounts {
     pub(crate) points: u64,
     pub(crate) codes: [u64; core::Code::ALL.len()],
     pub(crate) reasons: [u64; core::Reason::ALL.len()],
+    /// Requests that were answered 200 in spite of a fault, by its reason.
+    pub(crate) shadowed: [u64; core::Reason::ALL.len()],
+    /// Points of these requests that were not stored.
+    pub(crate) skipped: u64,
     logged: [Logged; core::Reason::ALL.len()],
+    logged_shadowed: [Logged; core::Reason::ALL.len()],
 }
 
 impl ProductCounts {
@@ -46,6 +51,15 @@ impl ProductCounts {
         if let Some(fault) = &verdict.fault {
             self.reasons[place(&core::Reason::ALL, &fault.reason)] += 1;
         }
+    }
+
+    /// A request that was answered 200, and counted so, would have been rejected; returns how many
+    /// such requests a log line is about, if one is due.
+    pub(crate) fn shadow(&mut self, shadowed: &core::Shadowed, now: f64) -> Option<u64> {
+        let place = place(&core::Reason::ALL, &shadowed.fault.reason);
+        self.shadowed[place] += 1;
+        self.skipped += shadowed.skipped;
+        self.logged_shadowed[place].due(now, self.shadowed[place])
     }
 
     /// How many requests with a reason a log line is about, if one is due for the one counted last.

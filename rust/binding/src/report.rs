@@ -73,6 +73,12 @@ impl Report {
         }
     }
 
+    /// The report of a request that was answered 200 in spite of this fault.
+    pub(crate) fn with_fault(mut self, fault: &core::Fault) -> Self {
+        self.fault = Some(Arc::new(fault.clone()));
+        self
+    }
+
     fn reply_bytes<'r>(&'r self, py: Python<'r>) -> Option<&'r [u8]> {
         self.reply.as_ref().map(|reply| reply.as_bytes(py))
     }
@@ -115,6 +121,8 @@ impl Report {
     }
 
     /// Why the request was not accepted; None if it was.
+    ///
+    /// In a burst, with code 200: why an enforced product rejects it (contract 11).
     #[getter]
     fn fault(&self) -> Option<Fault> {
         self.fault.clone().map(Fault)
@@ -214,6 +222,12 @@ impl Fault {
     #[getter]
     fn pointer(&self) -> Option<String> {
         self.0.pointer()
+    }
+
+    /// The code that a request with this fault gets from an enforced product (contract 3).
+    #[getter]
+    fn code(&self) -> u16 {
+        self.0.code().number()
     }
 
     /// The kind of fault: one of `reasons`.

@@ -290,6 +290,8 @@ impl Validator {
 
     /// Judge requests of a burst, which keeps their verdicts and replies; skip retained ones.
     ///
+    /// Replies, and the points that are returned, are those of the products' modes (contract 11).
+    ///
     /// Args:
     ///     burst: The burst, stamped.
     ///     start: The place of the first request.
@@ -329,6 +331,15 @@ impl Validator {
     }
 }
 
+/// [`core::all_faults`] or [`core::answered_faults`].
+type ListFaults = fn(
+    &core::Catalog,
+    &core::Limits,
+    &core::Request<'_>,
+    &mut core::Scratch,
+    usize,
+) -> (Vec<core::Fault>, bool);
+
 impl Validator {
     fn workspaces(&self) -> MutexGuard<'_, Vec<Workspace>> {
         self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
@@ -341,12 +352,32 @@ impl Validator {
         verdict: &core::Verdict,
         scratch: &mut core::Scratch,
         reply: &mut Vec<u8>,
+        list: ListFaults,
     ) {
         if self.detail != core::Detail::All || verdict.fault.is_none() {
             return core::render(verdict, request.payload, self.detail, reply);
         }
-        let (faults, more) = core::all_faults(catalog, &self.limits, request, scratch, REPLY_FAULTS);
+        let (faults, more) = list(catalog, &self.limits, request, scratch, REPLY_FAULTS);
         core::render_all(verdict, faults.get(1..).unwrap_or_default(), more, request.payload, reply);
+    }
+
+    /// Replaces the verdict of a rejected request by the answer of its product's mode; returns why an
+    /// answer of 200 would have been another one.
+    #[cold]
+    fn tolerate(
+        &self,
+        catalog: &core::Catalog,
+        request: &core::Request<'_>,
+        verdict: &mut core::Verdict,
+        scratch: &mut core::Scratch,
+        points: Option<&mut core::Points>,
+    ) -> Option<core::Shadowed> {
+        let mut unwanted = core::Points::default();
+        let points = points.unwrap_or(&mut unwanted);
+        let fault = verdict.fault.as_deref()?;
+        let (answer, skipped) = core::tolerate(catalog, &self.limits, request, fault, scratch, points)?;
+        let fault = std::mem::replace(verdict, answer).fault?;
+        verdict.fault.is_none().then_some(core::Shadowed { fault, skipped })
     }
 
     /// Judges the requests in `range`, all of them or until `seconds` are over.
@@ -366,15 +397,22 @@ impl Validator {
             let slice = end..range.end.min(end + TIMED_REQUESTS);
             end = slice.end;
             for place in slice {
+                let mut shadowed = None;
                 burst.judge(place, |request, reply| {
                     let (limits, scratch) = (&self.limits, &mut workspace.scratch);
-                    let verdict = match &mut points {
+                    let mut verdict = match &mut points {
                         Some(points) => core::collect(catalog, limits, request, scratch, points),
                         None => core::judge(catalog, limits, request, scratch),
                     };
-                    self.render(catalog, request, &verdict, scratch, reply);
+                    if verdict.fault.is_some() && catalog.is_tolerant() {
+                        shadowed = self.tolerate(catalog, request, &mut verdict, scratch, points.as_mut());
+                    }
+                    self.render(catalog, request, &verdict, scratch, reply, core::answered_faults);
                     verdict
                 });
+                if let Some(shadowed) = shadowed {
+                    burst.shadow(place, shadowed);
+                }
             }
             if seconds.is_some_and(|seconds| begun.elapsed() > seconds) {
                 break;
@@ -403,7 +441,7 @@ impl Validator {
             let verdict = judge(catalog, &self.limits, request, &mut workspace.scratch);
             workspace.reply.clear();
             let Workspace { scratch, reply } = workspace;
-            self.render(catalog, request, &verdict, scratch, reply);
+            self.render(catalog, request, &verdict, scratch, reply, core::all_faults);
             verdict
         };
         let mut reports = Vec::with_capacity(burst.payloads.len());

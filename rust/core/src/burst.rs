@@ -13,6 +13,7 @@
 use std::collections::TryReserveError;
 use std::ops::Range;
 
+use crate::fault::Fault;
 use crate::request::Request;
 use crate::verdict::Verdict;
 
@@ -68,6 +69,8 @@ pub struct Burst {
     replies: Vec<u8>,
     requests: Vec<Entry>,
     outcomes: Vec<Outcome>,
+    /// By ascending place; products that are enforced have none.
+    shadowed: Vec<(usize, Shadowed)>,
     size: usize,
     payload_bytes: usize,
     fresh: usize,
@@ -93,6 +96,16 @@ struct Entry {
 struct Outcome {
     verdict: Option<Verdict>,
     reply: Option<Range<usize>>,
+}
+
+/// A request that was answered 200 because its product's mode skips faults (contract 11).
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a caller that misses a new member must not compile")]
+pub struct Shadowed {
+    /// Why it would have been rejected.
+    pub fault: Box<Fault>,
+    /// Number of points that were not stored.
+    pub skipped: u64,
 }
 
 impl Burst {
@@ -199,6 +212,9 @@ impl Burst {
         let Some(entry) = self.requests.get(place).filter(|entry| !entry.retained) else { return };
         let (topic, payload) = (&topics[entry.topic.clone()], &bytes[entry.payload.clone()]);
         let start = replies.len();
+        if !self.shadowed.is_empty() {
+            self.shadowed.retain(|(other, _)| *other != place);
+        }
         self.outcomes[place] = Outcome::default();
         let verdict = judge(&Request { topic, payload, now_ms, arrived_us, observed_us }, replies);
         let reply = (replies.len() > start).then_some(start..replies.len());
@@ -208,6 +224,18 @@ impl Burst {
     /// The verdict of a request; `None` before it, for a retained request, and where the judge failed.
     pub fn verdict(&self, place: usize) -> Option<&Verdict> {
         self.outcomes.get(place)?.verdict.as_ref()
+    }
+
+    /// Notes that the request at a place, judged last, was answered 200 in spite of a fault.
+    pub fn shadow(&mut self, place: usize, shadowed: Shadowed) {
+        let at = self.shadowed.partition_point(|(other, _)| *other < place);
+        self.shadowed.insert(at, (place, shadowed));
+    }
+
+    /// Why a request that was answered 200 would have been rejected.
+    pub fn shadowed(&self, place: usize) -> Option<&Shadowed> {
+        let found = self.shadowed.binary_search_by_key(&place, |(other, _)| *other).ok()?;
+        self.shadowed.get(found).map(|(_, shadowed)| shadowed)
     }
 
     /// The reply to a request; `None` for a request that is only acknowledged.
@@ -233,11 +261,15 @@ impl Burst {
     /// Removes verdict and reply of a request, by its number among those with accepted points: the
     /// store permanently rejected them, and no code would be correct.
     pub fn withdraw(&mut self, numbers: &[usize]) {
-        let with_points =
-            self.outcomes.iter_mut().filter(|one| one.verdict.as_ref().is_some_and(|one| one.points > 0));
-        for (number, outcome) in with_points.enumerate() {
+        let Self { outcomes, shadowed, .. } = self;
+        let with_points = outcomes
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, one)| one.verdict.as_ref().is_some_and(|one| one.points > 0));
+        for (number, (place, outcome)) in with_points.enumerate() {
             if numbers.contains(&number) {
                 *outcome = Outcome::default();
+                shadowed.retain(|(other, _)| *other != place);
             }
         }
     }

@@ -22,6 +22,36 @@ pub enum UnknownPoints {
     Ignore,
 }
 
+/// What a product replies to requests that its model or its devices reject (contract 11).
+///
+/// The verdict ([`judge`](crate::judge)) is the same in each mode: [`tolerate`](crate::tolerate) makes
+/// the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// The verdict.
+    #[default]
+    Enforce,
+    /// Faulty points are skipped: they are not stored, and do not reject the request.
+    Lenient,
+    /// Faulty points and faulty entries are skipped.
+    Shadow,
+}
+
+impl Mode {
+    /// Every mode, the strictest first.
+    pub const ALL: [Self; 3] = [Self::Enforce, Self::Lenient, Self::Shadow];
+
+    /// The name in settings and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Lenient => "lenient",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 /// A product's settings (contract 6.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a caller that misses a new setting must not compile")]
@@ -41,6 +71,8 @@ pub struct ProductSettings {
     pub time_max_past: Option<i64>,
     /// How many milliseconds after now a time may be.
     pub time_max_future: Option<i64>,
+    /// What is replied to requests that are rejected (contract 11).
+    pub mode: Mode,
 }
 
 impl ProductSettings {
@@ -53,6 +85,7 @@ impl ProductSettings {
         time_min: None,
         time_max_past: None,
         time_max_future: None,
+        mode: Mode::Enforce,
     };
 }
 
@@ -94,6 +127,8 @@ pub struct Catalog {
     products: HashMap<Arc<str>, Arc<Product>, RandomState>,
     /// Whether a product has a time window that moves with the present.
     needs_now: bool,
+    /// Whether a product is not enforced.
+    is_tolerant: bool,
 }
 
 impl Catalog {
@@ -111,7 +146,14 @@ impl Catalog {
             let settings = &product.settings;
             settings.time_max_past.is_some() || settings.time_max_future.is_some()
         });
+        newer.is_tolerant = newer.products.values().any(|product| product.settings.mode != Mode::Enforce);
         newer
+    }
+
+    /// Whether [`tolerate`](crate::tolerate) can change an answer: some product is not enforced.
+    #[inline]
+    pub fn is_tolerant(&self) -> bool {
+        self.is_tolerant
     }
 
     /// Whether verdicts depend on [`Request::now_ms`](crate::Request::now_ms): some product limits

@@ -1,7 +1,7 @@
 //! What is done with the values that were checked: nothing, or columns ([`crate::Points`]).
 //!
 //! The judge is compiled once for each, so judging alone pays nothing for collecting. A third
-//! compilation collects faults: `fault/list.rs`.
+//! compilation collects faults: `fault/list.rs`; a fourth one skips what is faulty: `tolerant.rs`.
 
 use std::borrow::Cow;
 
@@ -16,10 +16,25 @@ pub(crate) trait Collect {
     /// Whether checks go on behind a fault, which [`Collect::faults`] keeps.
     const ALL: bool = false;
 
+    /// Whether a faulty point is skipped, and [`Collect::skip_entry`] asked about a faulty entry.
+    const SKIPS: bool = false;
+
     /// Where all faults are kept.
     #[inline(always)]
     fn faults(&mut self) -> Option<&mut FaultList> {
         None
+    }
+
+    /// A faulty point was skipped, where [`Collect::SKIPS`].
+    #[inline(always)]
+    fn skip_point(&mut self) {}
+
+    /// An entry is faulty: drops its `points` and returns true, or returns false if that rejects the
+    /// request.
+    #[inline(always)]
+    fn skip_entry(&mut self, points: u64) -> bool {
+        let _ = points;
+        false
     }
 
     fn double(&mut self, value: f64);

@@ -24,6 +24,7 @@
 //! | `burst` | requests that arrived together, and what became of them, without an object for each |
 //! | `mqtt/` | MQTT's packets of requests, replies and acknowledgements |
 //! | `collect`, `points` | what is done with checked values: nothing, or columns |
+//! | `tolerant` | the answer of products that are not enforced: valid points beside faulty ones |
 //! | `fault/`, `verdict`, `reply` | codes, reasons and faults; sentences and reply bytes |
 //! | `misnamed`, `foreign` | after a refusal: what was probably meant |
 //! | `interner`, `generation_set`, `predictor` | data structures of the loops |
@@ -88,11 +89,12 @@ mod reply;
 mod request;
 mod rule;
 mod scratch;
+mod tolerant;
 mod topic;
 mod verdict;
 
-pub use burst::{Arrived, Burst, Delivery};
-pub use catalog::{Catalog, Product, ProductSettings, UnknownPoints};
+pub use burst::{Arrived, Burst, Delivery, Shadowed};
+pub use catalog::{Catalog, Mode, Product, ProductSettings, UnknownPoints};
 pub use devices::{Change, DeviceFile, DeviceFormat, DeviceTable, Devices};
 pub use fault::{Code, Fault, Reason, Segment};
 pub use heavy_hitters::{HeavyHitters, Hitter};
@@ -103,7 +105,7 @@ pub use order::{SortColumn, unique_order};
 pub use points::{Columns, Dictionary, Points};
 pub use problem::Problem;
 pub use reply::{Detail, message, render, render_all};
-pub use request::{Request, all_faults, collect, judge};
+pub use request::{Request, all_faults, answered_faults, collect, judge, tolerate};
 pub use scratch::Scratch;
 pub use topic::{Topic, is_product_key};
 pub use verdict::Verdict;

@@ -66,9 +66,9 @@ pub struct Points {
     before: Mark,
 }
 
-/// The lengths of a batch's columns when the current request began.
+/// The lengths of a batch's columns at one moment, such as when the current request began.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mark {
+pub(crate) struct Mark {
     rows: usize,
     entries: usize,
     text: usize,
@@ -183,6 +183,19 @@ impl Points {
         batches.map(|batch| ROW_BYTES * batch.words.len() + batch.text.len() + batch.json.len()).sum()
     }
 
+    /// The age of the points at the arrival of their requests: for each entry its `time` subtracted
+    /// from the arrival, in microseconds, and its number of points. A time in the future is negative.
+    pub fn ages(&self) -> impl Iterator<Item = (i64, usize)> {
+        self.full.iter().chain([&self.batch]).flat_map(|batch| {
+            let mut begin = 0;
+            batch.entries.iter().map(move |entry| {
+                let points = entry.end - begin;
+                begin = entry.end;
+                (entry.received.saturating_sub(entry.time), points)
+            })
+        })
+    }
+
     /// The points as columns; usually one batch, more if there is more than a gibibyte of text.
     pub fn into_columns(self) -> impl Iterator<Item = Columns> {
         let batches = self.full.into_iter().chain([self.batch]);
@@ -201,14 +214,8 @@ impl Points {
         if text.len().max(json.len()) > BATCH_BYTES || identifiers.len() + points > MAX_IDENTIFIERS {
             self.full.push(std::mem::take(&mut self.batch));
         }
-        let Batch { words, entries, text, json, devices, products, numbers, .. } = &mut self.batch;
-        self.before = Mark {
-            rows: words.len(),
-            entries: entries.len(),
-            text: text.len(),
-            json: json.len(),
-            devices: devices.len(),
-        };
+        self.before = self.mark();
+        let Batch { products, numbers, .. } = &mut self.batch;
         self.received = arrived_us;
         self.observed = observed_us.unwrap_or(arrived_us);
         // In most cases the product is that of the last request.
@@ -218,17 +225,36 @@ impl Points {
         }
     }
 
+    /// What there is now, for [`Self::rewind`].
+    #[inline]
+    pub(crate) fn mark(&self) -> Mark {
+        let Batch { words, entries, text, json, devices, .. } = &self.batch;
+        Mark {
+            rows: words.len(),
+            entries: entries.len(),
+            text: text.len(),
+            json: json.len(),
+            devices: devices.len(),
+        }
+    }
+
     /// Removes the points of the current request, which is not accepted.
     #[cold]
     pub(crate) fn abandon(&mut self) {
+        self.rewind(self.before);
+    }
+
+    /// Removes what was added to the current request since a mark.
+    #[cold]
+    pub(crate) fn rewind(&mut self, mark: Mark) {
         let Batch { values, words, entries, text, json, devices, .. } = &mut self.batch;
-        values.truncate(self.before.rows);
-        words.truncate(self.before.rows);
-        entries.truncate(self.before.entries);
-        text.truncate(self.before.text);
-        json.truncate(self.before.json);
+        values.truncate(mark.rows);
+        words.truncate(mark.rows);
+        entries.truncate(mark.entries);
+        text.truncate(mark.text);
+        json.truncate(mark.json);
         // Among them may be keys that no device has.
-        devices.truncate(self.before.devices);
+        devices.truncate(mark.devices);
         self.word = 0;
     }
 }

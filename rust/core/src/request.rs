@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use crate::catalog::{Catalog, Product, ProductSettings};
+use crate::catalog::{Catalog, Mode, Product, ProductSettings};
 use crate::collect::Collect;
 use crate::entry::Entries;
 use crate::envelope::Envelope;
@@ -28,6 +28,7 @@ use crate::misnamed::with_misnamed;
 use crate::points::Points;
 use crate::reader::Reader;
 use crate::scratch::Scratch;
+use crate::tolerant::Tolerant;
 use crate::topic::{Topic, served_topics};
 use crate::verdict::Verdict;
 
@@ -83,6 +84,39 @@ pub fn collect(
     verdict
 }
 
+/// The answer to a request that is rejected with this fault, if its product has a mode that accepts
+/// valid points beside faulty ones: the verdict by that mode, and how many points were skipped. The
+/// valid points are added to `points` if the answer is 200.
+///
+/// `None`: the answer is the verdict. It is always if the fault is none of an entry (contract 11.1).
+#[cold]
+pub fn tolerate(
+    catalog: &Catalog,
+    limits: &Limits,
+    request: &Request<'_>,
+    fault: &Fault,
+    scratch: &mut Scratch,
+    points: &mut Points,
+) -> Option<(Verdict, u64)> {
+    fault.index?;
+    let topic = Topic::parse(request.topic)?;
+    let product = catalog.product(topic.product_key)?;
+    let mode = product.settings.mode;
+    if mode == Mode::Enforce {
+        return None;
+    }
+    let identifiers = topic.kind.section(&product.model).len();
+    points.begin(topic.product_key, identifiers, request.arrived_us, request.observed_us);
+    let mut tolerant = Tolerant::new(&mut *points, mode);
+    let judge = Judge { request, limits, topic, product: Some(product) };
+    let verdict = judge.judge(scratch, &mut tolerant);
+    let skipped = tolerant.skipped;
+    if verdict.fault.is_some() {
+        points.abandon();
+    }
+    Some((verdict, skipped))
+}
+
 /// All faults of a request, in the contract's order; none if it is accepted. The first one is that of
 /// [`judge`], whose checks these are. Of more faults than `most` that many are returned, and true.
 ///
@@ -94,13 +128,39 @@ pub fn all_faults(
     scratch: &mut Scratch,
     most: usize,
 ) -> (Vec<Fault>, bool) {
-    let Some(fault) = judge(catalog, limits, request, scratch).fault else { return (Vec::new(), false) };
+    list_faults(catalog, *limits, request, scratch, (most, false))
+}
+
+/// The faults for which a request is answered with another code than 200, as [`all_faults`] returns
+/// them: without those that the product's mode skips (contract 11).
+pub fn answered_faults(
+    catalog: &Catalog,
+    limits: &Limits,
+    request: &Request<'_>,
+    scratch: &mut Scratch,
+    most: usize,
+) -> (Vec<Fault>, bool) {
+    let product = Topic::parse(request.topic).and_then(|topic| catalog.product(topic.product_key));
+    let skips_points = product.is_some_and(|product| product.settings.mode != Mode::Enforce);
+    list_faults(catalog, *limits, request, scratch, (most, skips_points))
+}
+
+fn list_faults(
+    catalog: &Catalog,
+    limits: Limits,
+    request: &Request<'_>,
+    scratch: &mut Scratch,
+    (most, skips_points): (usize, bool),
+) -> (Vec<Fault>, bool) {
+    let Some(fault) = judge(catalog, &limits, request, scratch).fault else { return (Vec::new(), false) };
     let is_read =
         !matches!(fault.reason, Reason::BadTopic | Reason::TooLarge | Reason::Empty | Reason::Syntax);
     let Some(topic) = Topic::parse(request.topic).filter(|_| is_read) else { return (vec![*fault], false) };
-    let judge = Judge { request, limits, topic, product: catalog.product(topic.product_key) };
+    let judge = Judge { request, limits: &limits, topic, product: catalog.product(topic.product_key) };
     let mut faults = match topic.kind {
-        MessageKind::Measurepoint => judge.all_faults_as::<Measurepoint>(scratch, most),
+        MessageKind::Measurepoint => {
+            judge.all_faults_as::<Measurepoint>(scratch, FaultList::new(most, skips_points))
+        }
     };
     let more = faults.len() > most;
     faults.truncate(most);
@@ -169,17 +229,16 @@ impl Judge<'_> {
         fault.got_text(self.topic.product_key)
     }
 
-    /// The faults of a payload that is JSON, up to one more than `most`.
-    fn all_faults_as<K: Kind>(self, scratch: &mut Scratch, most: usize) -> Vec<Fault> {
+    /// The faults of a payload that is JSON, up to one more than the list's limit.
+    fn all_faults_as<K: Kind>(self, scratch: &mut Scratch, list: FaultList) -> Vec<Fault> {
         let payload = self.request.payload;
         let times = (self.request.now_ms, self.request.observed_us);
-        let (mut reader, mut entries) =
-            parts::<K, _>(payload, self.product, times, scratch, FaultList::new(most));
+        let (mut reader, mut entries) = parts::<K, _>(payload, self.product, times, scratch, list);
         let mut envelope = Envelope::default();
         if let Err(syntax) = envelope.read(&mut reader, &mut entries) {
             return vec![*syntax_fault(payload, syntax)];
         }
-        let FaultList { envelope: of_envelope, entries: of_entries, .. } = entries.collect;
+        let FaultList { most, envelope: of_envelope, entries: of_entries, .. } = entries.collect;
         let of_product = self.product.is_none().then(|| self.unknown_product());
         let faults = of_envelope.into_iter().chain(envelope.method_fault).chain(of_product).chain(of_entries);
         faults.take(most + 1).map(|fault| *with_misnamed(fault, payload, K::TABLE.points)).collect()

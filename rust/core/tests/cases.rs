@@ -7,7 +7,10 @@ mod support;
 
 use std::fs;
 
-use pointgate_core::{Code, Detail, Limits, Request, Scratch, judge, render};
+use pointgate_core::{
+    Catalog, Code, Detail, Limits, Points, Request, Scratch, Verdict, answered_faults, judge, render,
+    tolerate,
+};
 use serde::Deserialize;
 use support::{NOW_MS, catalog, repository};
 
@@ -41,6 +44,12 @@ struct Case {
     did_you_mean: Option<String>,
     reply: Option<String>,
     reply_id: Option<String>,
+    answer: Option<u16>,
+    answer_pointer: Option<String>,
+    #[serde(default)]
+    answer_points: u64,
+    #[serde(default)]
+    skipped: u64,
 }
 
 fn default_product() -> String {
@@ -60,14 +69,15 @@ impl Case {
     }
 
     /// The differences from the case, one on each line.
-    fn differences(&self, catalog: &pointgate_core::Catalog, scratch: &mut Scratch) -> Vec<String> {
+    fn differences(&self, catalog: &Catalog, scratch: &mut Scratch) -> Vec<String> {
         let payload = self.payload();
         let topic = self.topic.clone();
         let topic = topic.unwrap_or_else(|| format!("sys/{}/integration/measurepoint/post", self.product));
         let limits =
             self.payload_bytes.map_or_else(Limits::default, |payload_bytes| Limits { payload_bytes });
         let now_ms = self.now_ms.unwrap_or(NOW_MS);
-        let verdict = judge(catalog, &limits, &Request::new(&topic, &payload, now_ms), scratch);
+        let request = Request::new(&topic, &payload, now_ms);
+        let verdict = judge(catalog, &limits, &request, scratch);
         let mut reply = Vec::new();
         render(&verdict, &payload, Detail::Full, &mut reply);
         let reply = String::from_utf8(reply).expect("a reply is UTF-8");
@@ -109,7 +119,42 @@ impl Case {
         } else {
             check_reply(&reply, id, &mut same);
         }
+        self.check_answer(catalog, limits, &request, &verdict, &mut same);
         differences
+    }
+
+    /// Checks the answer by the product's mode (contract 11).
+    fn check_answer(
+        &self,
+        catalog: &Catalog,
+        limits: Limits,
+        request: &Request<'_>,
+        verdict: &Verdict,
+        same: &mut impl FnMut(&str, String, String),
+    ) {
+        let (mut points, mut scratch) = (Points::default(), Scratch::default());
+        let answer = verdict
+            .fault
+            .as_ref()
+            .and_then(|fault| tolerate(catalog, &limits, request, fault, &mut scratch, &mut points));
+        let Some((answer, skipped)) = answer else {
+            return same("answer", format!("{:?}", self.answer), "None".to_owned());
+        };
+        same("answer", format!("{:?}", self.answer), format!("{:?}", Some(answer.code().number())));
+        let pointer = answer.fault.as_ref().and_then(|fault| fault.pointer());
+        same("answer's pointer", format!("{:?}", self.answer_pointer), format!("{pointer:?}"));
+        same("answer's points", self.answer_points.to_string(), answer.points.to_string());
+        same("collected points", self.answer_points.to_string(), points.len().to_string());
+        if answer.code() == Code::Ok {
+            same("skipped points", self.skipped.to_string(), skipped.to_string());
+        } else {
+            let (faults, _) = answered_faults(catalog, &limits, request, &mut scratch, 16);
+            same(
+                "the first of the answered faults",
+                format!("{:?}", answer.fault.as_deref()),
+                format!("{:?}", faults.first()),
+            );
+        }
     }
 }
 

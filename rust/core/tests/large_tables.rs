@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use pointgate_core::{
-    Catalog, DeviceTable, Limits, Points, Product, ProductSettings, Request, Scratch, ThingModel, Verdict,
-    collect, judge,
+    Catalog, DeviceTable, Limits, Mode, Points, Product, ProductSettings, Request, Scratch, ThingModel,
+    Verdict, collect, judge, tolerate,
 };
 use proptest::prelude::*;
 
@@ -15,12 +15,19 @@ const TOPIC: &str = "sys/p/integration/measurepoint/post";
 const MANY: usize = 60_000;
 
 fn catalog(padding: usize, default_device: Option<&str>) -> Catalog {
+    catalog_in(Mode::Enforce, padding, default_device)
+}
+
+fn catalog_in(mode: Mode, padding: usize, default_device: Option<&str>) -> Catalog {
     let model = br#"{"measurepoints":{"a":{"dataType":"INT"}}}"#;
     let model = ThingModel::compile(model).unwrap_or_else(|problems| panic!("{problems:?}"));
     let padding = (0..padding).map(|number| format!("padding-{number}"));
     let devices: DeviceTable = (0..8).map(|number| format!("d{number}")).chain(padding).collect();
-    let settings =
-        ProductSettings { default_device: default_device.map(str::to_owned), ..ProductSettings::default() };
+    let settings = ProductSettings {
+        mode,
+        default_device: default_device.map(str::to_owned),
+        ..ProductSettings::default()
+    };
     [("p".to_owned(), Product::new(Arc::new(model), devices, settings))].into_iter().collect()
 }
 
@@ -65,8 +72,41 @@ fn summary(verdict: &Verdict) -> String {
     format!("{:?} {} {} {:?}", verdict.fault, verdict.points, verdict.null_points, verdict.id)
 }
 
+/// The answers to payloads, and the points that are stored (contract 11).
+fn answers(catalog: &Catalog, payloads: &[String]) -> Vec<String> {
+    let (limits, mut scratch, mut points) = (Limits::default(), Scratch::default(), Points::default());
+    let mut summaries: Vec<_> = payloads
+        .iter()
+        .map(|payload| {
+            let request = Request::new(TOPIC, payload.as_bytes(), 1_700_000_000_001);
+            let verdict = collect(catalog, &limits, &request, &mut scratch, &mut points);
+            let fault = verdict.fault.as_deref();
+            let answer = fault
+                .and_then(|fault| tolerate(catalog, &limits, &request, fault, &mut scratch, &mut points));
+            answer.map_or(summary(&verdict), |(answer, skipped)| format!("{} {skipped}", summary(&answer)))
+        })
+        .collect();
+    summaries.push(format!("{:?}", points.into_columns().collect::<Vec<_>>()));
+    summaries
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn answers_of_modes_are_those_of_a_small_table(
+        payloads in prop::collection::vec(payload(), 1..4), is_lenient in any::<bool>()
+    ) {
+        thread_local! {
+            static CATALOGS: [(Catalog, Catalog); 2] = [Mode::Shadow, Mode::Lenient]
+                .map(|mode| (catalog_in(mode, 0, None), catalog_in(mode, MANY, None)));
+        }
+        CATALOGS.with(|catalogs| {
+            let (small, large) = &catalogs[usize::from(is_lenient)];
+            prop_assert_eq!(answers(small, &payloads), answers(large, &payloads));
+            Ok(())
+        })?;
+    }
 
     #[test]
     fn verdicts_and_points_are_those_of_a_small_table(

@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use pointgate_core::{
-    Code, Detail, Fault, Limits, Points, Reason, Request, Scratch, Verdict, collect, json, judge, render,
+    Code, Detail, Fault, Limits, Points, Reason, Request, Scratch, Verdict, answered_faults, collect, json,
+    judge, render, tolerate,
 };
 use pointgate_fuzz::{CATALOG, Document, NOW_MS, Node, PRODUCT_KEYS, Shape, check_rows, linear};
 use serde_json::Value;
@@ -51,6 +52,7 @@ fuzz_target!(|data: &[u8]| {
     check_syntax(&verdict, payload);
     check_id(&verdict, product_key, payload);
     check_collected(&verdict, product_key, payload);
+    check_answer(&verdict, product_key, payload);
     if let Some(document) = Document::parse(payload) {
         check_place(&verdict, &document, payload);
         check_points(&verdict, &document);
@@ -157,6 +159,32 @@ fn check_collected(verdict: &Verdict, product_key: &str, payload: &[u8]) {
         check_rows(&columns, before, rows, &document, NOW_MS);
     } else if before > 0 {
         check_rows(&columns, 0, before, &document, NOW_MS);
+    }
+}
+
+/// Contract 11: a mode skips what is faulty, or rejects the request for the first fault that it does
+/// not skip.
+fn check_answer(verdict: &Verdict, product_key: &str, payload: &[u8]) {
+    let Some(fault) = &verdict.fault else { return };
+    let topic = format!("sys/{product_key}/integration/measurepoint/post");
+    let request = Request::new(&topic, payload, NOW_MS);
+    let (limits, mut scratch, mut points) = (Limits::default(), Scratch::default(), Points::default());
+    collect(&CATALOG, &limits, &Request::new(&topic, BEFORE, NOW_MS), &mut scratch, &mut points);
+    let before = points.len() as u64;
+    let answer = tolerate(&CATALOG, &limits, &request, fault, &mut scratch, &mut points);
+    let is_enforced = !product_key.starts_with("mode-");
+    assert_eq!(answer.is_none(), is_enforced || fault.index.is_none());
+    let Some((answer, skipped)) = answer else { return };
+    assert_eq!(points.len() as u64, before + answer.points);
+    assert_eq!(answer.id, verdict.id);
+    check_reply(&answer, payload);
+    match answer.fault {
+        None => assert!(skipped > 0 || product_key.starts_with("mode-shadow")),
+        Some(fault) => {
+            assert!(product_key.starts_with("mode-lenient") && fault.identifier.is_none());
+            let (faults, _) = answered_faults(&CATALOG, &limits, &request, &mut scratch, 1);
+            assert_eq!(faults.first(), Some(&*fault));
+        }
     }
 }
 

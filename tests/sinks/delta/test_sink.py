@@ -196,7 +196,7 @@ async def test_a_store_that_is_away_is_temporary() -> None:
         ({"path": "s3://"}, "expected a url such as s3://bucket/points"),
         ({"path": ""}, "expected a path or a url"),
         (
-            {"path": "s3://b/x", "storage_options": {"AWS_SECRET_ACCESS_KEY": "x"}},
+            {"path": "s3://bucket/x", "storage_options": {"AWS_SECRET_ACCESS_KEY": "x"}},
             "expected no secret here, got AWS_SECRET_ACCESS_KEY: use secret_files",
         ),
     ],
@@ -214,7 +214,7 @@ def test_a_secret_comes_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("hidden\n")
     given = {
         "type": "delta",
-        "path": "s3://b/x",
+        "path": "s3://bucket/x",
         "storage_options": {"aws_region": "eu-1"},
         "secret_files": {"aws_secret_access_key": str(tmp_path / "key")},
     }

@@ -38,6 +38,7 @@ from pointgate.errors import ConfigError, Problem
 from pointgate.sinks import object_stores
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.delta.table import COLUMNS, DATE, mismatch, open_or_create, sync
+from pointgate.sinks.object_options import check_access
 from pointgate.sinks.parquet.rows import key_order, row_group, take
 from pointgate.sinks.tables import one_batch
 from pointgate.store.points import DAY_US
@@ -62,12 +63,12 @@ def build(settings: DeltaSettings, writer: str) -> DeltaSink:
 
     Raises:
         ConfigError: A secret cannot be read.
+        ValueError: The options of the object store cannot work.
     """
-    return DeltaSink(
-        settings,
-        writer=settings.writer if writer == LIVE else writer,
-        options=settings.options(),
-    )
+    options = settings.options()
+    check_access(str(settings.path), options, profiles=True)
+    writer = settings.writer if writer == LIVE else writer
+    return DeltaSink(settings, writer=writer, options=options)
 
 
 class DeltaSink:

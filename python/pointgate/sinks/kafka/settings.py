@@ -19,3 +19,7 @@ class KafkaSinkSettings(SinkSettings, ClientSettings):
     format: Literal["json", "arrow"] = Field(
         default="json", description='"json" (a record for each entry) or "arrow"'
     )
+
+    @property
+    def remote_place(self) -> tuple[str, str]:  # noqa: D102 - see the base class
+        return f"kafka {self.servers}", self.topic

@@ -13,7 +13,7 @@ are in no text.
 from __future__ import annotations
 
 import os
-import re
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,7 @@ from obstore.store import from_url
 
 from pointgate.errors import PointgateError
 from pointgate.sinks import object_stores
+from pointgate.sinks.object_options import bare, check_access, endpoint_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -44,7 +45,6 @@ _VENDORS: Final = {
     "gs": "google",
     **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
 }
-_VENDOR: Final = re.compile("^(aws|azure|google)_")
 _FLAGS: Final = {"true": True, "false": False}
 
 _MAX_RETRIES: Final = "max_retries"
@@ -68,9 +68,9 @@ class StoreError(PointgateError):
         is_mistake: Whether it has said that settings are wrong.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException, *, is_mistake: bool = False) -> None:
         super().__init__(object_stores.reason(error))
-        self.is_mistake = object_stores.is_mistake(error)
+        self.is_mistake = is_mistake or object_stores.is_mistake(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +115,14 @@ class ObjectStore:
         client: dict[str, Any] = {}
         retries = 0
         for name, value in (_DEFAULTS | _environment(url) | dict(options)).items():
-            bare = _VENDOR.sub("", name.lower())
-            if bare == _MAX_RETRIES:
+            option = bare(name)
+            if option == _MAX_RETRIES:
                 retries = _number(name, value)
-            elif bare in _CLIENT:
-                client[bare] = _FLAGS.get(value.lower(), value)
+            elif option in _CLIENT:
+                client[option] = _FLAGS.get(value.lower(), value)
             else:
                 config[name.lower()] = value
-        endpoint = next((config[name] for name in config if "endpoint" in name), "")
-        if endpoint.startswith("http://") and client.get("allow_http") is not True:
+        if endpoint_of(config).startswith("http://") and client.get("allow_http") is not True:
             raise ValueError(
                 'storage_options: expected allow_http = "true" with an http:// endpoint'
             )
@@ -133,7 +132,10 @@ class ObjectStore:
                 str(url), config=config, client_options=client, retry_config=_retries(retries)
             )
         except (BaseError, ValueError, TypeError) as error:
+            if "Missing" in str(error):  # half of a key
+                check_access(url, options)
             raise ValueError(f"storage_options: {object_stores.reason(error)}") from None
+        check_access(url, options)
         self._url = url
 
     def __repr__(self) -> str:
@@ -142,14 +144,13 @@ class ObjectStore:
     def get(self, key: str) -> tuple[bytes, Version] | None:
         """An object's content and version; None if there is none."""
         try:
-            found = obstore.get(self._store, key)
-            return bytes(found.bytes()), _version(found.meta)
+            with _errors(missing=True):
+                found = obstore.get(self._store, key)
+                return bytes(found.bytes()), _version(found.meta)
         except FileNotFoundError as error:
             if self.exists(key):
                 raise StoreError(error) from error
             return None
-        except (BaseError, OSError) as error:
-            raise StoreError(error) from error
 
     def put(self, key: str, content: Any) -> None:
         """Write an object, in one request."""
@@ -171,32 +172,26 @@ class ObjectStore:
     def copy(self, source: str, target: str) -> bool:
         """Copy an object within the store; whether it was there."""
         try:
-            obstore.copy(self._store, source, target)
+            with _errors(missing=True):
+                obstore.copy(self._store, source, target)
         except FileNotFoundError as error:
             if self.exists(source):
                 raise StoreError(error) from error
             return False
-        except (BaseError, OSError) as error:
-            raise StoreError(error) from error
         return True
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, those that are there."""
         if found := list(keys):
-            try:
+            # Some stores say that one is missing.
+            with suppress(FileNotFoundError), _errors(missing=True):
                 obstore.delete(self._store, found)
-            except FileNotFoundError:  # of stores that say so
-                pass
-            except (BaseError, OSError) as error:
-                raise StoreError(error) from error
 
     def objects(self, folder: str) -> Iterator[Found]:
         """The objects below a folder."""
-        try:
+        with _errors():
             for several in obstore.list(self._store, folder):
                 yield from (Found(one["path"], one["size"]) for one in several)
-        except (BaseError, OSError) as error:
-            raise StoreError(error) from error
 
     def exists(self, key: str) -> bool:
         """Whether an object is in the listing of its folder."""
@@ -204,18 +199,34 @@ class ObjectStore:
 
     def folders(self) -> list[str]:
         """The names of all folders at the top."""
-        try:
+        with _errors():
             return sorted(obstore.list_with_delimiter(self._store)["common_prefixes"])
-        except (BaseError, OSError) as error:
-            raise StoreError(error) from error
 
     def _put(self, key: str, content: Any, mode: Any) -> Version:
-        try:
+        with _errors():
             # In one request, because parts of an upload that is given up would stay.
             result = obstore.put(self._store, key, content, mode=mode, use_multipart=False)
-        except (BaseError, OSError) as error:
-            raise StoreError(error) from error
         return _version(result)
+
+
+@contextmanager
+def _errors(*, missing: bool = False) -> Iterator[None]:
+    """Turn the errors of the library into a `StoreError`.
+
+    Args:
+        missing: Whether a FileNotFoundError is the caller's.
+    """
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        if missing and isinstance(error, FileNotFoundError):
+            raise
+        raise StoreError(error) from error
+    except BaseException as error:
+        # A panic, with which the library meets some settings, is no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise StoreError(error, is_mistake=True) from error
 
 
 def _environment(url: ObjectUrl) -> dict[str, str]:

@@ -33,6 +33,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from pointgate import failpoint
+from pointgate.diagnostics import numbered
 from pointgate.kafka import client
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sources.kafka.partitions import Partitions
@@ -273,7 +274,7 @@ class GroupConsumer:
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.partitions.remove(partitions)
         self._rebalanced()
-        _log.warning("%d partitions lost: their requests are redelivered", len(partitions))
+        _log.warning("%s lost: requests are redelivered", numbered(len(partitions), "partition"))
 
     def _rebalanced(self) -> None:
         self._statistics.rebalances += 1

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaException
 
+from pointgate.diagnostics import numbered
 from pointgate.errors import ConfigError, ConnectionLost
 from pointgate.kafka import client
 from pointgate.rate_limiter import RateLimiter
@@ -147,9 +148,9 @@ class KafkaSource:
         self._error = ""
         if self._assignments.count():
             _log.info(
-                "member of the consumer group %s with %d partitions, requests are being received",
+                "member of the consumer group %s with %s, requests are being received",
                 self._settings.group,
-                self._statistics.partitions,
+                numbered(self._statistics.partitions, "partition"),
             )
 
     def _on_error(self, text: str) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pyarrow as pa
 
+from pointgate.diagnostics import numbered
 from pointgate.error_classes import DamageError, ErrorClass, classify
 from pointgate.store.points import SCHEMA
 from pointgate.store.spool.batch import COUNTS, Batch, BrokenBatchError, decode
@@ -215,8 +216,8 @@ def _join(rows: list[_Row], file: File, *, more: bool) -> Chunk:
         except BrokenBatchError as error:
             unreadable += 1
             _log.error(
-                "spool batch damaged: %d points in %s are lost: %s",
-                points,
+                "spool batch damaged: %s lost in %s: %s",
+                numbered(points, "point"),
                 file.path,
                 error,
             )

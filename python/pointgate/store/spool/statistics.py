@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from pointgate.histogram import Histogram
 
 _COMMIT_BOUNDS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
@@ -27,16 +27,13 @@ class SpoolStatistics:
     points: int = 0
     failures: int = 0
     unreadable: int = 0
-    _buckets: list[int] = field(default_factory=lambda: [0] * (len(_COMMIT_BOUNDS) + 1))
-    _seconds: float = 0.0
+    _commits: Histogram = field(default_factory=lambda: Histogram(_COMMIT_BOUNDS))
 
     def commit(self, seconds: float, points: int) -> None:
         """Count a committed batch."""
         self.points += points
-        self._seconds += seconds
-        self._buckets[bisect_left(_COMMIT_BOUNDS, seconds)] += 1
+        self._commits.observe(seconds)
 
     def histogram(self) -> dict[str, Any]:
         """The durations of commits, in the form of the histograms of `_core.Counters`."""
-        buckets = [*itertools.accumulate(self._buckets)]
-        return {"bounds": _COMMIT_BOUNDS, "buckets": buckets, "sum": self._seconds}
+        return self._commits.read()

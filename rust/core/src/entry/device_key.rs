@@ -30,7 +30,8 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
             b'"' => {
                 let text = reader.cursor.string()?;
                 entry.device_key = DeviceKey::Given(text);
-                if let Some(key) = text.plain().filter(|_| !C::ALL && product.devices.is_large()) {
+                if let Some(key) = text.plain().filter(|_| !C::ALL && !C::SKIPS && product.devices.is_large())
+                {
                     self.look_up_later(reader.cursor.bytes(), product, (entry.place, start), key);
                     return Ok(());
                 }

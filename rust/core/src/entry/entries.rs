@@ -212,6 +212,7 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
         let Some(product) = self.product.filter(|_| self.fault.is_none()) else {
             return reader.cursor.skip_value();
         };
+        let before = C::SKIPS.then_some((self.points, reader.early_times));
         let mut entry = Entry {
             place,
             seen: [false; Member::COUNT],
@@ -233,6 +234,12 @@ impl<'r, K: Kind, C: Collect> Entries<'r, K, C> {
         if C::ALL {
             self.end_entry(&entry, product);
         } else if let Some((rank, fault)) = entry.fault.take() {
+            if let Some((points, early_times)) = before
+                && self.collect.skip_entry(self.points - points)
+            {
+                (self.points, reader.early_times) = (points, early_times);
+                return Ok(());
+            }
             self.end_faulty_entry(reader, &entry, product, (rank, fault));
         } else {
             self.collect.entry(|| device_key(entry.device_key, product), entry.time);

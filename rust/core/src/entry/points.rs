@@ -88,7 +88,7 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                 start = reader.cursor.offset();
                 let predicted = section.point(predicted);
                 if !predicted.is_some_and(|point| reader.cursor.take_name(&point.name)) {
-                    let found = match find_point(section, product, reader)? {
+                    let found = match find_point(section, product, reader, collect)? {
                         Found::Point(found) => found,
                         Found::Ignored => continue,
                         Found::Unknown(stop) if C::ALL => {
@@ -108,6 +108,10 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                 unreachable!("the section has every point that it finds")
             };
             if !seen.insert(index) {
+                if C::SKIPS {
+                    skip_point(reader, collect)?;
+                    continue;
+                }
                 let stop = repeated_point(start, section.identifier(index));
                 if !C::ALL {
                     return Err(stop);
@@ -119,6 +123,15 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
                 *resume = index + 1;
                 let identifier = section.identifier(index);
                 all_of_point::<K, _>(point, identifier, reader, collect)?;
+                place = index + 1;
+                continue;
+            }
+            if C::SKIPS {
+                *resume = index + 1;
+                if check_or_skip(point, reader, collect)? {
+                    collect.point(index, || section.identifier(index));
+                    *points += 1;
+                }
                 place = index + 1;
                 continue;
             }
@@ -137,7 +150,7 @@ impl<K: Kind, C: Collect> Entries<'_, K, C> {
 enum Found {
     /// The point with this index.
     Point(usize),
-    /// A point that the model lacks and the product ignores; its value was skipped.
+    /// A point that the model lacks, and that is ignored or skipped; its value was skipped.
     Ignored,
     /// A point that the model lacks; the cursor stands on its value.
     Unknown(Stop),
@@ -145,7 +158,12 @@ enum Found {
 
 /// Reads a point's name that was not predicted.
 #[inline(never)]
-fn find_point(section: &Section, product: &Product, reader: &mut Reader<'_>) -> Result<Found, Stop> {
+fn find_point<C: Collect>(
+    section: &Section,
+    product: &Product,
+    reader: &mut Reader<'_>,
+    collect: &mut C,
+) -> Result<Found, Stop> {
     if let Some(index) = section.take_name(&mut reader.cursor, true) {
         return Ok(Found::Point(index));
     }
@@ -158,6 +176,8 @@ fn find_point(section: &Section, product: &Product, reader: &mut Reader<'_>) -> 
             reader.cursor.skip_value()?;
             Ok(Found::Ignored)
         }
+        // Without its fault, whose suggestion would make the time quadratic.
+        None if C::SKIPS => skip_point(reader, collect).map(|()| Found::Ignored),
         None => Ok(Found::Unknown(unknown_point(name_at, &reader.cursor, section))),
     }
 }
@@ -168,6 +188,32 @@ fn check_point<C: Collect>(point: &Point, reader: &mut Reader<'_>, collect: &mut
         check_with_quality(&point.rule, reader, collect)
     } else {
         point.rule.check(reader, collect)
+    }
+}
+
+/// Skips a faulty point, on whose value the cursor stands.
+#[cold]
+fn skip_point<C: Collect>(reader: &mut Reader<'_>, collect: &mut C) -> Result<(), Stop> {
+    collect.skip_point();
+    Ok(reader.cursor.skip_value()?)
+}
+
+/// Checks a point, or skips it if it is faulty; returns whether it is valid.
+fn check_or_skip<C: Collect>(point: &Point, reader: &mut Reader<'_>, collect: &mut C) -> Result<bool, Stop> {
+    let (start, early_times) = (reader.cursor.clone(), reader.early_times);
+    match check_point(point, reader, collect) {
+        Ok(()) => Ok(true),
+        Err(stop) if is_ignored_null(&stop, reader) => {
+            reader.cursor.literal("null")?;
+            Err(Stop::NullPoint)
+        }
+        Err(Stop::Fault(_)) => {
+            collect.discard();
+            (reader.cursor, reader.early_times) = (start, early_times);
+            skip_point(reader, collect)?;
+            Ok(false)
+        }
+        Err(stop) => Err(stop),
     }
 }
 
@@ -185,6 +231,9 @@ fn keep_point<K: Kind, C: Collect>(stop: Stop, collect: &mut C) -> Result<(), St
     let (Stop::Fault(fault), Some(faults)) = (stop, collect.faults()) else {
         unreachable!("a fault, where all are wanted")
     };
+    if faults.skips_points {
+        return Ok(());
+    }
     let order = Rank::Member(Member::Points).order();
     if faults.rank(order, fault.clone().inside(K::TABLE.name_of(Member::Points))) {
         return Ok(());

@@ -27,7 +27,9 @@ use super::{Fault, Segment, Stop};
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "faults are boxed where they are found")]
 pub(crate) struct FaultList {
-    most: usize,
+    pub(crate) most: usize,
+    /// Whether faults of points are left out: they do not reject the request (contract 11).
+    pub(crate) skips_points: bool,
     /// Each with whether it is an object with `value` in place of a value.
     pub(crate) kept: Vec<(Box<Fault>, bool)>,
     ranked: Vec<(u8, Box<Fault>)>,
@@ -37,8 +39,8 @@ pub(crate) struct FaultList {
 
 impl FaultList {
     /// Keeps one fault more than this, which shows that there are more.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, ..Self::default() }
+    pub(crate) fn new(most: usize, skips_points: bool) -> Self {
+        Self { most, skips_points, ..Self::default() }
     }
 
     /// Keeps a fault inside the present point; the cursor stands where the check has stopped.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pointgate_core::{
-    Catalog, DeviceFormat, DeviceTable, Limits, Product, ProductSettings, Request, Scratch, ThingModel,
+    Catalog, DeviceFormat, DeviceTable, Limits, Mode, Product, ProductSettings, Request, Scratch, ThingModel,
     UnknownPoints, Verdict, judge,
 };
 use serde::Deserialize;
@@ -39,6 +39,7 @@ struct ProductTable {
     numbers_as_strings: bool,
     null_points: Option<String>,
     unknown_points: Option<String>,
+    mode: Option<String>,
     time: Option<TimeTable>,
 }
 
@@ -85,6 +86,9 @@ pub(crate) fn catalog(more_devices: usize) -> Catalog {
             time_min: table.time.as_ref().and_then(|time| time.min),
             time_max_past: time(|time| &time.max_past),
             time_max_future: time(|time| &time.max_future),
+            mode: table.mode.map_or(Mode::Enforce, |word| {
+                Mode::ALL.into_iter().find(|mode| mode.name() == word).expect("a mode")
+            }),
             default_device: table.default_device,
             numbers_as_strings: table.numbers_as_strings,
             unknown_points: table.unknown_points.map(|policy| match policy.as_str() {
