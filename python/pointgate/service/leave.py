@@ -55,8 +55,8 @@ class Leaving:
         timeout: Seconds without a connection after which it gives up, and for the sinks at the end.
 
     Attributes:
-        sink_seconds: See `serve.Companion`.
-        behind: See `serve.Companion`.
+        sink_seconds: See `companion.Companion`.
+        behind: See `companion.Companion`.
         trouble: Why the session is not known to be empty.
         level: The MQTT version in use.
     """
@@ -72,12 +72,12 @@ class Leaving:
         self._source: MqttSource | None = None
 
     def begin(self, sources: Sequence[Source]) -> None:
-        """See `serve.Companion`."""
+        """See `companion.Companion`."""
         self._source = next(one for one in sources if isinstance(one, MqttSource))
         self._source.leave()
 
     async def run(self) -> None:
-        """See `serve.Companion`."""
+        """See `companion.Companion`."""
         source = self._source
         assert source is not None  # noqa: S101 - `begin` comes first
         connected = time.monotonic()

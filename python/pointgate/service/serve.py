@@ -28,7 +28,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pointgate import failpoint
 from pointgate._core import Validator
@@ -49,9 +49,10 @@ from pointgate.service.systemd import Notifier
 from pointgate.sources.admission import Admission
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from pointgate.config import Settings
+    from pointgate.service.companion import Companion
     from pointgate.service.pipeline import Pipeline
     from pointgate.sources.base import Source
 
@@ -70,24 +71,6 @@ _SINK_SECONDS: Final = 2.0
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-
-class Companion(Protocol):
-    """What runs beside the sources until it stops the service (`leave.py`).
-
-    Attributes:
-        sink_seconds: Seconds for the sinks to write the spool's points at the end.
-        behind: Set at the end: how many requests in the spool each sink does not have.
-    """
-
-    sink_seconds: float
-    behind: Mapping[str, int]
-
-    def begin(self, sources: Sequence[Source]) -> None:
-        """Called with the sources before they run."""
-
-    async def run(self) -> None:
-        """Runs beside them, and ends before or with the shutdown that it requests."""
 
 
 class Stop:

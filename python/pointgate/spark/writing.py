@@ -33,6 +33,7 @@ import pyarrow as pa
 
 from pointgate.codes import Code
 from pointgate.errors import ConfigError
+from pointgate.sinks.object_options import check_access
 from pointgate.sinks.object_stores import ObjectUrl
 from pointgate.sinks.parquet.object_files import ObjectFiles
 from pointgate.sinks.parquet.partitions import split
@@ -171,7 +172,9 @@ def _destination(
         from pointgate.spark.delta import Delta  # noqa: PLC0415 - needs the extra
 
         delta = _checked(DeltaSettings, fields)
-        return Delta(delta, writer, delta.options())
+        stored = delta.options()
+        check_access(str(delta.path), stored, profiles=True)
+        return Delta(delta, writer, stored)
     settings = _checked(ParquetSettings, fields)
     if isinstance(settings.path, ObjectUrl):
         return Store(settings, writer, settings.options())
