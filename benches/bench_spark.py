@@ -73,7 +73,7 @@ def jobs(session: Any, lines: Path, folder: Path) -> dict[str, Callable[[], obje
     return {
         "read": lambda: frame.selectExpr("sum(length(value))").collect(),
         "verdicts": lambda: (
-            spark.judge(frame, catalog, **given).groupBy("verdict.code").count().collect()
+            spark.judge(frame, catalog, keep=[], **given).groupBy("verdict.code").count().collect()
         ),
         "points": lambda: spark.points(frame, catalog, **given).count(),
         "write": write,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ from pointgate.spark.shipping import sent
 from pointgate.topics import product_key, request_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pyspark.sql import DataFrame
@@ -81,6 +82,7 @@ def judge(
     product: str | None = None,
     payload_bytes: int = PAYLOAD_BYTES,
     now_ms: int | None = None,
+    keep: Sequence[str] | None = None,
 ) -> DataFrame:
     """Judge requests: the rows of a frame, each with its verdict.
 
@@ -93,16 +95,19 @@ def judge(
         payload_bytes: Larger payloads get code 1008.
         now_ms: The present, for time windows, UTC milliseconds; by default when this is called, in
             a stream when a task begins.
+        keep: The columns of the frame that stay; all by default. A payload that comes back from
+            Python costs as much as the verdict on it.
 
     Returns:
         The frame with a column `verdict`: a struct with the columns of docs/engines.md.
 
     Raises:
         CatalogError: The catalog is invalid.
-        ValueError: The frame lacks a column, has one called `verdict`, or no topic can have such a
-            product.
+        ValueError: The frame lacks a column, keeps one called `verdict`, or no topic can have such
+            a product.
     """
-    if VERDICT in frame.columns:
+    kept = frame.columns if keep is None else list(keep)
+    if VERDICT in kept:
         raise ValueError(f"expected a frame without a column {VERDICT}: rename it")
     judging = prepare(
         frame,
@@ -115,8 +120,9 @@ def judge(
     )
     from pyspark.sql.types import DataType, StructField, StructType  # noqa: PLC0415 - see the package
 
-    verdict = StructField(VERDICT, DataType.fromDDL(_VERDICT_TYPE))
-    return frame.mapInArrow(judging.verdicts, StructType([*frame.schema.fields, verdict]))
+    schema = StructType([frame.schema[name] for name in kept])
+    schema.add(StructField(VERDICT, DataType.fromDDL(_VERDICT_TYPE)))
+    return frame.mapInArrow(partial(judging.verdicts, kept), schema)
 
 
 def rejects(
@@ -221,12 +227,13 @@ class Judging:
     now_ms: int | None
     begin_us: int | None
 
-    def verdicts(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The batches, with a column for the verdicts."""
+    def verdicts(
+        self, kept: Sequence[str], batches: Iterable[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        """Columns of the batches, and one for the verdicts."""
         for piece, verdicts, _ in self.judged(batches, plain=True):
-            names = [*piece.schema.names, VERDICT]
-            columns = [*piece.columns, verdicts.to_struct_array()]
-            yield pa.RecordBatch.from_arrays(columns, names=names)
+            columns = [*map(piece.column, kept), verdicts.to_struct_array()]
+            yield pa.RecordBatch.from_arrays(columns, names=[*kept, VERDICT])
 
     def points(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The accepted points."""
