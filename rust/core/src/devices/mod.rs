@@ -84,9 +84,9 @@ impl DeviceTable {
     /// UTF-8, with their offset.
     pub fn from_lines(data: &[u8]) -> Result<Self, Problem> {
         let keys = lines(data)?;
-        let feeds = data.iter().filter(|&&byte| byte == b'\n').count();
+        let count = data.split(|&byte| byte == b'\n').count();
         let (mut table, mut batch) = (Self::default(), Batch::default());
-        table.keys.reserve(feeds + 1, data.len() - feeds);
+        table.keys.reserve(count, data.len());
         for (index, key) in keys.enumerate() {
             check_key(key).map_err(|reason| Problem::new(format!("key {index}"), reason))?;
             table.keys.insert_later(&mut batch, key);
