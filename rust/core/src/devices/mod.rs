@@ -83,11 +83,10 @@ impl DeviceTable {
     /// The first key that no device can have (contract 6.4), with its index; bytes that are not
     /// UTF-8, with their offset.
     pub fn from_lines(data: &[u8]) -> Result<Self, Problem> {
-        let keys = lines(data)?;
-        let feeds = data.iter().filter(|&&byte| byte == b'\n').count();
+        let count = lines(data)?.count();
         let (mut table, mut batch) = (Self::default(), Batch::default());
-        table.keys.reserve(feeds + 1, data.len() - feeds);
-        for (index, key) in keys.enumerate() {
+        table.keys.reserve(count, data.len().saturating_sub(count));
+        for (index, key) in lines(data)?.enumerate() {
             check_key(key).map_err(|reason| Problem::new(format!("key {index}"), reason))?;
             table.keys.insert_later(&mut batch, key);
         }
