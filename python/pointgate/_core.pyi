@@ -21,6 +21,7 @@ __all__ = [
     "Product",
     "Report",
     "Request",
+    "TapFilter",
     "Validator",
     "Verdicts",
     "__version__",
@@ -590,6 +591,48 @@ class MqttCodec:
             The packets, each reply before its request's acknowledgement; the place of the first
             request that is not settled by them; the sizes of replies over the broker's limit, which
             are left out; for each settled request where its reply and its acknowledgement end.
+        """
+
+@final
+class TapFilter:
+    """Which answered requests a tap shows; each criterion that is given must hold.
+
+    Args:
+        product: The product key of the topic.
+        code: The code of the verdict.
+        reason: The reason of the fault.
+        device: A device key that the payload holds, as a JSON string, or that the fault names.
+        identifier: The identifier that the fault names.
+
+    Raises:
+        ValueError: There is no such code or reason.
+    """
+
+    def __new__(
+        cls,
+        *,
+        product: str | None = None,
+        code: int | None = None,
+        reason: str | None = None,
+        device: str | None = None,
+        identifier: str | None = None,
+    ) -> TapFilter: ...
+    def sample(
+        self, burst: Burst, settled: int, most: int, first: int, payload_bytes: int
+    ) -> tuple[int, list[tuple[str, bytes, int, Report, int]]]:
+        """Find the requests that match, and take a sample of them.
+
+        Args:
+            burst: A burst.
+            settled: How many of its requests were answered.
+            most: The most requests of the sample.
+            first: Which match the sample begins with, counted around the end: a number that varies
+                takes requests from all places of bursts.
+            payload_bytes: How much of a payload is returned, up to the end of a character.
+
+        Returns:
+            How many requests match; those of the sample, in order: topic, payload, size of the
+            whole payload, report and instant.
         """
 
 @final

@@ -28,6 +28,7 @@ from pointgate.cli.registry import registry
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
+from pointgate.cli.tap import tap
 from pointgate.cli.top import top
 from pointgate.cli.validate import validate
 from pointgate.diagnostics import os_reason
@@ -59,6 +60,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "import": import_,
     "replay": replay,
     "top": top,
+    "tap": tap,
     "compact": compact,
     "demo": demo,
     "schema": schema,

@@ -13,7 +13,7 @@ number of bursts between the tasks is bounded by the connection's in-flight wind
 short payload can hold many points, by the points of the admission budget.
 
 A burst is one object: requests, verdicts and replies never become objects of their own, except
-those of rejected requests, for the quarantine.
+those of rejected requests, for the quarantine, and of the sample that an attached tap shows.
 
 Judging is linear in the payloads' bytes, so a burst of up to `LOOP_BYTES` is judged on the event
 loop: handing it to a thread and back costs as much as judging it. The cost of a request besides its
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pointgate import _core
     from pointgate._core import Burst, Counters, Validator
     from pointgate.quarantine.writer import Quarantine
+    from pointgate.service.taps import Taps
     from pointgate.sources.base import Connection
     from pointgate.store.base import Points, Store
 
@@ -85,6 +86,7 @@ class Gate:
         quarantine: Stores rejected requests; None if they are not stored.
         arrivals: Issues arrival instants.
         admission: Limits the points that wait for the store; None for a budget of its own.
+        taps: Those that look at answered requests; None if none ever does.
         recheck: Asks registries for devices that a judged burst is rejected for; True if the
             catalog has some of them now. None if there is no such registry.
     """
@@ -98,8 +100,10 @@ class Gate:
         quarantine: Quarantine | None = None,
         arrivals: ArrivalClock | None = None,
         admission: Admission | None = None,
+        taps: Taps | None = None,
         recheck: Callable[[Burst], Awaitable[bool]] | None = None,
     ) -> None:
+        self._taps = taps
         self._validator = validator
         self._store = store
         self._counters = counters
@@ -176,6 +180,8 @@ class Gate:
             self._warn_of_early_times(burst, settled)
         for rejection in self._counters.take_due():
             log_rejection(rejection)
+        if self._taps is not None and self._taps.attached:
+            self._taps.offer(burst, settled)
 
     def _warn_of_early_times(self, burst: Burst, settled: int) -> None:
         """Log, rate-limited for each product, that its times are probably seconds."""

@@ -23,7 +23,8 @@ from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import ConfigError, Problem
 from pointgate.quarantine.database import NAME
 from pointgate.registries.kinds import build as build_registry
-from pointgate.service.http import bound, is_mistake
+from pointgate.service.admin_socket import KEY, path_reason
+from pointgate.service.listener import bound, is_mistake
 from pointgate.service.path_checks import file_reason, folder_reason, is_read_only
 from pointgate.sinks.base import Examines, SinkUnavailableError
 from pointgate.sinks.registry import build
@@ -84,6 +85,7 @@ class _Preparing:
         if self._settings.uses_kafka:
             self._check_kafka()
         self._check_address()
+        self._check_admin_socket()
         if self._settings.store.ack != "verdict":
             self._check_spool(self._settings.spool.path)
             if not self._settings.uses_spool:
@@ -162,6 +164,13 @@ class _Preparing:
             found = self.problems if is_mistake(error) else self.prepared.notes
             reason = f"cannot listen on {metrics.listen}: {os_reason(error)}"
             found.append(Problem("", "metrics.listen", reason))
+
+    def _check_admin_socket(self) -> None:
+        """Check the path of the admin socket; the service runs without that of the default."""
+        path = self._settings.admin_socket
+        if path is not None and (reason := path_reason(path)):
+            found = self.prepared.warnings if self._settings.admin.socket is None else self.problems
+            found.append(Problem("", KEY, f"cannot listen on {path}: {reason}"))
 
     def _check_spool(self, path: Path) -> None:
         self._claim(path, "spool.path")

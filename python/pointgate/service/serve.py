@@ -26,13 +26,13 @@ import asyncio
 import logging
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pointgate import failpoint
 from pointgate._core import Validator
 from pointgate.catalog import Catalog
+from pointgate.service.admin_socket import open_taps
 from pointgate.service.catalog_log import log_warnings
 from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.dimension_writer import DimensionWriter
@@ -46,6 +46,7 @@ from pointgate.service.recheck import build_recheck
 from pointgate.service.registry_list import await_copies, follow_registries
 from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
+from pointgate.service.worker_threads import start_threads
 from pointgate.sources.admission import Admission
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from pointgate.quarantine.writer import Quarantine
     from pointgate.registries.follower import Follower
     from pointgate.service.pipeline import Pipeline
+    from pointgate.service.taps import Taps
     from pointgate.sources.base import Source
     from pointgate.store.base import Store
 
@@ -63,9 +65,6 @@ SHUTDOWN_SECONDS: Final = 9.0
 
 _DRAIN_SECONDS: Final = 5.0
 """Seconds to answer the received requests."""
-
-_THREADS: Final = 6
-"""Threads for blocking calls: catalog files, dead letters, name lookups."""
 
 _SINK_SECONDS: Final = 2.0
 """Seconds for the sinks to write the spool's points, while the source disconnects."""
@@ -150,7 +149,7 @@ async def serve(
     """
     if warning := failpoint.warning():
         _log.warning(warning)
-    _start_threads(asyncio.get_running_loop())
+    start_threads(asyncio.get_running_loop())
     health = Health()
     with _Signals(stop, health, exit_process) as signals:  # first: no signal arrives unhandled
         prepared = await _unless_stopped(asyncio.to_thread(prepare, settings), signals.stop)
@@ -186,6 +185,8 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
             pipeline = await _unless_stopped(opening, signals.stop)
             if pipeline is None:
                 return
+            # After the spool was locked.
+            taps = await stack.enter_async_context(open_taps(settings, metrics, health))
             health.wait_for("catalog not loaded")
             quarantine = await stack.enter_async_context(open_quarantine(settings, metrics))
             store = health.store = pipeline.store
@@ -213,17 +214,8 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
                     metrics=metrics,
                     health=health,
                     signals=signals,
+                    taps=taps,
                 )
-
-
-def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
-    """Start the threads of `asyncio.to_thread` now: later there may be no memory for a stack."""
-    workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="worker")
-    started = threading.Barrier(_THREADS + 1)
-    for _ in range(_THREADS):
-        workers.submit(started.wait)  # a thread for each: every call waits for all the others
-    started.wait()
-    loop.set_default_executor(workers)
 
 
 async def _unless_stopped(call: Coroutine[Any, Any, T], stop: Stop) -> T | None:
@@ -248,6 +240,7 @@ async def _run(
     metrics: Metrics,
     health: Health,
     signals: _Signals,
+    taps: Taps,
 ) -> None:
     """Serve until a shutdown is requested, then drain."""
     limits, reply = settings.limits, settings.reply
@@ -261,6 +254,7 @@ async def _run(
         counters=metrics.counters,
         quarantine=quarantine,
         arrivals=pipeline.arrivals,
+        taps=taps,
         recheck=recheck.hook,
     )
     sources = health.sources = build_sources(
