@@ -83,11 +83,12 @@ readers: setup servers ## query datasets 10,000 times while they are written and
 	POINTGATE_READERS=$(QUERIES) $(BIN)/pytest -q -s tests/readers/test_torture.py tests/readers/test_object_torture.py
 
 # No part of the lock file: Spark is 400 MB, and DuckDB's extensions need a DuckDB of their version.
-spark: setup servers ## what reads Parquet and Delta besides: Spark (Java 17, Maven), DuckDB's extensions, from PyPI
-	$(BIN)/pip install --quiet --disable-pip-version-check pyspark==4.2.0
+spark: setup servers ## pointgate.spark, and what reads Parquet and Delta: Spark (Java 17, Maven), DuckDB's extensions
+	$(BIN)/pip install --quiet --disable-pip-version-check pyspark==4.2.0 'pandas<3'
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/duckdb \
 		duckdb==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-delta==1.5.5
-	$(BIN)/pytest -q -rs tests/readers/test_reading.py
+	$(BIN)/pytest -q -rs tests/readers/test_reading.py tests/spark tests/tiers
+	$(BIN)/python -m benches.bench_spark
 	PYTHONPATH=$(VENV)/duckdb $(BIN)/pytest -q -rs tests/readers/test_lakes.py
 
 soak: setup broker ## watch the memory of a service whose sink stands still; MINUTES=30 for longer

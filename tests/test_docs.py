@@ -32,6 +32,7 @@ NAMED_BY_RULE: Final = {
     "cli/init.py",
     "cli/diff.py",
     "cli/doctor.py",
+    "cli/leave.py",
     *(f"cli/{command}.py" for command in ("registry", "rejects", "replay", "serve", "validate")),
     *(f"sinks/{kind}/settings.py" for kind in SINKS),
     *(f"registries/{kind}/settings.py" for kind in REGISTRIES),

@@ -47,7 +47,7 @@ LAYERS: Final[list[list[str]]] = [
     ["catalog_loading"],
     ["catalog"],
     ["pointgate", "config"],
-    ["bulk", "quarantine", "sources"],
+    ["bulk", "quarantine", "sources", "spark"],
     ["service", "demo", "importing", "doctor", "load"],
     ["cli"],
     ["__main__"],
@@ -63,6 +63,7 @@ LIBRARY: Final = (
     "pyarrow",
     "psycopg",
     "confluent_kafka",
+    "pyspark",
 )
 """What whoever embeds the validator must not have to load."""
 

@@ -21,6 +21,7 @@ from tests.support.paths import ROOT
 
 DEPLOY: Final = ROOT / "deploy"
 UNIT: Final = (DEPLOY / "systemd/pointgate.service").read_text("utf-8")
+TEMPLATE: Final = (DEPLOY / "systemd/pointgate@.service").read_text("utf-8")
 ALERTS: Final = DEPLOY / "prometheus/alerts.yml"
 PAGE: Final = (ROOT / "docs/operations.md").read_text("utf-8")
 
@@ -40,10 +41,13 @@ def serve(*arguments: str) -> int:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / "pointgate.service"
-    assert UNIT.count("/opt/pointgate/bin/pointgate") == 1
-    unit.write_text(UNIT.replace("/opt/pointgate/bin/pointgate", sys.executable))
+@pytest.mark.parametrize(
+    ("text", "name"), [(UNIT, "pointgate.service"), (TEMPLATE, "pointgate@a.service")]
+)
+def test_systemd_understands_the_unit(tmp_path: Path, text: str, name: str) -> None:
+    unit = tmp_path / name
+    assert text.count("/opt/pointgate/bin/pointgate") == 1
+    unit.write_text(text.replace("/opt/pointgate/bin/pointgate", sys.executable))
     verified = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)],
         capture_output=True,
@@ -52,6 +56,23 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     )
     # It also reads the machine's own units, and complains about them.
     assert "pointgate" not in verified.stdout + verified.stderr
+
+
+def test_the_template_is_the_unit_with_places_of_its_own() -> None:
+    unit, template = (
+        {line for line in text.splitlines() if line and not line.startswith("#")}
+        for text in (UNIT, TEMPLATE)
+    )
+    own = {line for line in template if "%i" in line}
+    assert template - unit == own
+    assert own >= {
+        "ExecStart=/opt/pointgate/bin/pointgate serve -c /etc/pointgate/%i.toml",
+        "Environment=POINTGATE_SPOOL__PATH=/var/lib/pointgate/%i/spool",
+        "StateDirectory=pointgate/%i",
+        "WorkingDirectory=/var/lib/pointgate/%i",
+    }
+    changed = ("Description", "ExecStart", "StateDirectory", "WorkingDirectory")
+    assert {line.partition("=")[0] for line in unit - template} == set(changed)
 
 
 def test_the_command_of_the_unit_is_one(tmp_path: Path) -> None:
@@ -94,6 +115,10 @@ COUNTS_UP: Final = "0x16 1+0x20"
 FIRING: Final[dict[str, dict[str, str]]] = {
     "PointgateDown": {'up{job="pointgate"}': "0x40"},
     "PointgateNotReceiving": {"pointgate_mqtt_subscribed": "0x40"},
+    "PointgateReplicaIdle": {
+        'pointgate_requests_received_total{instance="a"}': "0+100x40",
+        'pointgate_requests_received_total{instance="b"}': "7x40",
+    },
     "PointgateSpoolFillsUp": {
         "pointgate_spool_bytes": "81x40",
         "pointgate_spool_max_bytes": "100x40",
@@ -152,6 +177,8 @@ FIRING: Final[dict[str, dict[str, str]]] = {
 WELL: Final[dict[str, str]] = {
     'up{job="pointgate"}': "1x40",
     "pointgate_mqtt_subscribed": "1x40",
+    'pointgate_requests_received_total{instance="a"}': "0+100x40",
+    'pointgate_requests_received_total{instance="b"}': "0+90x40",
     "pointgate_spool_bytes": "10x40",
     "pointgate_spool_max_bytes": "100x40",
     "pointgate_spool_failures_total": "3x40",

@@ -13,6 +13,7 @@ __all__ = [
     "Counters",
     "Devices",
     "Fault",
+    "Lines",
     "Model",
     "MqttCodec",
     "MqttLoad",
@@ -738,6 +739,30 @@ class Verdicts:
         """Arrow's PyCapsule interface: what `pyarrow.table(verdicts)` and others call."""
 
 @final
+class Lines:
+    """The verdicts on the lines of a block, summed: what `Validator.judge_lines` returns."""
+
+    @property
+    def lines(self) -> int:
+        """The number of lines, with those of whitespace."""
+
+    @property
+    def accepted(self) -> int:
+        """The number of accepted requests."""
+
+    @property
+    def points(self) -> int:
+        """The number of points in them."""
+
+    @property
+    def rejected(self) -> list[tuple[int, int, int, int, str]]:
+        """The other requests: number of the line, begin and end in the block, code, reason."""
+
+    @property
+    def collected(self) -> list[Points]:
+        """The points of the accepted requests, if they were asked for: a table for each thread."""
+
+@final
 class Validator:
     """Judges requests against a catalog. Can be called from several threads at once.
 
@@ -878,6 +903,32 @@ class Validator:
         Raises:
             TypeError: `payloads` or `topics` is no Arrow array, or of another type.
             ValueError: `payloads` and `topics` differ in length.
+        """
+
+    def judge_lines(
+        self,
+        data: bytes,
+        topic: str,
+        *,
+        now_ms: int | None = None,
+        arrived_us: int | None = None,
+        collect: bool = False,
+        threads: int = 1,
+    ) -> Lines:
+        """Judge the lines of a block, each of which is a request, without objects for each.
+
+        The interpreter lock is released meanwhile. A line ends with LF or CR LF; one of whitespace
+        is no request.
+
+        Args:
+            data: Whole lines.
+            topic: The topic of every request.
+            now_ms: The present, for the products' time windows, UTC milliseconds; the system clock
+                if None.
+            arrived_us: When the first line arrived, UTC microseconds; each further one arrived one
+                microsecond later. `now_ms` if None.
+            collect: Whether to return the points of accepted requests.
+            threads: On how many threads they are judged.
         """
 
     def judge_burst(

@@ -1,180 +1,30 @@
-"""`Validator.judge_arrow`: the whole case table through every engine, and what goes in and out."""
+"""`Validator.judge_arrow`: what goes in and out.
+
+The whole case table goes through it in `tests/tiers`.
+"""
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pointgate import Catalog, Devices, Model, Product, Validator, _core
+from pointgate import Devices, Model, Product, Validator, _core
 from pointgate.store.points import SCHEMA
-from tests.support.cases import CATALOG, Case, load_cases
+from tests.support.engines import groups, validator
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-CASES: Final = load_cases()
 TOPIC: Final = "sys/pk/integration/measurepoint/post"
-COLUMNS: Final = (
-    "code",
-    "points",
-    "reason",
-    "pointer",
-    "message",
-    "device",
-    "identifier",
-    "index",
-    "offset",
-    "id",
-)
-
-Judge: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
-Rows: TypeAlias = list[tuple[Any, ...]]
-
-
-@functools.cache
-def validator(payload_bytes: int) -> Validator:
-    return Validator(Catalog.load(CATALOG), payload_bytes=payload_bytes)
-
-
-def groups() -> Iterator[tuple[int, int, list[Case]]]:
-    found = defaultdict(list)
-    for case in CASES:
-        found[case.payload_bytes, case.now_ms].append(case)
-    for (payload_bytes, now_ms), cases in found.items():
-        yield payload_bytes, now_ms, cases
-
-
-def rows_of(table: pa.Table) -> Rows:
-    return list(zip(*(table[name].to_pylist() for name in COLUMNS), strict=True))
-
-
-def with_pyarrow(judge: Judge, topics: pa.Array, payloads: pa.Array) -> Rows:
-    return rows_of(pa.table(judge(payloads, topics)[0]))
-
-
-def with_chunks(judge: Judge, topics: pa.Array, payloads: pa.Array) -> Rows:
-    views = pa.chunked_array([payloads[:3], payloads[3:]]).cast(pa.binary_view())
-    return rows_of(pa.table(judge(views, topics.dictionary_encode())[0]))
-
-
-def with_polars(judge: Judge, topics: pa.Array, payloads: pa.Array) -> Rows:
-    frame = pl.DataFrame({"topic": pl.Series(topics), "payload": pl.Series(payloads)})
-    verdicts, _ = judge(frame["payload"], frame["topic"].cast(pl.Categorical))
-    return pl.DataFrame(verdicts).select(COLUMNS).rows()
-
-
-def with_duckdb(judge: Judge, topics: pa.Array, payloads: pa.Array) -> Rows:
-    """Verdicts as a table that SQL reads."""
-    requests = pa.table({"n": range(len(topics)), "topic": topics, "payload": payloads})
-    with duckdb.connect() as connection:
-        connection.register("requests", requests)
-        found = connection.sql("SELECT * FROM requests ORDER BY n").to_arrow_table()
-        verdicts, _ = judge(found["payload"], found["topic"])
-        connection.register("verdicts", pa.table(verdicts))
-        columns = ", ".join(f'"{name}"' for name in COLUMNS)
-        return connection.sql(f"SELECT {columns} FROM verdicts").fetchall()  # noqa: S608 - names
-
-
-def with_duckdb_udf(judge: Judge, topics: pa.Array, payloads: pa.Array) -> Rows:
-    """A function of SQL, called for vectors of 2,048 rows."""
-    pytest.importorskip("numpy")  # which DuckDB needs for its functions
-
-    def verdict(topics: pa.ChunkedArray, payloads: pa.ChunkedArray) -> pa.Array:
-        return _as_structs(judge(payloads, topics)[0])
-
-    requests = pa.table({"n": range(len(topics)), "topic": topics, "payload": payloads})
-    with duckdb.connect() as connection:
-        connection.register("requests", requests)
-        connection.create_function(  # type: ignore[call-overload]
-            "verdict",
-            verdict,
-            ["VARCHAR", "BLOB"],
-            duckdb.struct_type({name: _sql(name) for name in COLUMNS}),
-            type="arrow",
-            null_handling="special",
-        )
-        query = "SELECT v FROM (SELECT n, verdict(topic, payload) AS v FROM requests) ORDER BY n"
-        found = connection.sql(query).fetchall()
-    return [tuple(one[name] for name in COLUMNS) for (one,) in found]
-
-
-def with_datafusion(judge: Judge, topics: pa.Array, payloads: pa.Array) -> Rows:
-    datafusion = pytest.importorskip("datafusion")
-
-    def verdict(topics: pa.Array, payloads: pa.Array) -> pa.Array:
-        return _as_structs(judge(payloads, topics)[0])
-
-    context = datafusion.SessionContext()
-    requests = pa.table({"n": range(len(topics)), "topic": topics, "payload": payloads})
-    context.from_arrow(requests, "requests")
-    struct = _as_structs(judge(payloads[:1], topics[:1])[0]).type
-    types = [pa.string(), pa.binary()]
-    context.register_udf(datafusion.udf(verdict, types, struct, "volatile", "verdict"))
-    query = "SELECT verdict(topic, payload) AS v FROM requests ORDER BY n"
-    found = context.sql(query).to_arrow_table()["v"].to_pylist()
-    return [tuple(one[name] for name in COLUMNS) for one in found]
-
-
-def _as_structs(verdicts: object) -> pa.Array:
-    return pa.table(verdicts).to_struct_array().combine_chunks()
-
-
-def _sql(column: str) -> str:
-    return {"code": "INTEGER", "points": "INTEGER", "index": "INTEGER", "offset": "BIGINT"}.get(
-        column, "VARCHAR"
-    )
-
-
-@pytest.mark.parametrize(
-    "engine",
-    [with_pyarrow, with_chunks, with_polars, with_duckdb, with_duckdb_udf, with_datafusion],
-)
-def test_every_case_has_the_verdict_of_validate(
-    engine: Callable[[Judge, pa.Array, pa.Array], Rows],
-) -> None:
-    for payload_bytes, now_ms, cases in groups():
-        judge = functools.partial(validator(payload_bytes).judge_arrow, now_ms=now_ms)
-        topics = pa.array([case.topic for case in cases], pa.string())
-        payloads = pa.array([case.payload for case in cases], pa.binary())
-        found = engine(judge, topics, payloads)
-        for case, row in zip(cases, found, strict=True):
-            assert row == expected(case), case.id
-
-
-def expected(case: Case) -> tuple[Any, ...]:
-    (report,) = validator(case.payload_bytes).validate(
-        [case.topic], [case.payload], now_ms=case.now_ms
-    )
-    fault = report.fault
-    details = (
-        (None,) * 7
-        if fault is None
-        else (
-            fault.reason,
-            fault.pointer,
-            fault.message,
-            fault.device_key,
-            fault.identifier,
-            fault.index,
-            fault.offset,
-        )
-    )
-    token = re.match(rb'\{"id":("(?:[^"\\]|\\.)*"|[^,]*),"code"', report.reply or b"")
-    return (report.code, report.points, *details, token[1].decode() if token else None)
 
 
 def test_points_are_those_of_collect_with_the_row_of_their_request() -> None:

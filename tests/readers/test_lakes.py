@@ -7,9 +7,6 @@ the extensions' version there.
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +18,7 @@ from tests.readers.test_reading import blocks
 from tests.support.object_dataset import PLACE, new_sink
 from tests.support.point_tables import DAY, Point, table
 from tests.support.s3_server import SECRET
+from tests.support.spark_session import delta_jars
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-HERE: Final = Path(__file__).parent
 WRITES: Final = [
     [Point(double=1.5, received=1), Point(product="007", time=DAY, long=7, received=1)],
     [Point(double=2.5, received=2), Point(time=5, text="ü", received=3)],
@@ -68,22 +65,6 @@ def extension(name: str) -> str:
     if spec is None or spec.origin is None:
         pytest.skip(f"DuckDB's extension {name} is not there: make spark")
     return str(next(Path(spec.origin).parent.rglob(f"{name}.duckdb_extension")))
-
-
-def delta_jars() -> list[str]:
-    """The jars of Delta Lake, in the user's cache; Spark has what else they need."""
-    if shutil.which("mvn") is None:
-        pytest.skip("Delta's jars are not there: expected mvn on the PATH")
-    pom = HERE / "delta/pom.xml"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "pointgate/delta-4.4.0"
-    if not folder.is_dir():
-        fresh = folder.with_suffix(f".{os.getpid()}")
-        command = ["mvn", "-q", "-B", "-f", str(pom), f"-DoutputDirectory={fresh}"]
-        command += ["-DincludeGroupIds=io.delta,io.unitycatalog", "-DincludeScope=runtime"]
-        subprocess.run([*command, "dependency:copy-dependencies"], check=True, timeout=600)
-        fresh.rename(folder)
-    return [str(path) for path in folder.glob("*.jar")]
 
 
 async def test_spark_reads_the_delta_table(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Runs a job in a worker: validates its requests, counts them, describes rejected ones.
 
-    for each block of whole lines:
-        for each burst of them:
-            reports = validator.validate(topics, lines)     # one call into Rust
-            all accepted: count them; otherwise: check each report
+    for each block of whole lines of one topic:
+        judged = validator.judge_lines(block)               # one call into Rust
+        describe its rejected requests
+    with a topic on each line, for each burst of lines:
+        reports = validator.validate(topics, lines)
+        all accepted: count them; otherwise: check each report
 
 A line ends with LF or CR LF. Blank lines are skipped; a blank document is a request with an empty
 payload. Payloads over the limit are validated by their beginning, as in the service.
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from pointgate import Validator
-from pointgate.bulk.blocks import UTF8_MARK, blocks_of_range, lines_of, read_at_most
+from pointgate.bulk.blocks import UTF8_MARK, blocks_of_range, lines_of, read_at_most, whole_lines
 from pointgate.bulk.jobs import (
     ARRIVAL_BASE,
     Block,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pointgate import Fault, Report
+    from pointgate._core import Points
 
 
 _BURST: Final = 64
@@ -80,7 +83,6 @@ class Judge:
         self._validator = Validator(
             load_catalog(options.catalog), payload_bytes=options.payload_bytes
         )
-        self._topics = [options.topic or ""] * _BURST
         self._tables: list[pa.Table] = []
 
     def run(self, job: Job) -> Result:
@@ -127,14 +129,40 @@ class Judge:
             result.problems.append((job.file, os_reason(error)))
 
     def _lines(self, blocks: Iterable[bytes], result: Result) -> None:
-        for lines in lines_of(_counted(blocks, result), self._keep):
+        counted = _counted(blocks, result)
+        if self._options.topic is not None:
+            for block in whole_lines(counted, self._keep):
+                self._block(block, self._options.topic, result)
+            return
+        for lines in lines_of(counted, self._keep):
             burst = len(lines) if self._options.collects else _BURST
             for start in range(0, len(lines), burst):
                 self._burst(lines[start : start + burst], result.lines + start, result)
             result.lines += len(lines)
 
+    def _block(self, block: bytes, topic: str, result: Result) -> None:
+        """Validate whole lines of one topic."""
+        judged = self._validator.judge_lines(
+            block,
+            topic,
+            now_ms=self._options.now_ms,
+            arrived_us=ARRIVAL_BASE + result.lines,
+            collect=self._options.collects,
+        )
+        result.accepted += judged.accepted
+        result.points += judged.points
+        for number, start, end, code, reason in judged.rejected:
+            if self._options.describes:
+                payload, place = block[start:end], result.lines + number
+                for _, report in self._accept([topic], [payload], place, result):
+                    self._reject(report, topic, payload, place, result)
+            else:
+                result.faults[code, reason] = result.faults.get((code, reason), 0) + 1
+        self._keep_points(judged.collected)
+        result.lines += judged.lines
+
     def _burst(self, lines: Sequence[bytes], place: int, result: Result) -> None:
-        """Validate a burst of lines; `place` is the index of the first one in the job."""
+        """Validate a burst of lines with topics; `place` is the index of the first in the job."""
         topics, payloads = self._requests(lines)
         for number, report in self._accept(topics, payloads, place, result):
             if not lines[number].strip():
@@ -166,14 +194,18 @@ class Judge:
         now_ms = self._options.now_ms
         if not self._options.collects:
             return self._validator.validate(topics, payloads, now_ms=now_ms)
-        import pyarrow as pa  # noqa: PLC0415 - not before processes are forked, and rarely needed
-
         reports, points = self._validator.collect(
             topics, payloads, now_ms=now_ms, arrived_us=ARRIVAL_BASE + place
         )
-        if len(points):
-            self._tables.append(pa.table(points))
+        self._keep_points([points])
         return reports
+
+    def _keep_points(self, several: Sequence[Points]) -> None:
+        for points in several:
+            if len(points):
+                import pyarrow as pa  # noqa: PLC0415 - not before processes are forked
+
+                self._tables.append(pa.table(points))
 
     def _collected(self) -> bytes:
         """The accepted points since the last call, as an Arrow IPC stream."""
@@ -205,13 +237,9 @@ class Judge:
         faults, more = self._validator.all_faults(topic, payload, now_ms=self._options.now_ms)
         return {"faults": [fault_document(one) for one in faults], "more": more}
 
-    def _requests(self, lines: Sequence[bytes]) -> tuple[Sequence[str], Sequence[bytes]]:
-        """The topics and the payloads of lines, or of one document."""
-        count = len(lines)
-        if self._options.topic is not None:
-            if count > len(self._topics):
-                self._topics = [self._options.topic] * count
-            return self._topics if count == len(self._topics) else self._topics[:count], lines
+    @staticmethod
+    def _requests(lines: Sequence[bytes]) -> tuple[Sequence[str], Sequence[bytes]]:
+        """The topics and the payloads of lines."""
         topics, payloads = [], []
         for line in lines:
             found = _TOPIC.match(line)

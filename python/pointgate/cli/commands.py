@@ -24,6 +24,7 @@ from pointgate.cli.epilogs import EPILOGS
 from pointgate.cli.explain import explain
 from pointgate.cli.import_ import import_
 from pointgate.cli.init import init, schema
+from pointgate.cli.leave import leave
 from pointgate.cli.registry import registry
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
@@ -54,6 +55,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "check": check,
     "serve": serve,
     "doctor": doctor,
+    "leave": leave,
     "explain": explain,
     "validate": validate,
     "diff": diff,

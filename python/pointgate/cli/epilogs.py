@@ -61,6 +61,13 @@ EPILOGS: Final[dict[str, str]] = {
         | _USAGE
         | _CONFIGURATION,
     ),
+    "leave": _epilog(
+        ["pointgate leave", "pointgate leave -c /etc/pointgate/b.toml --timeout 300"],
+        {Status.DONE: "the session has ended; nothing is left in it or in the spool"}
+        | {Status.USAGE: "wrong usage, or no broker in the settings"}
+        | {Status.TEMPORARY: "the service runs, or broker or a sink is away; repeat it"}
+        | _CONFIGURATION,
+    ),
     "explain": _epilog(
         [
             "pointgate explain payload.json --product solar",

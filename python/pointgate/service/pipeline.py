@@ -66,6 +66,11 @@ class Pipeline:
         """Whether there are sinks."""
         return self._drain is not None
 
+    @property
+    def behind(self) -> dict[str, int]:
+        """How many requests in the spool each sink does not have; without those that have all."""
+        return {} if self._drain is None else self._drain.behind
+
     async def run(self) -> None:
         """Write to the sinks until cancelled; return at once if there are none."""
         if self._drain is not None:

@@ -38,6 +38,7 @@ from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.dimension_writer import DimensionWriter
 from pointgate.service.disk_space import DiskSpace
 from pointgate.service.gate import Gate
+from pointgate.service.health import Health
 from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_quarantine, open_store
@@ -55,10 +56,10 @@ if TYPE_CHECKING:
     from pointgate.config import Settings
     from pointgate.quarantine.writer import Quarantine
     from pointgate.registries.follower import Follower
+    from pointgate.service.companion import Companion
     from pointgate.service.pipeline import Pipeline
     from pointgate.service.taps import Taps
     from pointgate.sources.base import Source
-    from pointgate.store.base import Store
 
 SHUTDOWN_SECONDS: Final = 9.0
 """Seconds from a signal to the exit, at most: service managers usually kill after ten."""
@@ -72,35 +73,6 @@ _SINK_SECONDS: Final = 2.0
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-
-class Health:
-    """The state behind /livez and /readyz."""
-
-    def __init__(self) -> None:
-        self.sources: list[Source] = []
-        self.store: Store | None = None
-        self.starting = "catalog not loaded"  # what the start waits for
-        self.draining = False
-
-    def wait_for(self, trouble: str) -> None:
-        """Set what the start waits for."""
-        self.starting = trouble
-
-    def live(self) -> bool:
-        """Always True: a response proves that the event loop works."""
-        return True
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether requests are received and answered; and why not, or the sources' shortfalls."""
-        if self.draining:
-            return False, "draining"
-        if not self.sources:
-            return False, self.starting
-        trouble = "\n".join(source.trouble for source in self.sources if source.trouble)
-        trouble = trouble or (self.store.trouble if self.store else "")
-        shortfalls = [one for source in self.sources for one in source.shortfalls]
-        return not trouble, trouble or "\n".join(shortfalls)
 
 
 class Stop:
@@ -129,6 +101,7 @@ async def serve(
     *,
     stop: Stop | None = None,
     exit_process: Callable[[int], object] | None = None,
+    companion: Companion | None = None,
 ) -> int:
     """Run the service until a shutdown is requested.
 
@@ -138,6 +111,7 @@ async def serve(
         exit_process: Ends the process at once with an exit status. It is called on another thread,
             even after this has returned, if the process still runs `SHUTDOWN_SECONDS` after a
             signal: blocked threads prevent the interpreter from exiting.
+        companion: Runs beside the sources, and knows when to stop.
 
     Returns:
         The exit status: 0, or 130 or 143 for a signal before the service was ever ready.
@@ -156,11 +130,17 @@ async def serve(
         if prepared is not None:
             for problem in prepared.warnings:
                 _log.warning("%s", problem)
-            await _start(settings, prepared, health, signals)
+            await _start(settings, prepared, health, signals, companion)
         return signals.status
 
 
-async def _start(settings: Settings, prepared: Prepared, health: Health, signals: _Signals) -> None:
+async def _start(
+    settings: Settings,
+    prepared: Prepared,
+    health: Health,
+    signals: _Signals,
+    companion: Companion | None,
+) -> None:
     """Start HTTP, open the store and the quarantine, load the catalog, then run."""
     metrics = Metrics(
         ack=settings.store.ack,
@@ -215,6 +195,7 @@ async def _start(settings: Settings, prepared: Prepared, health: Health, signals
                     health=health,
                     signals=signals,
                     taps=taps,
+                    companion=companion,
                 )
 
 
@@ -241,6 +222,7 @@ async def _run(
     health: Health,
     signals: _Signals,
     taps: Taps,
+    companion: Companion | None,
 ) -> None:
     """Serve until a shutdown is requested, then drain."""
     limits, reply = settings.limits, settings.reply
@@ -280,6 +262,10 @@ async def _run(
     )
     signals.reload = watcher.request_reload
     recheck.look_now = watcher.look_now
+    sink_seconds = _SINK_SECONDS
+    if companion is not None:
+        sink_seconds = companion.sink_seconds
+        companion.begin(sources)
     try:
         async with asyncio.TaskGroup() as tasks:
             running = {source: tasks.create_task(source.run()) for source in sources}
@@ -287,13 +273,17 @@ async def _run(
             writing = tasks.create_task(pipeline.run(), name="drain")
             expiring = tasks.create_task(pipeline.expire(), name="retention")
             describing = tasks.create_task(dimensions.run(), name="dimensions")
+            if companion is not None:
+                tasks.create_task(companion.run(), name="companion")
             await signals.stop.wait()
             health.draining = True
             watching.cancel()
             describing.cancel()
             expiring.cancel()
             await asyncio.gather(*(_drain(source, task) for source, task in running.items()))
-            await pipeline.finish(_SINK_SECONDS)
+            await pipeline.finish(sink_seconds)
+            if companion is not None:
+                companion.behind = pipeline.behind
             writing.cancel()
     finally:
         gate.close()

@@ -118,6 +118,12 @@ class Drain:
             (state.trouble for state in self._states if state.required and state.trouble), ""
         )
 
+    @property
+    def behind(self) -> dict[str, int]:
+        """How many requests in the spool each sink does not have; without those that have all."""
+        lags = {state.sink.name: self._spool.last - state.offset for state in self._states}
+        return {name: lag for name, lag in lags.items() if lag}
+
     def when_committed(self, sequence: int, call: Callable[[Collection[int]], None]) -> None:
         """Call when every required sink has passed this request (`store.durable.Arrivals`)."""
         self._waiting.append((sequence, call))

@@ -21,6 +21,7 @@ mod devices;
 mod histogram;
 mod instants;
 mod judge_arrow;
+mod lines;
 mod load;
 mod mqtt;
 mod offenders;
@@ -49,6 +50,8 @@ mod _core {
     use crate::devices::Devices;
     #[pymodule_export]
     use crate::judge_arrow::Verdicts;
+    #[pymodule_export]
+    use crate::lines::Lines;
     #[pymodule_export]
     use crate::load::MqttLoad;
     #[pymodule_export]

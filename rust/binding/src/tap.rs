@@ -121,7 +121,7 @@ impl TapFilter {
     fn matches(&self, requests: &core::Burst, place: usize) -> bool {
         let found = requests.get(place).zip(requests.verdict(place));
         let Some((request, verdict)) = found else { return false };
-        let shadowed = || requests.shadowed(place).map(|shadowed| &shadowed.fault);
+        let shadowed = || requests.shadowed(place).map(|shadowed| &*shadowed.fault);
         let fault = verdict.fault.as_deref().or_else(shadowed);
         self.code.is_none_or(|code| verdict.code() == code)
             && self.reason.is_none_or(|reason| fault.is_some_and(|fault| fault.reason == reason))

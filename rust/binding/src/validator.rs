@@ -13,6 +13,7 @@ use crate::arguments::{Arguments, Arrival, PAYLOADS, TOPICS, element};
 use crate::burst::Burst;
 use crate::catalog::Catalog;
 use crate::judge_arrow::{Requests, Verdicts, internal};
+use crate::lines::{Block, Lines};
 use crate::points::Points;
 use crate::report::{Fault, Report};
 
@@ -249,6 +250,42 @@ impl Validator {
         self.workspaces().push(workspace);
         let (verdicts, points, counts) = judged.map_err(internal)?;
         Ok((verdicts, Points::with_requests(points, counts, plain)))
+    }
+
+    /// Judge the lines of a block, each of which is a request, without objects for each.
+    ///
+    /// The interpreter lock is released meanwhile. A line ends with LF or CR LF; one of whitespace
+    /// is no request.
+    ///
+    /// Args:
+    ///     data: Whole lines.
+    ///     topic: The topic of every request.
+    ///     now_ms: The present, for the products' time windows, UTC milliseconds; the system clock
+    ///         if None.
+    ///     arrived_us: When the first line arrived, UTC microseconds; each further one arrived one
+    ///         microsecond later. `now_ms` if None.
+    ///     collect: Whether to return the points of accepted requests.
+    ///     threads: On how many threads they are judged.
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+    #[pyo3(signature = (data, topic, *, now_ms=None, arrived_us=None, collect=false, threads=1))]
+    fn judge_lines(
+        &self,
+        py: Python<'_>,
+        data: Bound<'_, PyBytes>,
+        topic: &str,
+        now_ms: Option<i64>,
+        arrived_us: Option<i64>,
+        collect: bool,
+        threads: usize,
+    ) -> PyResult<Lines> {
+        let now_ms = now_ms.unwrap_or_else(|| crate::instants::now_us() / 1000);
+        let arrived_us = arrived_us.unwrap_or_else(|| now_ms.saturating_mul(1000));
+        let block = Block { data: data.as_bytes(), topic, now_ms, arrived_us, collect };
+        let snapshot = self.catalog(py).get().snapshot.clone();
+        let mut workspace = self.workspaces().pop().unwrap_or_default();
+        let judged = py.detach(|| block.judge(&snapshot, self.limits, &mut workspace.scratch, threads));
+        self.workspaces().push(workspace);
+        Lines::new(py, judged)
     }
 
     /// Judge requests of a burst, which keeps their verdicts and replies; skip retained ones.

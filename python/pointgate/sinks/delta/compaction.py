@@ -21,7 +21,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from pointgate.sinks.delta.sink import COLUMNS, IGNORES
+from pointgate.sinks.delta.table import COLUMNS, IGNORES
 from pointgate.sinks.parquet.rows import key_order, row_group, take
 from pointgate.sinks.tables import one_batch
 from pointgate.store.points import SCHEMA

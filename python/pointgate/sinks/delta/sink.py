@@ -24,25 +24,22 @@ A point that was posted again is there again: of the same key the greatest `rece
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from pointgate import failpoint
 from pointgate.errors import ConfigError, Problem
 from pointgate.sinks import object_stores
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.delta.table import COLUMNS, DATE, mismatch, open_or_create, sync
 from pointgate.sinks.object_options import check_access
-from pointgate.sinks.parquet.rows import NAMES, ROWS, key_order, row_group, take
+from pointgate.sinks.parquet.rows import key_order, row_group, take
 from pointgate.sinks.tables import one_batch
 from pointgate.store.points import DAY_US
 
@@ -59,27 +56,6 @@ _GATHERED: Final = 1_000_000
 
 _COMMIT_RETRIES: Final = 15
 """Of a commit that meets those of other writers."""
-
-_DATE: Final = "date"
-
-COLUMNS: Final = pa.schema(
-    [
-        *(
-            pa.field(field.name, pa.string(), nullable=False) if field.name in NAMES else field
-            for field in ROWS
-        ),
-        pa.field(_DATE, pa.date32(), nullable=False),
-    ]
-)
-"""The columns of the table; it is partitioned by `date`, the UTC day of `time`."""
-
-IGNORES: Final = "Points; on_conflict = ignore"
-"""The description of a table that was created so, for `compaction.py`."""
-
-_CONFIGURATION: Final = {
-    # Those of values skip no file, and texts are long.
-    "delta.dataSkippingStatsColumns": "product,device,identifier,time,received",
-}
 
 
 def build(settings: DeltaSettings, writer: str) -> DeltaSink:
@@ -167,7 +143,7 @@ class DeltaSink:
             if object_stores.is_mistake(error):
                 raise ConfigError([Problem("", f"sinks.{self.name}.path", reason)]) from error
             raise SinkUnavailableError(reason) from error
-        if wrong := self._mismatch(table):
+        if wrong := mismatch(table, self._path):
             raise ConfigError([Problem("", f"sinks.{self.name}.path", wrong)])
 
     async def open(self) -> None:
@@ -218,40 +194,10 @@ class DeltaSink:
     # In the thread
 
     def _open(self) -> None:
-        try:
-            table = DeltaTable(self._path, storage_options=self._options)
-        except TableNotFoundError:
-            table = self._create()
-        if wrong := self._mismatch(table):
-            raise SinkUnavailableError(wrong)
+        table = open_or_create(self._path, self._options, on_conflict=self._on_conflict)
         self._known = table.transaction_version(self._writer) or 0
         self._synced = table.version()
         self._table = table
-
-    def _create(self) -> DeltaTable:
-        with suppress(CommitFailedError):
-            DeltaTable.create(
-                self._path,
-                COLUMNS,
-                mode="ignore",
-                partition_by=[_DATE],
-                description="Points" if self._on_conflict == "update" else IGNORES,
-                configuration=_CONFIGURATION,
-                storage_options=self._options,
-                # Or the later of two creates would change the metadata of the earlier one.
-                commit_properties=CommitProperties(max_commit_retries=0),
-            )
-        # Another writer may have created it at the same moment.
-        return DeltaTable(self._path, storage_options=self._options)
-
-    def _mismatch(self, table: DeltaTable) -> str:
-        """Why it is another table than one of points; empty if it is one."""
-        found = pa.schema(table.schema().to_arrow())
-        missing = [name for name in COLUMNS.names if name not in found.names]
-        if missing or table.metadata().partition_columns != [_DATE]:
-            lacks = f"it lacks {', '.join(missing)}" if missing else "it is partitioned otherwise"
-            return f"{self._path} is not a table of points: {lacks}"
-        return ""
 
     def _commit(self) -> None:
         if self._rows is None:
@@ -269,7 +215,7 @@ class DeltaSink:
             self._append(self._table, self._rows)
         # Also what a former try has written: its own sync may be what failed.
         while self._folder and self._synced < self._table.version():
-            _sync(self._folder, self._synced + 1)
+            sync(self._folder, self._synced + 1)
             self._synced += 1
         failpoint.hit("delta-after-commit")
         self._known = self._sequence
@@ -306,30 +252,10 @@ class DeltaSink:
         order = key_order(batch, on_conflict=self._on_conflict, groups=days)
         rows = row_group(take(batch, order))
         date = days.take(order).cast(pa.int32()).view(pa.date32())
-        return rows.append_column(COLUMNS.field(_DATE), date).cast(COLUMNS)
+        return rows.append_column(COLUMNS.field(DATE), date).cast(COLUMNS)
 
     def _give_up(self) -> None:
         self._batches, self._bytes, self._rows = [], 0, None
 
     def _words(self, error: Exception) -> str:
         return f"cannot write to {self._path}: {object_stores.reason(error)}"
-
-
-def _sync(path: Path, version: int) -> None:
-    """Make a commit in a folder last: the library leaves that to the system."""
-    log = path / "_delta_log"
-    entry = log / f"{version:020}.json"
-    names = re.findall(r'"add":\{"path":"([^"]+)"', entry.read_text("utf-8"))
-    files = [path / unquote(name) for name in names]
-    for one in (*files, entry, *{file.parent for file in files}, log, path):
-        # Another writer may have merged its files into others already, which are its to sync.
-        with suppress(FileNotFoundError):
-            _fsync(one)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -250,7 +250,9 @@ class ObjectSink:
             prefix = f"{self._kind}-{self._sequence:019}-{self._id}"
             metadata = {"pointgate.on_conflict": self._settings.on_conflict}
             self._files = ObjectFiles(prefix, metadata)
-        for partition, rows in split(batch, self._settings):
+        for partition, rows in split(
+            batch, partition=self._settings.partition, on_conflict=self._settings.on_conflict
+        ):
             self._files.write(partition, rows)
 
     def _commit(self) -> None:

@@ -17,26 +17,35 @@ from pointgate.store.points import DAY_US
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pointgate.sinks.parquet.settings import ParquetSettings, Partition
+    from pointgate.sinks.parquet.settings import Partition
+    from pointgate.sinks.settings import OnConflict
 
 
-def split(batch: pa.RecordBatch, settings: ParquetSettings) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """The name of each partition and its rows, in the order of their keys."""
-    times, on_conflict = batch["time"], settings.on_conflict
+def split(
+    batch: pa.RecordBatch, *, partition: Partition, on_conflict: OnConflict
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The name of each partition and its rows, in the order of their keys.
+
+    Args:
+        batch: Rows, later ones behind earlier ones.
+        partition: What a folder stands for.
+        on_conflict: Whether the last or the first one of a key stays.
+    """
+    times = batch["time"]
     # Mostly there is but one group: without them the sort takes half the time.
     bounds = pa.array(pc.min_max(times).values(), times.type)
-    first, last = _numbers(bounds, settings.partition).to_pylist()
+    first, last = _numbers(bounds, partition).to_pylist()
     if first == last:
         order = key_order(batch, on_conflict=on_conflict)
-        yield partition_name(settings.partition, first), take(batch, order)
+        yield partition_name(partition, first), take(batch, order)
         return
-    groups = _numbers(times, settings.partition)
+    groups = _numbers(times, partition)
     order = key_order(batch, on_conflict=on_conflict, groups=groups)
     rows = take(batch, order)
     runs = pc.run_end_encode(groups.take(order))
     start = 0
     for group, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        yield partition_name(settings.partition, group), rows.slice(start, end - start)
+        yield partition_name(partition, group), rows.slice(start, end - start)
         start = end
 
 

@@ -138,7 +138,7 @@ def row_group(rows: pa.RecordBatch) -> pa.Table:
             columns[name] = columns[name].cast(pa.string()).dictionary_encode()
     for name in TEXTS:
         columns[name] = columns[name].cast(pa.string())
-    columns[_VALUE] = _numbers(rows)
+    columns[_VALUE] = numbers(rows)
     return pa.table([columns[name] for name in ROWS.names], schema=ROWS)
 
 
@@ -152,7 +152,7 @@ def row_groups(rows: pa.RecordBatch) -> Iterator[pa.Table]:
         yield row_group(one_batch(piece))
 
 
-def _numbers(rows: pa.RecordBatch) -> pa.Array:
+def numbers(rows: pa.RecordBatch) -> pa.Array:
     """Numbers and booleans as doubles; a whole number beyond 2**53 becomes the nearest one."""
     numbers = rows["value_double"]
     for name in ("value_long", "value_bool"):

@@ -259,7 +259,9 @@ class ParquetSink:
             return
         if self._files is None:
             self._files = self._begin()
-        for partition, rows in split(batch, self._settings):
+        for partition, rows in split(
+            batch, partition=self._settings.partition, on_conflict=self._settings.on_conflict
+        ):
             self._files.write(partition, rows)
 
     def _begin(self) -> CommitFiles:

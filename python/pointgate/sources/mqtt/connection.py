@@ -157,6 +157,23 @@ class AiomqttConnection(Channel):
         if stale and self.session_present:
             await self._answer(self._library.unsubscribe(stale))
 
+    async def unsubscribe(self) -> None:
+        """Unsubscribe from all that this session may be subscribed to, and wait for UNSUBACK.
+
+        Requests that the broker has queued are still delivered.
+
+        Raises:
+            ConnectionLost: The connection has ended.
+        """
+        if self.session_present:
+            known = dict.fromkeys((*REQUEST_FILTERS, *self.filters, *self.recorded_filters))
+            await self._answer(self._library.unsubscribe(list(known)))
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since the broker has sent anything; 0 while requests are in flight."""
+        return 0.0 if self._intake.requests else time.monotonic() - self._last_received
+
     async def _answer(self, asking: Coroutine[Any, Any, _T]) -> _T:
         """Wait for SUBACK or UNSUBACK, or for the connection's end."""
         self._last_received, self._awaits_answer = time.monotonic(), True

@@ -33,6 +33,11 @@ class Intake:
         self._requests = 0
         self._bytes = 0
 
+    @property
+    def requests(self) -> int:
+        """The number of requests in flight."""
+        return self._requests
+
     def add(self, requests: int, size: int) -> None:
         """Count requests that have arrived, and their memory in bytes."""
         self._requests += requests

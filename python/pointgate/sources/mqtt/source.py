@@ -95,6 +95,7 @@ class MqttSource:
         self._record = Subscriptions(settings.spool.path, settings.mqtt.client_id)
         self._backoff = Backoff()
         self._draining = asyncio.Event()
+        self._leaving = self._unsubscribed = False
         self._connection: AiomqttConnection | None = None
         self._since: float | None = None  # when the current or last attempt connected
         self._worked = False  # whether that connection was subscribed, or settled a request
@@ -126,6 +127,21 @@ class MqttSource:
         if self._level != MQTT_5 and self._settings.mqtt.share_group and not proven:
             found.append(SHARE_GROUP_UNVERIFIED)
         return found
+
+    def leave(self) -> None:
+        """Unsubscribe instead of subscribing; call this before `run` (`service/leave.py`)."""
+        self._leaving = True
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since an unsubscribed session has sent anything; 0 before, or in flight."""
+        connection = self._connection
+        return connection.quiet if connection is not None and self._unsubscribed else 0.0
+
+    @property
+    def level(self) -> int:
+        """The MQTT version in use."""
+        return self._level
 
     async def run(self) -> None:
         """Stay connected until `drain` was called and all received requests are answered."""
@@ -169,7 +185,8 @@ class MqttSource:
             ):
                 self._connected(connection)
                 # Concurrently with the gate: a resumed session delivers requests before SUBACK.
-                subscribing = tasks.create_task(self._subscribe(connection), name="subscribe")
+                asking = self._unsubscribe if self._leaving else self._subscribe
+                subscribing = tasks.create_task(asking(connection), name="subscribe")
                 await self._gate.run(connection)
                 subscribing.cancel()
         except BaseExceptionGroup as group:
@@ -181,6 +198,7 @@ class MqttSource:
             if self._connection is not None:
                 self._worked |= self._connection.settled > 0
             self._connection = None
+            self._unsubscribed = False
             self._statistics.connected = self._statistics.subscribed = False
 
     @property
@@ -230,6 +248,13 @@ class MqttSource:
         self._statistics.shortfalls = len(shortfalls) + len(self._canary)
         if self._settings.mqtt.canary:
             await self._send_canaries()
+
+    async def _unsubscribe(self, connection: AiomqttConnection) -> None:
+        connection.recorded_filters = await asyncio.to_thread(self._record.filters)
+        await connection.unsubscribe()
+        self._trouble = ""
+        self._unsubscribed = self.was_ready = self._worked = True
+        _log.info("unsubscribed; requests that the broker has queued are being received")
 
     async def _send_canaries(self) -> None:
         """Run the canary until it succeeds."""

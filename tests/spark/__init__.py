@@ -1,0 +1,1 @@
+"""`pointgate.spark` on a real Spark."""

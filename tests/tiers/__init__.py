@@ -1,0 +1,1 @@
+"""The whole case table of the contract through every tier."""
