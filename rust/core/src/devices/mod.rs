@@ -83,10 +83,11 @@ impl DeviceTable {
     /// The first key that no device can have (contract 6.4), with its index; bytes that are not
     /// UTF-8, with their offset.
     pub fn from_lines(data: &[u8]) -> Result<Self, Problem> {
-        let count = lines(data)?.count();
+        let keys = lines(data)?;
+        let count = data.split(|&byte| byte == b'\n').count();
         let (mut table, mut batch) = (Self::default(), Batch::default());
-        table.keys.reserve(count, data.len().saturating_sub(count));
-        for (index, key) in lines(data)?.enumerate() {
+        table.keys.reserve(count, data.len());
+        for (index, key) in keys.enumerate() {
             check_key(key).map_err(|reason| Problem::new(format!("key {index}"), reason))?;
             table.keys.insert_later(&mut batch, key);
         }
