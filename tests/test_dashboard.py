@@ -24,6 +24,7 @@ from pointgate.service.disk_space import Space
 from pointgate.service.metrics import Metrics
 from pointgate.sinks.statistics import SinkStatistics
 from tests.support.paths import DEPLOY
+from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, Process, Sender, Service, free_port, small
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def prometheus(folder: Path, target: str) -> Iterator[Callable[[str], list[objec
 
         def ask(query: str) -> list[object]:
             path = f"/api/v1/query?{urlencode({'query': query})}"
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             with closing(connection):
                 connection.request("GET", path)
                 answer: dict[str, Any] = json.load(connection.getresponse())
@@ -177,7 +178,6 @@ SOMETIMES_EMPTY: Final = {"Failures, dead letters, losses", "Ignored requests"}
 
 
 @pytest.mark.broker
-@pytest.mark.timeout(180)
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="needs prometheus")
 def test_prometheus_has_an_answer_for_every_panel(tmp_path: Path) -> None:
     sections = f'[spool]\npath = "{tmp_path}/spool"\n[quarantine]\npath = "{tmp_path}/rejected"\n'
@@ -195,7 +195,7 @@ def test_prometheus_has_an_answer_for_every_panel(tmp_path: Path) -> None:
             if title not in SOMETIMES_EMPTY and "pointgate_kafka" not in query
         }
         with prometheus(tmp_path, address[1]) as ask:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 2 * PATIENCE
             while asked and time.monotonic() < deadline:
                 sender.ask(small(1))
                 sender.ask(b"{")

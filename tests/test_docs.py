@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pointgate import _core
 from pointgate.catalog import Catalog
 from pointgate.config import Settings
+from pointgate.registries.kinds import REGISTRIES
 from pointgate.service.metrics import Metrics
 from pointgate.sinks.registry import SINKS
 from tests.support.paths import ROOT
@@ -32,8 +33,9 @@ NAMED_BY_RULE: Final = {
     "cli/diff.py",
     "cli/doctor.py",
     "cli/leave.py",
-    *(f"cli/{command}.py" for command in ("rejects", "replay", "serve", "validate")),
+    *(f"cli/{command}.py" for command in ("registry", "rejects", "replay", "serve", "validate")),
     *(f"sinks/{kind}/settings.py" for kind in SINKS),
+    *(f"registries/{kind}/settings.py" for kind in REGISTRIES),
 }
 """Modules that the map of the code does not name one by one."""
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -147,6 +149,9 @@ def test_reference_names_every_setting() -> None:
     for model in (kind.settings for kind in SINKS.values()):
         for key, field in model.model_fields.items():
             assert f"`sinks.{field.alias or key}`" in REFERENCE
+    for registry in (kind.settings for kind in REGISTRIES.values()):
+        for key, field in registry.model_fields.items():
+            assert f"`registries.{field.alias or key}`" in REFERENCE
 
 
 def test_reference_names_every_metric_reason_and_code() -> None:

@@ -59,6 +59,7 @@ LIBRARY: Final = (
     "aiomqtt",
     "paho",
     "prometheus_client",
+    "h11",
     "pyarrow",
     "psycopg",
     "confluent_kafka",

@@ -152,6 +152,7 @@ FIRING: Final[dict[str, dict[str, str]]] = {
     "PointgateKafkaRepliesRefused": {"pointgate_kafka_replies_refused_total": COUNTS_UP},
     "PointgateCatalogRefused": {'pointgate_catalog_reloads_total{result="failure"}': COUNTS_UP},
     "PointgateCatalogBehind": {"pointgate_catalog_position_age_seconds": "0+60x40"},
+    "PointgateRegistryAway": {'pointgate_registry_age_seconds{registry="fleet"}': "0+60x40"},
     "PointgateDevicesShrank": {"pointgate_catalog_shrink_refused": "0x10 1x30"},
     "PointgateProductWithoutDevices": {"pointgate_catalog_products_without_devices": "0x10 1x30"},
     "PointgateManyRejected": {
@@ -201,6 +202,7 @@ WELL: Final[dict[str, str]] = {
     "pointgate_kafka_replies_refused_total": "0x40",
     'pointgate_catalog_reloads_total{result="failure"}': "2x40",
     "pointgate_catalog_position_age_seconds": "1x40",
+    'pointgate_registry_age_seconds{registry="fleet"}': "1x40",
     "pointgate_catalog_shrink_refused": "0x40",
     "pointgate_catalog_products_without_devices": "0x40",
     'pointgate_requests_ignored_total{reason="judge_failed"}': "0x40",

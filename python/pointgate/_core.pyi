@@ -22,6 +22,7 @@ __all__ = [
     "Product",
     "Report",
     "Request",
+    "TapFilter",
     "Validator",
     "Verdicts",
     "__version__",
@@ -93,12 +94,13 @@ class Devices:
 
     def __new__(cls, keys: Iterable[str]) -> Devices: ...
     @staticmethod
-    def parse(data: bytes, format: Literal["txt", "csv", "jsonl"]) -> Devices:
+    def parse(data: bytes, format: Literal["txt", "csv", "jsonl", "keys"]) -> Devices:
         """Read a device file (contract 6.4). The interpreter lock is released meanwhile.
 
         Args:
             data: The bytes of the file.
-            format: `txt` for a key a line, `csv` for a column `deviceKey`, `jsonl` for objects.
+            format: `txt` for a key a line, `csv` for a column `deviceKey`, `jsonl` for objects;
+                `keys` for a key a line, byte for byte: nothing is cleaned, nothing is a comment.
 
         Raises:
             DocumentError: A line cannot be understood; `problems` has the line numbers.
@@ -120,12 +122,13 @@ class Devices:
             DocumentError: No device can have such a key.
         """
 
-    def with_lines(self, data: bytes, *, first_line: int = 1) -> Devices:
+    def with_lines(self, data: bytes, *, first_line: int = 1, exact: bool = False) -> Devices:
         """The table after the changes of a text: `+KEY` and `-KEY`, one a line, in order.
 
         Args:
             data: Whole lines of a file of changes. The interpreter lock is released meanwhile.
             first_line: The number of the first one, for errors.
+            exact: Whether keys are taken byte for byte, and no line is a comment.
 
         Raises:
             DocumentError: A line cannot be understood; `problems` has the line numbers.
@@ -589,6 +592,48 @@ class MqttCodec:
             The packets, each reply before its request's acknowledgement; the place of the first
             request that is not settled by them; the sizes of replies over the broker's limit, which
             are left out; for each settled request where its reply and its acknowledgement end.
+        """
+
+@final
+class TapFilter:
+    """Which answered requests a tap shows; each criterion that is given must hold.
+
+    Args:
+        product: The product key of the topic.
+        code: The code of the verdict.
+        reason: The reason of the fault.
+        device: A device key that the payload holds, as a JSON string, or that the fault names.
+        identifier: The identifier that the fault names.
+
+    Raises:
+        ValueError: There is no such code or reason.
+    """
+
+    def __new__(
+        cls,
+        *,
+        product: str | None = None,
+        code: int | None = None,
+        reason: str | None = None,
+        device: str | None = None,
+        identifier: str | None = None,
+    ) -> TapFilter: ...
+    def sample(
+        self, burst: Burst, settled: int, most: int, first: int, payload_bytes: int
+    ) -> tuple[int, list[tuple[str, bytes, int, Report, int]]]:
+        """Find the requests that match, and take a sample of them.
+
+        Args:
+            burst: A burst.
+            settled: How many of its requests were answered.
+            most: The most requests of the sample.
+            first: Which match the sample begins with, counted around the end: a number that varies
+                takes requests from all places of bursts.
+            payload_bytes: How much of a payload is returned, up to the end of a character.
+
+        Returns:
+            How many requests match; those of the sample, in order: topic, payload, size of the
+            whole payload, report and instant.
         """
 
 @final

@@ -96,6 +96,21 @@ def digest_of_tables(tables: Mapping[str, object]) -> int:
     return digest_of(repr(table).encode() for table in tables.items())
 
 
+@dataclass(slots=True)
+class Parts:
+    """What is being collected; becomes `Contents`."""
+
+    tables: dict[str, object]
+    settings: dict[str, ProductSettings]
+    compiled: dict[object, _core.Model | _core.Devices]
+    users: dict[Path, set[str]]
+    warnings: dict[object, tuple[Problem, ...]]
+    followed: dict[FollowedKey, Followed]
+    follows: dict[str, FollowedKey]
+    digests: dict[object, int]
+    version: str = ""
+
+
 class Snapshot(_core.Catalog):
     """An immutable snapshot of every product's model, device table and settings.
 

@@ -16,57 +16,45 @@ the interpreter lock for milliseconds, because requests are answered meanwhile.
 
 from __future__ import annotations
 
-import stat
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pointgate import _core
 from pointgate.catalog_contents import (
     DOCUMENT,
     Contents,
     DeviceSource,
+    Parts,
     Snapshot,
     digest_of,
     digest_of_tables,
 )
-from pointgate.catalog_settings import CatalogDocument, ProductSettings
+from pointgate.catalog_registries import (
+    NO_COPY,
+    TableFiles,
+    copied_files,
+    forget_table,
+    no_devices,
+    parse_devices,
+)
+from pointgate.catalog_tables import ProductTables
 from pointgate.catalog_tests import run_tests, test_files
-from pointgate.diagnostics import os_reason
 from pointgate.errors import DocumentError, Problem
-from pointgate.file_states import signature
+from pointgate.file_states import not_a_folder, signature
 from pointgate.followed_devices import follow
-from pointgate.toml.document import check, dotted, read_file, read_toml
+from pointgate.registries.device_copy import CURRENT
+from pointgate.toml.document import dotted, read_file, read_toml
 from pointgate.topics import product_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from pointgate.catalog_contents import FollowedKey
+    from pointgate.catalog_settings import ProductSettings
     from pointgate.file_states import Signature
-    from pointgate.followed_devices import Followed
-
-_TABLES_AT_ONCE: Final = 50
-"""Tables that are validated in one call, which holds the interpreter lock: half a millisecond."""
 
 T = TypeVar("T", _core.Model, _core.Devices)
 S = TypeVar("S", bound=Snapshot)
-
-
-@dataclass(slots=True)
-class _Parts:
-    """What is being collected; becomes `Contents`."""
-
-    tables: dict[str, object]
-    settings: dict[str, ProductSettings]
-    compiled: dict[object, _core.Model | _core.Devices]
-    users: dict[Path, set[str]]
-    warnings: dict[object, tuple[Problem, ...]]
-    followed: dict[FollowedKey, Followed]
-    follows: dict[str, FollowedKey]
-    digests: dict[object, int]
-    version: str = ""
 
 
 class Loading:
@@ -76,6 +64,7 @@ class Loading:
         folder: The folder with the `catalog.toml`.
         former: An earlier snapshot of the same folder, whose unchanged parts are shared.
         seen: The state of files shortly before; other files are looked at when they are needed.
+        without_copies: Whether the copy of a registry may be missing.
         tests: Whether the catalog tests are run; a load that applies nothing but lines of files of
             changes does not run them.
 
@@ -94,6 +83,7 @@ class Loading:
         former: Snapshot | None = None,
         seen: Mapping[Path, Signature] | None = None,
         tests: bool = False,
+        without_copies: bool = False,
     ) -> None:
         self.files: dict[Path, Signature] = {}
         self.read: set[Path] = set()
@@ -106,8 +96,9 @@ class Loading:
         self._old = former.contents if former else Contents()
         self._seen = {} if seen is None else seen
         self._runs_tests = tests
-        self._parts = _Parts({}, {}, {}, {}, {}, {}, {}, {})
+        self._parts = Parts({}, {}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
+        self._without_copies, self._lacks_copies = without_copies, False
 
     def run(self, cls: type[S]) -> S | None:
         """Load all files; None, with `problems`, if one is invalid."""
@@ -121,7 +112,9 @@ class Loading:
         self._parts.digests[DOCUMENT] = digest_of_tables(self._parts.tables)
         made = cls({key: product for key, product in products.items() if product is not None})
         sources = {
-            key: DeviceSource(self._folder / product.devices, product.max_shrink)
+            key: DeviceSource(
+                self._folder / (product.registry or product.devices or ""), product.max_shrink
+            )
             for key, product in settings.items()
         }
         return self._finish(made, sources)
@@ -132,7 +125,7 @@ class Loading:
         files = dict(former.files)
         changed = {path for path, state in files.items() if seen.get(path, state) != state}
         affected = {key for path in changed for key in old.users.get(path, ())}
-        self._parts = _Parts(
+        self._parts = Parts(
             tables=dict(old.tables),
             settings=dict(old.settings),
             compiled=dict(old.compiled),
@@ -178,7 +171,7 @@ class Loading:
 
     def _finish(self, made: S, sources: Mapping[str, DeviceSource]) -> S | None:
         parts = self._parts
-        if self._runs_tests and not self._test(made):
+        if self._runs_tests and not self._lacks_copies and not self._test(made):
             return None
         made.warnings = tuple(one for several in parts.warnings.values() for one in several)
         made.document = self._document
@@ -221,7 +214,7 @@ class Loading:
     def _settings(self) -> dict[str, ProductSettings]:
         self._sign(self._document)
         self.read.add(self._document)
-        found = _not_a_folder(self._folder)
+        found = not_a_folder(self._folder)
         if found:
             reason = f"expected a folder with a catalog.toml, got {found}"
             self.problems.append(Problem(str(self._folder), "", reason))
@@ -239,50 +232,17 @@ class Loading:
         if isinstance(tables, dict):
             self._parts.tables = tables
         self._parts.version = str(document.get("version", ""))
-        return self._checked(document, tables)
-
-    def _checked(self, document: dict[str, Any], tables: object) -> dict[str, ProductSettings]:
-        """The products' settings; those whose tables are as before are shared."""
-        if not isinstance(tables, dict) or not tables:
-            self._check(document)
-            return {}
-        old = self._old
-        known = {key for key in old.settings if tables.get(key) == old.tables.get(key)}
-        unknown = [key for key in tables if key not in known]
-        others = {name: value for name, value in document.items() if name != "products"}
-        valid: dict[str, ProductSettings] = {}
-        for start in range(0, len(unknown), _TABLES_AT_ONCE):
-            some = {key: tables[key] for key in unknown[start : start + _TABLES_AT_ONCE]}
-            valid |= self._check({**others, "products": some})
-            others = {}  # their mistakes are reported once
-        if others:
-            self._check(
-                {**others, "products": {key: tables[key] for key in tables if key in known}}
-            )
-        return {
-            key: old.settings[key] if key in known else valid[key]
-            for key in tables
-            if key in known or key in valid
-        }
-
-    def _check(self, document: dict[str, Any]) -> dict[str, ProductSettings]:
-        """The products that are valid by themselves, so that their files are checked, too."""
-        checked = check(CatalogDocument, document, file=str(self._document))
-        if isinstance(checked, CatalogDocument):
-            return checked.products
-        self.problems += checked
-        valid = {}
-        tables = document.get("products")
-        for key, table in tables.items() if isinstance(tables, dict) else ():
-            if isinstance(table, dict):
-                one = check(ProductSettings, table, file=str(self._document))
-                if isinstance(one, ProductSettings):
-                    valid[key] = one
-        return valid
+        checked = ProductTables(self._document, self._old, document)
+        settings = checked.settings()
+        self.problems += checked.problems
+        return settings
 
     def _product(self, key: str, settings: ProductSettings) -> _core.Product | None:
         model = self._compile(
-            key, _core.Model, settings.model, lambda data, _: _core.Model.compile(data)
+            key,
+            _core.Model,
+            self._folder / settings.model,
+            lambda data, _: _core.Model.compile(data),
         )
         devices = self._devices(key, settings)
         if model is None or devices is None:
@@ -320,10 +280,10 @@ class Loading:
             )
 
     def _compile(
-        self, product: str, kind: type[T], name: str, build: Callable[[bytes, Path], T]
+        self, product: str, kind: type[T], path: Path, build: Callable[[bytes, Path], T]
     ) -> T | None:
         """A file, read and compiled once even if several products name it."""
-        parts, path = self._parts, self._folder / name
+        parts = self._parts
         key = self._key(kind, path, self._use(product, path))
         if key in self._failed:
             return None
@@ -339,20 +299,27 @@ class Loading:
 
     def _devices(self, product: str, settings: ProductSettings) -> _core.Devices | None:
         """The device table of a product, with its changes."""
-        compiled = partial(self._compile, product, _core.Devices, settings.devices, _parse_devices)
-        if settings.changes is None:
+        files = self._table_files(product, settings)
+        if files is None:
+            return None
+        table, path = files.table, files.changes
+        compiled = partial(self._compile, product, _core.Devices, table, parse_devices)
+        if path is None:
             self._parts.follows.pop(product, None)
             return compiled()
-        table, path = self._folder / settings.devices, self._folder / settings.changes
-        key = (self._key(_core.Devices, table, self._use(product, table)), path)
+        state = self._use(product, table)
+        key = (self._key(_core.Devices, table, state), path)
+        base = no_devices if files.is_optional and state is None else compiled
         state = self._use(product, path)
         self._parts.follows[product] = key
         if key not in self._parts.followed:
             if key in self._failed:
                 return None
-            former = self._former.product(product) if self._former else None
+            active = self._former.product(product) if self._former else None
             before = self._old.followed.get(key)
-            found = follow(path, state, before, compiled, active=former and former.devices)
+            found = follow(
+                path, state, before, base, active=active and active.devices, exact=files.exact
+            )
             if isinstance(found, list):
                 self.problems += found
                 self._failed.add(key)
@@ -361,6 +328,26 @@ class Loading:
             self._keep(key[0])
             self.changes += found.lines
         return self._parts.followed[key].devices
+
+    def _table_files(self, product: str, settings: ProductSettings) -> TableFiles | None:
+        """The files of a device table; those of a registry's former snapshot are forgotten."""
+        if settings.registry is None:
+            changes = None if settings.changes is None else self._folder / settings.changes
+            return TableFiles(self._folder / (settings.devices or ""), changes)
+        folder = self._folder / settings.registry
+        self._use(product, folder / CURRENT)
+        files = copied_files(folder, product)
+        if files == NO_COPY and self._without_copies:
+            self._lacks_copies = True
+            self._parts.warnings[folder] = (Problem(str(folder), "", NO_COPY),)
+            return TableFiles(folder / "none.keys", folder / "none.changes", is_optional=True)
+        if isinstance(files, str):
+            self.problems.append(Problem(str(folder), "", files))
+            return None
+        former = self._parts.follows.get(product)
+        if former is not None and former[1] != files.changes:
+            forget_table(self._parts, self.files, product, former)
+        return files
 
     def _use(self, product: str, path: Path) -> Signature:
         """Note that a product uses a file; returns its state."""
@@ -404,18 +391,3 @@ class Loading:
 
     def _refuse(self, location: str, reason: str) -> None:
         self.problems.append(Problem(str(self._document), location, reason))
-
-
-def _parse_devices(data: bytes, path: Path) -> _core.Devices:
-    form = cast("Literal['txt', 'csv', 'jsonl']", path.suffix.lower().removeprefix("."))
-    return _core.Devices.parse(data, form)
-
-
-def _not_a_folder(path: Path) -> str:
-    """What was found instead of a folder; empty if it is one."""
-    try:
-        return "" if stat.S_ISDIR(path.stat().st_mode) else "a file"
-    except FileNotFoundError:
-        return "nothing: no such folder"
-    except (OSError, ValueError) as error:
-        return f"nothing: {os_reason(error)}"

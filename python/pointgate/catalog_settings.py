@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from pointgate.diagnostics import shown
 from pointgate.quantities import DURATIONS, milliseconds_of
@@ -33,6 +33,29 @@ def _device_file(value: str) -> str:
 def _change_file(value: str) -> str:
     if Path(value).suffix.lower() != ".changes":
         raise ValueError(f"expected a file that ends in .changes, got {shown(value)}")
+    return value
+
+
+def _or_registry(value: str | None, info: ValidationInfo) -> str | None:
+    has_registry = info.data.get("registry") is not None
+    if value is not None:
+        if has_registry:
+            raise ValueError("expected either this or registry, got both")
+        return _device_file(value)
+    if not has_registry:
+        raise ValueError("expected the path of a device file, or registry, got nothing")
+    return None
+
+
+def _of_a_file(value: str, info: ValidationInfo) -> str:
+    if info.data.get("registry") is not None:
+        raise ValueError("not allowed beside registry, which has changes of its own")
+    return value
+
+
+def _of_a_registry(value: str, info: ValidationInfo) -> str:
+    if value == "recheck" and info.data.get("registry") is None:
+        raise ValueError('expected registry with "recheck", got none')
     return value
 
 
@@ -86,11 +109,14 @@ class ProductSettings(Document):
     """A `[products.KEY]` table."""
 
     model: str = Field(min_length=1, description="the path of a model file")
-    devices: Annotated[str, AfterValidator(_device_file)] = Field(
-        description="the path of a device file"
+    registry: str | None = Field(
+        default=None, min_length=1, description="the folder of a registry's copy"
     )
-    changes: Annotated[str, AfterValidator(_change_file)] | None = Field(
-        default=None, description="the path of a file of changes"
+    devices: Annotated[str | None, AfterValidator(_or_registry)] = Field(
+        default=None, description="the path of a device file", validate_default=True
+    )
+    changes: Annotated[str, AfterValidator(_change_file), AfterValidator(_of_a_file)] | None = (
+        Field(default=None, description="the path of a file of changes")
     )
     max_shrink: Share | None = Field(default=None, description=SHARE_WORDS)
     default_device: Annotated[str, AfterValidator(_device_key)] | None = Field(
@@ -102,6 +128,9 @@ class ProductSettings(Document):
     )
     unknown_points: Literal["reject", "ignore"] | None = Field(
         default=None, description='"reject" or "ignore"'
+    )
+    on_unknown: Annotated[Literal["reject", "recheck"], AfterValidator(_of_a_registry)] = Field(
+        default="reject", description='"reject" or "recheck"'
     )
     mode: Literal["enforce", "lenient", "shadow"] = Field(
         default="enforce", description='"enforce", "lenient" or "shadow"'

@@ -1,12 +1,13 @@
-"""A fault as JSON, with the member names of replies (contract 2.5).
+"""Faults, payloads and instants in JSON, with the member names of replies (contract 2.5).
 
-Used by `explain --json`, `rejects --json` and `validate --rejects`.
+Used by `explain --json`, `rejects --json`, `validate --rejects` and `GET /tap`.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,3 +52,10 @@ def payload_member(payload: bytes) -> dict[str, object]:
         return {"payload": payload.decode()}
     except UnicodeDecodeError:
         return {"payloadBase64": b64encode(payload).decode()}
+
+
+def utc_text(microseconds: int) -> str:
+    """A UTC time in ISO 8601, with microseconds."""
+    found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    text = found.isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")

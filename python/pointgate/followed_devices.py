@@ -62,6 +62,7 @@ def follow(
     base: Callable[[], _core.Devices | None],
     *,
     active: _core.Devices | None = None,
+    exact: bool = False,
 ) -> Followed | list[Problem]:
     """Apply what the file of changes has behind a position.
 
@@ -71,6 +72,7 @@ def follow(
         before: What was applied before, on the same base.
         base: Reads the table without changes; None if that fails and is reported elsewhere.
         active: The table that is in force, to count the devices in it that lines remove.
+        exact: Whether keys are taken byte for byte, as from a registry.
 
     Returns:
         The table, or all mistakes; nothing is applied then.
@@ -90,17 +92,22 @@ def follow(
     lines = changes.lines
     if lines:
         try:
-            devices = devices.with_lines(lines, first_line=changes.first_line)
+            devices = devices.with_lines(lines, first_line=changes.first_line, exact=exact)
         except DocumentError as error:
             return [Problem(str(path), *problem) for problem in error.problems]
-    removed = 0 if active is None else _count_removed(lines, active, devices)
+    removed = 0 if active is None else _count_removed(lines, active, devices, exact=exact)
     return Followed(devices, changes.position, state, lines.count(b"\n"), removed)
 
 
-def _count_removed(lines: bytes, before: _core.Devices, after: _core.Devices) -> int:
+def _count_removed(
+    lines: bytes, before: _core.Devices, after: _core.Devices, *, exact: bool
+) -> int:
     """How many keys of a table are not in the next one because a line removes them."""
     if b"-" not in lines:
         return 0
+    if exact:
+        named = {line[1:].decode() for line in lines.split(b"\n") if line.startswith(b"-")}
+        return sum(key in before and key not in after for key in named)
     bare = (line.strip() for line in lines.split(b"\n"))
     named = {
         line[1:].decode("utf-8", "replace").strip().strip('"')

@@ -184,7 +184,11 @@ def test_the_quarantine_is_judged_as_it_arrived(tmp_path: Path, new: Path) -> No
     ("arguments", "status", "says"),
     [
         ([CASES, CASES], 2, b"expected either TRAFFIC or --quarantine"),
-        ([CASES, CASES, "-"], 2, b"expected either --product or --topics"),
+        (
+            [CASES, CASES, "-", "--topics", "--product", "protocol"],
+            2,
+            b"expected either --product or --topics",
+        ),
         ([CASES, CASES, "-", "--product", "protocoll"], 2, b"did you mean protocol"),
         ([CASES, CASES, "nowhere", "--product", "protocol"], 2, b"nowhere: no such file"),
         (
@@ -209,3 +213,38 @@ def test_a_damaged_input_is_named_and_the_rest_judged(tmp_path: Path, new: Path)
     done = diff(CASES, new, tmp_path / "a.gz", "--product", "protocol")
     assert done.returncode == 2
     assert b"a.gz: truncated" in done.stderr
+
+
+def test_lines_of_a_tap_have_their_topics(tmp_path: Path, new: Path) -> None:
+    lines = [
+        {"topic": TOPIC, "code": 200, "payload": GOOD.decode()},
+        {"topic": TOPIC, "code": 1204, "payload": TEXT.decode(), "dropped": 7},
+        {"topic": TOPIC, "code": 1008, "size": 9_000_000},  # too large to be shown
+        {"topic": TOPIC, "code": 1220, "payloadBase64": "/w=="},
+    ]
+    traffic = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n\n"
+    found = document(CASES, new, "-", stdin=traffic)
+    assert (found["requests"], found["changed"], found["problems"]) == (3, 2, [])
+    assert counts(found) == {("200", "1204 type"): 1, ("1204 type", "200"): 1}
+    archive = tmp_path / "tapped.ndjson"
+    archive.write_bytes(traffic)
+    found = document(CASES, new, archive)
+    assert [one["examples"][0]["line"] for one in found["changes"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        GOOD,
+        b"x",
+        b"[1]",
+        b'{"topic":"t"}',
+        b'{"topic":"t","excerpt":"{","size":1}',
+        b'{"topic":"t","payload":1}',
+    ],
+)
+def test_other_lines_without_a_topic_are_a_problem(line: bytes) -> None:
+    done = diff(CASES, CASES, "-", stdin=line)
+    assert done.returncode == 2
+    assert b"expected objects with topic and payload" in done.stderr
+    assert b"--product or --topics" in done.stderr

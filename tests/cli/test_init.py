@@ -21,6 +21,7 @@ from pointgate.config import Settings, load_settings
 from pointgate.config.schema import settings_schema
 from pointgate.config.template import starting_configuration
 from pointgate.errors import ConfigError
+from pointgate.registries.kinds import REGISTRIES
 from pointgate.sinks.registry import SINKS
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
@@ -85,7 +86,7 @@ def test_init_with_wrong_input(
 def _uncommented(text: str) -> str:
     """The file with every default in force."""
     text = re.sub(r"^# (\[.*\]|[a-z_]+ = (?!…).*)$", r"\1", text, flags=re.MULTILINE)
-    others = r"^\[\[sinks\]\]\ntype = \"(?!parquet).*?(?=\n\n)"
+    others = r"^\[\[(sinks|registries)\]\]\ntype = \"(?!parquet).*?(?=\n\n)"
     return re.sub(others, "", text, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -103,10 +104,12 @@ def test_the_written_configuration_has_every_key() -> None:
     text = starting_configuration()
     models = [field.annotation for field in Settings.model_fields.values()]
     models = [one for one in models if hasattr(one, "model_fields")]
-    for model in [*models, *(kind.settings for kind in SINKS.values())]:
+    models += [kind.settings for kind in SINKS.values()]
+    models += [kind.settings for kind in REGISTRIES.values()]
+    for model in models:
         for key, field in model.model_fields.items():  # type: ignore[union-attr]
             found = re.search(rf"^(# )?{field.alias or key} = ", text, re.MULTILINE)
-            assert (found is None) == (key == "password"), key
+            assert (found is None) == (key in {"password", "token"}), key
 
 
 def test_the_written_catalog_names_every_product_setting(tmp_path: Path) -> None:
@@ -130,6 +133,8 @@ VALID = [
     '[[sinks]]\ntype = "postgres"\nurl = "postgresql://u@h/d"',
     '[[sinks]]\ntype = "ndjson"\npath = "-"\n[[sinks]]\ntype = "parquet"',
     '[mqtt]\nprotocol = "auto"\nreply_qos = 1',
+    '[[registries]]\ntype = "http"\nurl = "https://h/d"\npoll = "2s"\nmax_bytes = "2GiB"',
+    '[[registries]]\ntype = "postgres"\nurl = "postgresql://u@h/d"\ntable = "t"\nproduct = "p"',
 ]
 INVALID = [
     "[mqqt]",
@@ -142,6 +147,10 @@ INVALID = [
     '[[sinks]]\ntype = "parq"',
     '[[sinks]]\npath = "x"',
     '[[sinks]]\ntype = "parquet"\nurl = "x"',
+    '[[registries]]\ntype = "http"',
+    '[[registries]]\ntype = "ldap"\nurl = "https://h/d"',
+    '[[registries]]\ntype = "http"\nurl = "https://h/d"\ntoken = "x"',
+    '[[registries]]\ntype = "http"\nurl = "https://h/d"\ntable = "t"',
     "[limits]\npayload_bytes = 0",
     "[limits]\nin_flight_requests = true",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from pointgate.cli.top import view
 from pointgate.service.metrics import Metrics
 from pointgate.sinks.statistics import SinkStatistics
 from tests.cli.test_cli import run
+from tests.cli.test_tap import played
 from tests.service.test_metrics import catalog_of, post
 from tests.support.processes import free_port
 
@@ -105,6 +107,57 @@ def test_rates_are_the_increase_between_two_scrapes() -> None:
     assert lines[0] == "here  NOT READY: the broker is away\\x1b[2J"
     assert any(line.startswith("unknown") and "100.0%" in line for line in lines)
     assert any(line.startswith("b ") and " - " in line + " " for line in lines)
+
+
+def test_in_a_pipe_nothing_is_cut_and_totals_are_shown() -> None:
+    metrics = Metrics()
+    names = [f"{'plant' * 10}{number:02}" for number in range(30)]
+    catalog = catalog_of(*names)
+    metrics.record_catalog(catalog)
+    post(metrics, catalog, names)
+    before = scrape(metrics, 10.0)
+    post(metrics, catalog, [*names, "none", "none"])
+    after = scrape(metrics, 12.0)
+    fault: dict[str, object] = {"product": names[0], "reason": "range", "deviceKey": "d"}
+    fault |= {
+        "identifier": "t" * 60,
+        "requests": 3,
+        "rate": 1.0,
+        "since": "2026-11-28T10:00:00Z",
+        "last": "",
+    }
+    fault |= {"pointer": f"/params/0/{'t' * 60}", "expected": "INT " * 20, "got": "the end"}
+    after.offenders["faults"].append(fault)
+    document = figures(before, after)
+    text = "\n".join(view(document, "here"))
+    assert all(name in text for name in names)
+    assert "more" not in text
+    assert "…" not in text
+    assert "requests by code       200: 60  1257: 2" in text
+    assert "requests by reason     device: 2" in text
+    assert "got the end" in " ".join(text.split())
+    cut = view(document, "here", width=80)
+    assert max(map(len, cut)) <= 80
+    assert "and 19 more" in cut
+    words = [line for line in text.splitlines() if max(map(len, line.split()), default=0) < 60]
+    assert max(map(len, words)) <= 80
+
+
+def test_the_admin_socket_is_read_if_it_is_there(tmp_path: Path, stranger: int) -> None:
+    settings, path = tmp_path / "pointgate.toml", tmp_path / "admin.sock"
+    settings.write_text(f'metrics.listen = "127.0.0.1:{stranger}"\n')
+    with played(path):
+        for option, file in (("-c", settings), ("--socket", path)):
+            done = run("top", option, file, "--json", "--interval", "1")
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["ready"]
+        shown = run("top", "-c", settings, "--interval", "1").stdout
+        assert " ".join(shown.split()).startswith(f"{path} ready")
+        done = run("top", "--url", f"http://127.0.0.1:{stranger}")
+        assert "not as pointgate" in done.stderr
+    path.touch()  # what is there does not answer: the metrics port does, if not as pointgate
+    assert "not as pointgate" in run("top", "-c", settings).stderr
+    assert run("top", "--url", "x", "--socket", path).returncode == 2
 
 
 def test_a_service_that_was_restarted_has_no_negative_rates() -> None:

@@ -194,11 +194,14 @@ class Trace:
             raise ValueError(f"line {self.lines}: {name}, whose effect is not known")
 
     def check(self) -> list[str]:
-        """What is otherwise in the real folder; it knows that from names and lengths."""
+        """What is otherwise in the real folder; it knows that from names and lengths.
+
+        A socket has no contents: one that a killed service leaves is not recorded.
+        """
         real = {
             str(path.relative_to(self.root)): -1 if path.is_dir() else path.stat().st_size
             for path in self.root.rglob("*")
-            if not path.name.endswith(_IGNORED)
+            if not path.name.endswith(_IGNORED) and not path.is_socket()
         }
         ours = {
             path: -1 if inode in self.folders else self._sizes.get(inode, 0)

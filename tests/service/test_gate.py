@@ -320,6 +320,8 @@ async def test_times_that_look_like_seconds_are_logged_once_for_each_product(
         "times before 1971 accepted: product hydro",
     ]
     assert "time.min" in lines[0]
+    assert ", 1 request;" in lines[0]
+    assert lines[0].count('refuses them: {"id"'), "the payload as it is, and not Python's repr"
     assert counters.read()["early_times"] == 4
 
 
@@ -406,3 +408,31 @@ async def test_a_request_that_the_judge_fails_on_costs_no_other_its_answer(
     assert world.counters.figures == (4, 2, 0, 0)
     assert world.counters.failed == 2
     assert len(caplog.records) == 1
+
+
+async def test_a_tap_is_offered_what_was_answered_and_nothing_is_called_without_one() -> None:
+    offered: list[tuple[Burst, int]] = []
+
+    class _Taps:
+        attached: list[object] = []  # noqa: RUF012 - of this test alone
+
+        def offer(self, burst: Burst, settled: int) -> None:
+            offered.append((burst, settled))
+
+    bursts = [_burst("a", "b"), _burst("c", "d", "e")]
+    world = _World(*bursts)
+    taps = _Taps()
+    world.gate = world.gate_with(taps=taps)
+    await world.run()
+    assert offered == []
+    world = _World(*[_burst("a", "b"), _burst("c", "d", "e")])
+    world.gate = world.gate_with(taps=taps)
+    taps.attached.append(None)
+    await world.run()
+    assert [settled for _, settled in offered] == [2, 3]
+    world = _World(_burst("a", "b", "c"))
+    world.gate = world.gate_with(taps=taps)
+    world.connection.ends = 1, ConnectionLost("lost")
+    with pytest.raises(ConnectionLost):
+        await world.run()
+    assert offered[-1][1] == 1

@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from pointgate.errors import ConfigError, TemporaryFailure
-from pointgate.service import http
+from pointgate.service import http, listener, pages
 from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
 from tests.support.patience import PATIENCE
@@ -80,7 +80,9 @@ async def test_metrics_and_health_are_served() -> None:
 
 async def test_the_format_of_the_page_is_negotiated() -> None:
     async with serve_http("127.0.0.1", 0, metrics=Metrics(), health=StubHealth()) as port:
-        request = b"GET /metrics HTTP/1.1\r\nACCEPT: application/openmetrics-text\r\n\r\n"
+        request = (
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\nACCEPT: application/openmetrics-text\r\n\r\n"
+        )
         _, fields, body = await ask(port, request)
         assert fields["content-type"].startswith("application/openmetrics-text; version=1.0.0")
         assert body.endswith(b"# EOF\n")
@@ -91,7 +93,7 @@ async def test_offenders_are_text_or_json() -> None:
         status, fields, body = await ask(port, GET % b"/offenders")
         assert (status, fields["content-type"]) == (200, "text/plain; charset=utf-8")
         assert body == b"no request was rejected\n"
-        request = b"GET /offenders?x HTTP/1.1\r\nAccept: application/json\r\n\r\n"
+        request = b"GET /offenders?x HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n"
         status, fields, body = await ask(port, request)
         assert (status, fields["content-type"]) == (200, "application/json")
         assert json.loads(body) == {"faults": [], "devices": []}
@@ -110,15 +112,17 @@ async def test_head_has_no_body() -> None:
         (GET % b"/", 404),
         (GET % b"/metrics/", 404),
         (GET % b"/%2e%2e/etc/passwd", 404),
-        (b"POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 405),
-        (b"BREW /livez HTTP/1.1\r\n\r\n", 405),
+        (b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 405),
+        (b"BREW /livez HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"GET /livez HTTP/1.1\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.0\r\n\r\n", 200),
         (b"GET /metrics\r\n\r\n", 400),
         (b"GET  /metrics HTTP/1.1\r\n\r\n", 400),
         (b"GET metrics HTTP/1.1\r\n\r\n", 400),
-        (b"GET /metrics HTTP/2.0\r\n\r\n", 400),
+        (b"GET /metrics HTTP/2.0\r\nHost: x\r\n\r\n", 400),
         (b"\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\xff\r\n\r\n", 400),
-        (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
     ],
 )
 async def test_every_other_request_has_an_answer(request_: bytes, status: int) -> None:
@@ -147,12 +151,12 @@ async def test_a_page_is_rendered_at_most_once_a_second(monkeypatch: pytest.Monk
         return render(accept)
 
     monkeypatch.setattr(metrics, "render", count)
-    monkeypatch.setattr(http, "_PAGE_SECONDS", 60.0)
+    monkeypatch.setattr(pages, "_PAGE_SECONDS", 60.0)
     accepts = [f"application/openmetrics-text;version=1.{n}.0" for n in range(20)]
     accepts += [f"text/plain;version=1.{n}.0;escaping=x{n}" for n in range(20)]
     async with serve_http("127.0.0.1", 0, metrics=metrics, health=StubHealth()) as port:
         for accept in accepts:
-            request = f"GET /metrics HTTP/1.1\r\nAccept: {accept}\r\n\r\n".encode()
+            request = f"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode()
             assert (await ask(port, request))[0] == 200
     assert len(rendered) == 2
 
@@ -252,7 +256,7 @@ async def test_what_may_pass_is_no_configuration_error(monkeypatch: pytest.Monke
         OSError(errno.EMFILE, "too many open files"),
         socket.gaierror(socket.EAI_AGAIN, "temporary failure in name resolution"),
     ):
-        monkeypatch.setattr(http, "_bind", Mock(side_effect=error))
+        monkeypatch.setattr(listener, "_bind", Mock(side_effect=error))
         with pytest.raises(TemporaryFailure, match=rf"metrics\.listen: .*: {error.strerror}"):
             async with serve_http("127.0.0.1", 0, metrics=Metrics(), health=StubHealth()):
                 pass
@@ -284,7 +288,7 @@ async def test_a_name_has_all_its_addresses_on_one_port(monkeypatch: pytest.Monk
             (socket.AF_INET, *stream, ("127.0.0.1", 0)),
         ],
     )
-    listeners = http.bound("name", 0)
+    listeners = listener.bound("name", 0)
     first, second = (one.getsockname() for one in listeners)
     assert (first[0], second[0]) == ("127.0.0.1", "127.0.0.2")
     assert first[1] == second[1] != 0

@@ -11,6 +11,7 @@ Invariants: both verdicts are those that the service would give at the same mome
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import orjson
 
 from pointgate import Validator
-from pointgate.bulk.jobs import Result, RunOptions
+from pointgate.bulk.jobs import DocumentFiles, Result, RunOptions
 from pointgate.bulk.judge import Judge, load_catalog
 from pointgate.codes import Code
+from pointgate.diagnostics import shown
 from pointgate.fault_document import fault_document, payload_member
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from pointgate.bulk.jobs import Job
 
 _code = attrgetter("code")
+
+_SHOWN_BYTES: Final = 64
 
 _EXAMPLES_A_JOB: Final = 3
 """Changed requests of each kind that a job describes if not all of them are asked for."""
@@ -56,9 +60,12 @@ class DiffOptions(RunOptions):
 
     Attributes:
         new: The folder of the new catalog.
+        described: Whether each line is an object with `topic` and `payload`, as `pointgate tap`
+            writes.
     """
 
     new: Path
+    described: bool = False
 
 
 @dataclass(slots=True)
@@ -127,11 +134,14 @@ class Differ(Judge):
 
     def __init__(self, options: DiffOptions) -> None:
         super().__init__(options)
+        self._described = options.described
+        self._file = ""
         self._new = Validator(load_catalog(options.new), payload_bytes=options.payload_bytes)
 
     def compare(self, job: Job) -> DiffResult:
         """Judge all requests in a job."""
         result = DiffResult()
+        self._file = "" if isinstance(job, DocumentFiles) else job.file
         self._run(job, result)
         return result
 
@@ -177,15 +187,61 @@ class Differ(Judge):
 
     def _burst(self, lines: Sequence[bytes], place: int, result: Result) -> None:
         assert isinstance(result, DiffResult)  # noqa: S101 - made by `compare`
+        if self._described:
+            self._described_burst(lines, place, result)
+            return
         topics, payloads = self._requests(lines)
         if not self.compare_burst(topics, payloads, place, result):
             # Blank lines are no requests; both catalogs reject them as empty.
             result.requests -= sum(not line.strip() for line in lines)
 
+    def _described_burst(self, lines: Sequence[bytes], place: int, result: DiffResult) -> None:
+        """Judge requests that are objects; those whose payload was too large are left out."""
+        try:
+            found = [*map(_request, lines)]
+        except ValueError as error:
+            result.problems.append((self._file, str(error)))
+            return
+        if None not in found:
+            requests = [one for one in found if one is not None]
+            topics, payloads = zip(*requests, strict=True)
+            self.compare_burst(topics, payloads, place, result)
+            return
+        for number, one in enumerate(found):
+            if one is not None:
+                self.compare_burst([one[0]], [one[1]], place + number, result)
+
     def _document(self, data: bytes, place: int, result: Result) -> None:
         assert isinstance(result, DiffResult)  # noqa: S101 - as above
         result.size += len(data)
         self.compare_burst([self._options.topic or ""], [data], place, result)
+
+
+def _request(line: bytes) -> tuple[str, bytes] | None:
+    """Topic and payload of a line; None for a blank one, and for a payload that was too large.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not line.strip():
+        return None
+    try:
+        document = orjson.loads(line)
+        topic = document["topic"]
+        if "payloadBase64" in document:
+            return topic, b64decode(document["payloadBase64"])
+        if "payload" in document:
+            return topic, document["payload"].encode()
+        is_too_large = document["code"] == Code.TOO_LARGE or document.get("size", 0) > 0
+        if is_too_large and "excerpt" not in document:
+            return None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        pass
+    raise ValueError(
+        f"expected objects with topic and payload, as pointgate tap --json --payload writes, got "
+        f"{shown(line[:_SHOWN_BYTES].decode('utf-8', 'replace').strip())}; for other lines name "
+        f"--product or --topics"
+    )
 
 
 def _verdict(report: Report) -> Verdict:

@@ -86,7 +86,7 @@ def _find(config: Path) -> _Findings:
     except ConfigError as error:
         found.problems += error.problems
     try:
-        found.catalog = Catalog.load(settings.catalog.path, tests=True)
+        found.catalog = Catalog.load(settings.catalog.path, tests=True, without_copies=True)
         found.warnings += found.catalog.warnings
         found.warnings += settings.quarantine.warnings(found.catalog.products)
     except CatalogError as error:

@@ -25,9 +25,11 @@ from pointgate.cli.explain import explain
 from pointgate.cli.import_ import import_
 from pointgate.cli.init import init, schema
 from pointgate.cli.leave import leave
+from pointgate.cli.registry import registry
 from pointgate.cli.rejects import rejects
 from pointgate.cli.replay import replay
 from pointgate.cli.serve import serve
+from pointgate.cli.tap import tap
 from pointgate.cli.top import top
 from pointgate.cli.validate import validate
 from pointgate.diagnostics import os_reason
@@ -60,6 +62,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "import": import_,
     "replay": replay,
     "top": top,
+    "tap": tap,
     "compact": compact,
     "demo": demo,
     "schema": schema,
@@ -69,6 +72,7 @@ for _name, _command in _COMMANDS.items():
     app.command(_name, epilog=EPILOGS[_name])(_command)
 app.add_typer(bench, name="bench", epilog=EPILOGS["bench"])
 app.add_typer(rejects, name="rejects", epilog=EPILOGS["rejects"])
+app.add_typer(registry, name="registry", epilog=EPILOGS["registry"])
 
 
 def _print_version(*, wanted: bool) -> None:

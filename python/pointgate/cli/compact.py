@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pointgate.cli.options import local_path_option
+from pointgate.diagnostics import numbered
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
@@ -107,10 +108,10 @@ def _compact_delta(path: Path, *, now: bool, as_json: bool) -> NoReturn:
     else:
         for problem in summary.problems:
             typer.echo(printable(problem))
-        typer.echo(
-            f"{summary.days:,} days: {summary.files_before:,} files into {summary.files_after:,}, "
-            f"{summary.duplicates:,} points removed, {summary.deleted:,} old files deleted"
-        )
+        files = f"{numbered(summary.files_before, 'file')} into {summary.files_after:,}"
+        typer.echo(f"{numbered(summary.days, 'day')}: {files}")
+        removed = f"{numbered(summary.duplicates, 'point')} removed"
+        typer.echo(f"{removed}, {numbered(summary.deleted, 'old file')} deleted")
     sys.exit(Status.FINDINGS if summary.problems else Status.DONE)
 
 
@@ -123,9 +124,8 @@ def _bar() -> Progress:
 def _print(summary: Summary) -> None:
     for problem in summary.problems:
         typer.echo(printable(problem))
-    typer.echo(
-        f"{summary.merged:,} of {summary.folders:,} days or months merged: "
-        f"{summary.files_before:,} files into {summary.files_after:,}, "
-        f"{summary.bytes_before:,} bytes into {summary.bytes_after:,}, "
-        f"{summary.duplicates:,} of {summary.points_before:,} points removed"
-    )
+    files = f"{numbered(summary.files_before, 'file')} into {summary.files_after:,}"
+    typer.echo(f"{summary.merged:,} of {summary.folders:,} days or months merged: {files}")
+    size = f"{numbered(summary.bytes_before, 'byte')} into {summary.bytes_after:,}"
+    points = numbered(summary.points_before, "point")
+    typer.echo(f"{size}, {summary.duplicates:,} of {points} removed")

@@ -1,6 +1,7 @@
 """`pointgate diff OLD NEW TRAFFIC…`: which requests a new catalog would judge differently.
 
-Each request is judged by both catalogs as the service would, from archives or from the quarantine.
+Each request is judged by both catalogs as the service would, from archives, from the quarantine, or
+from a running service: `pointgate tap --json --payload --seconds 60 | pointgate diff OLD NEW -`.
 The answer is how many requests change their verdict, by code and reason, with examples. Nothing is
 posted, stored or changed.
 
@@ -44,10 +45,11 @@ from pointgate.cli.options import (
     path_option,
     settings_or_exit,
 )
-from pointgate.cli.quarantine_filter import quarantine_or_exit, utc_text
+from pointgate.cli.quarantine_filter import quarantine_or_exit
 from pointgate.codes import Code
 from pointgate.config import Settings
 from pointgate.diagnostics import numbered
+from pointgate.fault_document import utc_text
 from pointgate.quarantine.database import Filter
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 from pointgate.topics import request_topic
@@ -96,6 +98,10 @@ def diff(
         raise typer.BadParameter("expected either TRAFFIC or --quarantine")
     if quarantine and (product or topics):
         raise typer.BadParameter("expected no --product and no --topics with --quarantine")
+    # Without a topic from outside each line has its own, as those of `pointgate tap` have.
+    described = not (quarantine or product or topics)
+    if described and one_per_file:
+        raise typer.BadParameter("expected --product with --one-per-file")
     needed = config or (Path("pointgate.toml") if quarantine else None)
     settings = settings_or_exit(needed) if needed else Settings()
     options = DiffOptions(
@@ -105,6 +111,7 @@ def diff(
         now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
         topic=None if product is None else request_topic(product),
         describes=changed is not None,
+        described=described,
     )
     known = {key for one in (old, new) for key in catalog_or_exit(one, load_catalog).products}
     totals = DiffTotals(examples)
@@ -114,7 +121,8 @@ def diff(
     else:
         check_product(product, known)
         check_paths(files or (), {"--changed": changed})
-        whole = check_where_requests_end(product=product, topics=topics, one_per_file=one_per_file)
+        lines = topics or described
+        whole = check_where_requests_end(product=product, topics=lines, one_per_file=one_per_file)
         inputs = Inputs(files or (), keep=options.payload_bytes + MARGIN_BYTES, whole=whole)
         try:
             _judge_inputs(inputs, options, totals, changed, processes or cores())

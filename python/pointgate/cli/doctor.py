@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from pointgate.catalog import Catalog
 from pointgate.cli.options import (
     ConfigOption,
     catalog_or_exit,
@@ -48,7 +49,8 @@ def doctor(
     from pointgate.service.preflight import prepare  # noqa: PLC0415 - others need no pyarrow
 
     settings = settings_or_exit(config)
-    product = min(catalog_or_exit(settings.catalog.path).products)
+    load = partial(Catalog.load, without_copies=True)
+    product = min(catalog_or_exit(settings.catalog.path, load).products)
     try:
         notes = prepare(settings).notes
     except ConfigError as error:

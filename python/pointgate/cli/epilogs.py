@@ -92,6 +92,7 @@ EPILOGS: Final[dict[str, str]] = {
             "pointgate diff catalog new-catalog archive/ --product solar",
             "pointgate diff catalog new-catalog --quarantine",
             "mosquitto_sub -v -t 'sys/#' | pointgate diff catalog new-catalog - --topics",
+            "pointgate tap --json --payload --seconds 60 | pointgate diff OLD NEW -",
         ],
         {Status.DONE: "no verdict changes", Status.FINDINGS: "some verdicts change"}
         | _INPUT
@@ -106,9 +107,25 @@ EPILOGS: Final[dict[str, str]] = {
         ],
         _DONE | _USAGE | {Status.OUTPUT: "the quarantine cannot be read"} | _CONFIGURATION,
     ),
+    "registry": _epilog(
+        ["pointgate registry sql fleet | psql postgresql://owner@db/fleet"],
+        _DONE | {Status.USAGE: "wrong usage, or no such registry"} | _CONFIGURATION,
+    ),
     "top": _epilog(
-        ["pointgate top", "pointgate top --url http://127.0.0.1:9464 --json"],
+        ["pointgate top", "pointgate top --url http://127.0.0.1:9464 --json | jq .products"],
         {Status.DONE: "done"} | _USAGE | {Status.OUTPUT: "no service answers"} | _CONFIGURATION,
+    ),
+    "tap": _epilog(
+        [
+            "pointgate tap --product solar --reason range",
+            "pointgate tap --device inverter1 --payload",
+            "pointgate tap --json --payload --seconds 60 | pointgate diff OLD NEW -",
+        ],
+        {Status.DONE: "ended by --seconds or --requests"}
+        | _USAGE
+        | {Status.OUTPUT: "no service answers, or it has ended"}
+        | {Status.TEMPORARY: "four taps are attached, and no more are possible"}
+        | {Status.CONFIGURATION: "bad configuration, or admin.enabled is false"},
     ),
     "replay": _epilog(
         ["pointgate replay --product solar --dry-run", "pointgate replay --since 12h"],

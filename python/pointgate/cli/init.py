@@ -38,6 +38,7 @@ _CATALOG: Final = """\
 [products.{key}]                     # the key in sys/{key}/integration/measurepoint/post
 model = "models/{key}.json"          # JSON of the model service or the console's export
 devices = "devices/{key}.txt"        # or .csv (a column deviceKey), .jsonl
+# registry = …                       # in place of devices: the folder of a registry's copy
 # changes = "devices/{key}.changes"   # appended lines +KEY and -KEY, active within a second
 # max_shrink = 20                    # percent: a reload that removes more devices is refused
 # default_device = …                 # the device of entries without a deviceKey
@@ -46,6 +47,7 @@ devices = "devices/{key}.txt"        # or .csv (a column deviceKey), .jsonl
 #                                    # "lenient": faulty points are left out, the others stored
 # null_points = "reject"             # "ignore": points without a value are skipped
 # unknown_points = "reject"          # "ignore": points that the model does not have are skipped
+# on_unknown = "reject"              # "recheck": ask the registry before a device is rejected
 # time.min = "2000-01-01"            # reject earlier times, such as seconds for milliseconds
 # time.max_past = "30d"              # reject older times
 # time.max_future = "10m"            # reject times that are further ahead

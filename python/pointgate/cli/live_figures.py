@@ -1,4 +1,4 @@
-"""What a running service does now: two scrapes of its monitoring page, and what changed between.
+"""What a running service does now: two scrapes of its pages, and what changed between them.
 
     before = fetch(address)        # /metrics, /readyz, /offenders
     …
@@ -7,8 +7,8 @@
 Rates are per second between the two. The service renders its page once a second at most, so the
 two should be further apart than that. Quantiles are the upper bounds of the histogram's buckets.
 
-It reads nothing but the page that Prometheus reads, and the service does nothing while it is not
-read.
+It reads nothing but the pages that Prometheus reads, at the admin socket or at the metrics port,
+and the service does nothing while they are not read.
 """
 
 from __future__ import annotations
@@ -17,42 +17,20 @@ import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from pointgate.cli.service_client import UnreachableError, get
 from pointgate.codes import Code
-from pointgate.diagnostics import os_reason
-from pointgate.errors import PointgateError
+
+if TYPE_CHECKING:
+    from pointgate.cli.service_client import Endpoint
 
 Labels = tuple[tuple[str, str], ...]
 
-_TIMEOUT_SECONDS: Final = 5.0
 _OK: Final = 200
 _NOT_FOUND: Final = 404
-_MOST_BYTES: Final = 64 * 1024 * 1024
-
-
-class UnreachableError(PointgateError):
-    """The service does not answer; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a service is monitored.
-
-    Attributes:
-        host: Its address.
-        port: Its port.
-    """
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +52,13 @@ class Scrape:
     offenders: dict[str, Any]
 
 
-def fetch(address: Address) -> Scrape:
+def fetch(address: Endpoint) -> Scrape:
     """Read the pages of a service.
 
     Raises:
         UnreachableError: It does not answer, or is not pointgate.
     """
-    status, page = _get(address, "/metrics")
+    status, page = get(address, "/metrics")
     at = time.monotonic()
     values: dict[str, dict[Labels, float]] = defaultdict(dict)
     try:
@@ -92,26 +70,11 @@ def fetch(address: Address) -> Scrape:
         values.clear()
     if "requests_received_total" not in values:
         raise UnreachableError(f"{address} answers, but not as pointgate (status {status})")
-    ready, text = _get(address, "/readyz")
-    found, offenders = _get(address, "/offenders")
+    ready, text = get(address, "/readyz")
+    found, offenders = get(address, "/offenders", accept="application/json")
     if found == _NOT_FOUND:  # an earlier version
         offenders = '{"faults":[],"devices":[]}'
     return Scrape(at, values, ready == _OK, text.strip(), json.loads(offenders))
-
-
-def _get(address: Address, path: str) -> tuple[int, str]:
-    connection = HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
-    try:
-        accept = "application/json" if path == "/offenders" else "text/plain"
-        connection.request("GET", path, headers={"Accept": accept})
-        response = connection.getresponse()
-        return response.status, response.read(_MOST_BYTES).decode("utf-8", "replace")
-    except OSError as error:
-        raise UnreachableError(f"cannot reach {address}: {os_reason(error)}") from error
-    except HTTPException as error:
-        raise UnreachableError(f"{address} answers, but not with HTTP") from error
-    finally:
-        connection.close()
 
 
 class _Change:

@@ -67,6 +67,12 @@ ConfigOrDefaultOption = Annotated[
         "--config", "-c", metavar="FILE", help="The configuration; default pointgate.toml."
     ),
 ]
+SocketOption = Annotated[
+    Path | None,
+    path_option(
+        "--socket", metavar="PATH", help="The admin socket; default: that of the settings."
+    ),
+]
 OutOption = Annotated[
     ParquetSettings | None,
     typer.Option(

@@ -1,4 +1,4 @@
-"""The options of `rejects` and `replay` that select requests in the quarantine.
+"""The options of `rejects` and `replay` that select requests in the quarantine; some are of `tap`.
 
 `since` is a time, `2026-11-23` or `2026-11-23T08:00:00Z` (UTC without an offset), or an age: `90s`,
 `10m`, `12h`, `30d`.
@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +24,7 @@ from pointgate.quarantine.database import NAME, Filter, QuarantineDatabase
 from pointgate.terminal import Status, printable, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pointgate.config import Settings
@@ -62,13 +62,24 @@ def selection(
     limit: int | None,
 ) -> Filter:
     """The filter for the options."""
+    check_fault(reason=reason, code=code, known=codes[2:])
+    since_ms = None if since is None else _instant(since)
+    return Filter(product, device, reason, code, since_ms, limit)
+
+
+def check_fault(*, reason: str | None, code: int | None, known: Sequence[int] = codes) -> None:
+    """Reject a reason or a code that there is not.
+
+    Args:
+        reason: The reason.
+        code: The code.
+        known: The codes that are named if it is none.
+    """
     if reason is not None and reason not in reasons:
         near = did_you_mean(reason, reasons)
         raise typer.BadParameter(f"--reason: unknown reason {printable(reason)}{near}")
     if code is not None and code not in codes:
-        raise typer.BadParameter(f"--code: expected one of {', '.join(map(str, codes[2:]))}")
-    since_ms = None if since is None else _instant(since)
-    return Filter(product, device, reason, code, since_ms, limit)
+        raise typer.BadParameter(f"--code: expected one of {', '.join(map(str, known))}")
 
 
 @contextmanager
@@ -91,13 +102,6 @@ def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None
     except sqlite3.Error as error:
         say(f"{folder / NAME}: {error}")
         sys.exit(Status.OUTPUT)
-
-
-def utc_text(microseconds: int) -> str:
-    """A UTC time in ISO 8601, with microseconds."""
-    found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-    text = found.isoformat(timespec="microseconds")
-    return text.replace("+00:00", "Z")
 
 
 def _instant(text: str) -> int:

@@ -32,10 +32,9 @@ from pointgate.cli.quarantine_filter import (
     SinceOption,
     quarantine_or_exit,
     selection,
-    utc_text,
 )
 from pointgate.diagnostics import numbered
-from pointgate.fault_document import fault_document, payload_member
+from pointgate.fault_document import fault_document, payload_member, utc_text
 from pointgate.terminal import Status, console, print_json, printable, say
 
 if TYPE_CHECKING:

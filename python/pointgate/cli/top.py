@@ -1,14 +1,17 @@
 """`pointgate top`: what a running service does now, by product, code and reason.
 
-It reads the monitoring page of the service, as Prometheus does. On a terminal the view is renewed
-until Ctrl-C; in a pipe, and with `--json`, there is one snapshot of `--interval` seconds.
+It reads the pages of the service, as Prometheus does: at the admin socket if it is there, else at
+the metrics port. On a terminal the view is renewed until Ctrl-C, and cut to it; in a pipe there is
+one snapshot of `--interval` seconds, whole and wrapped, with `--json` the same as an object.
 
 Exit status 0, or 74 if no service answers.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
@@ -18,15 +21,17 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from pointgate.cli.live_figures import Address, Scrape, UnreachableError, fetch, figures
-from pointgate.cli.options import ConfigOption, settings_or_exit
-from pointgate.service.offenders import cut, offenders_text
+from pointgate.cli.live_figures import Scrape, fetch, figures
+from pointgate.cli.options import ConfigOption, SocketOption, settings_or_exit
+from pointgate.cli.service_client import Address, AdminSocket, Endpoint, UnreachableError
+from pointgate.service.offenders import SHOWN, cut, offenders_text
 from pointgate.terminal import Status, console, print_json, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH: Final = 80
+_NAME_CELLS: Final = 32
 _PRODUCTS: Final = 12
 _PRODUCT_CELLS: Final = 24
 _OFFENDERS: Final = 3
@@ -38,24 +43,30 @@ def top(
     *,
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The service; default: metrics.listen of the settings."),
+        typer.Option(metavar="URL", help="The metrics port, instead of the admin socket."),
     ] = None,
+    socket_path: SocketOption = None,
     interval: Annotated[
         float, typer.Option(metavar="N", min=1.0, max=3600.0, help="Seconds between two views.")
     ] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one snapshot as JSON.")] = False,
 ) -> NoReturn:
     """Show what a running service does now, by product, code and reason."""
-    address = _address(url) if url is not None else _address_of_settings(config)
+    if url is not None and socket_path is not None:
+        raise typer.BadParameter("expected --url or --socket, got both")
+    if url is not None:
+        endpoints: list[Endpoint] = [_address(url)]
+    else:
+        endpoints = [AdminSocket(socket_path)] if socket_path else _of_settings(config)
     try:
-        before = fetch(address)
+        address, before = _first(endpoints)
         stdout = console()
         if stdout.is_terminal and not as_json:
             _live(stdout, address, before, interval)
         time.sleep(interval)
         document = figures(before, fetch(address))
     except UnreachableError as error:
-        say(f"{error}; is the service running, with this metrics.listen?")
+        say(f"{error}; is the service running, with these settings?")
         sys.exit(Status.OUTPUT)
     if as_json:
         print_json(document)
@@ -75,16 +86,35 @@ def _address(url: str) -> Address:
     return Address(host, _HTTP_PORT if port is None else port)
 
 
-def _address_of_settings(config: Path) -> Address:
-    listen = settings_or_exit(config).metrics
-    if not listen.port:
+def _of_settings(config: Path) -> list[Endpoint]:
+    """The admin socket, if it is there, then the metrics port."""
+    settings = settings_or_exit(config)
+    admin, listen = settings.admin_socket, settings.metrics
+    found: list[Endpoint] = [AdminSocket(admin)] if admin and os.path.lexists(admin) else []
+    if listen.port:
+        # A service that listens on all addresses is reached on the loopback.
+        everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
+        found.append(Address(everywhere.get(listen.host, listen.host), listen.port))
+    if not found:
         raise typer.BadParameter("metrics.listen has port 0: name the service with --url")
-    # A service that listens on all addresses is reached on the loopback.
-    everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
-    return Address(everywhere.get(listen.host, listen.host), listen.port)
+    return found
 
 
-def _live(stdout: Console, address: Address, before: Scrape, interval: float) -> NoReturn:
+def _first(endpoints: list[Endpoint]) -> tuple[Endpoint, Scrape]:
+    """The first endpoint that answers.
+
+    Raises:
+        UnreachableError: None does; it is that of the last one.
+    """
+    for endpoint in endpoints[:-1]:
+        try:
+            return endpoint, fetch(endpoint)
+        except UnreachableError:
+            continue
+    return endpoints[-1], fetch(endpoints[-1])
+
+
+def _live(stdout: Console, address: Endpoint, before: Scrape, interval: float) -> NoReturn:
     """Renew the view until interrupted."""
     waiting = f"{address}: the first figures come in {interval:g} s"
     with Live(Text(waiting), console=stdout, auto_refresh=False, screen=True) as live:
@@ -95,21 +125,25 @@ def _live(stdout: Console, address: Address, before: Scrape, interval: float) ->
                 after = fetch(address)
                 document = figures(before, after)
                 before = after
-                lines = view(document, str(address), width=min(stdout.width, _WIDTH))
+                name = str(address)
+                name = name if len(name) <= _NAME_CELLS else f"…{name[1 - _NAME_CELLS :]}"
+                lines = view(document, name, width=min(stdout.width, _WIDTH))
             except UnreachableError as error:
                 lines = [printable(str(error)), "retrying; Ctrl-C ends this"]
             shown = "\n".join(lines[: max(stdout.height - 1, 1)])
             live.update(Text(shown, no_wrap=True, overflow="ellipsis"), refresh=True)
 
 
-def view(document: dict[str, Any], name: str, *, width: int = _WIDTH) -> list[str]:
+def view(document: dict[str, Any], name: str, *, width: int | None = None) -> list[str]:
     """The figures as lines of text.
 
     Args:
         document: The figures.
         name: What the service is called.
-        width: The longest line; longer ones are truncated.
+        width: The longest line: longer ones are truncated, and long lists end after the first ones.
+            None for all there is, in lines that are wrapped.
     """
+    whole = width is None
     state = "ready" if document["ready"] else "NOT READY"
     status = f": {printable(document['status'])}" if document["status"] not in {"", "ready"} else ""
     rates = f"{document['requests']:,.1f} requests/s   {document['points']:,.1f} points/s"
@@ -126,10 +160,24 @@ def view(document: dict[str, Any], name: str, *, width: int = _WIDTH) -> list[st
     for one in document["sinks"]:
         lag = f"lag {one['lag_seconds']:,.1f} s, {one['lag_points']:,} points"
         lines.append(f"sink {printable(one['sink'])}: {one['points']:,.1f} points/s   {lag}")
-    lines += ["", *_product_lines(document["products"]), "", *_code_lines(document)]
+    lines += ["", *_product_lines(document["products"], whole=whole)]
+    lines += ["", *_code_lines(document, whole=whole)]
     if document["offenders"]["faults"]:
-        lines += ["", *offenders_text(document["offenders"], shown=_OFFENDERS).splitlines()]
+        shown = SHOWN if whole else _OFFENDERS
+        offenders = offenders_text(document["offenders"], shown=shown, width=width)
+        lines += ["", *offenders.splitlines()]
+    if width is None:
+        return [part for line in lines for part in _wrapped(line)]
     return [cut(line, width) for line in lines]
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line in parts that are not longer than `_WIDTH`, unless a word is."""
+    if len(line) <= _WIDTH:
+        return [line]
+    return textwrap.wrap(
+        line, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _quantiles(quantiles: dict[str, float | None]) -> str:
@@ -149,26 +197,33 @@ def _size(size: float) -> str:
     return f"{size:,.1f} GB"
 
 
-def _product_lines(products: list[dict[str, Any]]) -> list[str]:
+def _product_lines(products: list[dict[str, Any]], *, whole: bool) -> list[str]:
     row = f"{{:{_PRODUCT_CELLS}}} {{:>10}} {{:>10}} {{:>9}}  {{}}"
     lines = [row.format("product", "requests/s", "points/s", "rejected", "reasons")]
-    for one in products[:_PRODUCTS]:
+    shown = products if whole else products[:_PRODUCTS]
+    for one in shown:
         share = f"{one['rejected'] / one['requests']:.1%}" if one["requests"] else "-"
         reasons = ", ".join(f"{reason} {rate:,.1f}/s" for reason, rate in one["reasons"].items())
         if one["mode"] != "enforce":
             passed = f"{one['shadowed'] / one['requests']:.1%}" if one["requests"] else "-"
             reasons = f"{one['mode']}: {passed} shadowed{', ' if reasons else ''}{reasons}"
-        name = cut(one["product"], _PRODUCT_CELLS)
+        name = one["product"] if whole else cut(one["product"], _PRODUCT_CELLS)
         rates = f"{one['requests']:,.1f}", f"{one['points']:,.1f}"
         lines.append(row.format(name, *rates, share, reasons).rstrip())
-    if len(products) > _PRODUCTS:
-        lines.append(f"and {len(products) - _PRODUCTS} more")
+    if len(products) > len(shown):
+        lines.append(f"and {len(products) - len(shown)} more")
     return lines if products else ["no product has had a request"]
 
 
-def _code_lines(document: dict[str, Any]) -> list[str]:
-    codes = [f"{one['code']}: {one['rate']:,.1f}" for one in document["codes"]]
-    reasons = sorted(document["reasons"], key=lambda one: -one["rate"])
-    shown = [f"{one['reason']}: {one['rate']:,.1f}" for one in reasons]
-    lines = [f"requests/s by code     {'  '.join(codes)}"] if codes else []
-    return [*lines, f"requests/s by reason   {'  '.join(shown)}"] if shown else lines
+def _code_lines(document: dict[str, Any], *, whole: bool) -> list[str]:
+    """Rates by code and by reason; the whole view has their totals, too."""
+    lines = []
+    for kind in ("code", "reason"):
+        found = document[f"{kind}s"]
+        if kind == "reason":
+            found = sorted(found, key=lambda one: -one["rate"])
+        rates = "  ".join(f"{one[kind]}: {one['rate']:,.1f}" for one in found)
+        totals = "  ".join(f"{one[kind]}: {one['total']:,}" for one in found)
+        lines += [f"{f'requests/s by {kind}':22} {rates}"] if found else []
+        lines += [f"{f'requests by {kind}':22} {totals}"] if found and whole else []
+    return lines

@@ -7,7 +7,7 @@ key of a sink by `POINTGATE_SINKS__<NAME>__<KEY>`. An unknown key, section or va
 and all errors are reported at once, as `ConfigError.problems`. A variable without the double
 underscore is ignored. Relative paths are relative to the file's folder.
 
-    settings.py   the sections; mqtt.py, kafka.py and quarantine.py the longer ones
+    settings.py   the sections; mqtt.py, kafka.py, admin.py and quarantine.py some more
     load.py       reads file and environment into `Settings`
 
 The settings of a sink are in its folder (`sinks/registry.py` lists them), types of values in

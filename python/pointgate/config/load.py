@@ -6,12 +6,15 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pointgate import failpoint
 from pointgate.config.settings import Settings
 from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import ConfigError, Problem
+from pointgate.registries.kinds import REGISTRIES
+from pointgate.registries.settings import FOLDER
 from pointgate.sinks.registry import SINKS
 from pointgate.toml.document import Document, check, read_toml
 
@@ -19,9 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from pointgate.registries.kinds import RegistryKind
+    from pointgate.sinks.registry import SinkKind
+
 _PREFIX: Final = "POINTGATE_"
 
-_SINKS: Final = "SINKS__"
+_LISTS: Final[dict[str, Mapping[str, SinkKind | RegistryKind]]] = {
+    "sinks": SINKS,
+    "registries": REGISTRIES,
+}
+"""The lists of named tables, and the kinds of each."""
+
+_SECRETS: Final = ("password", "token")
 
 _VERBATIM: Final = {"client_id", "username", "share_group", "group"}
 """Names that the broker compares byte by byte: they are not trimmed, but rejected if they have
@@ -61,28 +73,43 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     document, problems = read_toml(path)
     file = str(path)
     given = document.pop("sinks", None)
-    sinks, mistakes = _sink_tables(given or [{"type": "parquet"}], file)
-    problems += mistakes
-    tables = [*_sections(document), *sinks]
+    named: list[_Table] = []
+    for section, value in (
+        ("sinks", given or [{"type": "parquet"}]),
+        ("registries", document.pop("registries", [])),
+    ):
+        found_tables, mistakes = _named_tables(section, value, file)
+        named += found_tables
+        problems += mistakes
+    tables = [*_sections(document), *named]
     problems += _refuse_secrets(tables, file)
     sources, mistakes = _overlay(tables, environ)
     problems += mistakes
     found: list[Problem] = []
-    checked = check(Settings, document | {"sinks": ()}, file=file, base=path.parent)
+    checked = check(Settings, document, file=file, base=path.parent)
     if not isinstance(checked, Settings):
         found += checked
-    sink_settings = []
-    for table in sinks:
-        sink = check(table.model, table.content, file=file, base=path.parent)
-        if isinstance(sink, list):
-            found += [Problem(file, f"{table.location}.{one.location}", one.reason) for one in sink]
+    lists: dict[str, list[Document]] = {section: [] for section in _LISTS}
+    for table in named:
+        one = check(table.model, table.content, file=file, base=path.parent)
+        if isinstance(one, list):
+            found += [
+                Problem(file, f"{table.location}.{each.location}", each.reason) for each in one
+            ]
         else:
-            sink_settings.append(sink)
+            lists[table.location.partition("[")[0]].append(one)
     problems += [
         Problem(sources.get(one.location, one.file), one.location, one.reason) for one in found
     ]
     if isinstance(checked, Settings) and not problems:
-        settings = checked.model_copy(update={"sinks": tuple(sink_settings)})
+        copies = checked.spool.path.absolute().parent / FOLDER
+        lists["registries"] = [
+            one.model_copy(update={"path": getattr(one, "path", None) or copies})
+            for one in lists["registries"]
+        ]
+        settings = checked.model_copy(
+            update={section: tuple(several) for section, several in lists.items()}
+        )
         if not (problems := _contradictions(settings, file, given=bool(given))):
             return settings
     # `from None`: a chained validation error would carry the values that must not be shown.
@@ -106,48 +133,53 @@ def _model(section: str) -> type[Document] | None:
     return None
 
 
-def _sink_tables(value: object, file: str) -> tuple[list[_Table], list[Problem]]:
-    """The tables `[[sinks]]` of known types, and the problems of the others."""
+def _named_tables(section: str, value: object, file: str) -> tuple[list[_Table], list[Problem]]:
+    """The tables `[[sinks]]` or `[[registries]]` of known types, and the problems of the others."""
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        reason = f"expected tables, [[sinks]], got {shown(value)}"
-        return [], [Problem(file, "sinks", reason)]
-    tables, problems = [], []
+        reason = f"expected tables, [[{section}]], got {shown(value)}"
+        return [], [Problem(file, section, reason)]
+    tables, problems, kinds = [], [], _LISTS[section]
     for index, content in enumerate(value):
         kind = content.get("type")
-        found = SINKS.get(kind) if isinstance(kind, str) else None
-        location = f"sinks[{index}]"
+        found = kinds.get(kind) if isinstance(kind, str) else None
+        location = f"{section}[{index}]"
         if found is None:
-            known = " or ".join(shown(name) for name in SINKS)
+            known = " or ".join(shown(name) for name in kinds)
             got = shown(kind) if "type" in content else "nothing"
             problems.append(Problem(file, f"{location}.type", f"expected {known}, got {got}"))
             continue
         name = content.get("name") or kind
-        tables.append(_Table(location, f"SINKS__{name}".upper(), found.settings, content))
+        variable = f"{section}__{name}".upper()
+        tables.append(_Table(location, variable, found.settings, content))
     names = Counter(table.variable for table in tables)
     for table in tables:
         if names[table.variable] > 1:
             name = shown(table.variable.partition("__")[2].lower())
-            reason = f"expected a unique name, got {name}, which another sink has"
+            reason = f"expected a unique name, got {name}, which another {_singular(section)} has"
             problems.append(Problem(file, f"{table.location}.name", reason))
     return tables, problems
+
+
+def _singular(section: str) -> str:
+    return {"sinks": "sink", "registries": "registry"}[section]
 
 
 def _refuse_secrets(tables: Sequence[_Table], file: str) -> list[Problem]:
     """Remove secrets from the tables, with a better problem than `unknown key`."""
     problems = []
     for table in tables:
-        secret = _has_secret(table.model)
-        if secret and table.content.pop("password", None) is not None:
-            reason = (
-                "expected no secret in this file, got one: "
-                f"use {_PREFIX}{table.variable}__PASSWORD or {table.location}.password_file"
-            )
-            problems.append(Problem(file, f"{table.location}.password", reason))
+        for secret in filter(partial(_has_secret, table.model), _SECRETS):
+            if table.content.pop(secret, None) is not None:
+                reason = (
+                    f"expected no secret in this file, got one: use {_PREFIX}{table.variable}__"
+                    f"{secret.upper()} or {table.location}.{secret}_file"
+                )
+                problems.append(Problem(file, f"{table.location}.{secret}", reason))
     return problems
 
 
-def _has_secret(model: type[Document]) -> bool:
-    field = model.model_fields.get("password")
+def _has_secret(model: type[Document], name: str) -> bool:
+    field = model.model_fields.get(name)
     return field is not None and "SecretStr" in repr(field.annotation)
 
 
@@ -184,11 +216,14 @@ def _overlay(
 def _unknown(name: str, tables: Sequence[_Table], variables: Iterable[str]) -> str:
     """The problem of an unknown variable. Suggestions are from the same section or sink."""
     section = name.upper().removeprefix(_PREFIX).rpartition("__")[0]
-    if section.startswith(_SINKS) and all(section != table.variable for table in tables):
-        sinks = [table.variable for table in tables if table.variable.startswith(_SINKS)]
-        names = ", ".join(sink.removeprefix(_SINKS).lower() for sink in sinks) or "none"
-        called = shown(section.removeprefix(_SINKS).lower())
-        return f"unknown setting, no sink is called {called}; there are: {names}"
+    for list_ in _LISTS:
+        prefix = f"{list_.upper()}__"
+        if section.startswith(prefix) and all(section != table.variable for table in tables):
+            those = [table.variable for table in tables if table.variable.startswith(prefix)]
+            names = ", ".join(one.removeprefix(prefix).lower() for one in those) or "none"
+            called = shown(section.removeprefix(prefix).lower())
+            kind = _singular(list_)
+            return f"unknown setting, no {kind} is called {called}; there are: {names}"
     expected = f"unknown setting, expected {_PREFIX}<SECTION>__<KEY>"
     for table in tables:
         if section == table.variable:
@@ -245,7 +280,7 @@ def _trimmed(key: str, text: str) -> str:
     if key in _VERBATIM:
         return text
     text = text.removeprefix("\ufeff").rstrip("\r\n")
-    return text if key == "password" or _is_path(key) else text.strip()
+    return text if key in _SECRETS or _is_path(key) else text.strip()
 
 
 def _keys(model: type[Document]) -> dict[str, Any]:

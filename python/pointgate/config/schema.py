@@ -19,11 +19,17 @@ from pointgate.config.kafka import alone, listed
 from pointgate.config.settings import Settings
 from pointgate.kafka.settings import flat
 from pointgate.quantities import bytes_of, milliseconds_of, seconds_of
+from pointgate.registries.kinds import REGISTRIES
 from pointgate.sinks.registry import SINKS
 from pointgate.toml.values import percent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic_core import core_schema
+
+    from pointgate.registries.kinds import RegistryKind
+    from pointgate.sinks.registry import SinkKind
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -69,13 +75,21 @@ class _Generator(GenerateJsonSchema):
 
 def settings_schema() -> dict[str, Any]:
     """The schema, as a JSON document (draft 2020-12)."""
-    kinds: Any = reduce(or_, (kind.settings for kind in SINKS.values()))
-    sinks: Any = list[Annotated[kinds, Field(discriminator="type")]]
-    model = create_model("Configuration", __base__=Settings, sinks=(sinks, []))
+    sinks, registries = _union(SINKS), _union(REGISTRIES)
+    model = create_model(
+        "Configuration", __base__=Settings, sinks=(sinks, []), registries=(registries, [])
+    )
     schema = model.model_json_schema(schema_generator=_Generator)
     for table in schema["$defs"].values():
         properties = table["properties"]
-        properties.pop("password", None)  # rejected in the file
-        if "type" in properties:  # selects the kind of sink
+        for secret in ("password", "token"):  # rejected in the file
+            properties.pop(secret, None)
+        if "type" in properties:  # selects the kind
             table["required"] = sorted({*table.get("required", ()), "type"})
     return {"$schema": _DIALECT, **schema, "title": "pointgate.toml"}
+
+
+def _union(kinds: Mapping[str, SinkKind | RegistryKind]) -> Any:
+    """A list of tables, each of one of some kinds."""
+    either: Any = reduce(or_, (kind.settings for kind in kinds.values()))
+    return list[Annotated[either, Field(discriminator="type")]]

@@ -1,4 +1,4 @@
-"""`Settings`, and its sections; `mqtt.py`, `kafka.py` and `quarantine.py` have the longer ones."""
+"""`Settings`, and its sections; some are in `mqtt.py`, `kafka.py`, `admin.py`, `quarantine.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+from pointgate.config.admin import AdminSettings
 from pointgate.config.kafka import KafkaSettings
 from pointgate.config.mqtt import MqttSettings
 from pointgate.config.quarantine import QuarantineSettings
 from pointgate.diagnostics import shown
 from pointgate.quantities import DURATIONS, milliseconds_of
+from pointgate.registries.settings import RegistrySettings
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.settings import SinkSettings
 from pointgate.toml.document import Document
@@ -35,6 +37,10 @@ _SPOOL_BYTES: Final = 1024 * 1024 * 1024
 
 _QUARANTINE: Final = "quarantine"
 """The folder of rejected requests beside that of the spool, which the service can write to."""
+
+_ADMIN_SOCKET: Final = "admin.sock"
+"""The socket's name, by default in the same folder: commands find it by the settings alone, under
+systemd as without it."""
 
 
 def _listen_address(value: str) -> str:
@@ -154,9 +160,11 @@ class Settings(Document):
     kafka: KafkaSettings = KafkaSettings()
     catalog: CatalogSettings = CatalogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    admin: AdminSettings = AdminSettings()
     store: StoreSettings = StoreSettings()
     spool: SpoolSettings = SpoolSettings()
     sinks: tuple[SinkSettings, ...] = (ParquetSettings(),)
+    registries: tuple[RegistrySettings, ...] = ()
     quarantine: QuarantineSettings = QuarantineSettings()
     limits: LimitSettings = LimitSettings()
     reply: ReplySettings = ReplySettings()
@@ -169,6 +177,13 @@ class Settings(Document):
             return None
         path = self.quarantine.path or self.spool.path.absolute().parent / _QUARANTINE
         return self.quarantine.model_copy(update={"path": path})
+
+    @property
+    def admin_socket(self) -> Path | None:
+        """The path of the admin socket, by default beside the spool; None if it is off."""
+        if not self.admin.enabled:
+            return None
+        return self.admin.socket or self.spool.path.absolute().parent / _ADMIN_SOCKET
 
     @property
     def uses_kafka(self) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic_core import PydanticUndefined
 
 from pointgate.config.settings import Settings
+from pointgate.registries.kinds import REGISTRIES
 from pointgate.sinks.registry import SINKS
 from pointgate.toml.document import Document
 
@@ -37,7 +38,7 @@ _WRITTEN: Final = {
 _COLUMN: Final = 36
 """Where the meaning of a key begins, at least."""
 
-_NOT_IN_FILE: Final = "password"
+_NOT_IN_FILE: Final = ("password", "token")
 
 
 def starting_configuration(first_line: str = "") -> str:
@@ -54,10 +55,15 @@ def starting_configuration(first_line: str = "") -> str:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Document):
             parts.append(_table(f"[{name}]", field.annotation, _WRITTEN.get(name, ())))
-        else:  # the sinks
+        elif name == "sinks":
             parts += [
                 _table("[[sinks]]", kind.settings, _WRITTEN.get(type_, ()), type_)
                 for type_, kind in SINKS.items()
+            ]
+        else:
+            parts += [
+                _table("[[registries]]", registry.settings, (), type_)
+                for type_, registry in REGISTRIES.items()
             ]
     return "\n\n".join(parts) + "\n"
 
@@ -76,7 +82,7 @@ def _table(heading: str, model: type[Document], written: tuple[str, ...], type_:
     fields = {field.alias or key: field for key, field in model.model_fields.items()}
     keys = sorted(fields, key=lambda key: (key != "type", key not in written))
     for key in keys:
-        if key != _NOT_IN_FILE:
+        if key not in _NOT_IN_FILE:
             value = _value(fields[key], type_ if key in {"type", "name"} else "")
             line = f"{'' if key in written else '# '}{key} = {value}"
             meaning = fields[key].description

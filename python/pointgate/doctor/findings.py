@@ -24,7 +24,7 @@ class Finding:
     """One thing that was examined.
 
     Attributes:
-        area: What it is part of: `disk`, `clock`, `process`, `broker`, `sinks`.
+        area: What it is part of: `disk`, `clock`, `process`, `broker`, `registry`, `sinks`.
         result: Whether it is right.
         text: What was found.
         action: What to do about it; empty if nothing.

@@ -1,4 +1,4 @@
-"""The examination: machine, broker, sinks, in this order."""
+"""The examination: machine, sources, registries, sinks, in this order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pointgate.doctor.broker import examine_broker
 from pointgate.doctor.machine import examine_machine
+from pointgate.doctor.registries import examine_registries
 from pointgate.doctor.sinks import examine_sinks
 
 if TYPE_CHECKING:
@@ -34,5 +35,7 @@ async def examine(settings: Settings, *, product: str, running: bool) -> AsyncIt
 
         for finding in await examine_kafka(settings):
             yield finding
+    for finding in await examine_registries(settings):
+        yield finding
     for finding in await examine_sinks(settings, running=running):
         yield finding

@@ -122,6 +122,10 @@ class CatalogWatcher:
         self._is_requested = True
         self._woken.set()
 
+    def look_now(self) -> None:
+        """Look at the files now, and not at the next poll."""
+        self._woken.set()
+
     async def run(self) -> NoReturn:
         """Watch until cancelled."""
         try:

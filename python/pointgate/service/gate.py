@@ -4,6 +4,7 @@
     while burst := await connection.receive():        for burst, stored in that order:
         burst.stamp(arrivals.issue(burst.fresh))          await stored    # what a 200 guarantees
         points = validator.judge_burst(burst)             await connection.settle(burst)
+        (again, if a registry knows a device better: service/recheck.py)
         stored = store.append(burst.counts, points)
 
 `append` starts a write and returns; the settling task awaits its result. Meanwhile the receiving
@@ -12,7 +13,7 @@ number of bursts between the tasks is bounded by the connection's in-flight wind
 short payload can hold many points, by the points of the admission budget.
 
 A burst is one object: requests, verdicts and replies never become objects of their own, except
-those of rejected requests, for the quarantine.
+those of rejected requests, for the quarantine, and of the sample that an attached tap shows.
 
 Judging is linear in the payloads' bytes, so a burst of up to `LOOP_BYTES` is judged on the event
 loop: handing it to a thread and back costs as much as judging it. The cost of a request besides its
@@ -47,11 +48,12 @@ from pointgate.sources.admission import Admission
 from pointgate.store.arrival_clock import ArrivalClock, system_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from pointgate import _core
     from pointgate._core import Burst, Counters, Validator
     from pointgate.quarantine.writer import Quarantine
+    from pointgate.service.taps import Taps
     from pointgate.sources.base import Connection
     from pointgate.store.base import Points, Store
 
@@ -84,6 +86,9 @@ class Gate:
         quarantine: Stores rejected requests; None if they are not stored.
         arrivals: Issues arrival instants.
         admission: Limits the points that wait for the store; None for a budget of its own.
+        taps: Those that look at answered requests; None if none ever does.
+        recheck: Asks registries for devices that a judged burst is rejected for; True if the
+            catalog has some of them now. None if there is no such registry.
     """
 
     def __init__(
@@ -95,13 +100,17 @@ class Gate:
         quarantine: Quarantine | None = None,
         arrivals: ArrivalClock | None = None,
         admission: Admission | None = None,
+        taps: Taps | None = None,
+        recheck: Callable[[Burst], Awaitable[bool]] | None = None,
     ) -> None:
+        self._taps = taps
         self._validator = validator
         self._store = store
         self._counters = counters
         self._quarantine = quarantine
         self._arrivals = arrivals or ArrivalClock()
         self._admission = admission or Admission(LimitSettings())
+        self._recheck = recheck
         self._worker: ThreadPoolExecutor | None = None
         self._failures = RateLimiter(60.0)
         self._early: dict[str, RateLimiter] = {}
@@ -139,6 +148,8 @@ class Gate:
             queue.requests += len(burst)
             burst.stamp(self._arrivals.issue(burst.fresh), system_us() // 1000)
             points = await self._judge(burst)
+            if self._recheck is not None and await self._recheck(burst):
+                points = await self._judge(burst)  # again, by a newer snapshot
             failpoint.hit("after-verdict")
             if self._quarantine:
                 self._quarantine.add(*burst.rejected)
@@ -169,6 +180,8 @@ class Gate:
             self._warn_of_early_times(burst, settled)
         for rejection in self._counters.take_due():
             log_rejection(rejection)
+        if self._taps is not None and self._taps.attached:
+            self._taps.offer(burst, settled)
 
     def _warn_of_early_times(self, burst: Burst, settled: int) -> None:
         """Log, rate-limited for each product, that its times are probably seconds."""

@@ -1,12 +1,12 @@
-"""/metrics, /offenders, /livez and /readyz over HTTP/1.1, on the service's event loop.
+"""HTTP/1.1 on the service's event loop: the metrics port, and the connections of the admin socket.
 
     one connection = one request = one answer, then closed
 
-Because it shares the loop with the gate, its load is bounded: a request's head is limited to 8 KiB
-and 5 seconds, a page of figures is rendered at most once a second, and at most 64 connections are
-open. At that limit a new connection evicts the one that has waited longest for its request, so that
-half-open connections cannot lock out a scraper. If no connection is waiting, the new one is closed
-unanswered, and counted.
+h11 reads requests and writes responses; it does no I/O. Because this shares the loop with the gate,
+its load is bounded: a request's head is limited to 8 KiB and 5 seconds, and at most 64 connections
+are open on each listener. At that limit a new connection evicts the one that has waited longest for
+its request, so that half-open connections cannot lock out a scraper. If no connection is waiting,
+the new one is closed unanswered, and counted.
 
 It is not a web server: no bodies, no keep-alive, no TLS. Put a proxy in front if those are needed.
 """
@@ -14,24 +14,23 @@ It is not a web server: no bodies, no keep-alive, no TLS. Put a proxy in front i
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import socket
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import h11
 
 from pointgate.diagnostics import os_reason
 from pointgate.errors import ConfigError, Problem, TemporaryFailure
-from pointgate.service.content_negotiation import preferred
-from pointgate.service.listener import listen
-from pointgate.service.metrics import page_format
-from pointgate.service.offenders import OFFENDER_FORMATS, render_offenders
+from pointgate.service.listener import bound, is_mistake, listen
+from pointgate.service.pages import Answer, Pages, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import socket
+    from collections.abc import AsyncIterator, Sequence
 
     from pointgate.service.metrics import Metrics
+    from pointgate.service.pages import Health
 
 _log = logging.getLogger(__name__)
 
@@ -40,62 +39,12 @@ _HEAD_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 5.0
 _CONNECTIONS: Final = 64
 _BACKLOG: Final = 128
-_PAGE_SECONDS: Final = 1.0
-"""A page takes 2 ms, and 0.1 ms for each product: with 100 products this limits it to 1 % of a core
-(2 cores, 2026-11)."""
 
-_REASONS: Final = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
+_STREAM_BYTES: Final = 64 * 1024
+"""What the transport of a stream buffers before the client has read it."""
 
-_TEXT: Final = "text/plain; charset=utf-8"
-
-_MISTAKES: Final = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EADDRNOTAVAIL,
-    errno.EAFNOSUPPORT,
-    errno.EINVAL,
-}
-
-_ALL_ADDRESSES: Final = ("", "::")
-
-
-class Health(Protocol):
-    """The service's liveness and readiness."""
-
-    def live(self) -> bool:
-        """Whether the process works; if not, it should be restarted."""
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether requests are received and answered, and why not."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
-    content_type: str = _TEXT
-
-    def encode(self, *, with_body: bool) -> bytes:
-        lines = [
-            f"HTTP/1.1 {self.status} {_REASONS[self.status]}",
-            f"Content-Type: {self.content_type}",
-            f"Content-Length: {len(self.body)}",
-            "Cache-Control: no-store",
-            "Connection: close",
-        ]
-        if self.status == 405:  # noqa: PLR2004 - method not allowed
-            lines.append("Allow: GET, HEAD")
-        head = "\r\n".join(lines) + "\r\n\r\n"
-        return head.encode("ascii") + (self.body if with_body else b"")
+_VERSIONS: Final = (b"1.0", b"1.1")
+_METHODS: Final = (b"GET", b"HEAD")
 
 
 @asynccontextmanager
@@ -117,15 +66,12 @@ async def serve_http(
         ConfigError: The address cannot be listened on.
         TemporaryFailure: Another program listens on it, or the system is out of resources.
     """
-    connections = _Connections(_Pages(metrics, health), metrics)
     sockets: list[socket.socket] = []
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(connections.close)  # last: its tasks outlive the listener
         try:
             sockets = await asyncio.to_thread(bound, host, port)
-            await stack.enter_async_context(
-                listen(sockets, connections.accept, limit=_HEAD_BYTES, backlog=_BACKLOG)
-            )
+            answering = answer_connections(sockets, Pages(metrics, health), metrics)
+            await stack.enter_async_context(answering)
         except OSError as error:
             for one in sockets:
                 one.close()
@@ -136,111 +82,32 @@ async def serve_http(
         yield sockets[0].getsockname()[1]
 
 
-def bound(host: str, port: int) -> list[socket.socket]:
-    """Bind sockets that do not listen yet.
+@asynccontextmanager
+async def answer_connections(
+    sockets: Sequence[socket.socket], pages: Pages, metrics: Metrics
+) -> AsyncIterator[None]:
+    """Answer the connections to bound sockets until the context is left, then close them.
 
     Args:
-        host: An address, or a name: each of its addresses gets a socket. Empty or `::` for all
-            addresses, IPv6 and IPv4, with one dual-stack socket where possible.
-        port: The port; 0 for any free one, the same for all.
+        sockets: The sockets.
+        pages: The responses.
+        metrics: Where connections are counted that were closed unanswered.
 
     Raises:
-        OSError: Binding failed; `socket.gaierror` if the name has no address.
+        OSError: A socket cannot listen.
     """
-    if host in _ALL_ADDRESSES:
-        both = socket.has_dualstack_ipv6() and _has_ipv6()
-        return [_bind(socket.AF_INET6 if both else socket.AF_INET, ("", port), both=both)]
+    connections = _Connections(pages, metrics)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except UnicodeError:  # from a label that is empty or too long
-        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
-    sockets: list[socket.socket] = []
-    try:
-        for family, address in dict.fromkeys((one[0], one[4]) for one in found):
-            where = (address[0], port, *address[2:])
-            sockets.append(_bind(family, where))
-            port = sockets[0].getsockname()[1]
-    except OSError:
-        for one in sockets:
-            one.close()
-        raise
-    return sockets
-
-
-def is_mistake(error: OSError) -> bool:
-    """Whether an error in binding an address is permanent until the settings are changed."""
-    if isinstance(error, socket.gaierror):
-        return error.errno != socket.EAI_AGAIN
-    return error.errno in _MISTAKES
-
-
-def _bind(family: int, address: tuple[Any, ...], *, both: bool = False) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # A restart must not fail because of connections in TIME_WAIT.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
-        listener.bind(address)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _has_ipv6() -> bool:
-    """Whether an IPv6 address can be bound: a kernel may support IPv6 but have no address."""
-    try:
-        _bind(socket.AF_INET6, ("::", 0)).close()
-    except OSError:
-        return False
-    return True
-
-
-class _Pages:
-    """The response to each path."""
-
-    def __init__(self, metrics: Metrics, health: Health) -> None:
-        self._metrics = metrics
-        self._health = health
-        self._rendered: dict[str, tuple[float, _Answer]] = {}
-
-    def answer(self, path: str, accept: str) -> _Answer:
-        match path.partition("?")[0]:
-            case "/metrics":
-                form = page_format(accept)
-                return self._page(f"metrics {form}", lambda: self._metrics.render(form))
-            case "/offenders":
-                form = preferred(accept, OFFENDER_FORMATS)
-                counters = self._metrics.counters
-                return self._page(f"offenders {form}", lambda: render_offenders(counters, form))
-            case "/livez":
-                live = self._health.live()
-                return _Answer(200, b"live\n") if live else _Answer(503, b"not live\n")
-            case "/readyz":
-                ready, reason = self._health.ready()
-                return _Answer(200 if ready else 503, _line(reason))
-            case _:
-                return _Answer(404, b"expected /metrics, /offenders, /livez or /readyz\n")
-
-    def _page(self, name: str, render: Callable[[], tuple[bytes, str]]) -> _Answer:
-        now = asyncio.get_running_loop().time()
-        rendered_at, answer = self._rendered.get(name, (-_PAGE_SECONDS, None))
-        if answer is None or now - rendered_at >= _PAGE_SECONDS:
-            answer = _Answer(200, *render())
-            self._rendered[name] = (now, answer)
-        return answer
-
-
-def _line(text: str) -> bytes:
-    """A line of text; it may contain a file name that is not UTF-8."""
-    return f"{text}\n".encode(errors="backslashreplace")
+        async with listen(sockets, connections.accept, limit=_HEAD_BYTES, backlog=_BACKLOG):
+            yield
+    finally:
+        await connections.close()  # last: its tasks outlive the listener
 
 
 class _Connections:
     """The open connections, and those of them that may be evicted."""
 
-    def __init__(self, pages: _Pages, metrics: Metrics) -> None:
+    def __init__(self, pages: Pages, metrics: Metrics) -> None:
         self._pages = pages
         self._metrics = metrics
         self._open: set[asyncio.Task[None]] = set()
@@ -271,11 +138,16 @@ class _Connections:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES)
         try:
-            head = await self._head(reader, writer)
-            answer, with_body = (head, True) if isinstance(head, _Answer) else self._answer(head)
+            request = await self._request(connection, reader, writer)
+            answer = self._answer(request) if isinstance(request, h11.Request) else request
+            with_body = not (isinstance(request, h11.Request) and request.method == b"HEAD")
+            if isinstance(answer, Stream):
+                await _send_stream(connection, answer, reader, writer, with_body=with_body)
             async with asyncio.timeout(_ANSWER_SECONDS):
-                writer.write(answer.encode(with_body=with_body))
+                if isinstance(answer, Answer):
+                    writer.write(_encoded(connection, answer, with_body=with_body))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -284,35 +156,100 @@ class _Connections:
         finally:
             writer.transport.abort()
 
-    async def _head(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bytes | _Answer:
+    async def _request(
+        self,
+        connection: h11.Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> h11.Request | Answer:
+        """The request of a connection, or the response to what is none."""
+        read = 0
         try:
             async with asyncio.timeout(_HEAD_SECONDS):
-                return await reader.readuntil(b"\r\n\r\n")
+                while not isinstance(event := connection.next_event(), h11.Request):
+                    if read >= _HEAD_BYTES:
+                        return Answer(
+                            431, f"expected at most {_HEAD_BYTES} bytes of head\n".encode()
+                        )
+                    data = await reader.read(_HEAD_BYTES - read)
+                    if not data:
+                        raise EOFError
+                    read += len(data)
+                    connection.receive_data(data)
         except TimeoutError:
-            return _Answer(408, f"expected a request within {_HEAD_SECONDS:g} s\n".encode())
-        except asyncio.LimitOverrunError:
-            return _Answer(431, f"expected at most {_HEAD_BYTES} bytes of head\n".encode())
+            return Answer(408, f"expected a request within {_HEAD_SECONDS:g} s\n".encode())
+        except h11.RemoteProtocolError as error:
+            return Answer(error.error_status_hint, f"not HTTP/1.1: {error}\n".encode())
         finally:
             self._waiting.pop(writer, None)
+        return event
 
-    def _answer(self, head: bytes) -> tuple[_Answer, bool]:
-        """The response to a request's head, and whether it has a body."""
-        request_line, *lines = head.decode("latin-1").split("\r\n")
-        match request_line.split(" "):
-            case [method, path, "HTTP/1.1" | "HTTP/1.0"] if method.isalpha() and path[:1] == "/":
-                pass
-            case _:
-                return _Answer(
-                    400, b"expected a request line such as GET /metrics HTTP/1.1\n"
-                ), True
-        if method not in {"GET", "HEAD"}:
-            return _Answer(405, b"expected GET or HEAD\n"), True
-        fields = (line.partition(":") for line in lines)
-        accept = ",".join(value for name, _, value in fields if name.strip().lower() == "accept")
+    def _answer(self, request: h11.Request) -> Answer | Stream:
+        """The response to a request."""
+        if request.http_version not in _VERSIONS or request.target[:1] != b"/":
+            return Answer(400, b"expected a request line such as GET /metrics HTTP/1.1\n")
+        if request.method not in _METHODS:
+            return Answer(405, b"expected GET or HEAD\n")
+        target = request.target.decode("latin-1")
+        fields = (value.decode("latin-1") for name, value in request.headers if name == b"accept")
         try:
-            return self._pages.answer(path, accept), method == "GET"
+            return self._pages.answer(target, ",".join(fields))
         except Exception:  # noqa: BLE001 - a bug in a metric must not stop the gate
-            _log.exception("cannot answer %s", path.partition("?")[0][:64])
-            return _Answer(500, b"internal error, see the log\n"), True
+            _log.exception("cannot answer %s", target.partition("?")[0][:64])
+            return Answer(500, b"internal error, see the log\n")
+
+
+def _encoded(connection: h11.Connection, answer: Answer, *, with_body: bool) -> bytes:
+    """A response in bytes; one to HEAD has no body."""
+    fields = [
+        ("Content-Type", answer.content_type),
+        ("Content-Length", str(len(answer.body))),
+        ("Cache-Control", "no-store"),
+        ("Connection", "close"),
+    ]
+    if answer.status == 405:  # noqa: PLR2004 - method not allowed
+        fields.append(("Allow", "GET, HEAD"))
+    data = _sent(connection, h11.Response(status_code=answer.status, headers=fields))
+    if with_body:
+        data += _sent(connection, h11.Data(data=answer.body))
+    return data + _sent(connection, h11.EndOfMessage())
+
+
+async def _send_stream(
+    connection: h11.Connection,
+    stream: Stream,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    with_body: bool,
+) -> None:
+    """Send the parts of a stream until it ends or the client closes the connection."""
+    writer.transport.set_write_buffer_limits(high=_STREAM_BYTES)
+    fields = [
+        ("Content-Type", stream.content_type),
+        ("Cache-Control", "no-store"),
+        ("Connection", "close"),
+    ]
+    writer.write(_sent(connection, h11.Response(status_code=200, headers=fields)))
+
+    async def send() -> None:
+        async with aclosing(stream.parts) as parts:
+            async for part in parts:
+                writer.write(_sent(connection, h11.Data(data=part)))
+                await writer.drain()
+
+    sending = asyncio.create_task(send(), name="http stream")
+    leaving = asyncio.create_task(reader.read(1), name="http client")
+    try:
+        if with_body:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+        stream.close()
+    writer.write(_sent(connection, h11.EndOfMessage()))
+
+
+def _sent(connection: h11.Connection, event: h11.Event) -> bytes:
+    return connection.send(event) or b""

@@ -1,5 +1,6 @@
-"""Listens on TCP and accepts connections as asyncio streams, even when file descriptors run out.
+"""Listens, and accepts connections as asyncio streams, even when file descriptors run out.
 
+    sockets = bound("127.0.0.1", 9464)
     async with listen(sockets, accept, limit=8192, backlog=128):
         ...                                # accept(reader, writer) for each connection
 
@@ -15,15 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pointgate.diagnostics import os_reason
 from pointgate.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator, Callable, Sequence
 
     Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
@@ -32,7 +34,78 @@ _PAUSE: Final = 1.0
 _TURN: Final = 16
 """How many connections are accepted in one iteration of the loop."""
 
+_MISTAKES: Final = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+    errno.EINVAL,
+}
+
+_ALL_ADDRESSES: Final = ("", "::")
+
 _log = logging.getLogger(__name__)
+
+
+def bound(host: str, port: int) -> list[socket.socket]:
+    """Bind sockets that do not listen yet.
+
+    Args:
+        host: An address, or a name: each of its addresses gets a socket. Empty or `::` for all
+            addresses, IPv6 and IPv4, with one dual-stack socket where possible.
+        port: The port; 0 for any free one, the same for all.
+
+    Raises:
+        OSError: Binding failed; `socket.gaierror` if the name has no address.
+    """
+    if host in _ALL_ADDRESSES:
+        both = socket.has_dualstack_ipv6() and _has_ipv6()
+        return [_bind(socket.AF_INET6 if both else socket.AF_INET, ("", port), both=both)]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:  # from a label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys((one[0], one[4]) for one in found):
+            where = (address[0], port, *address[2:])
+            sockets.append(_bind(family, where))
+            port = sockets[0].getsockname()[1]
+    except OSError:
+        for one in sockets:
+            one.close()
+        raise
+    return sockets
+
+
+def is_mistake(error: OSError) -> bool:
+    """Whether an error in binding an address is permanent until the settings are changed."""
+    if isinstance(error, socket.gaierror):
+        return error.errno != socket.EAI_AGAIN
+    return error.errno in _MISTAKES
+
+
+def _bind(family: int, address: tuple[Any, ...], *, both: bool = False) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A restart must not fail because of connections in TIME_WAIT.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _has_ipv6() -> bool:
+    """Whether an IPv6 address can be bound: a kernel may support IPv6 but have no address."""
+    try:
+        _bind(socket.AF_INET6, ("::", 0)).close()
+    except OSError:
+        return False
+    return True
 
 
 @asynccontextmanager

@@ -39,6 +39,7 @@ from pointgate.quarantine.statistics import QuarantineStatistics
 from pointgate.service.content_negotiation import preferred
 from pointgate.service.disk_space import DiskSpace
 from pointgate.service.mode_metrics import mode_metrics
+from pointgate.service.registry_metrics import registry_metrics
 from pointgate.service.source_metrics import kafka_metrics, labelled, mqtt_metrics
 from pointgate.service.storage_metrics import (
     disk_metrics,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pointgate.quarantine.writer import Quarantine
+    from pointgate.registries.statistics import RegistryStatistics
     from pointgate.sinks.statistics import SinkStatistics
 
 _OPEN_METRICS: Final = "application/openmetrics-text"
@@ -98,6 +100,7 @@ class Metrics(Collector):
         http_connections_refused: Connections to the metrics port that were closed unanswered.
         spool: The statistics of the spool.
         sinks: The statistics of each sink, by name.
+        registries: The statistics of each registry, by name.
         quarantine: The statistics of the quarantine.
         disks: The free space of the folders that the service writes to.
         refresh: Called before each scrape, for values that are computed on demand.
@@ -132,6 +135,7 @@ class Metrics(Collector):
         self.http_connections_refused = 0
         self.spool = SpoolStatistics()
         self.sinks: dict[str, SinkStatistics] = {}
+        self.registries: dict[str, RegistryStatistics] = {}
         self.quarantine: Quarantine | QuarantineStatistics = QuarantineStatistics()
         self.disks = DiskSpace({})
         self.refresh: Callable[[], None] = lambda: None
@@ -167,6 +171,7 @@ class Metrics(Collector):
         if self._with_kafka:
             yield from kafka_metrics(self.kafka)
         yield from self._catalog()
+        yield from registry_metrics(self.registries)
         yield from spool_metrics(self.spool)
         yield from sink_metrics(self.sinks)
         yield from quarantine_metrics(self.quarantine)

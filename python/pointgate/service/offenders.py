@@ -12,6 +12,7 @@ Everything that a sender can choose is escaped in text, and truncated before it 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -76,14 +77,17 @@ def render_offenders(counters: Counters, form: str) -> tuple[bytes, str]:
     return offenders_text(document).encode(), f"{form}; charset=utf-8"
 
 
-def offenders_text(document: Mapping[str, Any], *, shown: int = SHOWN, width: int = 100) -> str:
+def offenders_text(
+    document: Mapping[str, Any], *, shown: int = SHOWN, width: int | None = 100
+) -> str:
     """The page as plain text.
 
     Args:
         document: The page.
         shown: How many faults, and how many devices.
-        width: The longest line; longer ones are truncated.
+        width: The longest line; longer ones are truncated. None to truncate nothing.
     """
+    longest, name_cells = (sys.maxsize, sys.maxsize) if width is None else (width, _NAME_CELLS)
     if not document["faults"]:
         return "no request was rejected\n"
     lines: list[str] = []
@@ -98,12 +102,12 @@ def offenders_text(document: Mapping[str, Any], *, shown: int = SHOWN, width: in
                 lines.append(_HEAD.format(title, "rejected", "a second", "since (UTC)"))
             name = " / ".join(printable(str(one[key])) for key in names if one[key])
             if one.get("shadowed"):
-                name = f"{cut(name, _NAME_CELLS - len(_SHADOWED))}{_SHADOWED}"
-            name = cut(name, _NAME_CELLS)
+                name = f"{cut(name, name_cells - len(_SHADOWED))}{_SHADOWED}"
+            name = cut(name, name_cells)
             since = one["since"].replace("T", " ").removesuffix("Z")[5:]
             lines.append(_HEAD.format(name, f"{one['requests']:,}", f"{one['rate']:,.1f}", since))
             lines.append(f"  {_explanation(one)}")
-    return "".join(f"{cut(line, width)}\n" for line in lines)
+    return "".join(f"{cut(line, longest)}\n" for line in lines)
 
 
 def _explanation(one: Mapping[str, Any]) -> str:

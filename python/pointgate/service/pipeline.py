@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from pointgate.diagnostics import os_reason
+from pointgate.quarantine.writer import Quarantine
 from pointgate.service.retention import expire_daily
 from pointgate.sinks.dead_letters import DeadLetters
 from pointgate.sinks.drain import Drain
@@ -169,3 +170,19 @@ def _drain(
     )
     metrics.refresh = drain.update_lag
     return drain
+
+
+@asynccontextmanager
+async def open_quarantine(settings: Settings, metrics: Metrics) -> AsyncIterator[Quarantine | None]:
+    """Open the quarantine, unless it is off, and close it at the end."""
+    rejections = settings.rejections
+    if rejections is None:
+        yield None
+        return
+    # In a thread: another program may hold the file for some seconds.
+    quarantine = await asyncio.to_thread(Quarantine, rejections)
+    metrics.quarantine = quarantine
+    try:
+        yield quarantine
+    finally:
+        await asyncio.to_thread(quarantine.close)

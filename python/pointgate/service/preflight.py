@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Final
 from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import ConfigError, Problem
 from pointgate.quarantine.database import NAME
-from pointgate.service.http import bound, is_mistake
+from pointgate.registries.kinds import build as build_registry
+from pointgate.service.admin_socket import KEY, path_reason
+from pointgate.service.listener import bound, is_mistake
 from pointgate.service.path_checks import file_reason, folder_reason, is_read_only
 from pointgate.sinks.base import Examines, SinkUnavailableError
 from pointgate.sinks.registry import build
@@ -30,6 +32,8 @@ from pointgate.sources.mqtt.tls import tls_context, tls_warnings
 
 if TYPE_CHECKING:
     from pointgate.config import Settings
+    from pointgate.registries.base import Registry
+    from pointgate.registries.settings import RegistrySettings
     from pointgate.sinks.base import Sink
     from pointgate.sinks.settings import SinkSettings
 
@@ -42,11 +46,13 @@ class Prepared:
 
     Attributes:
         sinks: Each sink, and whether it is required; empty if nothing is stored.
+        registries: Each registry with its settings.
         warnings: Settings that work now but are probably wrong.
         notes: Resources that are in use, as they are beside a running service.
     """
 
     sinks: list[tuple[Sink, bool]] = field(default_factory=list)
+    registries: list[tuple[RegistrySettings, Registry]] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
 
@@ -79,6 +85,7 @@ class _Preparing:
         if self._settings.uses_kafka:
             self._check_kafka()
         self._check_address()
+        self._check_admin_socket()
         if self._settings.store.ack != "verdict":
             self._check_spool(self._settings.spool.path)
             if not self._settings.uses_spool:
@@ -93,6 +100,7 @@ class _Preparing:
                 built = self.prepared.sinks
                 for settings, (made, _) in zip(self._settings.sinks, built, strict=True):
                     self._examine(settings, made)
+        self._check_registries()
         rejections = self._settings.rejections
         if rejections is not None and rejections.path is not None:
             self._check_quarantine(rejections.path)
@@ -157,6 +165,13 @@ class _Preparing:
             reason = f"cannot listen on {metrics.listen}: {os_reason(error)}"
             found.append(Problem("", "metrics.listen", reason))
 
+    def _check_admin_socket(self) -> None:
+        """Check the path of the admin socket; the service runs without that of the default."""
+        path = self._settings.admin_socket
+        if path is not None and (reason := path_reason(path)):
+            found = self.prepared.warnings if self._settings.admin.socket is None else self.problems
+            found.append(Problem("", KEY, f"cannot listen on {path}: {reason}"))
+
     def _check_spool(self, path: Path) -> None:
         self._claim(path, "spool.path")
         if reason := folder_reason(path):
@@ -198,6 +213,18 @@ class _Preparing:
             self._refuse(key, f"cannot use {output.path}: {reason}")
         elif sink.mistake:
             self._refuse(key, sink.mistake)
+
+    def _check_registries(self) -> None:
+        for settings in self._settings.registries:
+            key = f"registries.{settings.name}"
+            self._claim(settings.folder, f"{key}.path")
+            if reason := folder_reason(settings.folder):
+                self._refuse(f"{key}.path", f"cannot use {settings.folder}: {reason}")
+            self.prepared.warnings += [Problem("", key, one) for one in settings.warnings()]
+            try:
+                self.prepared.registries.append((settings, build_registry(settings)))
+            except ConfigError as error:
+                self.problems += error.problems
 
     def _check_quarantine(self, path: Path) -> None:
         self._claim(path, "quarantine.path")

@@ -1,6 +1,6 @@
 """`pointgate serve`: builds the components from the settings, starts them and shuts them down.
 
-    prepare ─► HTTP (alive, not ready) ─► spool ─► catalog
+    prepare ─► HTTP (alive, not ready) ─► spool ─► copies of registries ─► catalog
             ─► sinks, sources, catalog watcher ─► signal ─► drain
 
 SIGTERM and SIGINT start a graceful shutdown: reading stops, received requests are answered and
@@ -26,14 +26,13 @@ import asyncio
 import logging
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pointgate import failpoint
 from pointgate._core import Validator
 from pointgate.catalog import Catalog
-from pointgate.quarantine.writer import Quarantine
+from pointgate.service.admin_socket import open_taps
 from pointgate.service.catalog_log import log_warnings
 from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.dimension_writer import DimensionWriter
@@ -42,18 +41,24 @@ from pointgate.service.gate import Gate
 from pointgate.service.health import Health
 from pointgate.service.http import serve_http
 from pointgate.service.metrics import Metrics
-from pointgate.service.pipeline import open_store
+from pointgate.service.pipeline import open_quarantine, open_store
 from pointgate.service.preflight import Prepared, prepare
+from pointgate.service.recheck import build_recheck
+from pointgate.service.registry_list import await_copies, follow_registries
 from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
+from pointgate.service.worker_threads import start_threads
 from pointgate.sources.admission import Admission
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from pointgate.config import Settings
+    from pointgate.quarantine.writer import Quarantine
+    from pointgate.registries.follower import Follower
     from pointgate.service.companion import Companion
     from pointgate.service.pipeline import Pipeline
+    from pointgate.service.taps import Taps
     from pointgate.sources.base import Source
 
 SHUTDOWN_SECONDS: Final = 9.0
@@ -61,9 +66,6 @@ SHUTDOWN_SECONDS: Final = 9.0
 
 _DRAIN_SECONDS: Final = 5.0
 """Seconds to answer the received requests."""
-
-_THREADS: Final = 6
-"""Threads for blocking calls: catalog files, dead letters, name lookups."""
 
 _SINK_SECONDS: Final = 2.0
 """Seconds for the sinks to write the spool's points, while the source disconnects."""
@@ -121,7 +123,7 @@ async def serve(
     """
     if warning := failpoint.warning():
         _log.warning(warning)
-    _start_threads(asyncio.get_running_loop())
+    start_threads(asyncio.get_running_loop())
     health = Health()
     with _Signals(stop, health, exit_process) as signals:  # first: no signal arrives unhandled
         prepared = await _unless_stopped(asyncio.to_thread(prepare, settings), signals.stop)
@@ -163,13 +165,19 @@ async def _start(
             pipeline = await _unless_stopped(opening, signals.stop)
             if pipeline is None:
                 return
+            # After the spool was locked.
+            taps = await stack.enter_async_context(open_taps(settings, metrics, health))
             health.wait_for("catalog not loaded")
-            quarantine = await stack.enter_async_context(_open_quarantine(settings, metrics))
+            quarantine = await stack.enter_async_context(open_quarantine(settings, metrics))
             store = health.store = pipeline.store
             if quarantine is not None:
                 pipeline.arrivals.advance(quarantine.newest)
             level = logging.WARNING if store.ack == "verdict" else logging.INFO
             _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
+            following = follow_registries(prepared.registries, metrics)
+            followers = await stack.enter_async_context(following)
+            if not await _unless_stopped(await_copies(followers, health.wait_for), signals.stop):
+                return
             loading = asyncio.to_thread(Catalog.load, settings.catalog.path, tests=True)
             catalog = await _unless_stopped(loading, signals.stop)
             if catalog is not None:
@@ -180,41 +188,15 @@ async def _start(
                 await _run(
                     settings,
                     catalog,
+                    followers,
                     pipeline=pipeline,
                     quarantine=quarantine,
                     metrics=metrics,
                     health=health,
                     signals=signals,
+                    taps=taps,
                     companion=companion,
                 )
-
-
-def _start_threads(loop: asyncio.AbstractEventLoop) -> None:
-    """Start the threads of `asyncio.to_thread` now: later there may be no memory for a stack."""
-    workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="worker")
-    started = threading.Barrier(_THREADS + 1)
-    for _ in range(_THREADS):
-        workers.submit(started.wait)  # a thread for each: every call waits for all the others
-    started.wait()
-    loop.set_default_executor(workers)
-
-
-@asynccontextmanager
-async def _open_quarantine(
-    settings: Settings, metrics: Metrics
-) -> AsyncIterator[Quarantine | None]:
-    """Open the quarantine, unless it is off, and close it at the end."""
-    rejections = settings.rejections
-    if rejections is None:
-        yield None
-        return
-    # In a thread: another program may hold the file for some seconds.
-    quarantine = await asyncio.to_thread(Quarantine, rejections)
-    metrics.quarantine = quarantine
-    try:
-        yield quarantine
-    finally:
-        await asyncio.to_thread(quarantine.close)
 
 
 async def _unless_stopped(call: Coroutine[Any, Any, T], stop: Stop) -> T | None:
@@ -232,18 +214,21 @@ async def _unless_stopped(call: Coroutine[Any, Any, T], stop: Stop) -> T | None:
 async def _run(
     settings: Settings,
     catalog: Catalog,
+    followers: list[Follower],
     *,
     pipeline: Pipeline,
     quarantine: Quarantine | None,
     metrics: Metrics,
     health: Health,
     signals: _Signals,
+    taps: Taps,
     companion: Companion | None,
 ) -> None:
     """Serve until a shutdown is requested, then drain."""
     limits, reply = settings.limits, settings.reply
     validator = Validator(catalog, payload_bytes=limits.payload_bytes, reply_detail=reply.detail)
     admission = Admission(limits)
+    recheck = build_recheck(settings.registries, followers, metrics, validator)
     gate = Gate(
         admission=admission,
         validator=validator,
@@ -251,6 +236,8 @@ async def _run(
         counters=metrics.counters,
         quarantine=quarantine,
         arrivals=pipeline.arrivals,
+        taps=taps,
+        recheck=recheck.hook,
     )
     sources = health.sources = build_sources(
         settings, gate=gate, metrics=metrics, admission=admission, arrivals=pipeline.arrivals
@@ -263,6 +250,7 @@ async def _run(
     def swap(newer: Catalog) -> None:
         validator.catalog = newer
         dimensions.update(newer)
+        recheck.update()
 
     watcher = CatalogWatcher(
         settings.catalog.path,
@@ -273,6 +261,7 @@ async def _run(
         on_reload=signals.reloaded,
     )
     signals.reload = watcher.request_reload
+    recheck.look_now = watcher.look_now
     sink_seconds = _SINK_SECONDS
     if companion is not None:
         sink_seconds = companion.sink_seconds
@@ -298,6 +287,7 @@ async def _run(
             writing.cancel()
     finally:
         gate.close()
+        recheck.close()
     _log.info("stopped")
 
 

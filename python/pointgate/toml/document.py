@@ -8,7 +8,7 @@ is the field's description, so a model is also its documentation:
         listen: str = Field("127.0.0.1:9464", description="host:port")
 
 Invariants: all mistakes of a document are reported at once; the value of an unknown key, or of a
-key with `password` in its name, is never shown.
+key with `password` or `token` in its name, is never shown.
 
 It does not know what the keys mean: `config/` and `catalog_settings.py` do.
 """
@@ -165,7 +165,7 @@ def _problem(model: type[Document], detail: ErrorDetails, file: str) -> Problem:
     expected = field.description if field and field.description else "a table"
     if detail["type"] == "missing":
         return Problem(file, key, f"expected {expected}, got nothing")
-    secret = any("password" in str(step) for step in location)
+    secret = any(word in str(step) for step in location for word in ("password", "token"))
     got = "a value that is not shown" if secret else shown(detail["input"])
     return Problem(file, key, f"expected {expected}, got {got}")
 

@@ -16,7 +16,8 @@ pub(crate) struct Burst {
 }
 
 impl Burst {
-    fn report(&self, py: Python<'_>, place: usize) -> Option<Report> {
+    /// The verdict of a request; one that was answered 200 in spite of a fault has that fault.
+    pub(crate) fn report(&self, py: Python<'_>, place: usize) -> Option<Report> {
         let verdict = self.burst.verdict(place)?;
         let report = Report::new(py, verdict.clone(), self.burst.reply(place).unwrap_or_default());
         Some(match self.burst.shadowed(place) {

@@ -44,18 +44,26 @@ impl Devices {
     ///
     /// Args:
     ///     data: The bytes of the file.
-    ///     format: `txt` for a key a line, `csv` for a column `deviceKey`, `jsonl` for objects.
+    ///     format: `txt` for a key a line, `csv` for a column `deviceKey`, `jsonl` for objects;
+    ///         `keys` for a key a line, byte for byte: nothing is cleaned, nothing is a comment.
     ///
     /// Raises:
     ///     DocumentError: A line cannot be understood; `problems` has the line numbers.
     ///     ValueError: `format` is none of these.
     #[staticmethod]
     fn parse(py: Python<'_>, data: &[u8], format: &str) -> PyResult<Self> {
+        if format == "keys" {
+            let table = py.detach(|| core::DeviceTable::from_lines(data));
+            let table = table.map_err(|problem| document_error(py, vec![problem]))?;
+            return Ok(Self { table: table.into(), warnings: Vec::new() });
+        }
         let format = match format {
             "txt" => core::DeviceFormat::Lines,
             "csv" => core::DeviceFormat::Csv,
             "jsonl" => core::DeviceFormat::JsonLines,
-            _ => return Err(PyValueError::new_err(format!("expected txt, csv or jsonl, got {format}"))),
+            _ => {
+                return Err(PyValueError::new_err(format!("expected txt, csv, jsonl or keys, got {format}")));
+            }
         };
         let file = py.detach(|| core::DeviceFile::parse(data, format));
         let file = file.map_err(|problems| document_error(py, problems))?;
@@ -101,12 +109,19 @@ impl Devices {
     /// Args:
     ///     data: Whole lines of a file of changes. The interpreter lock is released meanwhile.
     ///     first_line: The number of the first one, for errors.
+    ///     exact: Whether keys are taken byte for byte, and no line is a comment.
     ///
     /// Raises:
     ///     DocumentError: A line cannot be understood; `problems` has the line numbers.
-    #[pyo3(signature = (data, *, first_line=1))]
-    fn with_lines(&self, py: Python<'_>, data: &[u8], first_line: u64) -> PyResult<Self> {
-        let table = py.detach(|| self.table.with_lines(data, first_line));
+    #[pyo3(signature = (data, *, first_line=1, exact=false))]
+    fn with_lines(&self, py: Python<'_>, data: &[u8], first_line: u64, exact: bool) -> PyResult<Self> {
+        let table = py.detach(|| {
+            if exact {
+                self.table.with_exact_lines(data).map_err(|problem| vec![problem])
+            } else {
+                self.table.with_lines(data, first_line)
+            }
+        });
         let table = table.map_err(|problems| document_error(py, problems))?;
         Ok(Self { table, warnings: self.warnings.clone() })
     }

@@ -29,6 +29,7 @@ mod order;
 mod points;
 mod products;
 mod report;
+mod tap;
 mod validator;
 
 use pyo3::prelude::*;
@@ -63,6 +64,8 @@ mod _core {
     use crate::points::Points;
     #[pymodule_export]
     use crate::report::{Fault, Report};
+    #[pymodule_export]
+    use crate::tap::TapFilter;
     #[pymodule_export]
     use crate::validator::Validator;
 

@@ -19,35 +19,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pointgate.postgres.parameters import connection_parameters, error_text
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.postgres.tables import prepare
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _log = logging.getLogger(__name__)
-
-_NOWHERE: Final = "/dev/null/pointgate"
-"""A folder that cannot exist, so that no server listens on a socket in it."""
 
 _SCHEMA_BYTES: Final = 63
 """The server truncates longer names without an error."""
-
-_DEFAULTS: Final = {
-    "application_name": "pointgate",
-    # Routers between drop an idle connection without keepalives.
-    "keepalives_idle": "60",
-}
-
-_OURS: Final = {"client_encoding": "UTF8"}
 
 _CONNECT_SECONDS: Final = 5
 """The timeout of connecting, which cannot be cancelled, not even to shut down."""
@@ -81,7 +66,7 @@ class Session:
         self._name = name
         self._schema = _schema_name(schema)
         connecting = min(_CONNECT_SECONDS, max(1, round(answer_seconds)))
-        self._parameters = {"connect_timeout": connecting} | _parameters(url, password)
+        self._parameters = {"connect_timeout": connecting} | connection_parameters(url, password)
         self._answer_seconds = answer_seconds
         self._connection: psycopg.Connection[Any] | None = None
         self._wire: socket.socket | None = None
@@ -138,63 +123,14 @@ class Session:
 
 def unavailable(error: psycopg.Error | OSError) -> SinkUnavailableError:
     """The exception for a temporary error."""
-    return SinkUnavailableError(_text(error))
+    return SinkUnavailableError(error_text(error))
 
 
 def of_points(error: psycopg.Error) -> SinkUnavailableError | SinkRefusedError:
     """Classify an error of a write as temporary or permanent."""
     # A DataError without a SQLSTATE is psycopg's own, for a text that it cannot encode.
     code = error.sqlstate or ("22" if isinstance(error, psycopg.DataError) else "")
-    return SinkRefusedError(_text(error)) if code.startswith(_DATA) else unavailable(error)
-
-
-def _text(error: psycopg.Error | OSError) -> str:
-    """The server's message in one line, without its DETAIL, which can contain values."""
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        text = f"{error.diag.message_primary} ({error.sqlstate})"
-    else:
-        text = str(error)
-    return " ".join(text.split())
-
-
-def _parameters(url: str, password: str | None) -> dict[str, Any]:
-    # The URL is never shown: it may contain a password, and so may libpq's message about it.
-    wrong = "expected a url such as postgresql://user@host:5432/database"
-    if url.partition("://")[0] not in {"postgresql", "postgres"}:
-        raise ValueError(f"{wrong}, got another scheme")
-    try:
-        parameters = conninfo_to_dict(url)
-        reason = _rejection(parameters)
-    except psycopg.Error as error:
-        reason = " ".join(str(error).split())
-    if reason:
-        hidden = ":" in url.partition("://")[2].partition("@")[0] or "pass" in url.lower()
-        why = "" if hidden and "@" in url else f": {reason}"
-        raise ValueError(f"{wrong}, got one that libpq rejects{why}")
-    secret = {} if password is None else {"password": password}
-    return _DEFAULTS | parameters | secret | _OURS
-
-
-def _rejection(parameters: Mapping[str, Any]) -> str:
-    """The error of libpq for parameters such as `sslmode=sometimes`; empty if it accepts them all.
-
-    libpq checks their values only when it connects, before it opens a socket. So this connects to a
-    socket in a folder that does not exist: an error that names the folder comes after the checks.
-    """
-    timeout = str(parameters.get("connect_timeout", "0"))
-    if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", timeout):
-        return f'invalid value for "connect_timeout": {timeout[:64]!r}'
-    hosts = parameters.get("host") or parameters.get("hostaddr") or ""
-    nowhere = ",".join([_NOWHERE] * (hosts.count(",") + 1))
-    tried = {name: value for name, value in parameters.items() if name != "hostaddr"}
-    text = make_conninfo(**tried | {"host": nowhere, "password": "x"})
-    connection = psycopg.pq.PGconn.connect_start(text.encode())
-    try:
-        said = connection.error_message.decode("utf-8", "replace")
-        is_right = connection.status != psycopg.pq.ConnStatus.BAD or _NOWHERE in said
-        return "" if is_right else " ".join(said.split())
-    finally:
-        connection.finish()
+    return SinkRefusedError(error_text(error)) if code.startswith(_DATA) else unavailable(error)
 
 
 def _schema_name(schema: str) -> str:

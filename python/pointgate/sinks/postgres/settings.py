@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path  # noqa: TC003 - the validator below is read by pydantic
 from typing import Annotated, Literal
-from urllib.parse import unquote
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field
 
-from pointgate.diagnostics import shown
+from pointgate.postgres.urls import not_both, postgres_url
 from pointgate.sinks.settings import ON_CONFLICT, OnConflict, SinkSettings
-from pointgate.toml.values import ReadableFile, Secret, control_character, secret_text
-
-
-def _postgres_url(value: str) -> str:
-    """A url without a password; `session.py` asks libpq whether it is valid.
-
-    `urllib` cannot parse libpq's urls, which may have no host, or several, each with a port.
-    """
-    scheme, separator, rest = value.partition("://")
-    right = bool(separator) and scheme in {"postgresql", "postgres"}
-    if "password=" in re.sub(r"\s", "", unquote(value)) or (
-        _may_hold_password(rest) if right else ":" in _before_host(value)
-    ):
-        # The url is not shown: it may contain a password.
-        raise ValueError(
-            "expected a url without a password, got one that may have it: "
-            "use password_file or POINTGATE_SINKS__<NAME>__PASSWORD"
-        )
-    if not right or control_character(unquote(value)) or " " in value:
-        raise ValueError(f"expected postgresql://user@host:port/database, got {shown(value)}")
-    return value
-
-
-def _may_hold_password(rest: str) -> bool:
-    """Whether the part after `postgresql://` may contain a password.
-
-    It may have a "/" or "@" in it, and so be in a place where libpq does not expect it.
-    """
-    authority, _, path = rest.partition("/")
-    user, at, hosts = authority.partition("@")
-    in_path = ":" in authority and "@" in path.partition("?")[0]
-    return in_path or (bool(at) and (":" in user or "@" in hosts))
-
-
-def _before_host(value: str) -> str:
-    """The part before the last "@" of a text that is not a libpq url, without a scheme.
-
-    A user name is not secret, but the text after a colon may be a password.
-    """
-    return re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:?//", "", unquote(value).rpartition("@")[0])
-
-
-def _password_file(value: Path, info: ValidationInfo) -> Path:
-    if info.data.get("password") is not None:
-        raise ValueError("expected either this or the password in the environment, got both")
-    return value
+from pointgate.toml.values import ReadableFile, Secret, secret_text
 
 
 class PostgresSettings(SinkSettings):
     """A PostgreSQL or TimescaleDB database."""
 
     type: Literal["postgres"]
-    url: Annotated[str, AfterValidator(_postgres_url)] = Field(
+    url: Annotated[str, AfterValidator(postgres_url)] = Field(
         description="postgresql://user@host:port/database"
     )
     password: Secret | None = Field(default=None, description="a password, in the environment only")
-    password_file: Annotated[ReadableFile, AfterValidator(_password_file)] | None = Field(
+    password_file: Annotated[ReadableFile, AfterValidator(not_both)] | None = Field(
         default=None, description="a file whose first line is the password"
     )
     schema_name: str = Field(

@@ -26,7 +26,7 @@ use super::collector::MAX_PROBLEMS;
 use super::file::utf8;
 use super::key::{cleaned, trimmed};
 use super::key_set::{Batch, KeySet, Lookup};
-use super::{DeviceTable, check_key};
+use super::{DeviceTable, check_key, lines};
 
 /// The device keys of a product: a table, and what has changed since.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +174,20 @@ impl Devices {
         Ok(self.with(overlay))
     }
 
+    /// A table after lines that are `+KEY` or `-KEY`, in order. Keys are taken exactly as they are,
+    /// and no line is a comment.
+    ///
+    /// # Errors
+    /// The first line without a sign or with a key that no device can have (contract 6.4), with its
+    /// index; bytes that are not UTF-8, with their offset.
+    pub fn with_exact_lines(&self, data: &[u8]) -> Result<Self, Problem> {
+        self.with_changes(lines(data)?.map(|line| match line.strip_prefix('-') {
+            Some(key) => (Change::Remove, key),
+            // Without a sign the key becomes empty, which is refused.
+            None => (Change::Add, line.strip_prefix('+').unwrap_or_default()),
+        }))
+    }
+
     /// A table after the changes of a text: `+KEY` and `-KEY`, one a line, in order. Blank lines and
     /// lines that begin with `#` are ignored; keys are cleaned as those of a device file.
     ///
@@ -292,6 +306,19 @@ mod tests {
         assert_eq!((after.len(), after.changed()), (3, 4));
         assert_eq!(keys(&before), ["a", "b", "c"]);
         assert!(after.contains("e") && !after.contains("d") && !after.contains("c"));
+    }
+
+    #[test]
+    fn exact_lines_are_keys_byte_for_byte() {
+        let odd = b"# a\n \"b\" \ndeviceKey\n1e5\n1e5\n";
+        let before: Devices = DeviceTable::from_lines(odd).unwrap_or_default().into();
+        assert_eq!(keys(&before), ["# a", " \"b\" ", "deviceKey", "1e5"]);
+        let after = before.with_exact_lines(b"-# a\n+ c\n+-d\n").unwrap_or_default();
+        assert_eq!(keys(&after), [" \"b\" ", "deviceKey", "1e5", " c", "-d"]);
+        let refused = |data| before.with_exact_lines(data).err().map(|problem| problem.location);
+        assert_eq!(refused(b"+a\nb\n"), Some("key 1".to_owned()));
+        assert_eq!(refused(b"+a\n+\xff\n"), Some("byte 4".to_owned()));
+        assert!(DeviceTable::from_lines(b"a\n\nb\n").is_err());
     }
 
     #[test]

@@ -23,8 +23,8 @@ use crate::json::Text;
 
 pub use changes::{Change, Devices};
 pub use file::DeviceFormat;
-use key_set::KeySet;
 pub(crate) use key_set::Lookup;
+use key_set::{Batch, KeySet};
 
 /// Maximum length of a device key in bytes.
 const MAX_DEVICE_KEY: usize = 128;
@@ -77,6 +77,25 @@ impl DeviceTable {
         Ok(table)
     }
 
+    /// A table of lines that are keys, exactly as they are; repeated keys count once.
+    ///
+    /// # Errors
+    /// The first key that no device can have (contract 6.4), with its index; bytes that are not
+    /// UTF-8, with their offset.
+    pub fn from_lines(data: &[u8]) -> Result<Self, Problem> {
+        let keys = lines(data)?;
+        let count = data.split(|&byte| byte == b'\n').count();
+        let (mut table, mut batch) = (Self::default(), Batch::default());
+        table.keys.reserve(count, data.len());
+        for (index, key) in keys.enumerate() {
+            check_key(key).map_err(|reason| Problem::new(format!("key {index}"), reason))?;
+            table.keys.insert_later(&mut batch, key);
+        }
+        table.keys.insert_all(&mut batch);
+        table.keys.shrink();
+        Ok(table)
+    }
+
     /// The keys, in the order in which they came first.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|(_, key)| key)
@@ -112,6 +131,14 @@ impl DeviceTable {
         check_key(device_key)?;
         Ok(self.keys.insert(device_key))
     }
+}
+
+/// The lines of a text; the last one may end with it.
+fn lines(data: &[u8]) -> Result<impl Iterator<Item = &str>, Problem> {
+    let text = std::str::from_utf8(data).map_err(|error| {
+        Problem::new(format!("byte {}", error.valid_up_to()), "expected UTF-8, got other bytes")
+    })?;
+    Ok(text.split_terminator('\n'))
 }
 
 /// Why no device can have this key (contract 6.4).

@@ -1,0 +1,13 @@
+"""The section `[admin]`: the Unix socket of `pointgate tap` and `pointgate top`."""
+
+from pydantic import Field
+
+from pointgate.toml.document import Document
+from pointgate.toml.values import AnyPath
+
+
+class AdminSettings(Document):
+    """The Unix socket of pointgate tap and top: `Settings.admin_socket` has its path."""
+
+    enabled: bool = Field(default=True, description="true or false")
+    socket: AnyPath | None = Field(default=None, description="a path of at most 107 bytes")

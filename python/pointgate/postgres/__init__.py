@@ -1,0 +1,1 @@
+"""What the sink and the registry of PostgreSQL share."""

@@ -1,0 +1,1 @@
+"""Registries of devices, against real servers."""
