@@ -40,10 +40,10 @@ from pointgate.catalog_registries import (
 from pointgate.catalog_tables import ProductTables
 from pointgate.catalog_tests import run_tests, test_files
 from pointgate.errors import DocumentError, Problem
-from pointgate.file_states import not_a_folder, signature
+from pointgate.file_states import signature
 from pointgate.followed_devices import follow
 from pointgate.registries.device_copy import CURRENT
-from pointgate.toml.document import dotted, read_file, read_toml
+from pointgate.toml.document import dotted, not_a_folder, read_file, read_toml
 from pointgate.topics import product_key
 
 if TYPE_CHECKING:

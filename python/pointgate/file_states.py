@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, TypeAlias
-
-from pointgate.diagnostics import os_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,13 +26,3 @@ def signature(path: Path) -> Signature:
         status.st_ctime_ns,
         status.st_dev,
     )
-
-
-def not_a_folder(path: Path) -> str:
-    """What was found instead of a folder; empty if it is one."""
-    try:
-        return "" if stat.S_ISDIR(path.stat().st_mode) else "a file"
-    except FileNotFoundError:
-        return "nothing: no such folder"
-    except (OSError, ValueError) as error:
-        return f"nothing: {os_reason(error)}"

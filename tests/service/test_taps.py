@@ -273,3 +273,17 @@ async def test_four_taps_may_be_attached() -> None:
 def test_a_wrong_query_is_refused(query: str, words: str) -> None:
     with pytest.raises(TapQueryError, match=words):
         Taps().attach(query)
+
+
+def test_a_request_that_is_not_enforced_has_its_code_and_its_fault() -> None:
+    model, devices = _core.Model.compile(MODEL), _core.Devices.parse(b"d\n", "txt")
+    product = _core.Product(model, devices, mode="shadow")
+    burst = Burst.of([topic("a")] * 2, [payload(), payload(101)])
+    judge = _core.Validator(_core.Catalog({"a": product}))
+    judge.judge_burst(burst, 0, end=2, collect=False)
+    matched, sample = TapFilter(reason="range").sample(burst, 2, 2, 0, 1000)
+    assert matched == TapFilter(identifier="t").sample(burst, 2, 2, 0, 1000)[0] == 1
+    (report,) = (one[3] for one in sample)
+    assert report.code == 200
+    assert report.fault
+    assert report.fault.got == "101"

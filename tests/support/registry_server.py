@@ -46,8 +46,7 @@ class RegistryServer:
         self.compressed = False
         self.answers: dict[str, Answer | Callable[[Any], None]] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._scheme = "http" if tls is None else "https"
@@ -100,6 +99,13 @@ class RegistryServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that goes away is what some tests are about."""
 
 
 def _handler(server: RegistryServer) -> type[BaseHTTPRequestHandler]:

@@ -107,6 +107,16 @@ def read_file(path: Path, *, limit: int | None = None) -> tuple[bytes, str]:
     return b"", f"the file is being written: it changed during each of {_READS} reads"
 
 
+def not_a_folder(path: Path) -> str:
+    """What was found instead of a folder; empty if it is one."""
+    try:
+        return "" if stat.S_ISDIR(path.stat().st_mode) else "a file"
+    except FileNotFoundError:
+        return "nothing: no such folder"
+    except (OSError, ValueError) as error:
+        return f"nothing: {os_reason(error)}"
+
+
 def _read_once(path: Path) -> tuple[bytes, bool]:
     """The bytes of a file, and whether they are consistent: it was not written meanwhile."""
     with path.open("rb") as file:

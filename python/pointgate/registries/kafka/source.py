@@ -35,6 +35,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from pointgate.device_changes import Changes
+from pointgate.errors import PointgateError
 from pointgate.kafka import client
 from pointgate.registries.base import RegistryUnavailableError, Snapshot
 
@@ -286,5 +287,5 @@ class KafkaRegistry:
         return RegistryUnavailableError(reason)
 
 
-class _OffsetsGoneError(Exception):
+class _OffsetsGoneError(PointgateError):
     """The topic does not have the offsets of the position any more."""
