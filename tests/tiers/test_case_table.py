@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.support.kafka_fixtures", "tests.support.spark_fixtures")
 
 CLOCK: Final = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+WINDOWS: Final = ("window", "window-milliseconds", "window-units", "mode-lenient-gaps")
+"""The products with a time window."""
+
 LARGEST: Final = 12_000_000
 """Bytes of a record: there is a case of more than 8 MiB."""
 
@@ -110,9 +113,14 @@ def in_a_service(*, windows: bool) -> list[Case]:
         case
         for case in CASES
         if (case.payload_bytes, case.now_ms) == (DEFAULT_PAYLOAD_BYTES, DEFAULT_NOW_MS)
-        and (windows or "/window" not in case.topic)
+        and (windows or not has_window(case.topic))
     ]
-    return sorted(found, key=lambda case: "/window" not in case.topic)
+    return sorted(found, key=lambda case: not has_window(case.topic))
+
+
+def has_window(topic: str) -> bool:
+    """Whether verdicts on requests of the product depend on the present."""
+    return any(f"sys/{key}/" in topic for key in WINDOWS)
 
 
 def replies_of(cases: list[Case]) -> list[tuple[str, bytes | int]]:
