@@ -132,6 +132,8 @@ def comparing(options: DiffOptions) -> Callable[[Job], DiffResult]:
 class Differ(Judge):
     """Judges one job after another by two catalogs."""
 
+    _takes_blocks = False
+
     def __init__(self, options: DiffOptions) -> None:
         super().__init__(options)
         self._described = options.described
@@ -190,7 +192,8 @@ class Differ(Judge):
         if self._described:
             self._described_burst(lines, place, result)
             return
-        topics, payloads = self._requests(lines)
+        topic = self._options.topic
+        topics, payloads = self._requests(lines) if topic is None else ([topic] * len(lines), lines)
         if not self.compare_burst(topics, payloads, place, result):
             # Blank lines are no requests; both catalogs reject them as empty.
             result.requests -= sum(not line.strip() for line in lines)

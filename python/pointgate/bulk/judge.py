@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import orjson
 
@@ -77,6 +77,9 @@ def judging(options: RunOptions) -> Callable[[Job], Result]:
 class Judge:
     """Validates one job after another."""
 
+    _takes_blocks: ClassVar = True
+    """Whether lines of one topic are validated as a block, without an object for each."""
+
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         self._keep = options.payload_bytes + MARGIN_BYTES
@@ -130,7 +133,7 @@ class Judge:
 
     def _lines(self, blocks: Iterable[bytes], result: Result) -> None:
         counted = _counted(blocks, result)
-        if self._options.topic is not None:
+        if self._takes_blocks and self._options.topic is not None:
             for block in whole_lines(counted, self._keep):
                 self._block(block, self._options.topic, result)
             return
