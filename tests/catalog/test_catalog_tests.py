@@ -14,6 +14,7 @@ from pointgate import Catalog, catalog_tests
 from pointgate.catalog import Loading
 from pointgate.errors import CatalogError
 from pointgate.file_states import signature
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -279,7 +280,13 @@ def test_a_reload_runs_them_when_a_file_that_matters_has_changed(
 def pointgate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pointgate", *arguments]
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60, input=payload()
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        input=payload(),
     )
 
 

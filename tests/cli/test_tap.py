@@ -23,6 +23,7 @@ from pointgate.service.taps import Taps
 from tests.cli.test_cli import run
 from tests.service.test_http import StubHealth
 from tests.service.test_taps import MIXED, judged
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def played(path: Path, *, busy: bool = False) -> Iterator[None]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(PATIENCE)
         yield
     finally:
         ending.set()
@@ -109,7 +110,7 @@ def test_a_signal_ends_it_with_a_summary(service: Path, number: signal.Signals) 
 def test_a_closed_pipe_ends_it_silently(service: Path) -> None:
     command = " ".join([*COMMAND, "--socket", str(service), "| head -n 1"])
     done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
@@ -123,7 +124,7 @@ def test_the_end_of_the_service_is_reported(tmp_path: Path) -> None:
         process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
         assert process.stdout
         process.stdout.readline()
-    out, error = process.communicate(timeout=20)
+    out, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 74, out
     assert "admin.sock" in error
     assert "Traceback" not in error
@@ -161,7 +162,7 @@ def test_without_permission_it_says_who_may_connect(service: Path) -> None:
     for folder in (service.parent, service.parent.parent, service.parent.parent.parent):
         folder.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert "permission denied (only the service's user and root may connect)" in done.stderr
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pointgate.topics import request_topic
+from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, Sender, Service
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def codes(sender: Sender, count: int) -> dict[int, str]:
 
 def pointgate(*arguments: str) -> str:
     command = [sys.executable, "-m", "pointgate", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, Sender, Service, small
 from tests.support.registry_server import RegistryServer
 
@@ -81,7 +82,7 @@ def test_without_a_copy_the_service_is_not_ready_until_the_registry_answers(
             Sender(broker.port) as sender,
         ):
             service.wait_for("registry fleet cannot be read, there is no copy yet: HTTP 503")
-            end = time.monotonic() + 15
+            end = time.monotonic() + PATIENCE
             while not (answer := service.readiness())[1].startswith("registry fleet: HTTP 503"):
                 assert time.monotonic() < end, answer
                 assert answer[0] == 503
@@ -110,7 +111,7 @@ def test_a_device_that_is_not_known_yet_is_asked_for(tmp_path: Path, broker: Bro
             service.ready()
             assert code(sender, 1) == 1257
             server.change("+device1")
-            number, end = 2, time.monotonic() + 60
+            number, end = 2, time.monotonic() + PATIENCE
             while code(sender, number) != 200:  # an unknown key is asked for once a second
                 assert time.monotonic() < end
                 time.sleep(0.2)

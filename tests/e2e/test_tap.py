@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.support.paths import CATALOG
+from tests.support.patience import PATIENCE
 from tests.support.processes import TOPIC, Broker, Sender, Service, small
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def traffic(port: int) -> Iterator[None]:
 
 def run(folder: Path, command: str, *options: str) -> subprocess.CompletedProcess[str]:
     arguments = [*POINTGATE, command, "-c", str(folder / "service.toml"), *options]
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -125,12 +126,12 @@ def test_on_a_terminal_lines_fit_and_ctrl_c_ends_it(
     ):
         os.close(other)
         seen = b""
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while seen.count(b"\n") < 30 and time.monotonic() < end:
             if select.select([terminal], [], [], 1.0)[0]:
                 seen += os.read(terminal, 65536)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(PATIENCE) == 130
         if select.select([terminal], [], [], 1.0)[0]:
             seen += os.read(terminal, 65536)
     os.close(terminal)

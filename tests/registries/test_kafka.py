@@ -19,6 +19,7 @@ from pointgate.registries.kafka.source import KafkaRegistry
 from tests.support.following import following, until
 from tests.support.kafka_clients import make
 from tests.support.kafka_server import KafkaServer
+from tests.support.patience import PATIENCE
 from tests.support.registries import keys_of, write_catalog
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def test_a_record_ends_the_wait(kafka: str, topic: str, registry: KafkaRegistry)
     assert changes is not None
     write(kafka, topic, ["+a"])
     started = time.monotonic()
-    registry.wait(50)
-    assert time.monotonic() - started < 30
+    registry.wait(PATIENCE)
+    assert time.monotonic() - started < PATIENCE / 2
     assert take(registry, changes.position, 1) == b"+a\n"
 
 

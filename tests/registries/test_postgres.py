@@ -18,6 +18,7 @@ from pointgate.registries.postgres.schema import schema_sql
 from pointgate.registries.postgres.settings import PostgresRegistrySettings
 from pointgate.registries.postgres.source import PostgresRegistry
 from tests.support.following import following, until
+from tests.support.patience import PATIENCE
 from tests.support.postgres_server import PASSWORD, USER, PostgresServer
 from tests.support.registries import keys_of, write_catalog
 
@@ -328,8 +329,8 @@ def test_a_notification_ends_the_wait(
     waking = threading.Timer(0.1, lambda: add(admin, "a"))
     waking.start()
     started = time.monotonic()
-    registry.wait(60)
-    assert time.monotonic() - started < 30
+    registry.wait(PATIENCE)
+    assert time.monotonic() - started < PATIENCE / 2
     waking.join()
     assert step(registry, keys, position)
     assert keys == {"a"}

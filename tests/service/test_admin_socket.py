@@ -21,6 +21,7 @@ from pointgate.service.pages import Pages
 from pointgate.service.taps import Taps
 from tests.service.test_http import StubHealth
 from tests.service.test_taps import MIXED, judged
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,7 +38,7 @@ async def served(
 
 
 async def ask(path: Path, target: str, method: str = "GET") -> tuple[int, bytes]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
@@ -74,7 +75,7 @@ async def test_a_tap_is_a_stream_until_the_client_leaves(tmp_path: Path) -> None
         line = json.loads(await reader.readline())
         assert (line["reason"], line["got"]) == ("range", "101")
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while taps.attached:  # noqa: ASYNC110 - when the server has noticed
                 await asyncio.sleep(0)
         assert (await ask(path, "/tap", "HEAD")) == (200, b"")
@@ -91,7 +92,7 @@ async def test_the_end_of_the_service_ends_a_tap(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b"GET /tap HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"}}\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         with contextlib.suppress(ConnectionResetError):
             await reader.read()
     writer.close()

@@ -18,6 +18,7 @@ from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.metrics import Metrics
 from pointgate.service.recheck import Asker, Recheck
 from tests.support.following import following, until
+from tests.support.patience import PATIENCE
 from tests.support.registries import FakeRegistry, FakeSettings, keys_of, write_catalog
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Answering(FakeRegistry):
 
     def present(self, keys: Sequence[str]) -> set[str]:
         self.questions.append(list(keys))
-        self.slow.wait(20)
+        self.slow.wait(PATIENCE)
         if self.fails:
             raise RegistryUnavailableError(self.fails)
         return self.keys & set(keys)

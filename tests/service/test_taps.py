@@ -13,6 +13,7 @@ from pointgate import _core
 from pointgate._core import Burst, TapFilter
 from pointgate.service import taps
 from pointgate.service.taps import Bucket, TapQueryError, Taps, TooManyTapsError
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,7 @@ def test_a_payload_is_cut_between_characters() -> None:
 async def lines(tap: Tap, count: int) -> list[dict[str, Any]]:
     """So many lines."""
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async for part in tap.lines():
             found += map(json.loads, part.splitlines())
             if len(found) >= count:

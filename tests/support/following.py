@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from pointgate.registries.follower import Follower
 from pointgate.registries.statistics import RegistryStatistics
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from pointgate.registries.base import Registry
     from pointgate.registries.settings import RegistrySettings
-
-PATIENCE = 60.0
 
 
 @asynccontextmanager
@@ -31,7 +30,7 @@ async def following(
         yield follower, statistics
     finally:
         task.cancel()
-        await asyncio.wait({task}, timeout=10)
+        await asyncio.wait({task}, timeout=PATIENCE)
         assert task.cancelled()
 
 
