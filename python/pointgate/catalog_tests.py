@@ -15,7 +15,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 from pydantic import AfterValidator, Field
 
@@ -46,7 +46,14 @@ _AT_ONCE: Final = 50
 
 _SPACE: Final = re.compile(r"[ \t\r]*")
 _DECODER: Final = json.JSONDecoder()
-_SKIPPER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Python's reader takes NaN and Infinity, which are no JSON."""
+    raise ValueError(f"expected a JSON value, got {name}")
+
+
+_SKIPPER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
 """For the payload, of which only the text counts: no limit on digits."""
 
 

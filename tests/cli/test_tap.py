@@ -70,7 +70,7 @@ def test_requests_are_lines_of_text_in_a_pipe(service: Path) -> None:
     done = run("tap", "--socket", service, "--requests", "8")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("22:13:20.000  a  200  1 points  {")
+    assert lines[0].startswith("22:13:20.000  a  200  1 point  {")
     assert lines[0].endswith("}]}")  # whole in a pipe
     assert lines[1] == "22:13:20.000  a  1204 range  device d"
     assert lines[2].startswith("  params[0].measurepoints.t: expected ")
@@ -197,6 +197,7 @@ def test_text_fits_a_terminal_and_nothing_reaches_it_unescaped() -> None:
         "received": "2026-11-28T10:00:00.123456Z",
         "topic": "sys/solar\x1b[2J/integration/measurepoint/post",
         "code": 1204,
+        "answered": 200,
         "points": 0,
         "reason": "type",
         "deviceKey": "d\x1b]0;x\x07" + "k" * 100,
@@ -207,7 +208,9 @@ def test_text_fits_a_terminal_and_nothing_reaches_it_unescaped() -> None:
     }
     lines = request_lines(document, 80)
     assert lines[0] == "(1,234 more not shown)"
-    assert lines[1].startswith("10:00:00.123  solar\\x1b[2J  1204 type  device d\\x1b]0;x\\x07k")
+    assert lines[1].startswith(
+        "10:00:00.123  solar\\x1b[2J  1204 type (answered 200)  device d\\x1b]0"
+    )
     assert lines[2] == "  params[0].\\u202e: expected INT, got \\x9b31m"
     assert lines[3].startswith("  \\x1b[31m\\r\\nxxx")
     assert all(line.isprintable() for line in lines)

@@ -74,7 +74,7 @@ def test_requests_are_shown_with_their_verdicts_as_they_are_answered(
         nobody = run(tmp_path, "tap", "--product", "nobody", "--seconds", "2")
         top = run(tmp_path, "top")
     assert (text.returncode, found.returncode, nobody.returncode) == (0, 0, 0)
-    assert "protocol  200  1 points  {" in text.stdout
+    assert "protocol  200  1 point  {" in text.stdout
     assert "protocol  1204 type  device device1" in text.stdout
     assert '  params[0].measurepoints.temp: expected DOUBLE, got string "warm"' in text.stdout
     assert text.stdout.replace("\n", "").isprintable()

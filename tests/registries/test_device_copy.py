@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,6 +143,29 @@ def test_lost_changes_need_a_snapshot(settings: RegistrySettings) -> None:
     os.truncate(current.folder / "pk.changes", 0)
     copy = opened(settings)
     assert (copy.position, copy.is_usable) == (None, True)
+
+
+@pytest.mark.parametrize("damage", ["emptied", "longer", "deleted", "no folder", "no journal"])
+def test_a_snapshot_that_is_not_whole_is_not_used(settings: RegistrySettings, damage: str) -> None:
+    copy = opened(settings)
+    replaced(copy, snapshot("a"))
+    copy.close()
+    current = read_current(settings.folder)
+    assert current is not None
+    keys = current.folder / "pk.keys"
+    match damage:
+        case "emptied":
+            os.truncate(keys, 0)
+        case "longer":
+            keys.write_bytes(keys.read_bytes() + b"b\n")
+        case "deleted":
+            keys.unlink()
+        case "no folder":
+            shutil.rmtree(current.folder)
+        case "no journal":
+            (current.folder / "journal").unlink()
+    copy = opened(settings)
+    assert (copy.position, copy.is_usable) == (None, False)
 
 
 def test_a_copy_of_something_else_is_not_used(settings: RegistrySettings) -> None:

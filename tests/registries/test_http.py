@@ -202,7 +202,11 @@ WITH_POSITION = {"X-Position": "1", "Content-Type": "text/plain"}
             (200, WITH_POSITION | {"Content-Encoding": "br"}, b""),
             "expected gzip or no encoding, got br",
         ),
-        ("/devices", (302, {"Location": "file:///etc/passwd"}, b""), "to another scheme"),
+        ("/devices", (302, {"Location": "file:///etc/passwd"}, b""), "from http to file"),
+        *(
+            ("/devices", (302, {"Location": place}, b""), "redirected to no url")
+            for place in ("http://[bad/", "http://x:abc/", "/\xe4", "http://a..b/")
+        ),
         ("/devices", (302, {"Location": "/devices"}, b""), "redirected more than 5 times"),
         ("/devices", (302, {}, b""), "HTTP 302 without a Location"),
         ("/changes", (200, {}, b"+a\n"), "expected a header X-Position with changes"),

@@ -142,6 +142,7 @@ async def test_below_its_rate_a_tap_shows_every_request_with_its_verdict() -> No
         "received": "2023-11-14T22:13:20.000001Z",
         "topic": topic("a"),
         "code": 1204,
+        "answered": 1204,
         "points": 0,
         "reason": "range",
         "message": bad["message"],
@@ -284,6 +285,7 @@ def test_a_request_that_is_not_enforced_has_its_code_and_its_fault() -> None:
     judge.judge_burst(burst, 0, end=2, collect=False)
     matched, sample = TapFilter(reason="range").sample(burst, 2, 2, 0, 1000)
     assert matched == TapFilter(identifier="t").sample(burst, 2, 2, 0, 1000)[0] == 1
+    assert [TapFilter(code=code).sample(burst, 2, 2, 0, 9)[0] for code in (200, 1204)] == [2, 1]
     (report,) = (one[3] for one in sample)
     assert report.code == 200
     assert report.fault

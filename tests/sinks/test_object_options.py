@@ -39,6 +39,10 @@ def sink(
 SECRET = "aws_secret_access_key"  # noqa: S105 - the name of an option
 
 MISTAKES = [
+    (
+        sink("s3://u:SECRET@bucket/x?secret=SECRET"),
+        'path: expected a url such as s3://bucket/points, got "s3://u:…@bucket/x?…"',
+    ),
     (sink("s3:/bucket/x"), "path: expected two slashes, as in s3://bucket/points"),
     (sink("S3:/bucket/x"), "path: expected two slashes"),
     (sink("s3://b/x"), "path: expected a bucket of 3 to 63 letters"),

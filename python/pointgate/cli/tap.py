@@ -27,6 +27,7 @@ import typer
 from pointgate.cli.options import ConfigOption, SocketOption, exit_with_problems, settings_or_exit
 from pointgate.cli.quarantine_filter import CodeOption, ProductOption, ReasonOption, check_fault
 from pointgate.cli.service_client import AdminSocket, UnreachableError, unreachable
+from pointgate.diagnostics import numbered
 from pointgate.errors import Problem
 from pointgate.service.offenders import cut
 from pointgate.service.taps import DEFAULT_RATE, MOST_RATE
@@ -194,14 +195,15 @@ def request_lines(document: Mapping[str, Any], width: int) -> list[str]:
     reason = document["reason"]
     lines = [f"({document['dropped']:,} more not shown)"] if document["dropped"] else []
     if reason is None:
-        lines.append(
-            f"{head}  {document['points']:,} points  {document.get('excerpt', '')}".rstrip()
-        )
+        points = numbered(document["points"], "point")
+        lines.append(f"{head}  {points}  {document.get('excerpt', '')}".rstrip())
     else:
         device = "" if document["deviceKey"] is None else f"  device {document['deviceKey']}"
         # What comes before is the text of the code.
         sentence = document["message"].partition(": ")[2] or document["message"]
-        lines += [f"{head} {reason}{device}", f"  {sentence}"]
+        code, answered = document["code"], document["answered"]
+        marked = "" if answered == code else f" (answered {answered})"
+        lines += [f"{head} {reason}{marked}{device}", f"  {sentence}"]
     lines = [cut(printable(line), width) for line in lines]
     if "payload" in document:
         lines.append(f"  {printable(document['payload'])}")

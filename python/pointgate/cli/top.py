@@ -66,7 +66,9 @@ def top(
         time.sleep(interval)
         document = figures(before, fetch(address))
     except UnreachableError as error:
-        say(f"{error}; is the service running, with these settings?")
+        # An error of the socket has a hint of its own.
+        hint = "" if str(error).endswith(")") else "; is the service running, with these settings?"
+        say(f"{error}{hint}")
         sys.exit(Status.OUTPUT)
     if as_json:
         print_json(document)

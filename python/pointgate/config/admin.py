@@ -7,7 +7,7 @@ from pointgate.toml.values import AnyPath
 
 
 class AdminSettings(Document):
-    """The Unix socket of pointgate tap and top: `Settings.admin_socket` has its path."""
+    """The Unix socket of pointgate tap and top; by default `admin.sock` beside the spool."""
 
     enabled: bool = Field(default=True, description="true or false")
     socket: AnyPath | None = Field(default=None, description="a path of at most 107 bytes")

@@ -99,6 +99,12 @@ def read_current(folder: Path) -> Current | None:
         raise ValueError(f"expected the name of a snapshot in {CURRENT}") from error
 
 
+def _is_whole(current: Current) -> bool:
+    """Whether the files of a snapshot are as they were written, by their sizes."""
+    sizes = [path.stat().st_size for path in current.folder.glob(f"*.{current.form}")]
+    return (current.folder / "journal").exists() and sum(sizes) == current.bytes
+
+
 class DeviceCopy:
     """The copy of a registry, for the service that writes it.
 
@@ -182,7 +188,7 @@ class DeviceCopy:
             current = read_current(self._folder)
         except ValueError:  # damaged: it is replaced by the next snapshot
             current = None
-        if current is None or current.identity != self._settings.identity:
+        if current is None or current.identity != self._settings.identity or not _is_whole(current):
             return
         self._current = current
         self._journal = Journal(current.folder / "journal")

@@ -112,7 +112,9 @@ class Follower:
                 try:
                     await self._call(self._turn)
                     self._succeed()
-                    await self._call(lambda: self._registry.wait(self._poll_seconds))
+                    await self._call(
+                        lambda: self._registry.wait(self._poll_seconds), waits=self._poll_seconds
+                    )
                 except RegistryUnavailableError as error:
                     await self._recover(str(error))
                 except Exception as error:  # noqa: BLE001 - no registry may end the service
@@ -127,9 +129,14 @@ class Follower:
         self._registry.close()
         self._copy.close()
 
-    async def _call(self, function: Callable[[], T]) -> T:
-        """Call a function in the thread; severs the registry if it makes no progress."""
-        self._moved_at = time.monotonic()
+    async def _call(self, function: Callable[[], T], *, waits: float = 0.0) -> T:
+        """Call a function in the thread; severs the registry if it makes no progress.
+
+        Args:
+            function: The function.
+            waits: How many seconds it may wait before it has to make any.
+        """
+        self._moved_at = time.monotonic() + waits
         calling = asyncio.get_running_loop().run_in_executor(self._thread, function)
         calling.add_done_callback(_retrieve)  # if it fails after this task was cancelled
         while True:

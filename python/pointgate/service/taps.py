@@ -276,7 +276,8 @@ class Tap:
         document: dict[str, Any] = {
             "received": utc_text(received),
             "topic": topic,
-            "code": report.code,
+            "code": report.code if fault is None else fault.code,
+            "answered": report.code,
             "points": report.points,
             **(_NO_FAULT if fault is None else fault_document(fault)),
             "size": size,

@@ -70,6 +70,11 @@ def is_url(text: str) -> bool:
     return text.partition("://")[0] in SCHEMES and "://" in text
 
 
+def _without_secrets(url: str) -> str:
+    """A url without the password and the parameters that it should not have."""
+    return re.sub(r"\?.*", "?…", re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:…@", url), flags=re.DOTALL)
+
+
 def place(value: object, info: ValidationInfo) -> Path | ObjectUrl:
     """A path, relative to the file's folder, or a url of an object store.
 
@@ -90,10 +95,13 @@ def place(value: object, info: ValidationInfo) -> Path | ObjectUrl:
         local_path(value)
         return relative_path(Path(value), info)
     if scheme not in SCHEMES:
-        raise ValueError(f"expected a path or a url with {_KNOWN}, got {shown(text)}")
+        raise ValueError(
+            f"expected a path or a url with {_KNOWN}, got {shown(_without_secrets(text))}"
+        )
     bucket = rest.partition("/")[0]
     if not bucket or control_character(text) or "@" in bucket.partition(":")[2]:
-        raise ValueError(f"expected a url such as {scheme}://bucket/points, got {shown(text)}")
+        got = shown(_without_secrets(text))
+        raise ValueError(f"expected a url such as {scheme}://bucket/points, got {got}")
     name = bucket.partition("@")[0] if scheme in _WITH_ACCOUNT else bucket
     longest = _LONGEST_S3 if scheme.startswith("s3") else len(name)
     if not _BUCKET.fullmatch(name) or ".." in name or len(name) > longest:

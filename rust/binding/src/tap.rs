@@ -123,7 +123,9 @@ impl TapFilter {
         let Some((request, verdict)) = found else { return false };
         let shadowed = || requests.shadowed(place).map(|shadowed| &*shadowed.fault);
         let fault = verdict.fault.as_deref().or_else(shadowed);
-        self.code.is_none_or(|code| verdict.code() == code)
+        // A shadowed request has two codes: that of its reply, and that of its fault.
+        let has_code = |code| verdict.code() == code || fault.is_some_and(|fault| fault.code() == code);
+        self.code.is_none_or(has_code)
             && self.reason.is_none_or(|reason| fault.is_some_and(|fault| fault.reason == reason))
             && self.identifier.as_deref().is_none_or(|identifier| {
                 fault.is_some_and(|fault| fault.identifier.as_deref() == Some(identifier))

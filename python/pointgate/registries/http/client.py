@@ -96,10 +96,16 @@ class HttpClient:
             self.close()
             if not place:
                 raise RegistryUnavailableError(f"HTTP {response.status} without a Location")
-            url = urljoin(url, place)
-            scheme = urlsplit(url).scheme
+            try:
+                url = urljoin(url, place)
+                scheme = urlsplit(url).scheme
+                moved = _Origin.of(urlsplit(url))
+                moved.host.encode("idna")
+                urlsplit(url).path.encode("ascii")
+            except ValueError as error:
+                raise RegistryUnavailableError(f"redirected to no url: {error}") from error
             if scheme not in {"http", "https"} or (home.scheme == "https" and scheme == "http"):
-                raise RegistryUnavailableError("redirected from https to another scheme")
+                raise RegistryUnavailableError(f"redirected from {home.scheme} to {scheme}")
         raise RegistryUnavailableError(f"redirected more than {_REDIRECTS} times")
 
     def _ask(
