@@ -100,10 +100,11 @@ def get(endpoint: Endpoint, path: str, *, accept: str = "text/plain") -> tuple[i
 
 def unreachable(endpoint: Endpoint, error: OSError | HTTPException) -> UnreachableError:
     """What an error of a connection means."""
+    hint = "; is the service running, with these settings?"
     if isinstance(error, HTTPException):
-        return UnreachableError(f"{endpoint} answers, but not with HTTP")
-    hint = ""
+        return UnreachableError(f"{endpoint} answers, but not with HTTP{hint}")
     if isinstance(endpoint, AdminSocket):
+        hint = ""
         if error.errno in _MAY_NOT:
             hint = " (only the service's user and root may connect)"
         elif error.errno == errno.ENOENT:

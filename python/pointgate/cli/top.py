@@ -66,9 +66,7 @@ def top(
         time.sleep(interval)
         document = figures(before, fetch(address))
     except UnreachableError as error:
-        # An error of the socket has a hint of its own.
-        hint = "" if str(error).endswith(")") else "; is the service running, with these settings?"
-        say(f"{error}{hint}")
+        say(str(error))
         sys.exit(Status.OUTPUT)
     if as_json:
         print_json(document)

@@ -98,12 +98,12 @@ class HttpClient:
                 raise RegistryUnavailableError(f"HTTP {response.status} without a Location")
             try:
                 url = urljoin(url, place)
-                scheme = urlsplit(url).scheme
-                moved = _Origin.of(urlsplit(url))
-                moved.host.encode("idna")
-                urlsplit(url).path.encode("ascii")
+                moved = urlsplit(url)
+                _Origin.of(moved).host.encode("idna")
+                moved.path.encode("ascii")
             except ValueError as error:
                 raise RegistryUnavailableError(f"redirected to no url: {error}") from error
+            scheme = moved.scheme
             if scheme not in {"http", "https"} or (home.scheme == "https" and scheme == "http"):
                 raise RegistryUnavailableError(f"redirected from {home.scheme} to {scheme}")
         raise RegistryUnavailableError(f"redirected more than {_REDIRECTS} times")
