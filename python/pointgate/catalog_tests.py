@@ -41,9 +41,6 @@ _MOST_SECONDS: Final = 10.0
 _MOST_SHOWN: Final = 20
 """Failures of a file that are named."""
 
-_AT_ONCE: Final = 50
-"""Lines that are judged between two looks at the time."""
-
 _SPACE: Final = re.compile(r"[ \t\r]*")
 _DECODER: Final = json.JSONDecoder()
 
@@ -168,7 +165,6 @@ class _Run:
             problems.append(Problem(str(path), "", reason))
             return True
         self._bytes += len(data)
-        waiting: list[_Test] = []
         for number, line in _lines(data):
             self.count += 1
             if self.count > _MOST_LINES:
@@ -179,14 +175,7 @@ class _Run:
                 problems.insert(0, Problem(str(path), f"line {number}", reason))
                 return False
             made = self._test(path, number, line)
-            if isinstance(made, _Test):
-                waiting.append(made)
-            else:
-                problems += made
-            if len(waiting) == _AT_ONCE:
-                problems += self._judge(waiting)
-                waiting = []
-        problems += self._judge(waiting)
+            problems += self._judge(made) if isinstance(made, _Test) else made
         return True
 
     def _test(self, path: Path, number: int, text: bytes) -> _Test | list[Problem]:
@@ -239,16 +228,16 @@ class _Run:
                 "time.max_future, got nothing"
             )
 
-    def _judge(self, tests: Sequence[_Test]) -> Iterator[Problem]:
-        """The tests that fail."""
-        for one in tests:
-            (report,) = self._validator.validate(
-                [one.topic], [one.payload], now_ms=one.line.now or 0
-            )
-            if got := _difference(one.line, report):
-                expected = _wanted(one.line)
-                reason = f"test failed: expected {expected}, got {got}"
-                yield Problem(str(one.file), one.place, reason)
+    def _judge(self, test: _Test) -> list[Problem]:
+        """The failure of a test, if it fails."""
+        (report,) = self._validator.validate(
+            [test.topic], [test.payload], now_ms=test.line.now or 0
+        )
+        got = _difference(test.line, report)
+        if not got:
+            return []
+        reason = f"test failed: expected {_wanted(test.line)}, got {got}"
+        return [Problem(str(test.file), test.place, reason)]
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -82,6 +82,14 @@ def test_tests_that_pass_are_counted_and_blank_lines_and_comments_are_none(folde
     assert Catalog.load(folder).test_count == 0
 
 
+def test_failures_and_malformed_lines_are_named_in_the_order_of_the_file(folder: Path) -> None:
+    fails = line(payload(), code=1204)
+    write(folder, fails, "[]", line(payload(), code=200), "{", fails, *["x"] * 60)
+    places = [one.split(": ")[1] for one in problems(folder)]
+    assert places[:-1] == [f"line {number}" for number in (1, 2, 4, *range(5, 22))]
+    assert places[-1] == "and 44 more tests that fail"
+
+
 def test_the_payload_is_the_text_of_the_member(folder: Path) -> None:
     write(
         folder,

@@ -116,6 +116,17 @@ def test_a_closed_pipe_ends_it_silently(service: Path) -> None:
     assert done.stderr == ""
 
 
+def test_on_a_terminal_it_says_at_once_that_it_is_attached(service: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [*COMMAND, "--socket", str(service), "--device", "nobody"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            words = terminal.readline()
+            process.send_signal(signal.SIGINT)
+    assert words.endswith(b"admin.sock: waiting for requests that match\r\n")
+
+
 def test_the_end_of_the_service_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     pipe = subprocess.PIPE

@@ -76,6 +76,17 @@ def top(service: Service, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
+def rejecting(service: Service) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """What `top` shows, as text and as JSON, in seconds in which requests were rejected."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        shown, document = top(service), json.loads(top(service, "--json").stdout)
+        first = [line for line in shown.stdout.splitlines() if line.startswith("plant")][:1]
+        if document["products"][0]["rejected"] and "100.0%" in "".join(first):
+            return shown, document
+        assert time.monotonic() < end, shown.stdout
+
+
 def url(service: Service) -> str:
     found = (re.search(r"metrics on (http://[^/]+)/metrics", line) for line in service.lines)
     return next(one[1] for one in found if one)
@@ -123,8 +134,7 @@ def test_within_a_minute_everything_names_the_product(
         for _ in range(4):
             time.sleep(1.5)
             pages.append(service.metrics())
-        shown = top(service)
-        document = json.loads(top(service, "--json").stdout)
+        shown, document = rejecting(service)
     firing(pages, tmp_path)
 
     assert shown.returncode == 0, shown.stderr

@@ -134,7 +134,7 @@ def test_offenders_and_log_say_what_was_answered(caplog: pytest.LogCaptureFixtur
     for rejection in metrics.counters.take_due():
         log_rejection(rejection)
     lines = sorted(record.message.split(":")[0] for record in caplog.records)
-    assert lines == ["requests rejected", "requests shadowed (answered 200, not enforced)"]
+    assert lines == ["requests not enforced (answered 200)", "requests rejected"]
 
 
 def test_the_quarantine_keeps_what_would_be_rejected_with_its_own_code(tmp_path: Path) -> None:
@@ -167,6 +167,12 @@ def test_the_quarantine_keeps_what_would_be_rejected_with_its_own_code(tmp_path:
     done = CliRunner().invoke(app, ["rejects", "-c", str(settings), "--code", "1257", "--json"])
     document = json.loads(done.stdout)
     assert (document["code"], document["answered"]) == (1257, 200)
+    by_product = ["rejects", "-c", str(settings), "--by", "product"]
+    lines = CliRunner().invoke(app, by_product).stdout.splitlines()
+    assert lines[0].endswith("  plant  (2 answered 200)")
+    assert lines[1].endswith("  other")
+    groups = CliRunner().invoke(app, [*by_product, "--json"]).stdout.splitlines()
+    assert [json.loads(one)["answered200"] for one in groups] == [2, 0]
 
 
 def test_a_quarantine_of_an_earlier_version_gets_the_column(tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ def _list_groups(
 def _group_line(group: Group) -> str:
     value = "(none)" if group.value is None else printable(group.value)
     first, last = utc_text(group.first_us)[:19] + "Z", utc_text(group.last_us)[:19] + "Z"
-    return f"{group.requests:>9,}  {first} to {last}  newest {group.newest}  {value}"
+    answered = f"  ({group.answered_200:,} answered 200)" if group.answered_200 else ""
+    return f"{group.requests:>9,}  {first} to {last}  newest {group.newest}  {value}{answered}"
 
 
 def _group_document(group: Group, by: Property) -> dict[str, object]:
@@ -157,6 +158,7 @@ def _group_document(group: Group, by: Property) -> dict[str, object]:
         "first": utc_text(group.first_us),
         "last": utc_text(group.last_us),
         "newest": group.newest,
+        "answered200": group.answered_200,
     }
 
 

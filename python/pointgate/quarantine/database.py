@@ -168,6 +168,7 @@ class Group:
         first_us: When the first one arrived, UTC microseconds.
         last_us: When the last one did.
         newest: The number of the last one.
+        answered_200: How many of them were answered 200, by the mode of the product.
     """
 
     value: str | None
@@ -175,6 +176,7 @@ class Group:
     first_us: int
     last_us: int
     newest: int
+    answered_200: int
 
 
 def _where(wanted: Filter) -> tuple[str, list[object]]:
@@ -323,7 +325,8 @@ class QuarantineDatabase:
         assert by in _COLUMNS  # noqa: S101 - part of the statement
         where, values = _where(wanted)
         found = self._connection.execute(
-            f"SELECT {by}, count(*), min({_RECEIVED_US}), max({_RECEIVED_US}), max(number) "  # noqa: S608
+            f"SELECT {by}, count(*), min({_RECEIVED_US}), max({_RECEIVED_US}), max(number), "  # noqa: S608
+            "count(answered) "
             f"FROM rejected {where}GROUP BY {by} ORDER BY 2 DESC, 5 DESC LIMIT ?",
             (*values, -1 if wanted.limit is None else wanted.limit),
         )

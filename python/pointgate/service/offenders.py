@@ -99,7 +99,7 @@ def offenders_text(
             lines.append("")
         for place, one in enumerate(document[kind][:shown]):
             if not place:
-                lines.append(_HEAD.format(title, "rejected", "a second", "since (UTC)"))
+                lines.append(_HEAD.format(title, "requests", "a second", "since (UTC)"))
             name = " / ".join(printable(str(one[key])) for key in names if one[key])
             if one.get("shadowed"):
                 name = f"{cut(name, name_cells - len(_SHADOWED))}{_SHADOWED}"
@@ -142,7 +142,7 @@ def log_rejection(rejection: Offender) -> None:
     }
     _log.warning(
         "requests %s: %d of product %s, reason %s; the last one: %s%s",
-        "shadowed (answered 200, not enforced)" if rejection.shadowed else "rejected",
+        "not enforced (answered 200)" if rejection.shadowed else "rejected",
         rejection.requests,
         rejection.product,
         rejection.reason,
