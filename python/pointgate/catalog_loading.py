@@ -31,6 +31,7 @@ from pointgate.catalog_contents import (
 )
 from pointgate.catalog_registries import (
     NO_COPY,
+    Copies,
     TableFiles,
     copied_files,
     forget_table,
@@ -98,6 +99,7 @@ class Loading:
         self._runs_tests = tests
         self._parts = Parts({}, {}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
+        self._copies = Copies(examines=former is None)  # later ones this service has written
         self._without_copies, self._lacks_copies = without_copies, False
 
     def run(self, cls: type[S]) -> S | None:
@@ -336,14 +338,16 @@ class Loading:
             return TableFiles(self._folder / (settings.devices or ""), changes)
         folder = self._folder / settings.registry
         self._use(product, folder / CURRENT)
-        files = copied_files(folder, product)
-        if files == NO_COPY and self._without_copies:
+        copy = self._copies.read(folder)
+        if copy == NO_COPY and self._without_copies:
             self._lacks_copies = True
             self._parts.warnings[folder] = (Problem(str(folder), "", NO_COPY),)
             return TableFiles(folder / "none.keys", folder / "none.changes", is_optional=True)
-        if isinstance(files, str):
-            self.problems.append(Problem(str(folder), "", files))
+        if isinstance(copy, str):
+            problem = Problem(str(folder), "", copy)
+            self.problems += [problem] * (problem not in self.problems)
             return None
+        files = copied_files(copy, product)
         former = self._parts.follows.get(product)
         if former is not None and former[1] != files.changes:
             forget_table(self._parts, self.files, product, former)

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from pointgate import _core
 from pointgate.diagnostics import os_reason
-from pointgate.registries.device_copy import read_current
+from pointgate.registries.device_copy import is_whole, read_current
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pointgate.catalog_contents import FollowedKey, Parts
     from pointgate.file_states import Signature
+    from pointgate.registries.device_copy import Current
 
-NO_COPY: Final = "expected the copy of a registry, got nothing: pointgate serve makes it"
+NO_COPY: Final = (
+    "expected the copy of a registry, got nothing: "
+    "pointgate serve makes it for a registry in [[registries]]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,41 @@ class TableFiles:
     is_optional: bool = False
 
 
-def copied_files(folder: Path, product: str) -> TableFiles | str:
-    """The files of a product in the copy of a registry, or the reason why there are none."""
-    try:
-        current = read_current(folder)
-    except (OSError, ValueError) as error:
-        return f"cannot read the copy of a registry: {os_reason(error)}"
-    if current is None:
-        return NO_COPY
+class Copies:
+    """The copies of registries that a load reads, each of them once.
+
+    Args:
+        examines: Whether the sizes of their files are compared, too.
+    """
+
+    def __init__(self, *, examines: bool) -> None:
+        self._examines = examines
+        self._read: dict[Path, Current | str] = {}
+
+    def read(self, folder: Path) -> Current | str:
+        """The snapshot that counts in a copy, or the reason why there is none."""
+        if folder not in self._read:
+            self._read[folder] = self._examined(folder)
+        return self._read[folder]
+
+    def _examined(self, folder: Path) -> Current | str:
+        try:
+            current = read_current(folder)
+            if current is None:
+                return NO_COPY
+            if self._examines and not is_whole(current):
+                return (
+                    "the copy of a registry is damaged: expected a journal and "
+                    f"{current.bytes:,} bytes of keys in {current.folder.name}, got something "
+                    "else; pointgate serve makes it anew"
+                )
+        except (OSError, ValueError) as error:
+            return f"cannot read the copy of a registry: {os_reason(error)}"
+        return current
+
+
+def copied_files(current: Current, product: str) -> TableFiles:
+    """The files of a product in the copy of a registry."""
     table = current.folder / f"{product}.{current.form}"
     changes = current.folder / f"{product}.changes"
     return TableFiles(table, changes, exact=True, is_optional=True)

@@ -146,7 +146,9 @@ def test_lost_changes_need_a_snapshot(settings: RegistrySettings) -> None:
 
 
 @pytest.mark.parametrize("damage", ["emptied", "longer", "deleted", "no folder", "no journal"])
-def test_a_snapshot_that_is_not_whole_is_not_used(settings: RegistrySettings, damage: str) -> None:
+def test_a_snapshot_that_is_not_whole_is_not_used(
+    tmp_path: Path, settings: RegistrySettings, damage: str
+) -> None:
     copy = opened(settings)
     replaced(copy, snapshot("a"))
     copy.close()
@@ -164,8 +166,37 @@ def test_a_snapshot_that_is_not_whole_is_not_used(settings: RegistrySettings, da
             shutil.rmtree(current.folder)
         case "no journal":
             (current.folder / "journal").unlink()
+    with pytest.raises(CatalogError, match="the copy of a registry is damaged: expected a journal"):
+        Catalog.load(write_catalog(tmp_path / "catalog", settings.folder, "pk", "other"))
     copy = opened(settings)
     assert (copy.position, copy.is_usable) == (None, False)
+
+
+@pytest.mark.parametrize("removed", ["everything", "lock", "current", "snapshot", "journal"])
+def test_a_copy_that_is_removed_meanwhile_is_made_again(
+    tmp_path: Path, settings: RegistrySettings, removed: str
+) -> None:
+    folder = write_catalog(tmp_path / "catalog", settings.folder, "pk")
+    copy = opened(settings)
+    replaced(copy, snapshot("a"))
+    current = read_current(settings.folder)
+    assert current is not None
+    match removed:
+        case "everything":
+            shutil.rmtree(settings.folder)
+        case "lock" | "current":
+            (settings.folder / removed).unlink()
+        case "snapshot":
+            shutil.rmtree(current.folder)
+        case "journal":
+            (current.folder / removed).unlink()
+    copy.open()
+    assert copy.is_usable == (removed == "lock")
+    if not copy.is_usable:
+        replaced(copy, snapshot("b"))
+        assert keys_of(folder) == {"b"}
+    with pytest.raises(RegistryUnavailableError, match="another process writes"):
+        opened(settings)
 
 
 def test_a_copy_of_something_else_is_not_used(settings: RegistrySettings) -> None:

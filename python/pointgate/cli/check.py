@@ -72,6 +72,7 @@ class _Findings:
 
 def _find(config: Path) -> _Findings:
     from pointgate.service.preflight import prepare  # noqa: PLC0415 - no other command needs it
+    from pointgate.service.registry_checks import mismatches  # noqa: PLC0415 - as above
 
     found = _Findings(warnings=stray_variables(os.environ))
     try:
@@ -86,8 +87,12 @@ def _find(config: Path) -> _Findings:
     except ConfigError as error:
         found.problems += error.problems
     try:
-        found.catalog = Catalog.load(settings.catalog.path, tests=True, without_copies=True)
-        found.warnings += found.catalog.warnings
+        catalog = found.catalog = Catalog.load(
+            settings.catalog.path, tests=True, without_copies=True
+        )
+        problems, warnings = mismatches(settings.registries, catalog)
+        found.problems += problems
+        found.warnings += [*catalog.warnings, *warnings]
         found.warnings += settings.quarantine.warnings(found.catalog.products)
     except CatalogError as error:
         found.problems += error.problems

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pointgate.registries.settings import RegistrySettings
 
 CURRENT: Final = "current"
+JOURNAL: Final = "journal"
 
 _DOCUMENT_BYTES: Final = 65_536
 
@@ -99,10 +100,14 @@ def read_current(folder: Path) -> Current | None:
         raise ValueError(f"expected the name of a snapshot in {CURRENT}") from error
 
 
-def _is_whole(current: Current) -> bool:
-    """Whether the files of a snapshot are as they were written, by their sizes."""
+def is_whole(current: Current) -> bool:
+    """Whether the files of a snapshot are as they were written, by their sizes.
+
+    Raises:
+        OSError: They cannot be read.
+    """
     sizes = [path.stat().st_size for path in current.folder.glob(f"*.{current.form}")]
-    return (current.folder / "journal").exists() and sum(sizes) == current.bytes
+    return (current.folder / JOURNAL).exists() and sum(sizes) == current.bytes
 
 
 class DeviceCopy:
@@ -152,11 +157,17 @@ class DeviceCopy:
     def open(self) -> None:
         """Lock the folder, and find what an earlier process has left in it.
 
+        A folder that was removed since is made again, with a new snapshot.
+
         Raises:
             RegistryUnavailableError: Another process writes it, or it cannot be used.
         """
         if self._lock is not None:
-            return
+            if self._is_in_place(self._lock):
+                return
+            os.close(self._lock)
+            with self._writing:
+                self._lock = self._current = None
         try:
             make_folder(self._folder, SHARED)
             lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, SHARED.file)
@@ -174,6 +185,18 @@ class DeviceCopy:
             raise _unusable(self._folder, error) from error
         self._lock = lock
 
+    def _is_in_place(self, lock: int) -> bool:
+        """Whether the lock and the snapshot are where this process has left them."""
+        current = self._current
+        try:
+            is_ours = os.path.samestat(os.fstat(lock), (self._folder / "lock").stat())
+            return is_ours and (
+                current is None
+                or (read_current(self._folder) == current and (current.folder / JOURNAL).exists())
+            )
+        except (OSError, ValueError):
+            return False
+
     def close(self) -> None:
         """Write the position, and unlock the folder."""
         if self._lock is None:
@@ -188,10 +211,10 @@ class DeviceCopy:
             current = read_current(self._folder)
         except ValueError:  # damaged: it is replaced by the next snapshot
             current = None
-        if current is None or current.identity != self._settings.identity or not _is_whole(current):
+        if current is None or current.identity != self._settings.identity or not is_whole(current):
             return
         self._current = current
-        self._journal = Journal(current.folder / "journal")
+        self._journal = Journal(current.folder / JOURNAL)
         progress = self._progress = self._journal.read()
         for path in current.folder.glob("*.changes"):
             length = progress.lengths.get(path.stem, 0)
@@ -235,7 +258,7 @@ class DeviceCopy:
             files.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        journal, progress = Journal(folder / "journal"), Progress(snapshot.position, began)
+        journal, progress = Journal(folder / JOURNAL), Progress(snapshot.position, began)
         journal.write(progress, {}, sync=True)
         current = Current(folder, snapshot.form, size, self._settings.identity)
         self._append_all(folder, progress, snapshot.lines)

@@ -44,6 +44,7 @@ from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_quarantine, open_store
 from pointgate.service.preflight import Prepared, prepare
 from pointgate.service.recheck import build_recheck
+from pointgate.service.registry_checks import mismatches
 from pointgate.service.registry_list import await_copies, follow_registries
 from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
@@ -183,7 +184,8 @@ async def _start(
             if catalog is not None:
                 metrics.record_catalog(catalog)
                 log_warnings(catalog)
-                for problem in settings.quarantine.warnings(catalog.products):
+                _, mismatched = mismatches(settings.registries, catalog)
+                for problem in (*settings.quarantine.warnings(catalog.products), *mismatched):
                     _log.warning("%s", problem)
                 await _run(
                     settings,
