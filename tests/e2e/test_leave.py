@@ -93,6 +93,23 @@ def test_a_session_stays_while_requests_are_in_the_spool(tmp_path: Path, broker:
     assert not has_session(broker.port, "one")
 
 
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_without_a_session_it_says_so(tmp_path: Path, broker: Broker, protocol: int) -> None:
+    with Service(tmp_path, broker.port, f"protocol = {protocol}", name="one", ack="spool") as one:
+        one.ready()
+        assert one.end() == 0
+    settings = tmp_path / "one.toml"
+    (tmp_path / "typo.toml").write_text(
+        settings.read_text().replace('client_id = "one"', 'client_id = "noe"')
+    )
+    status, said = leave(tmp_path, "typo")
+    assert (status, "session of noe ended" in said) == (1, False), said
+    assert "the broker has no session of noe: is that the mqtt.client_id of the replica?" in said
+    assert has_session(broker.port, "one")
+    assert leave(tmp_path, "one")[0] == 0
+    assert leave(tmp_path, "one")[0] == 1  # it has left before
+
+
 def test_a_replica_that_runs_or_has_no_broker_does_not_leave(
     tmp_path: Path, broker: Broker
 ) -> None:
@@ -100,6 +117,8 @@ def test_a_replica_that_runs_or_has_no_broker_does_not_leave(
         one.ready()
         status, said = leave(tmp_path, "one")
         assert (status, "in use" in said) == (75, True), said
+        assert "session not ended: " in said
+        assert "the replica must be stopped first" in said
         assert one.end() == 0
     broker.end()
     status, said = leave(tmp_path, "one", "--timeout", "1")

@@ -64,6 +64,7 @@ EPILOGS: Final[dict[str, str]] = {
     "leave": _epilog(
         ["pointgate leave", "pointgate leave -c /etc/pointgate/b.toml --timeout 300"],
         {Status.DONE: "the session has ended; nothing is left in it or in the spool"}
+        | {Status.FINDINGS: "the broker has no session of this client id; the spool is empty"}
         | {Status.USAGE: "wrong usage, or no broker in the settings"}
         | {Status.TEMPORARY: "the service runs, or broker or a sink is away; repeat it"}
         | _CONFIGURATION,

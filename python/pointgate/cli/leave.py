@@ -39,10 +39,14 @@ def leave(
         sys.exit(Status.USAGE)
     log_format.configure(settings.logging.level, settings.logging.format)
     try:
-        asyncio.run(service.leave(settings, quiet=quiet, timeout=timeout))
+        found = asyncio.run(service.leave(settings, quiet=quiet, timeout=timeout))
     except (ConfigError, CatalogError) as error:
         exit_with_problems(error.problems)
     except TemporaryFailure as error:
         say(str(error))
         sys.exit(Status.TEMPORARY)
+    if not found:
+        client_id = settings.mqtt.client_id
+        say(f"the broker has no session of {client_id}: is that the mqtt.client_id of the replica?")
+        sys.exit(Status.FINDINGS)
     sys.exit(Status.DONE)

@@ -59,6 +59,7 @@ class Leaving:
         behind: See `companion.Companion`.
         trouble: Why the session is not known to be empty.
         level: The MQTT version in use.
+        found_session: Whether the broker had a session of this replica.
     """
 
     def __init__(self, stop: Stop, *, quiet: float, timeout: float) -> None:
@@ -66,6 +67,7 @@ class Leaving:
         self.behind: Mapping[str, int] = {}
         self.trouble = "the service did not start"
         self.level = 5
+        self.found_session = False
         self._stop = stop
         self._quiet = quiet
         self._timeout = timeout
@@ -90,17 +92,20 @@ class Leaving:
             else:
                 connected = time.monotonic()
             await asyncio.sleep(_LOOK)
-        self.trouble, self.level = "", source.level
+        self.trouble, self.level, self.found_session = "", source.level, source.found_session
         self._stop.request()
 
 
-async def leave(settings: Settings, *, quiet: float, timeout: float) -> None:  # noqa: ASYNC109 - of its parts
+async def leave(settings: Settings, *, quiet: float, timeout: float) -> bool:  # noqa: ASYNC109 - of its parts
     """Empty and end the session of `mqtt.client_id`.
 
     Args:
         settings: The settings of the replica, which must not run.
         quiet: Seconds without anything from the broker after which its queue is empty.
         timeout: Seconds to wait for a connection, and for the sinks.
+
+    Returns:
+        Whether there was a session.
 
     Raises:
         ConfigError: A setting cannot be used.
@@ -112,7 +117,11 @@ async def leave(settings: Settings, *, quiet: float, timeout: float) -> None:  #
     alone = settings.model_copy(update={"mqtt": mqtt, "kafka": KafkaSettings()})
     stop = Stop()
     leaving = Leaving(stop, quiet=quiet, timeout=timeout)
-    await serve(alone, stop=stop, companion=leaving)
+    try:
+        await serve(alone, stop=stop, companion=leaving)
+    except TemporaryFailure as error:
+        reason = f"session not ended: {error}; the replica must be stopped first"
+        raise TemporaryFailure(reason) from error
     if leaving.trouble:
         raise TemporaryFailure(f"session not ended: {leaving.trouble}")
     if leaving.behind:
@@ -122,6 +131,9 @@ async def leave(settings: Settings, *, quiet: float, timeout: float) -> None:  #
             "expected every sink to have them: repeat this when the sinks are back"
         )
     await _end(mqtt.model_copy(update={"protocol": leaving.level}))
+    if leaving.found_session:
+        _log.info("session of %s ended", mqtt.client_id)
+    return leaving.found_session
 
 
 async def _end(mqtt: MqttSettings) -> None:
@@ -131,4 +143,3 @@ async def _end(mqtt: MqttSettings) -> None:
             pass
     except (aiomqtt.MqttError, ConnectionLost) as error:
         raise TemporaryFailure(f"session not ended: {error}") from error
-    _log.info("session of %s ended", mqtt.client_id)

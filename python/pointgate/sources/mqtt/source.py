@@ -72,6 +72,7 @@ class MqttSource:
     Attributes:
         connected: Whether there is a connection.
         was_ready: Whether the service has ever been subscribed.
+        found_session: Whether the broker had a session of this client id at the first connection.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class MqttSource:
         admission: Admission | None = None,
     ) -> None:
         self._trouble = f"not connected to the broker: {settings.mqtt.url}"
-        self.was_ready = False
+        self.was_ready = self.found_session = False
         self._shortfalls: tuple[str, ...] = ()
         self._request_seen = False  # whether a request has ever arrived
         self._canary: tuple[str, ...] = ()  # the failures of the last canary
@@ -213,7 +214,9 @@ class MqttSource:
         self._statistics.connected = True
         self._trouble = "not subscribed"
         self._connections += 1
-        if self._connections > 1:
+        if self._connections == 1:
+            self.found_session = connection.session_present
+        else:
             self._statistics.reconnects += 1
             if not connection.session_present:
                 self._statistics.sessions_lost += 1
