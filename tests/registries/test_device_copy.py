@@ -172,6 +172,23 @@ def test_a_snapshot_that_is_not_whole_is_not_used(
     assert (copy.position, copy.is_usable) == (None, False)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "[" * 60_000, '{"snapshot":"1"}', '{"snapshot":"../1","form":"keys"}']
+)
+def test_a_damaged_document_is_named_and_replaced(
+    tmp_path: Path, settings: RegistrySettings, text: str
+) -> None:
+    folder = write_catalog(tmp_path / "catalog", settings.folder, "pk")
+    settings.folder.mkdir(parents=True)
+    (settings.folder / "current").write_text(text)
+    with pytest.raises(CatalogError, match="cannot read the copy of a registry"):
+        Catalog.load(folder)
+    copy = opened(settings)
+    assert not copy.is_usable
+    replaced(copy, snapshot("a"))
+    assert keys_of(folder) == {"a"}
+
+
 @pytest.mark.parametrize("removed", ["everything", "lock", "current", "snapshot", "journal"])
 def test_a_copy_that_is_removed_meanwhile_is_made_again(
     tmp_path: Path, settings: RegistrySettings, removed: str

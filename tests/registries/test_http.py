@@ -17,11 +17,12 @@ from pointgate.registries.base import RegistryUnavailableError
 from pointgate.registries.http.settings import HttpRegistrySettings
 from pointgate.registries.http.source import HttpRegistry
 from tests.support.following import following, until
+from tests.support.patience import PATIENCE
 from tests.support.registries import keys_of, write_catalog
 from tests.support.registry_server import RegistryServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -139,6 +140,13 @@ def test_a_server_is_asked_for_devices(server: RegistryServer) -> None:
             registry.present(["a"])
 
 
+def test_answers_about_devices_are_divided_at_line_feeds_alone(server: RegistryServer) -> None:
+    odd = ["a\u2028b", "c\u0085d", "e\x0bf"]
+    server.answers["/known"] = (200, {}, "\r\n".join(["", *odd[:2], "x"]).encode())
+    with closing(HttpRegistry(settings_of(server, key_url=server.url("/known")))) as registry:
+        assert registry.present(["a", "b", "d", *odd]) == set(odd[:2])
+
+
 def test_several_products(server: RegistryServer) -> None:
     server.keys = ["pk/a", "other/b"]
     settings = settings_of(server, product=None)
@@ -146,6 +154,13 @@ def test_several_products(server: RegistryServer) -> None:
         snapshot = registry.snapshot()
         assert snapshot.form == "keys"
         assert b"".join(snapshot.blocks) == b"pk/a\nother/b\n"
+    for type_, form in (("text/csv", "csv"), ("application/x-ndjson", "jsonl")):
+        server.answers["/devices"] = (200, {"Content-Type": type_, "X-Position": "0"}, b"a\n")
+        with (
+            closing(HttpRegistry(settings)) as registry,
+            pytest.raises(RegistryUnavailableError, match=f'without product, got form "{form}"'),
+        ):
+            registry.snapshot()
     with pytest.raises(ValueError, match='expected product with format = "csv"'):
         HttpRegistry(settings_of(server, product=None, format="csv"))
 
@@ -166,6 +181,9 @@ def test_the_content_type_names_the_form(
     assert snapshot.form == form
     assert b"".join(snapshot.blocks) == b"a\n"
 
+
+EMPTY_BLOCKS = gzip.compress(b"")[:10] + b"\0\0\0\xff\xff" * 300_000
+"""A gzip stream that goes on and on, and holds nothing."""
 
 BOMB = gzip.compress(b"a\n" * 20_000_000)
 WITH_POSITION = {"X-Position": "1", "Content-Type": "text/plain"}
@@ -202,6 +220,11 @@ WITH_POSITION = {"X-Position": "1", "Content-Type": "text/plain"}
             (200, WITH_POSITION | {"Content-Encoding": "br"}, b""),
             "expected gzip or no encoding, got br",
         ),
+        (
+            "/devices",
+            (200, WITH_POSITION | {"Content-Encoding": "gzip"}, EMPTY_BLOCKS),
+            "expected at most 1048576 bytes",
+        ),
         ("/devices", (302, {"Location": "file:///etc/passwd"}, b""), "from http to file"),
         *(
             ("/devices", (302, {"Location": place}, b""), "redirected to no url")
@@ -211,6 +234,8 @@ WITH_POSITION = {"X-Position": "1", "Content-Type": "text/plain"}
         ("/devices", (302, {}, b""), "HTTP 302 without a Location"),
         ("/changes", (200, {}, b"+a\n"), "expected a header X-Position with changes"),
         ("/changes", (200, WITH_POSITION, b"+a\nb\n"), "expected lines .KEY and -KEY, got 'b'"),
+        ("/changes", (200, WITH_POSITION, b"+a\n\n+b\n"), "expected lines .KEY and -KEY, got ''"),
+        ("/changes", (200, WITH_POSITION, b"\n"), "expected lines .KEY and -KEY, got ''"),
         ("/changes", (200, {"X-Position": "x" * 2000}, b""), "X-Position of at most 1024 bytes"),
     ],
 )
@@ -241,6 +266,47 @@ def test_an_answer_that_ends_early_is_an_error(
     server.answers["/devices"] = cut
     with pytest.raises(RegistryUnavailableError, match=r"IncompleteRead|ended early"):
         start(registry)
+
+
+@pytest.mark.parametrize("path", ["/devices", "/changes", "/known"])
+def test_an_answer_whose_end_is_not_known_is_an_error(server: RegistryServer, path: str) -> None:
+    def endless(handler: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Position: 1\r\n\r\n+a\n")
+        handler.close_connection = True
+
+    settings = settings_of(server, key_url=server.url("/known"))
+    with closing(HttpRegistry(settings)) as registry:
+        position = start(registry)[1]
+        server.answers[path] = endless
+        ask: Callable[[], object] = {
+            "/devices": lambda: start(registry),
+            "/changes": lambda: registry.changes(position),
+            "/known": lambda: registry.present(["a"]),
+        }[path]
+        with pytest.raises(RegistryUnavailableError, match="expected Content-Length or chunks"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 100\r\nConnection: close\r\n", b"Content-Length: 100\r\n"]
+)
+def test_a_body_that_hangs_can_be_severed(server: RegistryServer, head: bytes) -> None:
+    began, done = threading.Event(), threading.Event()
+
+    def hang(handler: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Position: 1\r\n" + head + b"\r\na\n")
+        began.set()
+        done.wait(PATIENCE)
+        handler.close_connection = True
+
+    server.answers["/devices"] = hang
+    with closing(HttpRegistry(settings_of(server, timeout=50))) as registry:
+        blocks = registry.snapshot().blocks
+        assert began.wait(PATIENCE)
+        threading.Timer(0.2, registry.sever).start()
+        with pytest.raises(RegistryUnavailableError, match=r"ended early|IncompleteRead"):
+            list(blocks)
+        done.set()
 
 
 def test_a_server_that_hangs_is_left(server: RegistryServer) -> None:

@@ -18,7 +18,6 @@ files; after a crash changes are applied again, never lost.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import threading
@@ -27,6 +26,8 @@ from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, cast
+
+import orjson
 
 from pointgate._core import Devices
 from pointgate.diagnostics import os_reason
@@ -88,7 +89,7 @@ def read_current(folder: Path) -> Current | None:
     """
     try:
         with (folder / CURRENT).open("rb") as file:
-            document = json.loads(file.read(_DOCUMENT_BYTES))
+            document = orjson.loads(file.read(_DOCUMENT_BYTES))
         name, form = str(document["snapshot"]), document["form"]
         if not name.isdecimal() or form not in {"keys", "txt", "csv", "jsonl"}:
             raise ValueError(f"expected the name of a snapshot and a form in {CURRENT}")
@@ -270,7 +271,7 @@ class DeviceCopy:
             "bytes": current.bytes,
             "identity": current.identity,
         }
-        write_file(self._folder / CURRENT, json.dumps(document).encode(), SHARED)
+        write_file(self._folder / CURRENT, orjson.dumps(document), SHARED)
         sync_folder(self._folder)
         with self._writing:
             former, self._current = self._current, current

@@ -4,10 +4,10 @@
         answer.status, answer.headers
         for piece in answer.pieces(most_bytes): …
 
-The body is bounded after gzip, which is decoded while it is read, so that a small answer cannot
-become a large one in memory. Every read has the timeout of the settings. A redirect is followed at
-most `_REDIRECTS` times, never from https to http; the token is sent to the server of the settings
-alone. `urllib.request` would send it to any server that a redirect names.
+The body is bounded before and after gzip, which is decoded while it is read, so that a small answer
+cannot become a large one in memory. Every read has the timeout of the settings. A redirect is
+followed at most `_REDIRECTS` times, never from https to http; the token is sent to the server of
+the settings alone. `urllib.request` would send it to any server that a redirect names.
 
 It knows nothing of devices. Proxies of the environment are not used.
 """
@@ -67,6 +67,7 @@ class HttpClient:
         except (ssl.SSLError, OSError) as error:
             raise ValueError(f"ca_file: expected PEM certificates: {os_reason(error)}") from error
         self._connection: http.client.HTTPConnection | None = None
+        self._wire: socket.socket | None = None  # that of the connection, which forgets it early
         self._origin: _Origin | None = None
         self._lock = threading.Lock()
         self._is_severed = False
@@ -136,6 +137,7 @@ class HttpClient:
             connection.connect()
             with self._lock:
                 self._connection, self._origin = connection, origin
+                self._wire = connection.sock
         assert self._connection is not None  # noqa: S101 - made above
         self._connection.request("GET", target, headers=dict(headers))
         return self._connection.getresponse()
@@ -151,15 +153,15 @@ class HttpClient:
         """From any thread: end what waits for the server."""
         with self._lock:
             self._is_severed = True
-            wire = self._connection.sock if self._connection else None
-            if wire is not None:
+            if self._wire is not None:
                 with contextlib.suppress(OSError):
-                    wire.shutdown(socket.SHUT_RDWR)
+                    self._wire.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
         with self._lock:
             connection, self._connection, self._origin = self._connection, None, None
+            self._wire = None
         if connection is not None:
             connection.close()
 
@@ -202,18 +204,22 @@ class Answer:
         encoding = (self.headers.get("Content-Encoding") or "identity").strip().lower()
         if encoding not in {"identity", "gzip", "x-gzip"}:
             raise RegistryUnavailableError(f"expected gzip or no encoding, got {encoding[:32]}")
-        read = 0
-        for piece in self._gunzipped() if encoding != "identity" else self._raw():
-            read += len(piece)
-            if read > most_bytes:
-                raise RegistryUnavailableError(f"expected at most {most_bytes} bytes, got more")
-            yield piece
+        raw = _at_most(most_bytes, self._raw(has_end=encoding != "identity"))
+        yield from raw if encoding == "identity" else _at_most(most_bytes, _gunzipped(raw))
 
     def body(self, most_bytes: int) -> bytes:
         """The whole decoded body; see `pieces`."""
         return b"".join(self.pieces(most_bytes))
 
-    def _raw(self) -> Iterator[bytes]:
+    def _raw(self, *, has_end: bool) -> Iterator[bytes]:
+        """The body as it comes.
+
+        Args:
+            has_end: Whether what it holds has an end of its own.
+        """
+        if self._response.length is None and not self._response.chunked and not has_end:
+            reason = "expected Content-Length or chunks, without which an end is not known"
+            raise RegistryUnavailableError(reason)
         try:
             while piece := self._response.read(_PIECE_BYTES):
                 yield piece
@@ -223,20 +229,31 @@ class Answer:
             self._client.close()
             raise unavailable(error) from error
 
-    def _gunzipped(self) -> Iterator[bytes]:
-        decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            for piece in self._raw():
-                rest = piece
-                while rest and not decoder.eof:
-                    yield decoder.decompress(rest, _PIECE_BYTES)
-                    rest = decoder.unconsumed_tail
-                if decoder.eof and (decoder.unused_data or rest):
-                    raise RegistryUnavailableError("expected the end behind gzip data, got more")
-            if not decoder.eof:
-                raise RegistryUnavailableError("the gzip data of the answer ended early")
-        except zlib.error as error:
-            raise RegistryUnavailableError(f"expected gzip data: {error}") from error
+
+def _at_most(most_bytes: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, which are an error from where they have more bytes than that."""
+    read = 0
+    for piece in pieces:
+        read += len(piece)
+        if read > most_bytes:
+            raise RegistryUnavailableError(f"expected at most {most_bytes} bytes, got more")
+        yield piece
+
+
+def _gunzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest and not decoder.eof:
+                yield decoder.decompress(rest, _PIECE_BYTES)
+                rest = decoder.unconsumed_tail
+            if decoder.eof and (decoder.unused_data or rest):
+                raise RegistryUnavailableError("expected the end behind gzip data, got more")
+        if not decoder.eof:
+            raise RegistryUnavailableError("the gzip data of the answer ended early")
+    except zlib.error as error:
+        raise RegistryUnavailableError(f"expected gzip data: {error}") from error
 
 
 def unavailable(error: OSError | http.client.HTTPException) -> RegistryUnavailableError:

@@ -53,7 +53,7 @@ _FORMS: Final[dict[str, Literal["txt", "csv", "jsonl"]]] = {
     "application/x-jsonlines": "jsonl",
 }
 
-_MALFORMED: Final = re.compile(rb"^[^+-].*", re.MULTILINE)
+_MALFORMED: Final = re.compile(rb"^(?![+-]|\Z).*", re.MULTILINE)
 
 
 def build(settings: HttpRegistrySettings) -> HttpRegistry:
@@ -90,6 +90,11 @@ class HttpRegistry:
             raise self._refusal(answer, self._settings.url)
         snapshot = Snapshot(iter(()), position=self._position(answer))
         form = self._form(answer)
+        if self._settings.product is None and form != "txt":
+            reason = (
+                f'expected text/plain with lines PRODUCT/KEY without product, got form "{form}"'
+            )
+            raise self._refused(answer, reason)
         pieces = answer.pieces(self._settings.max_bytes)
         if self._settings.product is None:
             snapshot.blocks = _lines(pieces, answer)
@@ -148,8 +153,8 @@ class HttpRegistry:
             with self._get(f"{url}{'&' if '?' in url else '?'}{query}", {}) as answer:
                 if answer.status != _OK:
                     raise self._refusal(answer, url)
-                lines = answer.body(_CHANGES_BYTES).decode("utf-8", "replace").splitlines()
-                found |= set(some) & set(lines)
+                lines = answer.body(_CHANGES_BYTES).replace(b"\r\n", b"\n").split(b"\n")
+                found |= {key for key in some if key.encode() in lines}
         return found
 
     def wait(self, seconds: float) -> None:
