@@ -341,6 +341,13 @@ class Points:
     many rows as its report has points. It can be read any number of times, from any thread.
     """
 
+    @staticmethod
+    def joined(parts: Sequence[Points]) -> Points | None:
+        """The points of several, in order, which stay as they are: one export instead of one each.
+
+        None if some were exported before, or have a column `request`.
+        """
+
     @property
     def nbytes(self) -> int:
         """Their size as columns in bytes, without names."""

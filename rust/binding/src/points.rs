@@ -95,6 +95,19 @@ impl Points {
         self.len
     }
 
+    /// The points of several, in order, which stay as they are: one export instead of one each.
+    ///
+    /// None if some were exported before, or have a column `request`.
+    #[staticmethod]
+    fn joined(parts: Vec<PyRef<'_, Self>>) -> Option<Self> {
+        let mut joined = core::Points::default();
+        for part in &parts {
+            let rows = part.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            joined.extend([rows.as_ref().filter(|_| part.form.counts.is_none())?]);
+        }
+        Some(Self::new(joined))
+    }
+
     /// Their size as columns in bytes, without names.
     #[getter]
     fn nbytes(&self) -> usize {

@@ -11,6 +11,8 @@
 //! for each entry, and twice the texts and device keys. Names are stored once (dictionary
 //! encoding): rows have numbers of products, devices and identifiers.
 
+mod join;
+
 use std::borrow::Cow;
 
 use crate::collect::Collect;

@@ -1,8 +1,9 @@
 """A batch: the accepted points of all requests that one commit makes durable.
 
 On disk it is an Arrow IPC stream of `points.SCHEMA`, compressed as a whole with LZ4, beside the
-number of points of each request. Its rows are those of its requests, in the order of arrival. Each
-burst has its own dictionaries: the reader merges them, because no reply waits for the reader.
+number of points of each request. Its rows are those of its requests, in the order of arrival. Small
+bursts are joined first; of large ones each has its own dictionaries, which the reader merges,
+because no reply waits for the reader.
 
 The stream is compressed as a whole, not buffer by buffer as Arrow does: for three points that takes
 26 µs and 1.1 KB, not 250 µs and 2.9 KB; for 10,000 points 0.3 ms and 7 bytes a point, not 1.2 ms
@@ -23,11 +24,12 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyarrow import ipc
 
+from pointgate import _core
 from pointgate.error_classes import DamageError
 from pointgate.store.points import SCHEMA, current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pointgate.store.base import Points
 
@@ -44,6 +46,9 @@ _HIGHEST_RATIO: Final = 256
 """LZ4 compresses by at most this factor. `raw_bytes` is not covered by the checksum: a flipped bit
 in it must not cause an allocation of an exabyte, which would look like a lack of memory."""
 _LEAST_ROOM: Final = 4096
+
+_JOINED_BYTES: Final = 1024 * 1024
+"""Larger parts are not copied: they would take no less time, and twice the memory."""
 
 
 class BrokenBatchError(DamageError):
@@ -87,7 +92,7 @@ def encode(counts: array[int], parts: Iterable[Points]) -> Batch:
     stream = pa.BufferOutputStream()
     rows = 0
     with ipc.new_stream(stream, SCHEMA) as writer:
-        for part in parts:
+        for part in _joined([*parts]):
             for record in pa.RecordBatchReader.from_stream(part):
                 writer.write_batch(record)
                 rows += record.num_rows
@@ -97,6 +102,15 @@ def encode(counts: array[int], parts: Iterable[Points]) -> Batch:
     body = pa.compress(raw, codec=_CODEC, asbytes=True)
     data = counts.tobytes()
     return Batch(data, rows, body, raw.size, _checksum(data, body))
+
+
+def _joined(parts: Sequence[Points]) -> Sequence[Points]:
+    """Small parts as one: to write a part and to read it takes 60 µs whatever is in it."""
+    judged = [part for part in parts if isinstance(part, _core.Points)]
+    if len(judged) < max(2, len(parts)) or sum(part.nbytes for part in judged) > _JOINED_BYTES:
+        return parts
+    joined = _core.Points.joined(judged)
+    return parts if joined is None else [joined]  # None: an attempt before has exported some
 
 
 def decode(batch: Batch) -> tuple[array[int], pa.Table]:
