@@ -24,6 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from pointgate.cli.options import local_path_option
 from pointgate.diagnostics import numbered
+from pointgate.extras import missing
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _compact_delta(path: Path, *, now: bool, as_json: bool) -> NoReturn:
             compact_table,
         )
     except ModuleNotFoundError as error:
-        say(f"needs the package {error.name}: pip install 'pointgate[delta]'")
+        say(missing(error, "delta"))
         sys.exit(Status.USAGE)
     try:
         summary = compact_table(path, retention_hours=0 if now else RETENTION_HOURS)

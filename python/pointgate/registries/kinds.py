@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from pointgate.errors import ConfigError, Problem
+from pointgate.extras import missing
 from pointgate.registries.http.settings import HttpRegistrySettings
 from pointgate.registries.kafka.settings import KafkaRegistrySettings
 from pointgate.registries.postgres.settings import PostgresRegistrySettings
@@ -51,12 +52,7 @@ def build(settings: RegistrySettings) -> Registry:
         module = importlib.import_module(REGISTRIES[settings.kind].module)
         return cast("Registry", module.build(settings))
     except ImportError as error:
-        if (error.name or "").startswith("pointgate"):
-            raise
-        # psycopg that finds no libpq raises an ImportError of its own.
-        is_missing = isinstance(error, ModuleNotFoundError)
-        needs = f"the package {error.name}" if is_missing else str(error).partition("\n")[0]
-        reason = f"needs {needs}: pip install 'pointgate[{settings.extra}]'"
-        raise ConfigError([Problem("", location, reason)]) from error
+        problem = Problem("", location, missing(error, settings.extra))
+        raise ConfigError([problem]) from error
     except ValueError as error:
         raise ConfigError([Problem("", location, str(error))]) from error

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from pointgate.diagnostics import os_reason, shown
 from pointgate.errors import ConfigError, Problem
+from pointgate.extras import missing
 from pointgate.quarantine.database import NAME
 from pointgate.registries.kinds import build as build_registry
 from pointgate.service.admin_socket import KEY, path_reason
@@ -137,10 +138,7 @@ class _Preparing:
 
             options = kafka.client_options("kafka")
         except ModuleNotFoundError as error:
-            if (error.name or "").startswith("pointgate"):
-                raise
-            reason = f"needs the package {error.name}: pip install 'pointgate[kafka]'"
-            self._refuse("kafka", reason)
+            self._refuse("kafka", missing(error, "kafka"))
             return
         except ConfigError as error:
             self.problems += error.problems

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from pointgate.errors import ConfigError, Problem
+from pointgate.extras import missing
 from pointgate.sinks.base import LIVE
 from pointgate.sinks.delta.settings import DeltaSettings
 from pointgate.sinks.kafka.settings import KafkaSinkSettings
@@ -68,13 +69,7 @@ def build(settings: Sequence[SinkSettings], *, writer: str = LIVE) -> list[tuple
         except ConfigError as error:
             problems += error.problems
         except ImportError as error:
-            if (error.name or "").startswith("pointgate"):
-                raise
-            # psycopg that finds no libpq raises an ImportError of its own.
-            module = isinstance(error, ModuleNotFoundError)
-            needs = f"the package {error.name}" if module else str(error).partition("\n")[0]
-            reason = f"needs {needs}: pip install 'pointgate[{one.extra}]'"
-            problems.append(Problem("", f"sinks.{one.name}", reason))
+            problems.append(Problem("", f"sinks.{one.name}", missing(error, one.extra)))
         except ValueError as error:
             problems.append(Problem("", f"sinks.{one.name}", str(error)))
     if problems:

@@ -21,17 +21,14 @@ one snapshot.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import sql
 
 from pointgate.device_changes import Changes
+from pointgate.postgres.connection import OnDemand
 from pointgate.postgres.parameters import connection_parameters, error_text
 from pointgate.registries.base import RegistryUnavailableError, Snapshot
 from pointgate.registries.postgres.schema import CHANNEL
@@ -48,6 +45,7 @@ _ROWS: Final = 2_000
 """Rows in a block: they take about a millisecond of Python."""
 
 _CONNECTION: Final[dict[str, Any]] = {
+    "autocommit": True,
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -132,13 +130,9 @@ class PostgresRegistry:
 
     def __init__(self, settings: PostgresRegistrySettings) -> None:
         self._settings = settings
-        self._parameters = _CONNECTION | connection_parameters(
-            settings.url, settings.password_text()
-        )
-        self._connection: psycopg.Connection[Any] | None = None
+        parameters = connection_parameters(settings.url, settings.password_text())
+        self._server = OnDemand(_CONNECTION | parameters, self._set_up)
         self._names: dict[str, sql.Composable] = {}
-        self._wire: socket.socket | None = None
-        self._lock = threading.Lock()
 
     def snapshot(self) -> Snapshot:
         """See `base.Registry`."""
@@ -148,7 +142,7 @@ class PostgresRegistry:
 
     def _keys(self, snapshot: Snapshot) -> Iterator[bytes]:
         try:
-            with self._ready().transaction(), self._execute(_HEAD) as head:
+            with self._server.ready().transaction(), self._execute(_HEAD) as head:
                 snapshot.position = json.dumps(head.fetchone())
                 # A large table takes longer than any other statement.
                 head.execute("SET LOCAL statement_timeout = 0")
@@ -162,7 +156,7 @@ class PostgresRegistry:
             return None
         known, identity = json.loads(position)
         try:
-            with self._ready().transaction(), self._execute(_HEAD) as head:
+            with self._server.ready().transaction(), self._execute(_HEAD) as head:
                 current = head.fetchone()
                 assert current is not None  # noqa: S101 - a SELECT without FROM has a row
                 if current[1] != identity:
@@ -181,7 +175,7 @@ class PostgresRegistry:
         """See `base.Answers`."""
         pairs = [key.split("/", 1) if self._settings.product is None else ("", key) for key in keys]
         try:
-            connection = self._ready()
+            connection = self._server.ready()
             arrays = {"products": sql.Literal([one[0] for one in pairs])} | {
                 "devices": sql.Literal([one[-1] for one in pairs])
             }
@@ -192,7 +186,7 @@ class PostgresRegistry:
 
     def wait(self, seconds: float) -> None:
         """See `base.Registry`."""
-        connection = self._connection
+        connection = self._server.connection
         if connection is None:
             return
         try:
@@ -204,50 +198,28 @@ class PostgresRegistry:
 
     def sever(self) -> None:
         """See `base.Registry`."""
-        with self._lock, contextlib.suppress(OSError):
-            if self._wire is not None:
-                self._wire.shutdown(socket.SHUT_RDWR)
+        self._server.sever()
 
     def close(self) -> None:
         """See `base.Registry`."""
-        with self._lock:
-            if self._wire is not None:
-                self._wire.close()
-                self._wire = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._server.close()
 
     def _failed(self, error: psycopg.Error | OSError) -> RegistryUnavailableError:
         """Close the connection, which is not used again after an error."""
         self.close()
         return RegistryUnavailableError(error_text(error))
 
-    def _ready(self) -> psycopg.Connection[Any]:
-        """The open connection, or a new one."""
-        if self._connection is None:
-            connection = self._connection = psycopg.connect(
-                **self._parameters, autocommit=True, prepare_threshold=None
-            )
-            with self._lock:
-                # A duplicate of the socket, so that `sever` never uses a reused descriptor.
-                self._wire = socket.socket(fileno=os.dup(connection.fileno()))
-            self._set_up(connection)
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
-        return self._connection
-
     def _set_up(self, connection: psycopg.Connection[Any]) -> None:
         settings = self._settings
         *_, encoding, version = connection.execute(_SESSION).fetchone() or ("", 0)
         if encoding != "UTF8":
-            self.close()
             raise RegistryUnavailableError(f"expected a database in UTF8, got {encoding}")
         if version < _LEAST_VERSION:
-            self.close()
             raise RegistryUnavailableError(f"expected PostgreSQL 13 or newer, got {version}")
         self._names = _names(settings, self._types(connection))
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
 
     def _types(self, connection: psycopg.Connection[Any]) -> dict[str, str]:
         """The types of the columns, so that keys are looked up by their index."""
@@ -260,19 +232,18 @@ class PostgresRegistry:
         types = dict(connection.execute(query).fetchall())
         for column in filter(None, (settings.device_column, settings.product_column)):
             if column not in types:
-                self.close()
                 reason = f"expected a column {column} in {settings.table}, got none"
                 raise RegistryUnavailableError(reason)
         return types
 
     def _execute(self, text: str) -> psycopg.Cursor[Any]:
         query = sql.SQL(text).format(**self._names)
-        return self._ready().execute(query)
+        return self._server.ready().execute(query)
 
     def _copy(self, text: str) -> Iterator[bytes]:
         """Blocks of the lines that a COPY gives."""
         query = sql.SQL(text).format(**self._names)
-        with self._ready().cursor() as cursor, cursor.copy(query) as copy:
+        with self._server.ready().cursor() as cursor, cursor.copy(query) as copy:
             rows: list[bytes] = []
             for row in copy:
                 rows.append(bytes(row))

@@ -16,15 +16,12 @@ The password is in no error, log line or `repr`.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import socket
-import threading
 from typing import Any, Final
 
 import psycopg
 
+from pointgate.postgres.connection import OnDemand
 from pointgate.postgres.parameters import connection_parameters, error_text
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.postgres.tables import prepare
@@ -66,11 +63,9 @@ class Session:
         self._name = name
         self._schema = _schema_name(schema)
         connecting = min(_CONNECT_SECONDS, max(1, round(answer_seconds)))
-        self._parameters = {"connect_timeout": connecting} | connection_parameters(url, password)
+        parameters = {"connect_timeout": connecting} | connection_parameters(url, password)
+        self._server = OnDemand(parameters, self._set_up)
         self._answer_seconds = answer_seconds
-        self._connection: psycopg.Connection[Any] | None = None
-        self._wire: socket.socket | None = None
-        self._lock = threading.Lock()
         self._warned = False
 
     def ready(self) -> psycopg.Connection[Any]:
@@ -80,29 +75,15 @@ class Session:
             SinkUnavailableError: The database or its tables cannot be used.
             psycopg.Error: The server cannot be reached, or returned an error.
         """
-        if self._connection is None:
-            self._connection = psycopg.connect(**self._parameters, prepare_threshold=None)
-            with self._lock:
-                # A duplicate of the socket, so that `sever` never uses a reused descriptor.
-                self._wire = socket.socket(fileno=os.dup(self._connection.fileno()))
-            self._set_up(self._connection)
-        return self._connection
+        return self._server.ready()
 
     def sever(self) -> None:
         """Shut down the socket: a call that waits for the server fails at once."""
-        with self._lock, contextlib.suppress(OSError):
-            if self._wire is not None:
-                self._wire.shutdown(socket.SHUT_RDWR)
+        self._server.sever()
 
     def discard(self) -> None:
         """Close the connection, if there is one."""
-        with self._lock:
-            if self._wire is not None:
-                self._wire.close()
-                self._wire = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._server.close()
 
     def _set_up(self, connection: psycopg.Connection[Any]) -> None:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
