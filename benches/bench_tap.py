@@ -69,7 +69,7 @@ class Connection:
         self._left -= 1
         return self._bursts[self._left % len(self._bursts)]
 
-    async def settle(self, burst: Burst) -> None:
+    async def settle(self, burst: Burst, *, more: bool = False) -> None:  # noqa: ARG002
         """Count a burst."""
         self.settled += len(burst)
 

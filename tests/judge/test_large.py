@@ -231,7 +231,7 @@ class _Connection:
     async def receive(self) -> _core.Burst | None:
         return self._bursts.pop(0) if self._bursts else None
 
-    async def settle(self, burst: _core.Burst) -> None:
+    async def settle(self, burst: _core.Burst, *, more: bool = False) -> None:  # noqa: ARG002
         self.settled += len(burst)
         self.replies += burst.replies
 

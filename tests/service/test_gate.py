@@ -105,16 +105,18 @@ class _Connection:
         self.answers: list[tuple[str, bytes | None]] = []
         self.settled = 7  # of bursts before
         self.ends: tuple[int, BaseException] | None = None
+        self.more: list[bool] = []
 
     async def receive(self) -> Burst | None:
         return self._bursts.pop(0) if self._bursts else None
 
-    async def settle(self, burst: Burst) -> None:
+    async def settle(self, burst: Burst, *, more: bool = False) -> None:
         if self.ends:
             settled, error = self.ends
             self.settled += settled
             raise error
         self._journal.append("settle")
+        self.more.append(more)
         self.answers += zip(
             (_id(one.payload) for one in burst.requests), burst.replies, strict=True
         )
@@ -209,6 +211,20 @@ async def test_a_burst_is_kept_before_it_is_answered() -> None:
     assert all(before < after for before, after in zip(kept, settled, strict=True))
     assert world.connection.answers == [(name, _reply(name)) for name in "abc"]
     assert world.counters.figures == (3, 3, 0, 0)
+
+
+async def test_the_last_of_the_bursts_that_are_stored_together_hands_over_all_replies() -> None:
+    world = _World(_burst("a"), _burst("b"), _burst("c"))
+    world.store.full.clear()
+    running = asyncio.create_task(world.run())
+    while len(world.store.given) < 3:  # noqa: ASYNC110 - nothing signals it
+        await asyncio.sleep(0)
+    world.store.full.set()
+    await running
+    assert world.connection.more == [True, True, False]
+    alone = _World(_burst("a"))
+    await alone.run()
+    assert alone.connection.more == [False]
 
 
 async def test_requests_arrive_at_instants_of_their_own_and_say_when_they_were_observed() -> None:

@@ -19,9 +19,8 @@ from pointgate._core import Burst
 from pointgate.store.none import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection
-
     from pointgate.sources.admission import Admission
+    from pointgate.store.base import Stored
 
 
 @dataclass(slots=True)
@@ -36,7 +35,7 @@ class JudgedBurst:
 
     burst: Burst
     points: int
-    stored: Awaitable[Collection[int]]
+    stored: Stored
 
 
 LAST: Final = JudgedBurst(Burst.of([], []), 0, Completed())
@@ -71,6 +70,11 @@ class SettleQueue:
             self._filled.clear()
             await self._filled.wait()
         return self._bursts.popleft()
+
+    @property
+    def next_is_stored(self) -> bool:
+        """Whether the next burst can be settled at once."""
+        return bool(self._bursts) and self._bursts[0] is not LAST and self._bursts[0].stored.done()
 
     def done(self, burst: JudgedBurst) -> None:
         """Release the points of a settled burst."""

@@ -165,7 +165,7 @@ class Gate:
                 burst.withdraw(list(rejected))  # no code would be correct
             before = connection.settled
             try:
-                await connection.settle(burst)
+                await connection.settle(burst, more=queue.next_is_stored)
             finally:  # a lost connection may have settled only part of the burst
                 settled = connection.settled - before
                 queue.requests -= settled

@@ -42,7 +42,7 @@ class Connection(Protocol):
             ConnectionLost: The connection has ended.
         """
 
-    async def settle(self, burst: Burst) -> None:
+    async def settle(self, burst: Burst, *, more: bool = False) -> None:
         """Send each request's reply, if it has one, then acknowledge the request, in order.
 
         Returns when all packets were handed to the socket; waits while too many bytes are
@@ -50,6 +50,8 @@ class Connection(Protocol):
 
         Args:
             burst: The next burst from `receive`, judged.
+            more: Whether another one is settled next, without waiting for anything: the packets may
+                be handed over with those of that one.
 
         Raises:
             ConnectionLost: The connection ended; requests without acknowledgement are redelivered.

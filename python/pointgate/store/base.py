@@ -9,10 +9,10 @@ A store does not decide what is accepted and never sees a rejected request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Sequence
+    from collections.abc import Collection, Generator, Sequence
 
 
 class Points(Protocol):
@@ -27,6 +27,16 @@ class Points(Protocol):
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows, through the Arrow PyCapsule interface."""
+
+
+class Stored(Protocol):
+    """An awaitable of `Store.append`."""
+
+    def __await__(self) -> Generator[Any, None, Collection[int]]:
+        """See `Store.append`."""
+
+    def done(self) -> bool:
+        """Whether it is complete."""
 
 
 class Store(Protocol):
@@ -46,7 +56,7 @@ class Store(Protocol):
     def trouble(self) -> str:
         """Why nothing can be stored now, for /readyz; empty if it can."""
 
-    def append(self, counts: bytes, points: Sequence[Points]) -> Awaitable[Collection[int]]:
+    def append(self, counts: bytes, points: Sequence[Points]) -> Stored:
         """Begin to store the accepted points of a burst; calls take effect in order.
 
         Args:

@@ -22,9 +22,9 @@ from pointgate.store.none import Completed
 from pointgate.store.spool.batch import COUNTS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
-    from pointgate.store.base import Points
+    from pointgate.store.base import Points, Stored
     from pointgate.store.queue import PointQueue
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class SpoolStore:
 
     def append(  # noqa: D102 - see base.Store
         self, counts: bytes, points: Sequence[Points]
-    ) -> Awaitable[Collection[int]]:
+    ) -> Stored:
         if not counts:
             return Completed()
         requests = array(COUNTS, counts)

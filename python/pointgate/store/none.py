@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
 
     from pointgate.store.base import Points
 
@@ -20,6 +20,10 @@ class Completed:
     def __await__(self) -> Generator[None, None, Collection[int]]:
         yield from ()
         return ()
+
+    def done(self) -> bool:
+        """It is."""
+        return True
 
 
 class NullStore:
@@ -34,6 +38,6 @@ class NullStore:
         self,
         counts: bytes,  # noqa: ARG002 - see base.Store
         points: Sequence[Points],  # noqa: ARG002
-    ) -> Awaitable[Collection[int]]:
+    ) -> Completed:
         """Complete at once."""
         return Completed()

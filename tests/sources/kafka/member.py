@@ -21,7 +21,7 @@ from tests.support.paths import CATALOG
 from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
 
     from pointgate.store.base import Points
     from tests.support.kafka_clients import Topics
@@ -36,6 +36,9 @@ class _Stored:
     def __await__(self) -> Generator[Any, None, Collection[int]]:
         yield from self._opened.wait().__await__()
         return ()
+
+    def done(self) -> bool:
+        return self._opened.is_set()
 
 
 class HeldStore:
@@ -56,7 +59,7 @@ class HeldStore:
         self.open.set()
         self.requests = 0
 
-    def append(self, counts: bytes, _points: Sequence[Points]) -> Awaitable[Collection[int]]:
+    def append(self, counts: bytes, _points: Sequence[Points]) -> _Stored:
         self.requests += len(array("I", counts))
         return _Stored(self.open)
 

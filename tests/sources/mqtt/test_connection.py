@@ -118,6 +118,32 @@ async def test_a_reply_comes_before_the_acknowledgement_in_the_order_of_arrival(
         assert all(body[2:].startswith(topic) for first, body in kinds if first != PUBACK)
 
 
+async def test_bursts_that_are_settled_together_leave_together() -> None:
+    async with _connected() as ends:
+        bursts = []
+        for number in (1, 2):
+            ends.broker.send(request(b"%d" % number, packet_id=number))
+            bursts.append(await ends.receive())
+            bursts[-1].answer([_REPLY])
+        await ends.connection.settle(bursts[0], more=True)
+        await asyncio.sleep(0.05)
+        assert ends.broker.packets_now() == []
+        await ends.connection.settle(bursts[1])
+        kinds = [await ends.broker.packet() for _ in range(4)]
+        assert [first for first, _ in kinds] == [PUBLISH | 2, PUBACK] * 2
+        assert [body for first, body in kinds if first == PUBACK] == [b"\0\1", b"\0\2"]
+        assert ends.connection.settled == 2
+
+
+async def test_many_bytes_are_handed_over_although_more_follow() -> None:
+    async with _connected(limits=_limit(10_000_000)) as ends:
+        ends.broker.send(request(b"1", packet_id=1))
+        burst = await ends.receive()
+        burst.answer([b"x" * 1_000_000])
+        await ends.connection.settle(burst, more=True)
+        assert (await ends.broker.packet())[0] == PUBLISH | 2
+
+
 async def test_nothing_is_acknowledged_before_it_is_settled() -> None:
     async with _connected() as ends:
         ends.broker.send(request(b"{}", packet_id=1))

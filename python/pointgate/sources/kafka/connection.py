@@ -150,7 +150,7 @@ class KafkaConnection:
         self._received.append(batch)
         return batch.burst
 
-    async def settle(self, burst: Burst) -> None:
+    async def settle(self, burst: Burst, *, more: bool = False) -> None:  # noqa: ARG002 - see base
         """Hand the replies of a burst to the producer (see `base.Connection`)."""
         if self._lost is not None:
             raise self._lost

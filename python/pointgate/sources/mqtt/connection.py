@@ -229,7 +229,7 @@ class AiomqttConnection(Channel):
             raise self._lost
         return burst
 
-    async def settle(self, burst: Burst) -> None:  # noqa: D102 - see base.Connection
+    async def settle(self, burst: Burst, *, more: bool = False) -> None:  # noqa: D102 - see base
         relay = self._relay
         if self._lost or relay is None:
             raise self._lost or ConnectionLost("not connected")
@@ -239,6 +239,8 @@ class AiomqttConnection(Channel):
                 await self._wait_for_window()
             place = self._write(relay, burst, place)
         self._intake.release(burst)
+        if more and relay.waiting_bytes <= _WRITE_BYTES:
+            return  # bursts of one commit leave in one call
         self._flush()
         self._adjust_reading()
         while relay.waiting_bytes > _WRITE_BYTES:

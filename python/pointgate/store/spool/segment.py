@@ -99,6 +99,8 @@ class Segment:
         self._connection = connection
         self._logged = 0  # bytes since the last checkpoint
         self._arrived = 0  # as the `state` table has it
+        self._progress: dict[str, int] = {}  # as the `progress` table has it
+        self._swept = -1  # no batch up to this request is left
 
     @classmethod
     def create(cls, path: Path, progress: Mapping[str, int], *, arrived: int) -> Self:
@@ -168,7 +170,8 @@ class Segment:
             now = time.time_ns() // 1_000_000
             row = (sequence, batch.points, total, now, size, batch.counts)
             execute(_INSERT, (*row, batch.raw_bytes, batch.checksum, arrived, batch.body))
-        for item in progress.items():
+        # Sinks commit twice a second: an unchanged row would add a page to the log.
+        for item in progress.items() - self._progress.items():
             execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", item)
         removed, more = self._remove(retention)
         # A batch has this in its own row: a row in `state` adds a page to the log.
@@ -180,6 +183,7 @@ class Segment:
         execute("COMMIT")
         if relaxed:
             execute("PRAGMA synchronous = FULL")
+        self._progress = dict(progress)
         self.live_bytes += size - removed
         self._logged += max(size, PAGE_BYTES)
         return more
@@ -190,6 +194,8 @@ class Segment:
             retention.all_committed,
             retention.required_committed if retention.bytes_needed > 0 else 0,
         )
+        if last <= self._swept:
+            return 0, False
         found = self._connection.execute(
             "SELECT sequence, size FROM batch WHERE sequence <= ? ORDER BY sequence LIMIT ?",
             (last, _REMOVED_AT_ONCE),
@@ -203,6 +209,8 @@ class Segment:
             upto = sequence
         if taken:
             self._connection.execute("DELETE FROM batch WHERE sequence <= ?", (upto,))
+        if taken == len(found) < _REMOVED_AT_ONCE:
+            self._swept = last
         return removed, taken == _REMOVED_AT_ONCE
 
     def checkpoint(self) -> None:
