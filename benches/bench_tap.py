@@ -1,7 +1,7 @@
 """What a tap costs the gate: CPU time for a request, detached and attached, in turn in one process.
 
     python -m benches.bench_tap --rounds 15
-    python -m benches.bench_tap --service       # a whole service, as bench_front_end.py runs it
+    python -m benches.bench_tap --service [--ack verdict]     # a whole one, at full speed
 
 The gate judges, counts and settles prepared bursts of the protocol page's example, nothing else, so
 a tap's share is larger here than in a service, which reads, stores and replies besides. Each round
@@ -93,7 +93,7 @@ async def run(queries: Sequence[str] | None, bursts: Sequence[Burst], count: int
     return seconds / connection.settled * 1e6
 
 
-def in_service(rounds: int, seconds: float) -> None:
+def in_service(rounds: int, seconds: float, ack: str) -> None:
     """Measure a service in turn without a tap, and with one that a client reads."""
     options = argparse.Namespace(qos=1, protocol=5, block=128, window=896, rate=0.0)
     queries = ["", *(f"/tap?{one}" for one in ("rate=100", "rate=10000&payload=1"))]
@@ -102,8 +102,10 @@ def in_service(rounds: int, seconds: float) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stand_in = StandIn(options)
         settings = SETTINGS.format(
-            broker=stand_in.port, metrics=free_port(), catalog=CATALOG, protocol=5, ack="verdict"
+            broker=stand_in.port, metrics=free_port(), catalog=CATALOG, protocol=5, ack=ack
         )
+        # Of the service's bytes the stand-in expects replies alone, and no pings.
+        settings = settings.replace("[mqtt]", "[mqtt]\nkeepalive = 3600")
         (folder / "pointgate.toml").write_text(settings)
         command = [sys.executable, "-m", "pointgate", "serve", "-c", str(folder / "pointgate.toml")]
         service = start(stack, folder / "service.log", *command)
@@ -154,10 +156,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--service", action="store_true", help="measure a whole service")
     parser.add_argument("--seconds", type=float, default=3, help="of a round of a service")
+    parser.add_argument("--ack", choices=("verdict", "spool"), default="spool", help="of a service")
     parser.add_argument("--bursts", type=int, default=15000, help="bursts of a round")
     options = parser.parse_args()
     if options.service:
-        in_service(options.rounds, options.seconds)
+        in_service(options.rounds, options.seconds, options.ack)
         return
     logging.disable()
     taps.time = SimpleNamespace(monotonic=time.thread_time, thread_time=time.thread_time)  # type: ignore[assignment,attr-defined]

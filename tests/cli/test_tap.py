@@ -124,7 +124,7 @@ def test_on_a_terminal_it_says_at_once_that_it_is_attached(service: Path) -> Non
         with os.fdopen(ours, "rb", buffering=0) as terminal:
             words = terminal.readline()
             process.send_signal(signal.SIGINT)
-    assert words.endswith(b"admin.sock: waiting for requests that match\r\n")
+    assert words == b"attached: waiting for requests that match\r\n"
 
 
 def test_the_end_of_the_service_is_reported(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def answer_at_the_spool() -> None:
         await write(drain, *what)
 
     _plant(Drain, "_write", planted)
-    _plant(SinkStore, "_stored", SpoolStore._stored)
+    _plant(SinkStore, "_when_stored", SpoolStore._when_stored)
 
 
 def pass_first() -> None:

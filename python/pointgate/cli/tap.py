@@ -138,7 +138,7 @@ def _requests(
         if response.status != _OK:
             _refused(service, response)
         if sys.stderr.isatty():  # else nobody waits and wonders
-            say(f"attached to {service}: waiting for requests that match")
+            say("attached: waiting for requests that match")
         while end is None or time.monotonic() < end:
             opened.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
             line = response.readline()

@@ -15,14 +15,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from array import array
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pointgate.rate_limiter import RateLimiter
 from pointgate.store.none import Completed
 from pointgate.store.spool.batch import COUNTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
 
     from pointgate.store.base import Points, Stored
     from pointgate.store.queue import PointQueue
@@ -45,6 +45,27 @@ class SinkOffsets(Protocol):
             call: Called with the numbers of requests, up to this one, that a sink permanently
                 rejected and that were not reported before.
         """
+
+
+class _Spooled:
+    """The result of a write to the spool, as `base.Store.append` has it."""
+
+    __slots__ = ("_last", "_requests")
+
+    def __init__(self, last: asyncio.Future[int | None], requests: int) -> None:
+        self._last = last
+        self._requests = requests
+
+    def __await__(self) -> Generator[Any, None, Collection[int]]:
+        return _stored((yield from self._last), self._requests)
+
+    def done(self) -> bool:
+        return self._last.done()
+
+
+def _stored(last: int | None, requests: int) -> Collection[int]:
+    """The spool has committed the points or, if `last` is None, permanently rejected them."""
+    return () if last is not None else range(requests)
 
 
 class SpoolStore:
@@ -73,20 +94,10 @@ class SpoolStore:
         if not counts:
             return Completed()
         requests = array(COUNTS, counts)
-        stored: asyncio.Future[Collection[int]] = self._loop.create_future()
-        self._spool.append(requests, points).add_done_callback(
-            lambda done: (
-                None if done.cancelled() else self._stored(done.result(), len(requests), stored)
-            )
-        )
-        return stored
+        return self._when_stored(self._spool.append(requests, points), len(requests))
 
-    def _stored(
-        self, last: int | None, requests: int, stored: asyncio.Future[Collection[int]]
-    ) -> None:
-        """The spool has committed the points or, if `last` is None, permanently rejected them."""
-        if not stored.done():
-            stored.set_result(() if last is not None else range(requests))
+    def _when_stored(self, last: asyncio.Future[int | None], requests: int) -> Stored:
+        return _Spooled(last, requests)
 
 
 class SinkStore(SpoolStore):
@@ -108,20 +119,26 @@ class SinkStore(SpoolStore):
     def trouble(self) -> str:  # noqa: D102 - see base.Store
         return self._spool.trouble or self._sink_offsets.trouble
 
-    def _stored(
-        self, last: int | None, requests: int, stored: asyncio.Future[Collection[int]]
-    ) -> None:
-        if last is None:
-            super()._stored(last, requests, stored)
-            return
-        first = last - requests + 1
+    def _when_stored(self, last: asyncio.Future[int | None], requests: int) -> Stored:
+        stored: asyncio.Future[Collection[int]] = self._loop.create_future()
 
-        def committed(refused: Collection[int]) -> None:
-            if not stored.done():
-                # `refused` can include requests from before a restart: no caller waits for those.
-                stored.set_result([one - first for one in refused if one >= first])
+        def spooled(done: asyncio.Future[int | None]) -> None:
+            if done.cancelled() or stored.done():
+                return
+            if (number := done.result()) is None:
+                stored.set_result(_stored(None, requests))
+                return
+            first = number - requests + 1
 
-        self._sink_offsets.when_committed(last, committed)
+            def committed(refused: Collection[int]) -> None:
+                if not stored.done():
+                    # Some can be of before a restart: no caller waits for those.
+                    stored.set_result([one - first for one in refused if one >= first])
+
+            self._sink_offsets.when_committed(number, committed)
+
+        last.add_done_callback(spooled)
+        return stored
 
 
 class KafkaStore(SinkStore):

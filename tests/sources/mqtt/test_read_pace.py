@@ -21,13 +21,13 @@ class Link:
         reads: How many requests each read found.
     """
 
-    def __init__(self, max_delay: float = 0.004) -> None:
+    def __init__(self, tick: float = 0.001) -> None:
         self.reads: list[int] = []
         self.mark = 1
         self.waiting = 0
         self._timers: list[Callable[[], None]] = []
         self.pace = ReadPace(
-            max_delay,
+            tick,
             call_later=lambda _, timer: self._timers.append(timer),
             read=self._read,
             expect=self._expect,

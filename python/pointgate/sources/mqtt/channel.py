@@ -81,7 +81,7 @@ class Channel:
         admission: Admission,
         *,
         on_refused: Callable[[str], None],
-        max_delay: float = 0.0,
+        read_tick: float = 0.0,
     ) -> None:
         self.session_present = False
         self.shortfalls: list[str] = []
@@ -100,7 +100,7 @@ class Channel:
         self._library = Library(settings, context=tls_context(settings), events=self)
         self._relay: Relay | None = None
         self._pace = ReadPace(
-            max_delay, call_later=self._loop.call_later, read=self._readable, expect=self._expect
+            read_tick, call_later=self._loop.call_later, read=self._readable, expect=self._expect
         )
         self._reading = False
         self._writing = False

@@ -63,7 +63,7 @@ async def connect(
     admission: Admission,
     *,
     on_refused: Callable[[str], None],
-    max_delay: float = 0.0,
+    read_tick: float = 0.0,
 ) -> AsyncIterator[AiomqttConnection]:
     """Connect, and disconnect at the end.
 
@@ -76,14 +76,14 @@ async def connect(
         settings: The broker, and our identity.
         admission: The budget of requests in flight.
         on_refused: Called with the reason for each reply that the broker rejected.
-        max_delay: `store.max_delay` in seconds; reads wait for groups of requests (`read_pace.py`).
+        read_tick: How many seconds a read waits for a group of requests (`read_pace.py`).
 
     Raises:
         BrokerRefused: The broker refuses us until its settings or ours are changed.
         ConnectionLost: The connection failed.
         ConfigError: A TLS file cannot be used.
     """
-    connection = AiomqttConnection(settings, admission, on_refused=on_refused, max_delay=max_delay)
+    connection = AiomqttConnection(settings, admission, on_refused=on_refused, read_tick=read_tick)
     try:
         await connection.open()
         yield connection
@@ -105,10 +105,11 @@ class AiomqttConnection(Channel):
         admission: Admission,
         *,
         on_refused: Callable[[str], None],
-        max_delay: float = 0.0,
+        read_tick: float = 0.0,
     ) -> None:
-        super().__init__(settings, admission, on_refused=on_refused, max_delay=max_delay)
+        super().__init__(settings, admission, on_refused=on_refused, read_tick=read_tick)
         self.settled = 0
+        self._has_waited = False  # for the last burst, so that other tasks could run
         self.recorded_filters: Sequence[str] = ()
 
     # The connection's life cycle, for `connect` and `source.py`.
@@ -219,12 +220,14 @@ class AiomqttConnection(Channel):
     # `base.Connection`
 
     async def receive(self) -> Burst | None:  # noqa: D102 - see base.Connection
-        # Yield once for each burst: under load, reading and other tasks would starve.
-        await asyncio.sleep(0)
+        if not self._has_waited:  # under load, reading and other tasks would starve
+            await asyncio.sleep(0)
+        self._has_waited = False
         while (burst := self._codec.take_burst()) is None:
             if self._draining and not self._lost:
                 return None
             await self._wait()
+            self._has_waited = True
         if self._lost:
             raise self._lost
         return burst

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pointgate.config import StoreSettings
+
 _MOST_REQUESTS: Final = 16
 """The largest group. From 16 to 32 requests a read saves less than 0.3 µs a request."""
 
@@ -43,6 +45,10 @@ in batches, such as after each commit, end in an incomplete group."""
 _TICKS: Final = 4
 """Ticks in `store.max_delay`: 1 ms by default, the resolution of the event loop's timers."""
 
+_COMMIT_TICKS: Final = 2
+"""The same where replies wait for commits, which are that far apart: half as many reads then cost a
+reply nothing."""
+
 _MARGIN: Final = 0.9
 """Requests a little smaller than the average fill a group, too."""
 
@@ -50,11 +56,16 @@ _WEIGHT: Final = 0.125
 """Of the last read in the average size of a request."""
 
 
+def tick_seconds(store: StoreSettings) -> float:
+    """The tick, in seconds."""
+    return store.max_delay / 1000 / (_TICKS if store.ack == "verdict" else _COMMIT_TICKS)
+
+
 class ReadPace:
     """The pace of one connection's reads.
 
     Args:
-        max_delay: `store.max_delay` in seconds; 0 reads each byte at once.
+        tick: Seconds between two looks at an incomplete group; 0 reads each byte at once.
         call_later: Calls a function after some seconds.
         read: Reads what has arrived.
         expect: Sets the number of bytes from which on the socket is reported as readable.
@@ -62,13 +73,13 @@ class ReadPace:
 
     def __init__(
         self,
-        max_delay: float,
+        tick: float,
         *,
         call_later: Callable[[float, Callable[[], None]], object],
         read: Callable[[], None],
         expect: Callable[[int], None],
     ) -> None:
-        self._tick_seconds = max_delay / _TICKS
+        self._tick_seconds = tick
         self._call_later = call_later
         self._read = read
         self._expect = expect

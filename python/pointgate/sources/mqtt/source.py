@@ -27,6 +27,7 @@ from pointgate.sources.mqtt.capabilities import SHARE_GROUP_UNVERIFIED
 from pointgate.sources.mqtt.connection import connect
 from pointgate.sources.mqtt.errors import BrokerRefused, ProtocolRefused, Unanswered
 from pointgate.sources.mqtt.packets import MQTT_5
+from pointgate.sources.mqtt.read_pace import tick_seconds
 from pointgate.sources.mqtt.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class MqttSource:
                     self._mqtt,
                     self._admission,
                     on_refused=self._reply_refused,
-                    max_delay=self._settings.store.max_delay / 1000,
+                    read_tick=tick_seconds(self._settings.store),
                 ) as connection,
                 asyncio.TaskGroup() as tasks,
             ):
