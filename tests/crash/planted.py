@@ -127,9 +127,9 @@ def accept_rejected() -> None:
     """Answers 200 to requests that were rejected."""
     settle = AiomqttConnection.settle
 
-    async def planted(connection: AiomqttConnection, burst: Burst) -> None:
+    async def planted(connection: AiomqttConnection, burst: Burst, *, more: bool = False) -> None:
         burst.answer([reply and _accepted(reply) for reply in burst.replies])
-        await settle(connection, burst)
+        await settle(connection, burst, more=more)
 
     _plant(AiomqttConnection, "settle", planted)
 
