@@ -117,7 +117,7 @@ def test_modes_of_what_exists_are_left_alone(tmp_path: Path) -> None:
 async def test_the_spool_is_private(tmp_path: Path, umask: int) -> None:
     path = tmp_path / "spool"
     async with open_spool(
-        path, max_bytes=1 << 24, sinks={"main": True}, figures=SpoolStatistics()
+        path, max_bytes=1 << 24, sinks={"main": True}, statistics=SpoolStatistics()
     ) as spool:
         points: list[Any] = [table([Point(long=1)])]
         await spool.append(array(COUNTS, [1]), points)

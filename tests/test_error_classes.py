@@ -112,7 +112,7 @@ def test_a_batch_never_asks_for_more_memory_than_its_bytes_can_hold() -> None:
 async def test_a_spool_without_memory_is_read_later_and_less_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    figures = SpoolStatistics()
+    statistics = SpoolStatistics()
     sizes: list[int] = []
     rows = reader.Reader._rows
 
@@ -120,7 +120,7 @@ async def test_a_spool_without_memory_is_read_later_and_less_at_once(
         sizes.append(size)
         return rows(self, file, after, points, size)
 
-    async with spool(tmp_path, figures=figures) as opened:
+    async with spool(tmp_path, statistics=statistics) as opened:
         for number in range(3):
             await keep(opened, float(number))
         monkeypatch.setattr(reader.Reader, "_rows", note)
@@ -128,7 +128,7 @@ async def test_a_spool_without_memory_is_read_later_and_less_at_once(
         chunk = await read(opened, size=2**20)
         assert values(chunk.points) == [0.0, 1.0, 2.0]
         assert sizes == [2**20, 2**19, 2**18]
-    assert figures.unreadable == 0
+    assert statistics.unreadable == 0
     assert len(files(tmp_path)) == 1
     assert "the spool cannot be read: out of memory" in caplog.text
 
@@ -136,7 +136,7 @@ async def test_a_spool_without_memory_is_read_later_and_less_at_once(
 async def test_a_spool_without_memory_is_written_later_and_less_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures = SpoolStatistics()
+    statistics = SpoolStatistics()
     sizes: list[int] = []
 
     def scarce(numbers: Any, parts: Any) -> Any:
@@ -145,7 +145,7 @@ async def test_a_spool_without_memory_is_written_later_and_less_at_once(
             raise NO_MEMORY
         return encode(numbers, parts)
 
-    async with spool(tmp_path, figures=figures) as opened:
+    async with spool(tmp_path, statistics=statistics) as opened:
         await keep(opened, 0.0)
         monkeypatch.setattr(writer, "encode", scarce)
         with opened._writer._change:  # so that they come together
@@ -157,7 +157,7 @@ async def test_a_spool_without_memory_is_written_later_and_less_at_once(
         assert max(sizes) == 8
         assert len(files(tmp_path)) == 1  # no file has failed
         assert opened.trouble == ""
-    assert figures.failures
+    assert statistics.failures
 
 
 async def test_a_batch_with_a_flipped_bit_is_kept_for_a_person(tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ async def test_a_batch_with_a_flipped_bit_is_kept_for_a_person(tmp_path: Path) -
         spoiled = body[:20] + bytes([body[20] ^ 1]) + body[21:]
         connection.execute("UPDATE batch SET body = ? WHERE sequence = ?", (spoiled, middle))
         connection.commit()
-    figures = SpoolStatistics()
-    async with spool(tmp_path, figures=figures) as opened:
+    statistics = SpoolStatistics()
+    async with spool(tmp_path, statistics=statistics) as opened:
         last = await keep(opened, 3.0)
         assert await read_all(opened) == [0.0, 2.0, 3.0]
-        assert figures.unreadable == 1
+        assert statistics.unreadable == 1
         opened.commit_offset("main", last)
         await until(lambda: not path.exists())
     kept = path.with_name(path.name + ".damaged")
@@ -214,7 +214,7 @@ async def _opens_when(
             folder,
             max_bytes=2**30,
             sinks={"main": True},
-            figures=SpoolStatistics(),
+            statistics=SpoolStatistics(),
             on_retry=told.append,
         ) as opened:
             await keep(opened, 9.0)

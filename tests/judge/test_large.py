@@ -243,8 +243,8 @@ async def _verdict(_folder: Path) -> AsyncIterator[Store]:
 
 @asynccontextmanager
 async def _spool(folder: Path) -> AsyncIterator[Store]:
-    sinks, figures = {"main": True}, SpoolStatistics()
-    async with open_spool(folder, max_bytes=2**30, sinks=sinks, figures=figures) as spool:
+    sinks, statistics = {"main": True}, SpoolStatistics()
+    async with open_spool(folder, max_bytes=2**30, sinks=sinks, statistics=statistics) as spool:
         yield SpoolStore(spool)
 
 

@@ -90,12 +90,12 @@ class World:
 
     def __init__(self, folder: Path, spool: Spool, sinks: Sequence[tuple[FakeSink, bool]]) -> None:
         self.spool = spool
-        self.figures = {sink.name: SinkStatistics() for sink, _ in sinks}
+        self.statistics = {sink.name: SinkStatistics() for sink, _ in sinks}
         self.refused = folder / "refused"
         self.drain = Drain(
             spool,
             sinks,
-            figures=self.figures,
+            statistics=self.statistics,
             dead_letters=DeadLetters(self.refused, max_bytes=2**20),
             replies_wait=True,
         )
@@ -119,7 +119,7 @@ async def world(
         folder,
         max_bytes=max_bytes,
         sinks={sink.name: required for sink, required in lanes},
-        figures=SpoolStatistics(),
+        statistics=SpoolStatistics(),
     ) as spool:
         yield World(folder, spool, lanes)
 
@@ -137,12 +137,12 @@ async def test_the_time_of_a_commit_is_that_of_calls_that_return(tmp_path: Path)
         for number in range(3):
             await keep(here.spool, float(number))
             await until(lambda: len(sink.got) == number + 1)  # noqa: B023
-        figures = here.figures["main"]
-        await until(lambda: figures.points == 3)
-        read = figures.commits.read()
+        statistics = here.statistics["main"]
+        await until(lambda: statistics.points == 3)
+        read = statistics.commits.read()
         assert read["buckets"][-1] == len(sink.sequences)
         assert 0 < read["sum"] < PATIENCE
-        assert figures.failures == 2
+        assert statistics.failures == 2
 
 
 async def test_every_sink_gets_everything_in_order(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ async def test_every_sink_gets_everything_in_order(tmp_path: Path) -> None:
         for sink in sinks:
             assert sink.got == [float(number) for number in range(30)]
             assert sink.sequences == sorted(set(sink.sequences))
-            assert here.figures[sink.name].points == 30
+            assert here.statistics[sink.name].points == 30
     assert [sink.closed for sink in sinks] == [1, 1]
 
 
@@ -170,14 +170,14 @@ async def test_a_sink_that_is_away_is_tried_again_and_holds_up_nobody(
         await until(lambda: not away.errors)
         assert away.got == []
         here.drain.update_lag()
-        figures = here.figures["away"]
-        assert (figures.lag_requests, figures.lag_points) == (1, 1)
-        assert figures.oldest
+        statistics = here.statistics["away"]
+        assert (statistics.lag_requests, statistics.lag_points) == (1, 1)
+        assert statistics.oldest
         away.go.set()
         await until(lambda: away.got == [1.0])
-        await until(lambda: figures.oldest is None)
+        await until(lambda: statistics.oldest is None)
         here.drain.update_lag()
-        assert (figures.failures, figures.lag_requests, figures.lag_points) == (6, 0, 0)
+        assert (statistics.failures, statistics.lag_requests, statistics.lag_points) == (6, 0, 0)
         assert here.drain.trouble == ""
     assert caplog.text.count("retrying") == 1
 
@@ -193,8 +193,8 @@ async def test_a_request_that_a_sink_can_never_take_is_set_aside_alone(tmp_path:
             await until(lambda: sink.got[-1] == 10.0)
     assert sink.got == [float(n) for n in range(11) if n not in sink.hates]
     assert sink.sequences == sorted(set(sink.sequences))
-    assert here.figures["main"].refused == 2
-    assert here.figures["main"].points == 9
+    assert here.statistics["main"].refused == 2
+    assert here.statistics["main"].points == 9
     kept = sorted((here.refused / "main").glob("*.arrow"))
     assert [path.stem for path in kept] == [f"{last - 6:016}", f"{last - 1:016}"]
     assert [values(pa.ipc.open_file(path).read_all()) for path in kept] == [[3.0], [8.0]]
@@ -226,7 +226,7 @@ async def test_a_sink_whose_refused_points_have_no_room_stands_still(tmp_path: P
             await keep(here.spool, 1.0)
             await until(lambda: "1 bytes of dead letters" in here.drain.trouble)
             there.unlink()
-            await until(lambda: here.figures["main"].refused)
+            await until(lambda: here.statistics["main"].refused)
 
 
 async def test_a_restart_goes_on_where_the_sink_was(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ async def test_a_restart_goes_on_where_the_sink_was(tmp_path: Path) -> None:
         await keep(here.spool, 2.0)
     async with world(tmp_path, sink) as here:
         here.drain.update_lag()
-        assert here.figures["main"].lag_requests == 1
+        assert here.statistics["main"].lag_requests == 1
         async with here.running():
             await until(lambda: len(sink.got) == 2)
     assert sink.got == [1.0, 2.0]
@@ -259,10 +259,10 @@ async def test_a_sink_that_is_not_required_may_lose_points_and_it_is_told(
         await until(lambda: len(needed.got) == 40)
         extra.go.set()
         await until(lambda: extra.got and extra.got[-1] == 39.0)
-        dropped = here.figures["extra"].dropped
+        dropped = here.statistics["extra"].dropped
         assert dropped + len(extra.got) == 40
         assert dropped > 20
-        assert here.figures["needed"].dropped == 0
+        assert here.statistics["needed"].dropped == 0
     assert re.search(r"sink extra: \d+ points lost so far: it is not required", caplog.text)
 
 

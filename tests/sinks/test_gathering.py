@@ -62,11 +62,11 @@ async def test_points_stay_in_the_spool_until_the_end(tmp_path: Path) -> None:
         async with here.running():
             for number in range(5):
                 await keep(here.spool, float(number))
-            await until(lambda: here.figures["main"].oldest)
+            await until(lambda: here.statistics["main"].oldest)
             assert sink.written == []
             await here.drain.finish(PATIENCE)
             assert sink.commits == [[0.0, 1.0, 2.0, 3.0, 4.0]]
-            assert here.figures["main"].points == 5
+            assert here.statistics["main"].points == 5
 
 
 @pytest.mark.parametrize("sink", [(0.2, 10**9), (3600.0, 3)], ids=["age", "points"])
@@ -104,8 +104,8 @@ async def test_what_fails_is_written_again_one_by_one(tmp_path: Path, where: str
         async with here.running():
             await until(lambda: len(sink.got) == 5)
             assert sink.got == [0.0, 1.0, 2.0, 3.0, 4.0]
-            assert here.figures["main"].points == 5
-            assert here.figures["main"].failures == 2
+            assert here.statistics["main"].points == 5
+            assert here.statistics["main"].failures == 2
 
 
 async def test_a_refused_request_is_set_aside_and_the_others_are_committed(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ async def test_a_refused_request_is_set_aside_and_the_others_are_committed(tmp_p
         async with here.running():
             await until(lambda: len(sink.got) == 4)
     assert sink.got == [0.0, 1.0, 3.0, 4.0]
-    assert here.figures["main"].refused == 1
+    assert here.statistics["main"].refused == 1
 
 
 @pytest.mark.parametrize("committed", [1, 2, 3])

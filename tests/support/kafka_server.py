@@ -24,6 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+import trustme
+from cryptography.hazmat.primitives import serialization
+
 from tests.support.processes import free_port
 
 if TYPE_CHECKING:
@@ -45,11 +48,17 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},\
-  CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+  SASL_SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,\
+  SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+  org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/node.pem
 listener.name.sasl_plaintext.plain.sasl.jaas.config=\
   org.apache.kafka.common.security.plain.PlainLoginModule required user_gate="{password}";
 log.dirs={folder}/data
@@ -109,24 +118,34 @@ def _fetch(folder: Path) -> None:
 
 
 class KafkaServer:
-    """A node with an open listener and one for SASL (`gate`, `PASSWORD`).
+    """A node with an open listener, and two for SASL (`gate`, `PASSWORD`).
 
     Attributes:
         servers: The address of the open listener.
         sasl_servers: The address of the listener that asks for a password.
+        tls_servers: The address of that for TLS and SCRAM.
+        ca_file: Who has signed its certificate.
         pid: The process id of the node.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        port, sasl, controller = free_port(), free_port(), free_port()
+        port, sasl, tls, controller = (free_port() for _ in range(4))
         self.servers = f"127.0.0.1:{port}"
         self.sasl_servers = f"127.0.0.1:{sasl}"
+        self.tls_servers = f"127.0.0.1:{tls}"
+        self.ca_file = folder / "authority.pem"
+        _write_certificate(folder / "node.pem", self.ca_file)
         self._settings = folder / "server.properties"
         self._settings.write_text(
             _SETTINGS.format(
-                port=port, sasl=sasl, controller=controller, folder=folder, password=PASSWORD
+                port=port,
+                sasl=sasl,
+                tls=tls,
+                controller=controller,
+                folder=folder,
+                password=PASSWORD,
             )
         )
 
@@ -142,6 +161,8 @@ class KafkaServer:
             "AAAAAAAAQACAAAAAAAAAAQ",
             "--config",
             str(self._settings),
+            "--add-scram",
+            f"SCRAM-SHA-512=[name=gate,password={PASSWORD}]",
         ]
         done = subprocess.run(
             [*_JAVA, "-cp", f"{jars()}/*", "kafka.tools.StorageTool", *format_],
@@ -195,16 +216,31 @@ class KafkaServer:
             self._process = None
 
 
+def _write_certificate(path: Path, ca_file: Path) -> None:
+    """Write a key, as Kafka reads it, with its certificate; and who has signed that."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    key = serialization.load_pem_private_key(made.private_key_pem.bytes(), password=None)
+    plain = serialization.NoEncryption()
+    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(text + b"".join(one.bytes() for one in made.cert_chain_pems))
+    authority.cert_pem.write_to_path(str(ca_file))
+
+
 class Addresses(NamedTuple):
     """Where a server listens.
 
     Attributes:
         open: Lets everybody in.
         sasl: Asks for a password.
+        tls: Asks for it by SCRAM, over TLS.
+        ca_file: Who has signed the certificate.
     """
 
     open: str
     sasl: str
+    tls: str
+    ca_file: str
 
 
 _started: Final[list[KafkaServer]] = []
@@ -226,11 +262,17 @@ def shared(folder: Path) -> Iterator[Addresses]:
             home.mkdir()
             server = KafkaServer(home).__enter__()
             _started.append(server)
-            known = {"servers": server.servers, "sasl": server.sasl_servers, "pid": server.pid}
+            addresses = (
+                server.servers,
+                server.sasl_servers,
+                server.tls_servers,
+                str(server.ca_file),
+            )
+            known = {"addresses": addresses, "pid": server.pid}
         known["users"] = [*known.get("users", []), mine]
         state.write_text(json.dumps(known))
     try:
-        yield Addresses(known["servers"], known["sasl"])
+        yield Addresses(*known["addresses"])
     finally:
         with _locked(folder):
             known = json.loads(state.read_text())

@@ -24,11 +24,13 @@ async def spool(
     *,
     max_bytes: int = 2**30,
     sinks: dict[str, bool] | None = None,
-    figures: SpoolStatistics | None = None,
+    statistics: SpoolStatistics | None = None,
 ) -> AsyncIterator[Spool]:
     lanes = {"main": True} if sinks is None else sinks
-    figures = figures or SpoolStatistics()
-    async with open_spool(folder, max_bytes=max_bytes, sinks=lanes, figures=figures) as opened:
+    statistics = statistics or SpoolStatistics()
+    async with open_spool(
+        folder, max_bytes=max_bytes, sinks=lanes, statistics=statistics
+    ) as opened:
         yield opened
 
 

@@ -121,7 +121,7 @@ async def open_store(
         max_bytes=spool_settings.max_bytes,
         max_delay=settings.store.max_delay / 1000,
         sinks={sink.name: required for sink, required in sinks},
-        figures=metrics.spool,
+        statistics=metrics.spool,
         floor=lambda: max((sink.newest() for sink, _ in sinks), default=0),
         on_retry=on_retry,
     ) as spool:
@@ -164,7 +164,7 @@ def _drain(
     drain = Drain(
         queue,
         sinks,
-        figures=metrics.sinks,
+        statistics=metrics.sinks,
         dead_letters=DeadLetters(spool.path / "refused", max_bytes=spool.max_bytes),
         replies_wait=settings.store.ack != "spool",
     )

@@ -39,7 +39,7 @@ class SinkDelivery:
 
     sink: Sink
     required: bool
-    figures: SinkStatistics
+    statistics: SinkStatistics
     offset: int  # the number of the last request that it has committed
     total: int  # how many points had been in the spool with that one
     written: int = 0  # the number of the last request that was written to it
@@ -72,13 +72,13 @@ class SinkDelivery:
 
     def count_commit(self, points: int) -> None:
         """Count a commit."""
-        self.figures.points += points
-        self.figures.commits.observe(self.spent)
+        self.statistics.points += points
+        self.statistics.commits.observe(self.spent)
         self.spent = 0.0
 
     def note_failure(self, error: Exception) -> None:
         """Count a failed call and log it, rate-limited."""
-        self.figures.failures += 1
+        self.statistics.failures += 1
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         self.failure = f"sink {self.sink.name}: {reason or type(error).__name__}"
         if events := self.failures.count():
@@ -90,11 +90,11 @@ class SinkDelivery:
 
     def count_dropped(self, points: int) -> None:
         """Count points that the full spool has deleted before the sink had them."""
-        self.figures.dropped += points
+        self.statistics.dropped += points
         if self.losses.count():
             _log.error(
                 "sink %s: %s lost so far: it is not required, and they were deleted from "
                 "the full spool before it had them",
                 self.sink.name,
-                numbered(self.figures.dropped, "point"),
+                numbered(self.statistics.dropped, "point"),
             )

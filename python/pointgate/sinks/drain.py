@@ -84,7 +84,7 @@ class Drain:
     Args:
         spool: The source of the points: the spool, or a queue in memory.
         sinks: The destinations, each with whether it is required.
-        figures: The statistics of each sink, by its name.
+        statistics: The statistics of each sink, by its name.
         dead_letters: Stores the requests that a sink permanently rejects.
         replies_wait: Whether requests are answered only after the required sinks have them.
     """
@@ -94,7 +94,7 @@ class Drain:
         spool: PointQueue,
         sinks: Sequence[tuple[Sink, bool]],
         *,
-        figures: Mapping[str, SinkStatistics],
+        statistics: Mapping[str, SinkStatistics],
         dead_letters: DeadLetterStore,
         replies_wait: bool = False,
     ) -> None:
@@ -104,7 +104,9 @@ class Drain:
         self._linger = 0.0 if replies_wait else LINGER
         self._finishing = asyncio.Event()
         self._states = [
-            SinkDelivery(sink, required, figures[sink.name], spool.progress[sink.name], spool.total)
+            SinkDelivery(
+                sink, required, statistics[sink.name], spool.progress[sink.name], spool.total
+            )
             for sink, required in sinks
         ]
         self._waiting: deque[tuple[int, Callable[[Collection[int]], None]]] = deque()
@@ -132,8 +134,8 @@ class Drain:
     def update_lag(self) -> None:
         """Bring the lag of every sink up to date, before metrics are rendered."""
         for state in self._states:
-            state.figures.lag_requests = self._spool.last - state.offset
-            state.figures.lag_points = self._spool.total - state.total
+            state.statistics.lag_requests = self._spool.last - state.offset
+            state.statistics.lag_points = self._spool.total - state.total
 
     async def run(self) -> None:
         """Write to the sinks until cancelled."""
@@ -197,10 +199,12 @@ class Drain:
         found = await self._spool.oldest(state.offset)
         if found is None:
             return
-        state.figures.oldest = found.since / 1000
+        state.statistics.oldest = found.since / 1000
         loop = asyncio.get_running_loop()
         # The clock of the system may be set; nothing waits longer for that.
-        due = loop.time() + min(gather.seconds, state.figures.oldest + gather.seconds - time.time())
+        due = loop.time() + min(
+            gather.seconds, state.statistics.oldest + gather.seconds - time.time()
+        )
         while (
             (left := due - loop.time()) > 0
             and self._spool.total - state.total < gather.points
@@ -220,8 +224,8 @@ class Drain:
         singly = state.singly or sink.gather is None or self._replies_wait
         while state.written < until:
             chunk = await self._spool.read(state.written, points=CHUNK_POINTS, size=CHUNK_BYTES)
-            if state.figures.oldest is None or state.written == state.offset:
-                state.figures.oldest = chunk.since / 1000
+            if state.statistics.oldest is None or state.written == state.offset:
+                state.statistics.oldest = chunk.since / 1000
             if chunk.ends and (dropped := chunk.begins - state.ends) > 0:
                 state.count_dropped(dropped)
             # A sink that was interrupted in the middle of a batch has the beginning of it.
@@ -277,7 +281,7 @@ class Drain:
     def _commit_offset(self, state: SinkDelivery) -> None:
         state.offset, state.total = max(state.offset, state.written), max(state.total, state.ends)
         if state.offset >= self._spool.last:
-            state.figures.oldest = None
+            state.statistics.oldest = None
             self._caught_up.set()
         self._spool.commit_offset(state.sink.name, state.offset)
         self._call_waiting()
@@ -321,7 +325,7 @@ class Drain:
             await self._retry(
                 state, lambda: self._dead_letters.add(name, points, reason, sequence=sequence)
             )
-            state.figures.refused += rows
+            state.statistics.refused += rows
             if state.required and self._replies_wait:
                 self._rejected.add(sequence)
             if state.rejections.count():
@@ -379,9 +383,9 @@ class Drain:
     async def _note_oldest(self, state: SinkDelivery) -> None:
         """Set the age of the lag of a sink for which no chunk was read yet."""
         behind = state.offset < self._spool.last
-        if state.figures.oldest is None and behind:
+        if state.statistics.oldest is None and behind:
             found = await self._spool.oldest(state.offset)
-            state.figures.oldest = found.since / 1000 if found else None
+            state.statistics.oldest = found.since / 1000 if found else None
 
 
 async def _close(sink: Sink) -> None:

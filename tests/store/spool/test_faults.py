@@ -48,8 +48,8 @@ async def test_a_full_disk_stops_intake_until_there_is_room(
 ) -> None:
     caplog.set_level(logging.INFO, "pointgate")
     with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
-        figures = SpoolStatistics()
-        async with spool(disk / "spool", figures=figures) as opened:
+        statistics = SpoolStatistics()
+        async with spool(disk / "spool", statistics=statistics) as opened:
             await keep(opened, 1.0)
             ballast = fill(disk, leave=8192)
             kept = 1 + await _fill(opened, 2.0)
@@ -87,7 +87,7 @@ from tests.support.small_disk import fill, small_disk
 async def main():
     folder = Path(sys.argv[1])
     async with open_spool(
-        folder, max_bytes=2**30, sinks={"main": True}, figures=SpoolStatistics()
+        folder, max_bytes=2**30, sinks={"main": True}, statistics=SpoolStatistics()
     ) as spool:
         number = 0
         while True:
@@ -218,8 +218,8 @@ async def test_a_file_with_a_spoiled_page_gives_what_can_be_read_and_is_kept(
     with path.open("r+b") as file:
         file.seek(int(size * share) // 4096 * 4096)
         file.write(b"\xa5" * 4096)
-    figures = SpoolStatistics()
-    async with spool(tmp_path, figures=figures) as opened:
+    statistics = SpoolStatistics()
+    async with spool(tmp_path, statistics=statistics) as opened:
         last = await keep(opened, 1e6)
         found = await read_all(opened)
         assert found[-1] == 1e6
@@ -228,7 +228,7 @@ async def test_a_file_with_a_spoiled_page_gives_what_can_be_read_and_is_kept(
         assert found[1:-1:2] == [n + 0.5 for n in requests]
         # Without a loss the page was one that holds nothing.
         kept_aside = path.with_name(path.name + ".damaged")
-        assert len(requests) == 60 or figures.unreadable or kept_aside.exists()
+        assert len(requests) == 60 or statistics.unreadable or kept_aside.exists()
         opened.commit_offset("main", last)
         await until(lambda: not path.exists())
 
@@ -240,11 +240,11 @@ from pointgate.store.spool.statistics import SpoolStatistics
 from tests.support.spools import files, keep, read_all, spool
 
 async def main():
-    figures = SpoolStatistics()
-    async with spool(Path(sys.argv[1]), figures=figures) as opened:
+    statistics = SpoolStatistics()
+    async with spool(Path(sys.argv[1]), statistics=statistics) as opened:
         for number in range(60):
             await keep(opened, float(number), number + 0.5)
-        print(json.dumps([await read_all(opened), figures.failures]))
+        print(json.dumps([await read_all(opened), statistics.failures]))
 
 asyncio.run(main())
 """

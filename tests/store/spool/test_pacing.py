@@ -102,11 +102,11 @@ async def test_the_writer_waits_for_as_many_requests_as_were_in_flight(
         return write(self, batch, **rest)
 
     monkeypatch.setattr(Segment, "write", wait)
-    figures = SpoolStatistics()
+    statistics = SpoolStatistics()
     async with (
         asyncio.timeout(PATIENCE),
         open_spool(
-            tmp_path, max_bytes=2**30, max_delay=1000.0, sinks={"main": True}, figures=figures
+            tmp_path, max_bytes=2**30, max_delay=1000.0, sinks={"main": True}, statistics=statistics
         ) as spool,
     ):
         first = spool.append(counts(1), [points(1.0)])
@@ -118,4 +118,4 @@ async def test_the_writer_waits_for_as_many_requests_as_were_in_flight(
         assert not second.done()
         await keep(spool, 3.0)
         assert second.done()
-        assert figures.histogram()["buckets"][-1] == 2
+        assert statistics.histogram()["buckets"][-1] == 2

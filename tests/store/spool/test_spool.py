@@ -76,9 +76,9 @@ async def test_a_reader_waits_for_what_is_not_there_yet(tmp_path: Path) -> None:
 async def test_what_arrives_during_a_commit_shares_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures = SpoolStatistics()
+    statistics = SpoolStatistics()
     with slow_commit(monkeypatch) as go:
-        async with spool(tmp_path, figures=figures) as opened:
+        async with spool(tmp_path, statistics=statistics) as opened:
             start = opened.last
             keeping = [opened.append(counts(1), [points(0.0)])]
             await until(lambda: not opened._writer._waiting)  # the first commit has begun
@@ -87,7 +87,7 @@ async def test_what_arrives_during_a_commit_shares_the_next_one(
             go.set()
             async with asyncio.timeout(PATIENCE):
                 assert await asyncio.gather(*keeping) == [start + n for n in range(1, 51)]
-            assert figures.histogram()["buckets"][-1] == 2
+            assert statistics.histogram()["buckets"][-1] == 2
             assert await read_all(opened) == [float(n) for n in range(50)]
 
 
@@ -125,8 +125,8 @@ async def test_a_sink_that_is_new_gets_what_is_still_there(tmp_path: Path) -> No
 async def test_a_full_spool_keeps_nothing_more_until_sinks_have_gone_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    figures = SpoolStatistics()
-    async with spool(tmp_path, max_bytes=3 * 4096, figures=figures) as opened:
+    statistics = SpoolStatistics()
+    async with spool(tmp_path, max_bytes=3 * 4096, statistics=statistics) as opened:
         first = await keep(opened, 1.0)
         await keep(opened, 2.0)
         last = await keep(opened, 3.0)
@@ -137,23 +137,23 @@ async def test_a_full_spool_keeps_nothing_more_until_sinks_have_gone_on(
         assert not waiting.done()
         opened.commit_offset("main", first)
         assert await waiting == last + 1
-        assert figures.bytes == 3 * 4096
+        assert statistics.bytes == 3 * 4096
         opened.commit_offset("main", last + 1)
         await until(lambda: not opened.trouble)
-        await until(lambda: figures.bytes == 0)
+        await until(lambda: statistics.bytes == 0)
     assert "the spool is full: sink main lags behind; intake is paused" in caplog.text
 
 
 async def test_a_sink_that_is_not_required_loses_the_oldest_and_stops_nobody(
     tmp_path: Path,
 ) -> None:
-    figures = SpoolStatistics()
+    statistics = SpoolStatistics()
     lanes = {"main": True, "slow": False}
-    async with spool(tmp_path, max_bytes=8 * 4096, sinks=lanes, figures=figures) as opened:
+    async with spool(tmp_path, max_bytes=8 * 4096, sinks=lanes, statistics=statistics) as opened:
         place = opened.last
         for number in range(20):
             opened.commit_offset("main", await keep(opened, float(number)))
-        await until(lambda: figures.bytes <= 4 * 4096)
+        await until(lambda: statistics.bytes <= 4 * 4096)
         chunk = await read(opened, place)
         assert values(chunk.points) == [16.0, 17.0, 18.0, 19.0]
         assert (chunk.begins, chunk.ends) == (16, 20)
@@ -210,15 +210,15 @@ def _fail_once(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
 async def test_after_a_failed_commit_the_file_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, committed: bool
 ) -> None:
-    figures = SpoolStatistics()
-    async with spool(tmp_path, figures=figures) as opened:
+    statistics = SpoolStatistics()
+    async with spool(tmp_path, statistics=statistics) as opened:
         await keep(opened, 1.0)
         (old,) = files(tmp_path)
         before = old.read_bytes()
         _fail_once(monkeypatch, committed=committed)
         second = await keep(opened, 2.0)
         third = await keep(opened, 3.0)
-        assert figures.failures == 1
+        assert statistics.failures == 1
         assert len(files(tmp_path)) == 2
         assert await read_all(opened) == [1.0, 2.0, 3.0]  # nothing twice, nothing missing
         assert old.read_bytes() == before
@@ -242,12 +242,12 @@ async def test_a_failed_checkpoint_loses_nothing(
         return checkpoint(self, mode)
 
     monkeypatch.setattr(Segment, "_checkpoint", fail)
-    figures = SpoolStatistics()
-    async with spool(tmp_path, figures=figures) as opened:
+    statistics = SpoolStatistics()
+    async with spool(tmp_path, statistics=statistics) as opened:
         for number in range(3):
             await keep(opened, float(number))
         assert await read_all(opened) == [0.0, 1.0, 2.0]
-        assert figures.failures >= 2
+        assert statistics.failures >= 2
 
 
 async def test_the_log_of_a_file_stays_small(tmp_path: Path) -> None:

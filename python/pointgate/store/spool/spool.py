@@ -1,6 +1,6 @@
 """The spool: a durable queue of accepted points between the reply and the sinks.
 
-    async with open_spool(path, max_bytes=…, sinks={"parquet": True}, figures=…) as spool:
+    async with open_spool(path, max_bytes=…, sinks={"parquet": True}, statistics=…) as spool:
         last = await spool.append(counts, points)       # committed and fsynced
         chunk = await spool.read(after, points=…)       # waits for batches after an offset
         spool.commit_offset("parquet", chunk.last)      # that sink has them durably
@@ -66,7 +66,7 @@ async def open_spool(
     max_bytes: int,
     max_delay: float = 0.0,
     sinks: Mapping[str, bool],
-    figures: SpoolStatistics,
+    statistics: SpoolStatistics,
     floor: Callable[[], int] = lambda: 0,
     on_retry: Callable[[str], object] = lambda _: None,
 ) -> AsyncIterator[Spool]:
@@ -79,7 +79,7 @@ async def open_spool(
         max_bytes: The limit for batches that sinks have not committed.
         max_delay: The shortest time between two commits under load, in seconds (`pacing.py`).
         sinks: The names of the sinks, and whether each is required.
-        figures: Where commits and failures are counted.
+        statistics: Where commits and failures are counted.
         floor: Called for a new folder: returns the greatest number that any sink has seen.
         on_retry: Called with the reason after each failed attempt.
 
@@ -88,7 +88,9 @@ async def open_spool(
         TemporaryFailure: Another process uses it.
     """
     folder = await _opened(path, floor, on_retry)
-    spool = Spool(folder, max_bytes=max_bytes, max_delay=max_delay, sinks=sinks, figures=figures)
+    spool = Spool(
+        folder, max_bytes=max_bytes, max_delay=max_delay, sinks=sinks, statistics=statistics
+    )
     try:
         await spool.open()
         yield spool
@@ -132,7 +134,7 @@ class Spool:
         max_bytes: int,
         max_delay: float,
         sinks: Mapping[str, bool],
-        figures: SpoolStatistics,
+        statistics: SpoolStatistics,
     ) -> None:
         self.progress: dict[str, int] = {}
         self.last = folder.last
@@ -141,7 +143,7 @@ class Spool:
         self._folder = folder
         self._max_bytes = max_bytes
         self._sinks = sinks
-        self._figures = figures
+        self._statistics = statistics
         self._loop = asyncio.get_running_loop()
         self._reader = Reader()
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
@@ -150,7 +152,7 @@ class Spool:
             max_bytes=max_bytes,
             max_delay=max_delay,
             sinks=sinks,
-            figures=figures,
+            statistics=statistics,
             committed=self._on_committed,
             released=self._on_released,
         )
@@ -165,7 +167,7 @@ class Spool:
     @property
     def is_filling(self) -> bool:
         """Whether sinks should take what is here: it is half of what makes optional ones lose."""
-        return self._figures.bytes * 4 >= self._max_bytes
+        return self._statistics.bytes * 4 >= self._max_bytes
 
     async def open(self) -> None:
         """Find each sink's offset, and start the writer."""
@@ -226,7 +228,7 @@ class Spool:
                     _log.error("the spool cannot be read: out of memory; retrying with less")
                 found = None
             if found is not None:
-                self._figures.unreadable += found.unreadable
+                self._statistics.unreadable += found.unreadable
                 if found.unreadable and found.file:
                     self._writer.damaged(found.file)
                 return found

@@ -93,7 +93,7 @@ class Writer:
         max_bytes: The limit for batches that sinks have not committed.
         max_delay: The shortest time between two commits under load, in seconds.
         sinks: The names of the sinks, and whether each is required.
-        figures: Where commits and failures are counted.
+        statistics: Where commits and failures are counted.
         committed: Called in this thread with each committed group, the number of its last request,
             and the total number of points; or with a write that cannot be encoded, and None.
         released: Called in this thread when files were deleted: while a reader has one open, it
@@ -111,7 +111,7 @@ class Writer:
         max_bytes: int,
         max_delay: float,
         sinks: Mapping[str, bool],
-        figures: SpoolStatistics,
+        statistics: SpoolStatistics,
         committed: Callable[[Sequence[PendingWrite], int | None, int], None],
         released: Callable[[], None],
     ) -> None:
@@ -120,7 +120,7 @@ class Writer:
         self._folder = folder
         self._max_bytes = max_bytes
         self._sinks = dict(sinks)
-        self._figures = figures
+        self._statistics = statistics
         self._committed = committed
         self._released = released
         self._segment: Segment | None = None
@@ -148,7 +148,7 @@ class Writer:
             timeout: The longest wait, in seconds.
         """
         self._progress = dict(progress)
-        self._figures.bytes = sum(file.live_bytes for file in self._folder.files)
+        self._statistics.bytes = sum(file.live_bytes for file in self._folder.files)
         self._thread.start()
         self._started.wait(timeout)
 
@@ -288,10 +288,10 @@ class Writer:
             sequence=last,
             total=total,
         )
-        self._figures.bytes = self._live_bytes()
+        self._statistics.bytes = self._live_bytes()
         if batch is not None:
             failpoint.hit("after-fsync")
-            self._figures.commit(time.perf_counter() - started, batch.points)
+            self._statistics.commit(time.perf_counter() - started, batch.points)
             self._folder.last, self._folder.total = last, total
             with self._change:
                 self._pace.end(self._requests + _requests(good))
@@ -354,7 +354,7 @@ class Writer:
         """Halve the next group: an allocation failed before anything was written."""
         self._group_bytes = sum(write.size for write in group) // 2
         self.trouble = "the spool cannot be written: out of memory"
-        self._figures.failures += 1
+        self._statistics.failures += 1
         if self._failure_lines.count():
             self._failure_logged = True
             _log.error("%s; retrying with smaller commits", self.trouble)
@@ -364,7 +364,7 @@ class Writer:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         self.trouble = f"the spool cannot be written: {reason}"
         self._started.set()
-        self._figures.failures += 1
+        self._statistics.failures += 1
         if self._failure_lines.count():
             self._failure_logged = True
             _log.error("%s; retrying with a new file in %s", self.trouble, self._folder.path)
