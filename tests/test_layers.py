@@ -32,6 +32,7 @@ LAYERS: Final[list[list[str]]] = [
         "codes",
         "diagnostics",
         "errors",
+        "extras",
         "failpoint",
         "file_states",
         "histogram",

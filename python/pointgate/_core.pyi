@@ -1041,8 +1041,9 @@ class Counters:
     def settle(self, burst: Burst, settled: int, now: float) -> int:
         """Requests of a burst were acknowledged, and answered if they have a reply.
 
-        Stale ones count as ignored (`retained`), as do those without a verdict (`judge_failed`) and
-        those with code 0 (`bad_topic`); these have no reply latency.
+        Stale ones count as ignored (`retained`), as do withdrawn ones (`dead_lettered`), others
+        without a verdict (`judge_failed`) and those with code 0 (`bad_topic`); these have no reply
+        latency.
 
         Args:
             burst: The burst.
@@ -1096,7 +1097,8 @@ class Counters:
             spite of a fault, dict of reason to its code and int) and `skipped` (their points that
             were not stored, int); labels are product keys, `unknown` for products that no catalog
             has had, and `other` for those beyond `most_products`;
-            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
+            `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `dead_lettered`,
+            `judge_failed`;
             `judge_seconds`, `reply_seconds`, `age_seconds`: dict with `bounds` (list of float),
             `buckets` (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
         """

@@ -168,7 +168,7 @@ def test_every_request_is_accounted_for(service: Service) -> None:
     received = service.metric("pointgate_requests_received_total")
     codes = (200, 1008, 1251, 1220, 1260, 1257, 1204)
     answered = sum(service.metric(f'pointgate_requests_total{{code="{code}"}}') for code in codes)
-    reasons = ("bad_topic", "retained", "connection_lost", "judge_failed")
+    reasons = ("bad_topic", "retained", "connection_lost", "dead_lettered", "judge_failed")
     ignored = sum(
         service.metric(f'pointgate_requests_ignored_total{{reason="{reason}"}}')
         for reason in reasons

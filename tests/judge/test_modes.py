@@ -220,6 +220,23 @@ def test_a_withdrawn_request_is_not_shadowed(validator: Validator) -> None:
     assert counts["skipped"] == 1
 
 
+def test_a_withdrawn_request_is_counted_apart_from_a_bug(validator: Validator) -> None:
+    burst, _ = judged(validator, [(topic(SHADOW), BAD)] * 2)
+    burst.withdraw([1])
+    unjudged = _core.Burst.of([topic(SHADOW)], [BAD])
+    counters = _core.Counters()
+    counters.receive(burst)
+    counters.receive(unjudged)
+    counters.settle(burst, 2, 1.0)
+    counters.settle(unjudged, 1, 1.0)
+    counts = counters.read()
+    assert {name: count for name, count in counts["ignored"].items() if count} == {
+        "dead_lettered": 1,
+        "judge_failed": 1,
+    }
+    assert counts["in_flight"] == 0
+
+
 def test_judging_again_forgets_what_was_shadowed(validator: Validator) -> None:
     payload = BAD
     burst, _ = judged(validator, [(topic(SHADOW), payload)] * 3)

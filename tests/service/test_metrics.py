@@ -97,7 +97,8 @@ def test_every_name_and_label_value_is_there_from_the_start_at_zero() -> None:
     assert found["pointgate_faults_total"] == reasons
     assert found["pointgate_points_accepted_total"] == {("other",): 0.0, ("unknown",): 0.0}
     ignored = {
-        (reason,): 0.0 for reason in ("bad_topic", "retained", "connection_lost", "judge_failed")
+        (reason,): 0.0
+        for reason in ("bad_topic", "retained", "connection_lost", "dead_lettered", "judge_failed")
     }
     assert found["pointgate_requests_ignored_total"] == ignored
     reloads = {("success",): 0.0, ("failure",): 0.0}

@@ -65,7 +65,7 @@ MOST_PRODUCTS: Final = 100
 """Products with a label of their own, by default. Each is 27 lines on the page, which take 0.1 ms
 to render on the loop that also judges."""
 
-_IGNORED: Final = ("bad_topic", "retained", "connection_lost", "judge_failed")
+_IGNORED: Final = ("bad_topic", "retained", "connection_lost", "dead_lettered", "judge_failed")
 
 
 class Metrics(Collector):

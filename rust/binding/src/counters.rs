@@ -45,6 +45,7 @@ struct Totals {
     bad_topic: u64,
     retained: u64,
     connection_lost: u64,
+    dead_lettered: u64,
     judge_failed: u64,
     judge: Histogram,
     reply: Histogram,
@@ -54,8 +55,8 @@ struct Totals {
 impl Figures {
     /// The number of requests that are no longer in flight.
     fn disposed(&self) -> u64 {
-        let Totals { bad_topic, retained, connection_lost, judge_failed, .. } = self.totals;
-        self.products.answered() + bad_topic + retained + connection_lost + judge_failed
+        let Totals { bad_topic, retained, connection_lost, dead_lettered, judge_failed, .. } = self.totals;
+        self.products.answered() + bad_topic + retained + connection_lost + dead_lettered + judge_failed
     }
 
     fn in_flight(&self) -> u64 {
@@ -121,6 +122,7 @@ impl Counters {
             bad_topic: 0,
             retained: 0,
             connection_lost: 0,
+            dead_lettered: 0,
             judge_failed: 0,
             judge: Histogram::new(JUDGE_BOUNDS),
             reply: Histogram::new(REPLY_BOUNDS),
@@ -148,8 +150,9 @@ impl Counters {
 
     /// Requests of a burst were acknowledged, and answered if they have a reply.
     ///
-    /// Stale ones count as ignored (`retained`), as do those without a verdict (`judge_failed`) and
-    /// those with code 0 (`bad_topic`); these have no reply latency.
+    /// Stale ones count as ignored (`retained`), as do withdrawn ones (`dead_lettered`), others
+    /// without a verdict (`judge_failed`) and those with code 0 (`bad_topic`); these have no reply
+    /// latency.
     ///
     /// Args:
     ///     burst: The burst.
@@ -172,6 +175,8 @@ impl Counters {
                     figures.shadow(request.topic, shadowed, now);
                 }
                 replies += u64::from(verdict.code() != core::Code::BadTopic);
+            } else if burst.burst.is_withdrawn(place) {
+                figures.totals.dead_lettered += 1;
             } else {
                 figures.totals.judge_failed += 1;
             }
@@ -237,7 +242,8 @@ impl Counters {
     ///     spite of a fault, dict of reason to its code and int) and `skipped` (their points that
     ///     were not stored, int); labels are product keys, `unknown` for products that no catalog
     ///     has had, and `other` for those beyond `most_products`;
-    ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `judge_failed`;
+    ///     `ignored`: dict with `bad_topic`, `retained`, `connection_lost`, `dead_lettered`,
+    ///     `judge_failed`;
     ///     `judge_seconds`, `reply_seconds`, `age_seconds`: dict with `bounds` (list of float),
     ///     `buckets` (cumulative counts, one more than bounds: +Inf last) and `sum` (float).
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -254,6 +260,7 @@ impl Counters {
         ignored.set_item("bad_topic", totals.bad_topic)?;
         ignored.set_item("retained", totals.retained)?;
         ignored.set_item("connection_lost", totals.connection_lost)?;
+        ignored.set_item("dead_lettered", totals.dead_lettered)?;
         ignored.set_item("judge_failed", totals.judge_failed)?;
 
         let read = PyDict::new(py);

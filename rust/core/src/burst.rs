@@ -96,6 +96,7 @@ struct Entry {
 struct Outcome {
     verdict: Option<Verdict>,
     reply: Option<Range<usize>>,
+    is_withdrawn: bool,
 }
 
 /// A request that was answered 200 because its product's mode skips faults (contract 11).
@@ -218,7 +219,7 @@ impl Burst {
         self.outcomes[place] = Outcome::default();
         let verdict = judge(&Request { topic, payload, now_ms, arrived_us, observed_us }, replies);
         let reply = (replies.len() > start).then_some(start..replies.len());
-        self.outcomes[place] = Outcome { verdict: Some(verdict), reply };
+        self.outcomes[place] = Outcome { verdict: Some(verdict), reply, is_withdrawn: false };
     }
 
     /// The verdict of a request; `None` before it, for a retained request, and where the judge failed.
@@ -252,6 +253,11 @@ impl Burst {
         }
     }
 
+    /// Whether a request has lost its verdict by [`Self::withdraw`].
+    pub fn is_withdrawn(&self, place: usize) -> bool {
+        self.outcomes.get(place).is_some_and(|outcome| outcome.is_withdrawn)
+    }
+
     /// How many points each request with accepted points has.
     pub fn counts(&self) -> impl Iterator<Item = u64> {
         let counts = self.outcomes.iter().filter_map(|outcome| outcome.verdict.as_ref());
@@ -268,7 +274,7 @@ impl Burst {
             .filter(|(_, one)| one.verdict.as_ref().is_some_and(|one| one.points > 0));
         for (number, (place, outcome)) in with_points.enumerate() {
             if numbers.contains(&number) {
-                *outcome = Outcome::default();
+                *outcome = Outcome { is_withdrawn: true, ..Outcome::default() };
                 shadowed.retain(|(other, _)| *other != place);
             }
         }

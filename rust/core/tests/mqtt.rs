@@ -219,6 +219,8 @@ fn what_the_store_rejects_is_counted_among_the_requests_with_points() {
     burst.withdraw(&[1]);
     let replies: Vec<_> = (0..burst.len()).map(|place| burst.reply(place).is_some()).collect();
     assert_eq!(replies, [true, false, true, true, false]);
+    let withdrawn: Vec<_> = (0..burst.len()).filter(|&place| burst.is_withdrawn(place)).collect();
+    assert_eq!(withdrawn, [4]);
     assert_eq!(burst.counts().collect::<Vec<_>>(), [2]);
 }
 
