@@ -229,7 +229,7 @@ def test_a_withdrawn_request_is_counted_apart_from_a_bug(validator: Validator) -
     counters.receive(unjudged)
     counters.settle(burst, 2, 1.0)
     counters.settle(unjudged, 1, 1.0)
-    counts = counters.read()
+    counts: dict[str, Any] = counters.read()
     assert {name: count for name, count in counts["ignored"].items() if count} == {
         "dead_lettered": 1,
         "judge_failed": 1,

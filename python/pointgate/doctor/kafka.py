@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -39,8 +39,15 @@ async def examine_kafka(settings: Settings) -> Findings:
 
 def _examine(settings: Settings, found: Findings) -> None:
     kafka = settings.kafka
-    admin = AdminClient(client.of_admin(kafka.client_options("kafka")), logger=client.log)
-    cluster = admin.list_topics(timeout=_ANSWER_SECONDS)
+    options: dict[str, Any] = client.of_admin(kafka.client_options("kafka"))
+    reports = client.Reports()
+    admin = AdminClient({**options, "error_cb": reports}, logger=client.log)
+    try:
+        cluster = admin.list_topics(timeout=_ANSWER_SECONDS)
+    except KafkaException as error:
+        reason = reports.explain(error, admin)
+        found.fail(f"{kafka.servers}: {reason}", "see kafka.servers, kafka.options")
+        return
     found.ok(f"{len(cluster.brokers)} brokers answer")
     for pattern in kafka.topics or ():
         names = _matching(cluster, pattern)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from pointgate.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from confluent_kafka import KafkaError
+    from confluent_kafka.admin import AdminClient
 
     from pointgate.kafka.settings import Options
 
@@ -131,6 +131,27 @@ def reason(error: KafkaError | KafkaException | None) -> str:
     # Some of its texts end with a line feed.
     text = " ".join((inner.str() if hasattr(inner, "str") else str(inner)).split())
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+class Reports:
+    """What a client's threads report: why its calls fail, which themselves only say that they do.
+
+    Use it as the client's `error_cb`.
+    """
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, error: KafkaError) -> None:
+        """Keep a report, unless it is only that no broker is left."""
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
+            self._last = reason(error)
+
+    def explain(self, error: KafkaException, client: Producer | AdminClient) -> str:
+        """An error of a call, with the last report."""
+        client.poll(0)  # takes the reports
+        text = reason(error)
+        return f"{text}: {self._last}" if self._last not in text else text
 
 
 def unusable_pattern(topics: Sequence[str]) -> str:

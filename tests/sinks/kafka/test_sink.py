@@ -17,7 +17,7 @@ from pointgate.sinks.kafka.settings import KafkaSinkSettings
 from pointgate.sinks.kafka.sink import KafkaSink
 from pointgate.toml.document import check
 from tests.support.kafka_clients import Reader, Topics, make_topics
-from tests.support.kafka_server import PASSWORD, Addresses, KafkaServer
+from tests.support.kafka_server import KafkaServer
 from tests.support.point_tables import Point, table
 
 if TYPE_CHECKING:
@@ -66,24 +66,6 @@ async def test_arrow_records_have_all_points(kafka: str, topics: Topics) -> None
         while len(rows) < 10_000:
             rows += ipc.open_stream(reader.take(1)[0].value).read_all()["time"].to_pylist()
     assert len({*rows}) == 10_000
-
-
-async def test_over_tls_with_scram(
-    kafka_addresses: Addresses, topics: Topics, tmp_path: Path
-) -> None:
-    file = tmp_path / "password"
-    file.write_text(PASSWORD)
-    options = {"security.protocol": "sasl_ssl", "sasl.mechanism": "SCRAM-SHA-512"}
-    options["ssl.ca.location"] = kafka_addresses.ca_file
-    account = {"username": "gate", "password_file": str(file), "options": options}
-    sink = await opened(kafka_addresses.tls, topics.points, **account)
-    await sink.write(table([Point(device="d", time=1, double=0.5)]), sequence=1)
-    await sink.close()
-    with Reader(kafka_addresses.open, topics.points) as reader:
-        assert json.loads(reader.take(1)[0].value)["time"] == 1
-    file.write_text("wrong")
-    with pytest.raises(SinkUnavailableError, match=r"(?i)authentication failed"):
-        await opened(kafka_addresses.tls, topics.points, **account)
 
 
 @pytest.mark.parametrize("form", ["json", "arrow"])

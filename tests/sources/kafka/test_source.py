@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from pointgate.config import LimitSettings
-from tests.sources.kafka.member import Member, committed, member, until
+from tests.sources.kafka.member import committed, member, until
 from tests.support.kafka_clients import Reader, Topics, make, send
 from tests.support.kafka_server import PASSWORD, Addresses
 from tests.support.processes import TOPIC, small
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 pytest_plugins = ("tests.support.kafka_fixtures",)
 
@@ -248,51 +249,3 @@ async def test_a_password_is_checked_by_the_broker(
         await posted(kafka, topics.requests, [small(1)])
         await until(lambda: one.received == 1 and not one.in_flight)
         assert len(await replies(kafka, topics, 1)) == 1
-
-
-SCRAM = {"security.protocol": "sasl_ssl", "sasl.mechanism": "SCRAM-SHA-512"}
-
-
-async def test_over_tls_with_scram(
-    kafka: str, kafka_addresses: Addresses, topics: Topics, tmp_path: Path
-) -> None:
-    file = tmp_path / "password"
-    file.write_text(PASSWORD)
-    options = SCRAM | {"ssl.ca.location": kafka_addresses.ca_file}
-    servers = kafka_addresses.tls
-    async with member(servers, topics, username="gate", password_file=file, options=options) as one:
-        await posted(kafka, topics.requests, [small(1)])
-        await until(lambda: one.received == 1 and not one.in_flight)
-        assert len(await replies(kafka, topics, 1)) == 1
-
-
-@pytest.mark.parametrize(
-    ("password", "trusted", "reason"),
-    [
-        ("wrong", True, "authentication failed"),
-        (PASSWORD, False, "certificate verify failed"),
-    ],
-)
-async def test_why_a_cluster_lets_nobody_in_is_reported(
-    kafka_addresses: Addresses,
-    topics: Topics,
-    tmp_path: Path,
-    *,
-    password: str,
-    trusted: bool,
-    reason: str,
-) -> None:
-    file = tmp_path / "password"
-    file.write_text(password)
-    options = SCRAM | ({"ssl.ca.location": kafka_addresses.ca_file} if trusted else {})
-    kafka: dict[str, Any] = {"username": "gate", "password_file": file, "options": options}
-    one = Member(kafka_addresses.tls, topics, LimitSettings(), **kafka)
-    running = asyncio.create_task(one.source.run())
-    try:
-        await until(lambda: reason in one.source.trouble.lower())
-        assert password not in one.source.trouble
-        assert not one.source.was_ready
-    finally:
-        one.source.drain()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)

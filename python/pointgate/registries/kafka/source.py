@@ -214,10 +214,15 @@ class KafkaRegistry:
         return True
 
     def _id_of_topic(self) -> str:
-        admin = AdminClient(client.of_admin(self._options), logger=client.log)
+        options: dict[str, Any] = client.of_admin(self._options)
+        reports = client.Reports()
+        admin = AdminClient({**options, "error_cb": reports}, logger=client.log)
         topic = self._settings.topic
         found = admin.describe_topics(TopicCollection([topic]), request_timeout=_ANSWER_SECONDS)
-        return str(found[topic].result(2 * _ANSWER_SECONDS).topic_id)
+        try:
+            return str(found[topic].result(2 * _ANSWER_SECONDS).topic_id)
+        except KafkaException as error:
+            raise self._failed(reports.explain(error, admin)) from error
 
     def _partitions(self) -> set[int]:
         """The partitions of the topic, each of which has a leader."""

@@ -99,6 +99,7 @@ class KafkaSink(CommitsEachWrite):
         self._partitions = 0
         self._closing = threading.Event()
         self._errors = RateLimiter(60.0)
+        self._reports = client.Reports()
         self._warned = False
         # One thread, so that a write whose task was cancelled ends before the next call begins.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {settings.name}")
@@ -155,8 +156,12 @@ class KafkaSink(CommitsEachWrite):
             return self._producer
         options = client.of_producer(self._settings.client_options(f"sinks.{self._settings.name}"))
         producer = Producer({**options, "error_cb": self._on_error}, logger=client.log)
-        topic = self._settings.topic
-        found = producer.list_topics(topic, timeout=_METADATA_SECONDS).topics[topic]
+        topic, self._reports = self._settings.topic, client.Reports()
+        try:
+            found = producer.list_topics(topic, timeout=_METADATA_SECONDS).topics[topic]
+        except KafkaException as error:
+            reason = self._reports.explain(error, producer)
+            raise SinkUnavailableError(f"cannot write to {topic}: {reason}") from error
         if found.error is not None:
             raise KafkaException(found.error)
         self._partitions = len(found.partitions)
@@ -208,6 +213,7 @@ class KafkaSink(CommitsEachWrite):
             self._producer = None
 
     def _on_error(self, error: KafkaError) -> None:
+        self._reports(error)
         if error.fatal():
             self._producer = None
         if self._errors.count():
