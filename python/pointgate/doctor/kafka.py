@@ -41,7 +41,7 @@ def _examine(settings: Settings, found: Findings) -> None:
     kafka = settings.kafka
     options: dict[str, Any] = client.of_admin(kafka.client_options("kafka"))
     reports = client.Reports()
-    admin = AdminClient({**options, "error_cb": reports}, logger=client.log)
+    admin = AdminClient(options | {"error_cb": reports}, logger=client.log)
     try:
         cluster = admin.list_topics(timeout=_ANSWER_SECONDS)
     except KafkaException as error:

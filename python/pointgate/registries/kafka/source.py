@@ -216,7 +216,7 @@ class KafkaRegistry:
     def _id_of_topic(self) -> str:
         options: dict[str, Any] = client.of_admin(self._options)
         reports = client.Reports()
-        admin = AdminClient({**options, "error_cb": reports}, logger=client.log)
+        admin = AdminClient(options | {"error_cb": reports}, logger=client.log)
         topic = self._settings.topic
         found = admin.describe_topics(TopicCollection([topic]), request_timeout=_ANSWER_SECONDS)
         try:
