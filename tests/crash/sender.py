@@ -45,6 +45,7 @@ from paho.mqtt.properties import Properties
 
 from tests.crash.ledger import LedgerWriter
 from tests.crash.traffic import TOPICS, correct, make
+from tests.support.processes import stop_loop
 
 if TYPE_CHECKING:
     from tests.crash.traffic import Request
@@ -121,7 +122,7 @@ class _Link:
 
     def close(self) -> None:
         self._client.disconnect()
-        self._client.loop_stop()
+        stop_loop(self._client)
 
 
 class _Sender:

@@ -15,7 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.support.patience import PATIENCE
-from tests.support.processes import Broker, Sender, Service, free_port, small
+from tests.support.processes import Broker, Sender, Service, free_port, small, stop_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def has_session(port: int, name: str) -> bool:
         return found.get(timeout=PATIENCE)
     finally:
         client.disconnect()
-        client.loop_stop()
+        stop_loop(client)
 
 
 def answered(sender: Sender, count: int) -> set[str]:

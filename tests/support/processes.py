@@ -324,6 +324,12 @@ class Reply(NamedTuple):
     correlation: bytes | None
 
 
+def stop_loop(client: mqtt.Client) -> None:
+    """End the thread of a client: `loop_stop` fails if the thread ends by itself meanwhile."""
+    with contextlib.suppress(AttributeError):
+        client.loop_stop()
+
+
 class Sender:
     """A device or gateway: a plain paho client that listens to every reply.
 
@@ -371,7 +377,7 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(RuntimeError):
             self._client.disconnect()
-        self._client.loop_stop()
+        stop_loop(self._client)
         if left := self._client.socket():  # its thread ended before it saw the end
             left.close()
         # Else its finalizer does it, perhaps after those of the sockets, which complain.

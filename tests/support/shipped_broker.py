@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.paths import DEPLOY
 from tests.support.patience import PATIENCE
-from tests.support.processes import MOSQUITTO, Process, free_port
+from tests.support.processes import MOSQUITTO, Process, free_port, stop_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,7 +172,7 @@ class Account:
 
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
-        self._client.loop_stop()
+        stop_loop(self._client)
 
     def _answer(self, mid: int | None) -> int:
         answered, reason = self._answers.get(timeout=PATIENCE)
