@@ -104,9 +104,9 @@ def offenders_text(
             if one.get("shadowed"):
                 name = f"{cut(name, name_cells - len(_SHADOWED))}{_SHADOWED}"
             name = cut(name, name_cells)
-            since = one["since"].replace("T", " ").removesuffix("Z")[5:]
+            since, last = (_short(one[when]) for when in ("since", "last"))
             lines.append(_HEAD.format(name, f"{one['requests']:,}", f"{one['rate']:,.1f}", since))
-            lines.append(f"  {_explanation(one)}")
+            lines.append(f"  {_explanation(one)}; last {last}")
     return "".join(f"{cut(line, longest)}\n" for line in lines)
 
 
@@ -121,6 +121,11 @@ def _explanation(one: Mapping[str, Any]) -> str:
 def cut(text: str, width: int) -> str:
     """The text, with an ellipsis in place of what is beyond a width."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _short(instant: str) -> str:
+    """An instant as month, day and time."""
+    return instant.replace("T", " ").removesuffix("Z")[5:]
 
 
 def _instant(seconds: float) -> str:

@@ -275,6 +275,24 @@ fn what_real_models_carry_and_nobody_checks_is_a_warning() {
         ),
         (r#""$class":"TSLText","minLength":1"#, "/minLength: minLength is not checked"),
         (r#""$class":"TSLInt","step":5"#, "/step: step is not checked"),
+        (
+            r#""$class":"TSLInt","maxmium":5"#,
+            "/maxmium: maxmium is not checked: values against it are accepted; did you mean maximum?",
+        ),
+        (r#""$class":"TSLInt","Minimum":5"#, "/Minimum: Minimum is not checked"),
+        (r#""$class":"TSLInt","max":5"#, "/max: max is not checked"),
+        (
+            r#""$class":"TSLText","dataDefinition":{"maxLenght":1}"#,
+            "/dataDefinition/maxLenght: maxLenght is not checked",
+        ),
+        (
+            r#""$class":"TSLStruct","struct":{"a":{"$class":"TSLInt","maximun":1}}"#,
+            "/struct/a/maximun: maximun is not checked",
+        ),
+        (
+            r#""$class":"TSLArray","innerType":{"$class":"TSLText","maxLenght":3}"#,
+            "/innerType/maxLenght: maxLenght is not checked",
+        ),
         (r#""$class":"TSLText","dataDefinition":{"pattern":"a"}"#, "/dataDefinition/pattern: pattern is not"),
     ] {
         let found = warnings(&exported(members));

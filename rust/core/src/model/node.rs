@@ -44,6 +44,12 @@ impl<'t> Node<'t> {
         Ok(members.iter().map(|(name, tree)| (&**name, self.at(name, tree))).collect())
     }
 
+    /// The members of an object, in order; none if it is something else.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&'t str, Self)> {
+        let members = if let Tree::Object(members) = self.tree { members.as_slice() } else { &[] };
+        members.iter().map(|(name, tree)| (&**name, self.at(name, tree)))
+    }
+
     pub(super) fn elements(&self) -> Result<Vec<Self>, Problem> {
         let Tree::Array(elements) = self.tree else {
             return Err(self.wrong_type("array"));

@@ -11,6 +11,7 @@ use crate::rule::{Bound, Bounds, Instant};
 
 use super::data_type::DataType;
 use super::node::Node;
+use super::suggest::{nearest, signature};
 
 const CONSTRAINTS: [&str; 7] = [
     "minimum",
@@ -23,8 +24,19 @@ const CONSTRAINTS: [&str; 7] = [
 ];
 
 /// Constraints of other schema languages, which `EnOS` does not have: a warning.
-const UNCHECKED: [&str; 7] =
-    ["minLength", "minSize", "minItems", "maxItems", "pattern", "step", "multipleOf"];
+const UNCHECKED: [&str; 11] = [
+    "minLength",
+    "minSize",
+    "minItems",
+    "maxItems",
+    "pattern",
+    "step",
+    "multipleOf",
+    "min",
+    "max",
+    "minValue",
+    "maxValue",
+];
 
 /// A point, a member or an element, and its `dataDefinition`, if any.
 pub(super) struct Place<'t> {
@@ -72,6 +84,16 @@ impl<'t> Place<'t> {
         for name in UNCHECKED {
             if let Some(node) = self.find(name)? {
                 warnings.push(node.problem(format!("{name} is not checked: values against it are accepted")));
+            }
+        }
+        for node in [Some(&self.own), self.definition.as_ref()].into_iter().flatten() {
+            for (name, member) in node.each() {
+                let is_known = CONSTRAINTS.contains(&name) || UNCHECKED.contains(&name);
+                let constraints = CONSTRAINTS.into_iter().map(|one| (one, signature(one)));
+                if !is_known && let Some(meant) = nearest(name, constraints) {
+                    let accepted = "is not checked: values against it are accepted";
+                    warnings.push(member.problem(format!("{name} {accepted}; did you mean {meant}?")));
+                }
             }
         }
         for (exclusive, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
