@@ -141,6 +141,36 @@ def test_the_end_of_the_service_is_reported(tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("line", [b"{bad\n", b"[]\n", b"1\n"])
+def test_what_is_no_service_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer() -> None:
+            with listener.accept()[0] as client:
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + line)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        done = run("tap", "--socket", path, "--seconds", "30")
+        answering.join()
+    assert (done.returncode, done.stdout) == (74, "")
+    assert "answers, but not with requests" in done.stderr
+
+
+def test_a_service_that_hangs_is_no_quiet_one(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        done = run("tap", "--socket", path, "--seconds", "0.5")
+    assert (done.returncode, done.stdout) == (74, "")
+    assert "timed out" in done.stderr
+
+
 def test_without_a_service_it_says_why(tmp_path: Path) -> None:
     settings = tmp_path / "pointgate.toml"
     settings.write_text("")
@@ -194,6 +224,7 @@ def test_a_fifth_tap_has_to_wait(tmp_path: Path) -> None:
         (["--rate", "0"], "--rate"),
         (["--rate", "10001"], "--rate"),
         (["--seconds", "0"], "--seconds"),
+        (["--seconds", "inf"], "--seconds"),
         (["--requests", "0"], "--requests"),
     ],
 )

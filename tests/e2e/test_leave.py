@@ -6,6 +6,7 @@ import json
 import queue
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import paho.mqtt.client as mqtt
@@ -108,6 +109,25 @@ def test_without_a_session_it_says_so(tmp_path: Path, broker: Broker, protocol: 
     assert has_session(broker.port, "one")
     assert leave(tmp_path, "one")[0] == 0
     assert leave(tmp_path, "one")[0] == 1  # it has left before
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_replica_that_runs_elsewhere_stays(tmp_path: Path, broker: Broker, protocol: int) -> None:
+    lines = f"protocol = {protocol}"
+    with Service(tmp_path, broker.port, lines, name="one", ack="spool") as one:
+        one.ready()
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "one.toml").write_text((tmp_path / "one.toml").read_text())
+        status, said = leave(elsewhere, "one", "--timeout", "120")
+        assert (status, "does the replica run elsewhere" in said) == (75, True), said
+        with Sender(broker.port) as sender:
+            end = time.monotonic() + PATIENCE
+            while sender.replies.empty():  # until it has its session again, and is subscribed
+                assert time.monotonic() < end
+                sender.send(small(1))
+                time.sleep(0.5)
+            assert json.loads(sender.reply().payload)["code"] == 200
 
 
 def test_a_replica_that_runs_or_has_no_broker_does_not_leave(

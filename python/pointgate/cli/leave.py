@@ -23,10 +23,15 @@ def leave(
     *,
     quiet: Annotated[
         float,
-        typer.Option(min=0.5, help="Seconds without a request after which the queue is empty."),
+        typer.Option(
+            min=0.5, max=3600, help="Seconds without a request after which the queue is empty."
+        ),
     ] = 3.0,
     timeout: Annotated[
-        float, typer.Option(min=1.0, help="Seconds to wait for the broker, and for the sinks.")
+        float,
+        typer.Option(
+            min=1.0, max=86_400, help="Seconds to wait for the broker, and for the sinks."
+        ),
     ] = 60.0,
 ) -> NoReturn:
     """End the session of a replica that is removed."""

@@ -42,6 +42,7 @@ _OK: Final = 200
 _TOO_MANY: Final = 503
 _NOT_FOUND: Final = 404
 _ANSWER_BYTES: Final = 4096
+_MOST_SECONDS: Final = 31_536_000.0
 
 
 @dataclass(slots=True)
@@ -86,7 +87,8 @@ def tap(
         int | None, typer.Option(metavar="N", min=1, help="End after so many requests.")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(metavar="N", min=0.1, help="End after so many seconds.")
+        float | None,
+        typer.Option(metavar="N", min=0.1, max=_MOST_SECONDS, help="End after so many seconds."),
     ] = None,
     payload: Annotated[bool, typer.Option("--payload", help="Print whole payloads.")] = False,
     as_json: Annotated[
@@ -131,29 +133,42 @@ def _requests(
     """The requests that the service shows, without end or for some seconds."""
     end = None if seconds is None else time.monotonic() + seconds
     connection = service.connection()
+    is_attached = False
     try:
         connection.request("GET", f"/tap?{urlencode(query)}")
         opened: socket.socket = connection.sock
         response = connection.getresponse()
         if response.status != _OK:
             _refused(service, response)
+        is_attached = True
         if sys.stderr.isatty():  # else nobody waits and wonders
             say("attached: waiting for requests that match")
         while end is None or time.monotonic() < end:
             opened.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
-            line = response.readline()
-            if not line.endswith(b"\n"):
-                raise UnreachableError(f"{service}: the service has ended the connection")
-            document = orjson.loads(line)
+            document = _document(service, response.readline())
             if "counts" in document:
                 summary.counts = document["counts"]
             else:
                 yield document
     except (OSError, HTTPException) as error:
-        if not isinstance(error, TimeoutError) or end is None:
+        is_over = isinstance(error, TimeoutError) and is_attached and end is not None
+        if not is_over:
             raise unreachable(service, error) from error
     finally:
         connection.close()
+
+
+def _document(service: AdminSocket, line: bytes) -> dict[str, Any]:
+    """The object on a line of the stream."""
+    if not line.endswith(b"\n"):
+        raise UnreachableError(f"{service}: the service has ended the connection")
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise UnreachableError(f"{service} answers, but not with requests: is it the service?")
+    return found
 
 
 def _refused(service: AdminSocket, response: HTTPResponse) -> NoReturn:

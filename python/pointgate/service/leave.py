@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _KEEPALIVE: Final = 60
 """Seconds: the answers to pings are no requests, and should not end the quiet."""
 
+_MOST_CONNECTIONS: Final = 2
+"""A replica that runs takes the session over, again and again; meanwhile nobody is subscribed."""
+
 _LOOK: Final = 0.2
 """Seconds between looks at the connection."""
 
@@ -84,6 +87,13 @@ class Leaving:
         assert source is not None  # noqa: S101 - `begin` comes first
         connected = time.monotonic()
         while source.quiet < self._quiet:
+            if source.connections > _MOST_CONNECTIONS:
+                self.trouble = (
+                    f"the connection was lost {source.connections - 1} times: does the replica run "
+                    "elsewhere, with this client id?"
+                )
+                self._stop.request()
+                return
             if source.trouble:
                 if time.monotonic() - connected > self._timeout:
                     self.trouble = source.trouble

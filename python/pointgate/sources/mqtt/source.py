@@ -130,6 +130,11 @@ class MqttSource:
             found.append(SHARE_GROUP_UNVERIFIED)
         return found
 
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return self._connections
+
     def leave(self) -> None:
         """Unsubscribe instead of subscribing; call this before `run` (`service/leave.py`)."""
         self._leaving = True
