@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from pointgate import _core
 from pointgate.diagnostics import os_reason
-from pointgate.registries.device_copy import is_whole, read_current
+from pointgate.registries.device_copy import CURRENT, is_whole, read_current
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ NO_COPY: Final = (
     "expected the copy of a registry, got nothing: "
     "pointgate serve makes it for a registry in [[registries]]"
 )
+_ANEW: Final = "; pointgate serve makes it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,12 @@ class Copies:
                 return (
                     "the copy of a registry is damaged: expected a journal and "
                     f"{current.bytes:,} bytes of keys in {current.folder.name}, got something "
-                    "else; pointgate serve makes it anew"
+                    f"else{_ANEW}"
                 )
-        except (OSError, ValueError) as error:
+        except OSError as error:
             return f"cannot read the copy of a registry: {os_reason(error)}"
+        except ValueError as error:
+            return f"the copy of a registry is damaged: {CURRENT}: {os_reason(error)}{_ANEW}"
         return current
 
 
