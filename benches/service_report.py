@@ -31,10 +31,10 @@ QoS 0, `ack = verdict`: S has 3 entries of 3 points; M, L and XL have 10, 500 an
 }
 _ABOUT: Final = """\
 Written by `python -m benches.services` on {date}: medians of {rounds} rounds of {seconds:g} s, all
-rows in turn; CPython {python}, two cores of a **shared virtual machine under other load** (load
-average {load:.0f}). So rates are lower bounds, and latencies have the pauses of other programs in
-them. CPU time is that of the service's process with all its threads, from /proc; compare it within
-a table.
+rows in turn; CPython {python}, two cores of a shared virtual machine. The load average of the
+quarter of an hour before was {load:.0f}: under other load, rates are lower bounds, and latencies
+have the pauses of other programs in them. CPU time is that of the service's process with all its
+threads, from /proc; compare it within a table.
 
 Every reply was matched to its request, and every code checked. What the others are, and what they
 leave out, is said in `benches/glue`: they store nothing.
