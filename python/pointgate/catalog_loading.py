@@ -16,7 +16,7 @@ the interpreter lock for milliseconds, because requests are answered meanwhile.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from pointgate import _core
@@ -31,12 +31,12 @@ from pointgate.catalog_contents import (
 )
 from pointgate.catalog_registries import (
     NO_COPY,
-    Copies,
     TableFiles,
     copied_files,
     forget_table,
     no_devices,
     parse_devices,
+    read_copy,
 )
 from pointgate.catalog_tables import ProductTables
 from pointgate.catalog_tests import run_tests, test_files
@@ -99,7 +99,8 @@ class Loading:
         self._runs_tests = tests
         self._parts = Parts({}, {}, {}, {}, {}, {}, {}, {})
         self._failed: set[object] = set()
-        self._copies = Copies(examines=former is None)  # later ones this service has written
+        # Later ones this service has written; each is read once, however many products have it.
+        self._read_copy = cache(partial(read_copy, examines=former is None))
         self._without_copies, self._lacks_copies = without_copies, False
 
     def run(self, cls: type[S]) -> S | None:
@@ -338,14 +339,15 @@ class Loading:
             return TableFiles(self._folder / (settings.devices or ""), changes)
         folder = self._folder / settings.registry
         self._use(product, folder / CURRENT)
-        copy = self._copies.read(folder)
+        copy = self._read_copy(folder)
         if copy == NO_COPY and self._without_copies:
             self._lacks_copies = True
             self._parts.warnings[folder] = (Problem(str(folder), "", NO_COPY),)
             return TableFiles(folder / "none.keys", folder / "none.changes", is_optional=True)
         if isinstance(copy, str):
-            problem = Problem(str(folder), "", copy)
-            self.problems += [problem] * (problem not in self.problems)
+            if folder not in self._failed:
+                self._failed.add(folder)
+                self.problems.append(Problem(str(folder), "", copy))
             return None
         files = copied_files(copy, product)
         former = self._parts.follows.get(product)

@@ -45,39 +45,28 @@ class TableFiles:
     is_optional: bool = False
 
 
-class Copies:
-    """The copies of registries that a load reads, each of them once.
+def read_copy(folder: Path, *, examines: bool) -> Current | str:
+    """The snapshot that counts in the copy of a registry, or the reason why there is none.
 
     Args:
-        examines: Whether the sizes of their files are compared, too.
+        folder: The folder of the copy.
+        examines: Whether the sizes of its files are compared, too.
     """
-
-    def __init__(self, *, examines: bool) -> None:
-        self._examines = examines
-        self._read: dict[Path, Current | str] = {}
-
-    def read(self, folder: Path) -> Current | str:
-        """The snapshot that counts in a copy, or the reason why there is none."""
-        if folder not in self._read:
-            self._read[folder] = self._examined(folder)
-        return self._read[folder]
-
-    def _examined(self, folder: Path) -> Current | str:
-        try:
-            current = read_current(folder)
-            if current is None:
-                return NO_COPY
-            if self._examines and not is_whole(current):
-                return (
-                    "the copy of a registry is damaged: expected a journal and "
-                    f"{current.bytes:,} bytes of keys in {current.folder.name}, got something "
-                    f"else{_ANEW}"
-                )
-        except OSError as error:
-            return f"cannot read the copy of a registry: {os_reason(error)}"
-        except ValueError as error:
-            return f"the copy of a registry is damaged: {CURRENT}: {os_reason(error)}{_ANEW}"
-        return current
+    try:
+        current = read_current(folder)
+        if current is None:
+            return NO_COPY
+        if examines and not is_whole(current):
+            return (
+                "the copy of a registry is damaged: expected a journal and "
+                f"{current.bytes:,} bytes of keys in {current.folder.name}, got something "
+                f"else{_ANEW}"
+            )
+    except OSError as error:
+        return f"cannot read the copy of a registry: {os_reason(error)}"
+    except ValueError as error:
+        return f"the copy of a registry is damaged: {CURRENT}: {os_reason(error)}{_ANEW}"
+    return current
 
 
 def copied_files(current: Current, product: str) -> TableFiles:

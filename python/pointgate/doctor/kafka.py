@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
 from pointgate.doctor.findings import Findings
@@ -18,6 +17,7 @@ from pointgate.errors import ConfigError
 from pointgate.kafka import client
 
 if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
     from confluent_kafka.admin._metadata import ClusterMetadata
 
     from pointgate.config import Settings
@@ -29,25 +29,27 @@ _REPLICAS: Final = 2
 async def examine_kafka(settings: Settings) -> Findings:
     """Examine the cluster and its topics."""
     found = Findings("kafka")
-    try:
-        await asyncio.to_thread(_examine, settings, found)
-    except (KafkaException, ConfigError) as error:
-        reason = client.reason(error) if isinstance(error, KafkaException) else str(error)
+    if reason := await asyncio.to_thread(_examine, settings, found):
         found.fail(f"{settings.kafka.servers}: {reason}", "see kafka.servers, kafka.options")
     return found
 
 
-def _examine(settings: Settings, found: Findings) -> None:
-    kafka = settings.kafka
-    options: dict[str, Any] = client.of_admin(kafka.client_options("kafka"))
-    reports = client.Reports()
-    admin = AdminClient(options | {"error_cb": reports}, logger=client.log)
+def _examine(settings: Settings, found: Findings) -> str:
+    """Examine it; returns why that is not possible, or nothing."""
     try:
-        cluster = admin.list_topics(timeout=_ANSWER_SECONDS)
+        admin, reports = client.admin(settings.kafka.client_options("kafka"))
+    except (KafkaException, ConfigError) as error:
+        return client.reason(error) if isinstance(error, KafkaException) else str(error)
+    try:
+        _examine_cluster(admin, settings, found)
     except KafkaException as error:
-        reason = reports.explain(error, admin)
-        found.fail(f"{kafka.servers}: {reason}", "see kafka.servers, kafka.options")
-        return
+        return reports.explain(error, admin)
+    return ""
+
+
+def _examine_cluster(admin: AdminClient, settings: Settings, found: Findings) -> None:
+    kafka = settings.kafka
+    cluster = admin.list_topics(timeout=_ANSWER_SECONDS)
     found.ok(f"{len(cluster.brokers)} brokers answer")
     for pattern in kafka.topics or ():
         names = _matching(cluster, pattern)

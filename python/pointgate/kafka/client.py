@@ -6,16 +6,15 @@ confluent-kafka is an extra: this module is imported only where a cluster is con
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from pointgate.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from confluent_kafka.admin import AdminClient
 
     from pointgate.kafka.settings import Options
 
@@ -92,11 +91,6 @@ def of_producer(options: Options) -> Options:
     return _RECONNECT | PRODUCER | _without(options, _OF_CONSUMERS)
 
 
-def of_admin(options: Options) -> Options:
-    """Those of some settings that any client takes."""
-    return _RECONNECT | _without(options, _OF_CONSUMERS + _OF_PRODUCERS)
-
-
 def _without(options: Options, beginnings: tuple[str, ...]) -> Options:
     return {name: value for name, value in options.items() if not name.startswith(beginnings)}
 
@@ -152,6 +146,18 @@ class Reports:
         client.poll(0)  # takes the reports
         text = reason(error)
         return f"{text}: {self._last}" if self._last not in text else text
+
+
+def admin(options: Options) -> tuple[AdminClient, Reports]:
+    """A client for questions about topics, and what explains its errors.
+
+    Args:
+        options: Settings, of which it takes those of any client.
+    """
+    given = _without(options, _OF_CONSUMERS + _OF_PRODUCERS)
+    reports = Reports()
+    configuration: dict[str, Any] = {**_RECONNECT, **given, "error_cb": reports}
+    return AdminClient(configuration, logger=log), reports
 
 
 def unusable_pattern(topics: Sequence[str]) -> str:

@@ -30,22 +30,29 @@ def mismatches(
     Returns:
         Problems, with which the service does not start, and warnings.
     """
+    settings, document = catalog.contents.settings, catalog.document
     writers = {os.path.realpath(one.folder): one for one in registries}
+    folders = {
+        name: document.parent / name
+        for name in {one.registry for one in settings.values()}
+        if name is not None
+    }
+    writer_of = {name: writers.get(os.path.realpath(path)) for name, path in folders.items()}
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    for key, product in catalog.contents.settings.items():
+    for key, product in settings.items():
         if product.registry is None:
             continue
-        folder = catalog.document.parent / product.registry
-        writer = writers.get(os.path.realpath(folder))
-        if writer is None:
-            found = warnings if (folder / CURRENT).exists() else problems
-            reasons = iter([("registry", _unwritten(folder, writers, is_there=found is warnings))])
+        writer = writer_of[product.registry]
+        if writer is not None:
+            found, reasons = warnings, [*_misunderstood(key, product, writer)]
         else:
-            found = warnings
-            reasons = _misunderstood(key, product, writer)
+            folder = folders[product.registry]
+            is_there = (folder / CURRENT).exists()
+            found = warnings if is_there else problems
+            reasons = [("registry", _unwritten(folder, writers, is_there=is_there))]
         found += [
-            Problem(str(catalog.document), dotted(("products", key, name)), reason)
+            Problem(str(document), dotted(("products", key, name)), reason)
             for name, reason in reasons
         ]
     return problems, warnings

@@ -103,7 +103,7 @@ impl Points {
         let mut joined = core::Points::default();
         for part in &parts {
             let rows = part.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            joined.extend([rows.as_ref().filter(|_| part.form.counts.is_none())?]);
+            joined.extend(rows.as_ref().filter(|_| part.form.counts.is_none())?);
         }
         Some(Self::new(joined))
     }

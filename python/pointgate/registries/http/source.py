@@ -153,7 +153,7 @@ class HttpRegistry:
             with self._get(f"{url}{'&' if '?' in url else '?'}{query}", {}) as answer:
                 if answer.status != _OK:
                     raise self._refusal(answer, url)
-                lines = answer.body(_CHANGES_BYTES).replace(b"\r\n", b"\n").split(b"\n")
+                lines = {*answer.body(_CHANGES_BYTES).replace(b"\r\n", b"\n").split(b"\n")}
                 found |= {key for key in some if key.encode() in lines}
         return found
 

@@ -32,7 +32,6 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
 from pointgate.device_changes import Changes
 from pointgate.errors import PointgateError
@@ -214,9 +213,7 @@ class KafkaRegistry:
         return True
 
     def _id_of_topic(self) -> str:
-        options: dict[str, Any] = client.of_admin(self._options)
-        reports = client.Reports()
-        admin = AdminClient(options | {"error_cb": reports}, logger=client.log)
+        admin, reports = client.admin(self._options)
         topic = self._settings.topic
         found = admin.describe_topics(TopicCollection([topic]), request_timeout=_ANSWER_SECONDS)
         try:

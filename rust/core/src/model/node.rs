@@ -25,7 +25,8 @@ impl<'t> Node<'t> {
         self.problem(format!("expected {expected}, got {}", self.tree.json_type().name()))
     }
 
-    fn at(&self, segment: &str, tree: &'t Tree<'t>) -> Self {
+    /// A member or an element of it.
+    pub(super) fn at(&self, segment: &str, tree: &'t Tree<'t>) -> Self {
         let segment = segment.replace('~', "~0").replace('/', "~1");
         Self { tree, pointer: format!("{}/{segment}", self.pointer) }
     }
@@ -44,10 +45,10 @@ impl<'t> Node<'t> {
         Ok(members.iter().map(|(name, tree)| (&**name, self.at(name, tree))).collect())
     }
 
-    /// The members of an object, in order; none if it is something else.
-    pub(super) fn each(&self) -> impl Iterator<Item = (&'t str, Self)> {
+    /// The names of an object's members, in order; none of something else.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'t str> {
         let members = if let Tree::Object(members) = self.tree { members.as_slice() } else { &[] };
-        members.iter().map(|(name, tree)| (&**name, self.at(name, tree)))
+        members.iter().map(|(name, _)| &**name)
     }
 
     pub(super) fn elements(&self) -> Result<Vec<Self>, Problem> {

@@ -3,6 +3,8 @@
 //! Every constraint is applied, refused or warned about; none is silently ignored. The rule's
 //! compiler reads those that have a meaning for its type, and [`Place::check`] handles all others.
 
+use std::sync::LazyLock;
+
 use crate::Problem;
 use crate::display::quoted;
 use crate::json::Number;
@@ -37,6 +39,13 @@ const UNCHECKED: [&str; 11] = [
     "minValue",
     "maxValue",
 ];
+
+/// What a warning of a constraint says that is not applied.
+const ACCEPTED: &str = "is not checked: values against it are accepted";
+
+/// [`CONSTRAINTS`] as [`nearest`] takes them.
+static SIGNED: LazyLock<[(&str, u64); CONSTRAINTS.len()]> =
+    LazyLock::new(|| CONSTRAINTS.map(|name| (name, signature(name))));
 
 /// A point, a member or an element, and its `dataDefinition`, if any.
 pub(super) struct Place<'t> {
@@ -83,16 +92,14 @@ impl<'t> Place<'t> {
         }
         for name in UNCHECKED {
             if let Some(node) = self.find(name)? {
-                warnings.push(node.problem(format!("{name} is not checked: values against it are accepted")));
+                warnings.push(node.problem(format!("{name} {ACCEPTED}")));
             }
         }
         for node in [Some(&self.own), self.definition.as_ref()].into_iter().flatten() {
-            for (name, member) in node.each() {
-                let is_known = CONSTRAINTS.contains(&name) || UNCHECKED.contains(&name);
-                let constraints = CONSTRAINTS.into_iter().map(|one| (one, signature(one)));
-                if !is_known && let Some(meant) = nearest(name, constraints) {
-                    let accepted = "is not checked: values against it are accepted";
-                    warnings.push(member.problem(format!("{name} {accepted}; did you mean {meant}?")));
+            for name in node.names().filter(|name| !CONSTRAINTS.contains(name) && !UNCHECKED.contains(name)) {
+                if let Some(meant) = nearest(name, SIGNED.iter().copied()) {
+                    let reason = format!("{name} {ACCEPTED}; did you mean {meant}?");
+                    warnings.push(node.at(name, node.tree).problem(reason));
                 }
             }
         }

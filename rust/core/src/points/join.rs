@@ -4,13 +4,13 @@ use super::{BATCH_BYTES, Batch, Entry, MAX_IDENTIFIERS, Points, word};
 use crate::interner::Interner;
 
 impl Points {
-    /// Appends the points of `others`, which stay as they are; names are stored once.
-    pub fn extend<'p>(&mut self, others: impl IntoIterator<Item = &'p Self>) {
-        for other in others.into_iter().flat_map(|points| points.full.iter().chain([&points.batch])) {
-            if !self.batch.has_room_for(other) {
+    /// Appends the points of `other`, which stay as they are; names are stored once.
+    pub fn extend(&mut self, other: &Self) {
+        for batch in other.full.iter().chain([&other.batch]) {
+            if !self.batch.has_room_for(batch) {
                 self.full.push(std::mem::take(&mut self.batch));
             }
-            self.batch.extend(other);
+            self.batch.extend(batch);
         }
     }
 }
