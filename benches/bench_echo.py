@@ -1,14 +1,14 @@
-"""End-to-end throughput: requests and replies through Mosquitto and one service process.
+"""End-to-end throughput: requests and replies through a broker and one service process.
 
     python -m benches.bench_echo --qos 1 --ack spool
     python -m benches.bench_echo --qos 1 --ack spool --rate 5000 --json
     python -m benches.bench_echo --service "python -m benches.glue.raw"
 
-Starts a Mosquitto and `pointgate serve` on free ports on loopback, warms up for a second, and runs
-`pointgate bench send`, which gets every other option: `--rate`, `--window`, `--shape`, `--bad`,
-`--connections`. All three share the machine's cores, so the figures are those of the whole chain.
-Every request must be answered with its code. The CPU time of the service and the broker is read
-from /proc (Linux).
+Starts a Mosquitto, or with `--broker nats` a NATS server, and `pointgate serve` on free ports on
+loopback, warms up for a second, and runs `pointgate bench send`, which gets every other option:
+`--rate`, `--window`, `--shape`, `--bad`, `--connections`. All three share the machine's cores, so
+the figures are those of the whole chain. Every request must be answered with its code. The CPU time
+of the service and the broker is read from /proc (Linux).
 
 On 2 cores the broker is the bottleneck: it takes some 20 to 40 µs for a request and its reply. So
 compare the service's own microseconds, too.
@@ -44,6 +44,11 @@ allow_anonymous true
 max_inflight_messages 1000
 max_queued_messages 0
 set_tcp_nodelay true
+"""
+NATS: Final = """server_name: bench
+listen: "127.0.0.1:{other}"
+jetstream {{ store_dir: "{folder}/jetstream" }}
+mqtt {{ listen: "127.0.0.1:{port}", max_ack_pending: 1000 }}
 """
 SETTINGS: Final = """[mqtt]
 url = "mqtt://127.0.0.1:{broker}"
@@ -92,13 +97,26 @@ def python_command(command: str) -> list[str]:
     return [sys.executable, *words[1:]] if words[:1] == ["python"] else words
 
 
+def broker_command(name: str, folder: Path, port: int) -> list[str]:
+    """The command of a broker, whose settings are written to a folder."""
+    file = folder / "broker.conf"
+    if name == "nats":
+        file.write_text(NATS.format(port=port, other=free_port(), folder=folder))
+        beside = shutil.which("nats-server", path=str(Path(sys.executable).parent))
+        return [beside or "nats-server", "-c", str(file)]
+    file.write_text(BROKER.format(port=port))
+    mosquitto = os.environ.get("MOSQUITTO") or shutil.which("mosquitto")
+    return [mosquitto or "/usr/sbin/mosquitto", "-c", str(file)]
+
+
 class Chain:
-    """A Mosquitto and a service.
+    """A broker and a service.
 
     Args:
         service: The command of the service, which takes a settings file; empty for pointgate.
         ack: What a 200 promises.
-        protocol: The level of MQTT between the broker and the service.
+        broker: `mosquitto` or `nats`.
+        protocol: The level of MQTT between the broker and the service; NATS has 4 only.
         catalog: The catalog folder.
         product: The product whose requests are sent.
     """
@@ -108,12 +126,15 @@ class Chain:
         *,
         service: str = "",
         ack: str = "verdict",
+        broker: str = "mosquitto",
         protocol: int = 5,
         catalog: Path = CATALOG,
         product: str = PRODUCT,
     ) -> None:
+        self._broker_name = broker
         self._service = service or "python -m pointgate serve -c"
-        self._ack, self._protocol, self._catalog = ack, protocol, catalog
+        self._ack, self._catalog = ack, catalog
+        self._protocol = 4 if broker == "nats" else protocol
         self._product = product
         self._stack = ExitStack()
 
@@ -121,7 +142,6 @@ class Chain:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self.port = free_port()
-            (folder / "mosquitto.conf").write_text(BROKER.format(port=self.port))
             settings = folder / "pointgate.toml"
             settings.write_text(
                 SETTINGS.format(
@@ -132,10 +152,8 @@ class Chain:
                     ack=self._ack,
                 )
             )
-            mosquitto = os.environ.get("MOSQUITTO") or shutil.which("mosquitto")
-            mosquitto = mosquitto or "/usr/sbin/mosquitto"
-            conf = str(folder / "mosquitto.conf")
-            self._broker = start(stack, folder / "broker.log", mosquitto, "-c", conf)
+            broker = broker_command(self._broker_name, folder, self.port)
+            self._broker = start(stack, folder / "broker.log", *broker)
             self._log = folder / "service.log"
             command = python_command(self._service)
             self._process = start(stack, self._log, *command, str(settings))
@@ -190,6 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--ack", choices=("verdict", "spool", "sink"), default="verdict")
+    parser.add_argument("--broker", choices=("mosquitto", "nats"), default="mosquitto")
     parser.add_argument("--protocol", type=int, choices=(4, 5), default=5)
     parser.add_argument("--service", default="", help="another command that takes the settings")
     parser.add_argument("--catalog", type=Path, default=CATALOG)
@@ -203,6 +222,7 @@ def main() -> None:
         seconds=chosen.seconds,
         service=chosen.service,
         ack=chosen.ack,
+        broker=chosen.broker,
         protocol=chosen.protocol,
         catalog=chosen.catalog,
         product=chosen.product,

@@ -3,11 +3,13 @@
     python -m benches.services --rounds 3 [--only WORDS] [--json FILE] [--plot FILE]
 
 Alone: requests come from a stand-in broker, so nearly all CPU time is the service's
-(`bench_front_end.py`). Behind Mosquitto: `bench_echo.py`, broker and load on the same cores. Each
-row is measured once a round, all rows in turn, and the figures are medians: a shared machine
-changes its speed meanwhile. The glue services need `pip install mqtt5`, and benthos Go:
+(`bench_front_end.py`). Behind Mosquitto and NATS: `bench_echo.py`, broker and load on the same
+cores. Each row is measured once a round, all rows in turn, and the figures are medians: a shared
+machine changes its speed meanwhile. The glue services need `pip install mqtt5`, benthos Go, and the
+native echo Rust:
 
     cd benches/glue/benthos && go build -o ../../../target/benthos-glue .
+    rustc -O --edition 2024 -o target/echo-glue benches/glue/echo.rs
 
 Rows whose program is missing are left out.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BENTHOS: Final = ROOT / "target/benthos-glue"
+ECHO: Final = ROOT / "target/echo-glue"
 RAW: Final = "python -m benches.glue.raw"
 AIOMQTT: Final = "python -m benches.glue.aiomqtt_"
 OTHERS: Final = {
@@ -60,28 +64,52 @@ class Row:
         return " ".join(["python", "-m", f"benches.{self.module}", *words])
 
 
+QOS: Final = ("0", "1")
+ACKS: Final = ("verdict", "spool")
+
+
 def _rows() -> Iterator[Row]:
-    for qos in ("0", "1"):
-        for ack in ("verdict", "spool"):
-            alone = ("--qos", qos, "--ack", ack)
-            yield Row("alone", f"pointgate {ack}, QoS {qos}", "bench_front_end", alone)
-    for qos in ("0", "1"):
-        yield Row("alone", f"asyncio + mqtt5 + msgspec, QoS {qos}", "bench_front_end",
-                  ("--qos", qos, "--service", RAW))  # fmt: skip
-    for qos in ("0", "1"):
-        for ack in ("verdict", "spool"):
-            full = ("--qos", qos, "--ack", ack)
-            yield Row("full speed", f"pointgate {ack}, QoS {qos}", "bench_echo", full)
-        for name, service in OTHERS.items():
-            yield Row("full speed", f"{name}, QoS {qos}", "bench_echo",
-                      ("--qos", qos, "--service", service))  # fmt: skip
+    yield from _alone()
+    for table, broker, others in (
+        ("full speed", (), tuple(OTHERS)),
+        ("nats", ("--broker", "nats"), ("benthos json_schema", "aiomqtt + msgspec")),
+    ):
+        for qos in QOS:
+            yield from _behind(table, (*broker, "--qos", qos), others)
+    yield from _paced()
+    yield from _growth()
+
+
+def _alone() -> Iterator[Row]:
+    for qos, ack in itertools.product(QOS, ACKS):
+        alone = ("--qos", qos, "--ack", ack)
+        yield Row("alone", f"pointgate {ack}, QoS {qos}", "bench_front_end", alone)
+    for name, service in (
+        ("asyncio + mqtt5 + msgspec", RAW),
+        ("native echo, nothing judged", "target/echo-glue"),
+    ):
+        for qos in QOS:
+            options = ("--qos", qos, "--service", service)
+            yield Row("alone", f"{name}, QoS {qos}", "bench_front_end", options)
+
+
+def _behind(table: str, options: tuple[str, ...], others: tuple[str, ...]) -> Iterator[Row]:
+    """Behind a broker at full speed."""
+    qos = options[-1]
+    for ack in ACKS:
+        yield Row(table, f"pointgate {ack}, QoS {qos}", "bench_echo", (*options, "--ack", ack))
+    for name in others:
+        given = (*options, "--service", OTHERS[name])
+        yield Row(table, f"{name}, QoS {qos}", "bench_echo", given)
+
+
+def _paced() -> Iterator[Row]:
     for rate in ("1000", "5000"):
-        for ack in ("verdict", "spool"):
+        for ack in ACKS:
             paced = ("--qos", "1", "--ack", ack, "--rate", rate)
             yield Row("fixed rate", f"pointgate {ack}, {rate}/s", "bench_echo", paced)
-        yield Row("fixed rate", f"asyncio + mqtt5 + msgspec, {rate}/s", "bench_echo",
-                  ("--qos", "1", "--rate", rate, "--service", RAW))  # fmt: skip
-    yield from _growth()
+        glue = ("--qos", "1", "--rate", rate, "--service", RAW)
+        yield Row("fixed rate", f"asyncio + mqtt5 + msgspec, {rate}/s", "bench_echo", glue)
 
 
 def _growth() -> Iterator[Row]:
@@ -97,7 +125,7 @@ def available(row: Row) -> bool:
     text = row.command
     if RAW in text:
         return importlib.util.find_spec("mqtt5") is not None
-    return "target/benthos-glue" not in text or BENTHOS.exists()
+    return all(one.exists() for one in (BENTHOS, ECHO) if f"target/{one.name}" in text)
 
 
 def run(row: Row, seconds: float) -> dict[str, Any]:
