@@ -1011,7 +1011,10 @@ class Offender:
 
     @property
     def since(self) -> float:
-        """When the first of them was answered, in seconds of the clock that `settle` got."""
+        """When the first of them was answered, in seconds of the clock that `settle` got.
+
+        After ten minutes without one the next one is the first.
+        """
 
     @property
     def last(self) -> float:

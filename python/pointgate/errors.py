@@ -24,7 +24,8 @@ class Problem:
 
     Attributes:
         file: The file as the user named it, or the environment variable.
-        location: A JSON pointer, `line N` or a configuration key; empty for the whole file.
+        location: A JSON pointer, `line N`, `line N, column N` or a configuration key; empty for
+            the whole file.
         reason: What was expected and what was found, lower case, no full stop.
     """
 
@@ -81,7 +82,8 @@ class DocumentError(PointgateError, ValueError):
 
     Attributes:
         problems: Every mistake found, first one first: `(location, reason)`. The location is a JSON
-            pointer for a model document, `line N` for a device file, `key N` for a list of keys.
+            pointer for a model document (`line N, column N` if it is not JSON), `line N` for a
+            device file, `key N` for a list of keys.
     """
 
     problems: list[tuple[str, str]]

@@ -95,8 +95,8 @@ def test_what_failed_long_ago_is_below_what_fails_now() -> None:
     newest, oldest = counted.offenders(3700.0, 9)[0]
     assert (newest.product, newest.requests, newest.since, newest.last) == (
         "plant2",
-        40,
-        100.0,
+        20,
+        3700.0,
         3700.0,
     )
     assert newest.got == "7"  # the example is a recent one

@@ -57,6 +57,8 @@ pub(crate) struct Offender {
     /// Requests a second, of the last minutes.
     rate: f64,
     /// When the first of them was answered, in seconds of the clock that `settle` got.
+    ///
+    /// After ten minutes without one the next one is the first.
     since: f64,
     /// When the last of them was.
     last: f64,
@@ -176,9 +178,11 @@ impl Offenders {
             let hitter = counted.add(key, times);
             let is_first = hitter.additions == times;
             let example = &mut hitter.detail.0;
-            if is_first && !has_room {
-                *example = None;
-            } else if example.as_ref().is_none_or(|(_, at)| *now >= at + EXAMPLE_SECONDS) {
+            let is_due = match example {
+                None => has_room || !is_first,
+                Some((_, at)) => *now >= *at + EXAMPLE_SECONDS,
+            };
+            if is_due {
                 *example = Some((Offender::of(topic.product_key, fault, shadowed, 0, *now), *now));
             }
         };

@@ -16,12 +16,18 @@
 //! after a half-life, 4 after two. The order of counts never changes by decay, so the heap that
 //! finds the smallest one stays valid.
 //!
+//! A key that comes back after two half-lives without an addition is counted anew, with its former
+//! count as its possible error: `since` is the beginning of what happens now.
+//!
 //! It has no clock: the owner says what time it is.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+
+/// A key is counted anew after so many half-lives without an addition.
+const PAUSE: f64 = 2.0;
 
 /// When an addition weighs this much, all counts are divided by it, so that they stay finite.
 const HEAVIEST: f64 = 1e100;
@@ -32,7 +38,7 @@ const HEAVIEST: f64 = 1e100;
 pub struct Hitter<T> {
     /// The key.
     pub key: String,
-    /// What the owner keeps with it; after a replacement that of the former key.
+    /// What the owner keeps with it; the default when the key is new.
     pub detail: T,
     /// Additions since it is counted.
     pub additions: u64,
@@ -45,6 +51,13 @@ pub struct Hitter<T> {
     hash: u64,
     /// Its place in the heap.
     place: usize,
+}
+
+impl<T> Hitter<T> {
+    /// Counts from now on: no addition so far is certain.
+    fn begin(&mut self, now: f64) {
+        (self.error, self.additions, self.since, self.last) = (self.count, 0, now, now);
+    }
 }
 
 /// Counts at most `capacity` keys.
@@ -102,6 +115,9 @@ impl<T: Default> HeavyHitters<T> {
         let found = self.numbers.find(hash, |&number| hitters[number].key == key).copied();
         let number = found.unwrap_or_else(|| self.begin(key, hash));
         let hitter = &mut self.hitters[number];
+        if self.now > hitter.last + PAUSE * self.half_life {
+            hitter.begin(self.now);
+        }
         hitter.count += self.weight * times as f64;
         hitter.additions += times;
         hitter.last = self.now;
@@ -137,7 +153,8 @@ impl<T: Default> HeavyHitters<T> {
             }
             hitter.key.clear();
             hitter.key.push_str(key);
-            (hitter.hash, hitter.error, hitter.additions, hitter.since) = (hash, hitter.count, 0, self.now);
+            (hitter.hash, hitter.detail) = (hash, T::default());
+            hitter.begin(self.now);
             number
         };
         let hitters = &self.hitters;
@@ -233,12 +250,31 @@ mod tests {
         // Twelve half-lives make less than one of a thousand.
         hitters.advance(720.0);
         hitters.add("now", 1);
-        assert_eq!(counted(&hitters), [("now", 2), ("once", 1000)]);
+        assert_eq!(counted(&hitters), [("now", 1), ("once", 1000)]);
         // Counts that are divided keep their order; time that goes back changes nothing.
         hitters.advance(60.0 * 400.0);
         hitters.advance(0.0);
         hitters.add("new", 1);
-        assert_eq!(counted(&hitters), [("new", 1), ("now", 2)]);
+        assert_eq!(counted(&hitters), [("new", 1), ("now", 1)]);
+    }
+
+    #[test]
+    fn a_key_that_comes_back_after_a_pause_is_counted_anew() {
+        let mut hitters = HeavyHitters::<()>::new(2, 60.0);
+        hitters.advance(10.0);
+        hitters.add("a", 5);
+        hitters.advance(130.0);
+        let hitter = hitters.add("a", 1);
+        assert_eq!((hitter.additions, hitter.since, hitter.last), (6, 10.0, 130.0));
+        hitters.advance(251.0);
+        let hitter = hitters.add("a", 1);
+        assert_eq!((hitter.additions, hitter.since, hitter.last), (1, 251.0, 251.0));
+        let rate = hitters.rate(hitters.top(1)[0]);
+        assert!((0.9..1.1).contains(&rate), "{rate}");
+        // Its former count is its possible error, so a new key does not replace it at once.
+        hitters.add("b", 1);
+        hitters.add("c", 1);
+        assert_eq!(counted(&hitters), [("a", 1), ("c", 1)]);
     }
 
     #[test]

@@ -48,8 +48,10 @@ impl ThingModel {
     /// Every mistake found, with its JSON pointer.
     pub fn compile(document: &[u8]) -> Result<Self, Vec<Problem>> {
         let document = document.strip_prefix("\u{feff}".as_bytes()).unwrap_or(document);
-        let tree = Tree::parse(document)
-            .map_err(|syntax| vec![Problem::new(line_of(document, syntax.offset()), syntax.to_string())])?;
+        let tree = Tree::parse(document).map_err(|syntax| {
+            let expected = syntax.kind().expected();
+            vec![Problem::new(place_of(document, syntax.offset()), format!("expected {expected}"))]
+        })?;
         let (measurepoints, warnings) = shapes::compile(&tree, &Measurepoint::TABLE.model)?;
         Ok(Self { measurepoints, warnings })
     }
@@ -80,9 +82,12 @@ impl ThingModel {
     }
 }
 
-fn line_of(document: &[u8], offset: usize) -> String {
+/// A byte of a document as line and column, in characters, both from 1.
+fn place_of(document: &[u8], offset: usize) -> String {
     let before = document.get(..offset).unwrap_or(document);
-    format!("line {}", before.split(|&byte| byte == b'\n').count())
+    let line = before.split(|&byte| byte == b'\n').count();
+    let last = before.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+    format!("line {line}, column {}", String::from_utf8_lossy(last).chars().count() + 1)
 }
 
 /// The candidate, of a few, that was probably meant.
