@@ -71,7 +71,8 @@ brokers: setup broker ## the conformance suite on Mosquitto, NATS and HiveMQ CE 
 
 crash: setup servers ## kill service, broker and database 1,000 times, and look for what was answered 200; KILLS=100, SEED=7
 	@$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))
-	@$(BIN)/python -m tests.crash.kafka --brokers --kills $(shell expr $(KILLS) / 10) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.crash.kafka --brokers --nodes 3 --kills $(shell expr $(KILLS) / 10) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.crash.kafka --brokers --nodes 3 --exactly-once --kills $(shell expr $(KILLS) / 10) $(if $(SEED),--seed $(SEED))
 
 limits: setup servers ## the largest values, requests, imports and backlogs, in the memory that the documents promise
 	$(BIN)/pytest -q tests/limits -m "limits or not limits" --timeout 3600

@@ -5,7 +5,8 @@
 In the order in which a request reaches them: `after-receive`, `after-verdict`, `before-write` (no
 byte of it is on disk), `after-write` (it is in the transaction, which is not committed),
 `after-fsync` (it is stored, and nobody knows), `before-reply`, `after-reply` (the reply has left,
-its acknowledgement has not), `before-ack`, `after-ack`; in commits of a dataset,
+its acknowledgement has not), `before-ack`, `in-transaction` (of Kafka: everything is in it, and it
+is not committed), `after-ack`; in commits of a dataset,
 `sink-before-record` (its files are on disk, and nothing is decided), `sink-before-rename`,
 `sink-between-renames`, `sink-after-rename` and `sink-before-forget`; in a dataset being compacted,
 `merge-before-record`, `merge-before-rename`, `merge-after-rename`, `merge-before-delete` and

@@ -1,12 +1,14 @@
 """Members of a consumer group are killed while requests arrive; nothing that was sent may be lost.
 
     python -m tests.crash.kafka --kills 100 [--seed 7] [--ack kafka|sink] [--brokers]
+                                [--exactly-once] [--nodes 3]
 
 A sender writes numbered requests to a topic: a request's number is its id and, as milliseconds, its
 time, so that a reply and a point both tell which request they are of. Meanwhile two services of one
 group are killed in turn, at random moments and at failpoints, or terminated, so that partitions
-move all the time; with `--brokers` the broker, too. At the end every number must be among the
-replies and among the points. Duplicates are counted: each kill may leave as many as were in flight.
+move all the time; with `--brokers` a broker, too. At the end every number must be among the
+replies and among the points. Duplicates are counted: each kill may leave as many as were in flight,
+and with transactions (`--exactly-once`) none, for readers of what is committed.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import Producer
 
 from tests.support.kafka_clients import Reader, Topics, make_topics
-from tests.support.kafka_server import KafkaServer
+from tests.support.kafka_server import KafkaCluster
 from tests.support.kafka_service import KafkaService, settings
 from tests.support.patience import PATIENCE
 from tests.support.processes import TOPIC
@@ -43,6 +45,7 @@ _RATE: Final = 500
 
 _FAILPOINTS: Final = (
     *("after-receive", "after-verdict", "before-reply", "after-reply", "before-ack", "after-ack"),
+    "in-transaction",
 )
 
 _REQUEST: Final = (
@@ -120,10 +123,11 @@ class _Group:
         self._members = [self._start(number) for number in range(_MEMBERS)]
 
     def _start(self, number: int) -> KafkaService:
-        environ = {}
+        # Ignored without transactions.
+        environ = {"POINTGATE_KAFKA__TRANSACTIONAL_ID": f"member{number}"}
         if self._chance.random() < 0.5:
             place = self._chance.choice(_FAILPOINTS)
-            environ = {"POINTGATE_FAILPOINT": f"{place}:{self._chance.randint(1, 30)}"}
+            environ["POINTGATE_FAILPOINT"] = f"{place}:{self._chance.randint(1, 30)}"
         name = f"member{number}"
         service = KafkaService(self._folder, self._text, name=name, environ=environ)
         return self._stack.enter_context(service)
@@ -164,7 +168,14 @@ class _Group:
 
 
 def run(
-    folder: Path, *, kills: int, seed: int = 0, ack: str = "kafka", brokers: bool = False
+    folder: Path,
+    *,
+    kills: int,
+    seed: int = 0,
+    ack: str = "kafka",
+    brokers: bool = False,
+    exactly_once: bool = False,
+    nodes: int = 1,
 ) -> Outcome:
     """Kill processes, then compare.
 
@@ -173,22 +184,27 @@ def run(
         kills: How many times something is killed.
         seed: Decides what is killed and when.
         ack: What a 200 promises.
-        brokers: Whether the broker is killed, too.
+        brokers: Whether a broker is killed, too, which then is away for some seconds.
+        exactly_once: Whether everything is in transactions.
+        nodes: How many brokers there are.
     """
     chance, outcome = random.Random(seed), Outcome()  # noqa: S311 - a test's choices
     home = folder / "kafka"
     home.mkdir()
-    with KafkaServer(home) as server, ExitStack() as stack:
-        topics = make_topics(server.servers, partitions=6)
-        sender = _Sender(server.servers, topics.requests)
-        text = settings(server.servers, topics, _sink(server.servers, topics), ack=ack)
+    with KafkaCluster(home, nodes) as cluster, ExitStack() as stack:
+        servers = cluster.servers
+        topics = make_topics(servers, partitions=6, copies=nodes)
+        sender = _Sender(servers, topics.requests)
+        own = "exactly_once = true" if exactly_once else ""
+        text = settings(servers, topics, own, _sink(servers, topics), ack=ack)
         sender.start()
         try:
             group = _Group(folder, text, chance, outcome, stack)
             for number in range(kills):
                 if brokers and number % 10 == 9:
-                    server.kill()
-                    server.start()
+                    broker = chance.choice(cluster.nodes)
+                    broker.kill()
+                    broker.start()
                     outcome.kills["broker"] += 1
                 group.kill_one()
         finally:
@@ -196,7 +212,7 @@ def run(
         group.settle_down()
         outcome.sent = len(sender.sent)
         for topic in (topics.replies, topics.points):
-            seen = _read(server.servers, topic, sender.sent)
+            seen = _read(servers, topic, sender.sent)
             outcome.lost[topic] = sorted(sender.sent - seen.keys())
             outcome.twice[topic] = seen.total() - len(seen)
         group.end()
@@ -204,7 +220,10 @@ def run(
 
 
 def _sink(servers: str, topics: Topics) -> str:
-    return f'[[sinks]]\ntype = "kafka"\nservers = "{servers}"\ntopic = "{topics.points}"'
+    return (
+        f'[[sinks]]\ntype = "kafka"\nservers = "{servers}"\ntopic = "{topics.points}"\n'
+        "options.session.timeout.ms = 1500\noptions.heartbeat.interval.ms = 300"
+    )
 
 
 def _read(servers: str, topic: str, wanted: set[int]) -> Counter[int]:
@@ -213,10 +232,14 @@ def _read(servers: str, topic: str, wanted: set[int]) -> Counter[int]:
     end = time.monotonic() + PATIENCE
     with Reader(servers, topic) as reader:
         while wanted - seen.keys() and time.monotonic() < end:
-            for record in reader.rest(0.5):
-                read = json.loads(record.value)
-                seen[int(read["id"]) if "id" in read else read["time"] - _BASE] += 1
+            seen += _numbers(reader, 0.5)
+        seen += _numbers(reader, 1.0)  # what is there twice
     return seen
+
+
+def _numbers(reader: Reader, seconds: float) -> Counter[int]:
+    documents = [json.loads(one.value) for one in reader.rest(seconds)]
+    return Counter(int(one["id"]) if "id" in one else one["time"] - _BASE for one in documents)
 
 
 @contextmanager
@@ -226,25 +249,36 @@ def _place() -> Iterator[Path]:
 
 
 def main() -> int:
-    """Run, and print what became of the requests; the exit status is 1 if any is lost."""
+    """Run, and print what became of the requests; 1 if any is lost, or twice in transactions."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 100_000)
     parser.add_argument("--ack", choices=("kafka", "sink"), default="kafka")
     parser.add_argument("--brokers", action="store_true")
+    parser.add_argument("--exactly-once", action="store_true")
+    parser.add_argument("--nodes", type=int, choices=(1, 3), default=1)
     given = parser.parse_args()
     with _place() as folder:
         outcome = run(
-            folder, kills=given.kills, seed=given.seed, ack=given.ack, brokers=given.brokers
+            folder,
+            kills=given.kills,
+            seed=given.seed,
+            ack=given.ack,
+            brokers=given.brokers,
+            exactly_once=given.exactly_once,
+            nodes=given.nodes,
         )
     lost = {topic.partition(".")[0]: len(numbers) for topic, numbers in outcome.lost.items()}
     twice = {topic.partition(".")[0]: count for topic, count in outcome.twice.items()}
     print(  # noqa: T201 - a program of the command line
-        f"kafka, seed {given.seed}, ack {given.ack}: {outcome.sent} requests, "
+        f"kafka, {given.nodes} nodes, seed {given.seed}, ack {given.ack}"
+        f"{', transactions' * given.exactly_once}: "
+        f"{outcome.sent} requests, "
         f"kills {dict(outcome.kills)}, lost {lost}, twice {twice}, "
         f"{len(outcome.complaints)} tracebacks"
     )
-    return int(any(outcome.lost.values()) or bool(outcome.complaints))
+    too_many = given.exactly_once and any(outcome.twice.values())
+    return int(any(outcome.lost.values()) or bool(outcome.complaints) or too_many)
 
 
 if __name__ == "__main__":

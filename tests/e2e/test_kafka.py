@@ -145,6 +145,29 @@ def test_a_200_is_sent_when_the_points_are_in_the_other_topic(
     assert not (tmp_path / "spool").exists()
 
 
+def test_requests_that_are_passed_on_give_another_service_the_same_points(
+    kafka: str, topics: Topics, tmp_path: Path
+) -> None:
+    sink = f'[[sinks]]\ntype = "kafka"\nservers = "{kafka}"\ntopic = "{topics.points}"\n'
+    first = settings(kafka, topics, sink + 'format = "request"', ack="kafka")
+    beyond = make_topics(kafka)._replace(requests=topics.points)
+    file = tmp_path / "points.ndjson"
+    spool = f'[spool]\npath = "{tmp_path}/spool"\n[[sinks]]\ntype = "ndjson"\npath = "{file}"'
+    second = settings(kafka, beyond, spool, ack="sink")
+    with (
+        KafkaService(tmp_path, first, name="first"),
+        KafkaService(tmp_path, second, name="second"),
+        Reader(kafka, beyond.replies) as replies,
+    ):
+        send(kafka, topics.requests, [small(number) for number in range(20)])
+        read = replies.take(20)
+        assert {json.loads(one.value)["code"] for one in read} == {200}
+    stored = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(one["device"], one["identifier"], one["value"]) for one in stored] == [
+        ("device1", "temp", 1.5)
+    ] * 20
+
+
 def test_with_another_sink_the_topic_is_the_spool(
     kafka: str, topics: Topics, tmp_path: Path
 ) -> None:

@@ -38,22 +38,30 @@ class Topics(NamedTuple):
 
 
 def make_topics(
-    servers: str, partitions: int = 3, *, config: Mapping[str, str] | None = None
+    servers: str,
+    partitions: int = 3,
+    *,
+    copies: int = 1,
+    config: Mapping[str, str] | None = None,
 ) -> Topics:
     """Make topics with names of their own."""
     name = uuid.uuid4().hex[:8]
     topics = Topics(*(f"{kind}.{name}" for kind in Topics._fields))
-    make(servers, *topics, partitions=partitions, config=config)
+    make(servers, *topics, partitions=partitions, copies=copies, config=config)
     return topics
 
 
 def make(
-    servers: str, *names: str, partitions: int = 3, config: Mapping[str, str] | None = None
+    servers: str,
+    *names: str,
+    partitions: int = 3,
+    copies: int = 1,
+    config: Mapping[str, str] | None = None,
 ) -> None:
     """Make topics, and wait until the broker shows them."""
     admin = AdminClient({"bootstrap.servers": servers})
     made = admin.create_topics(
-        [NewTopic(one, partitions, 1, config=dict(config or {})) for one in names]
+        [NewTopic(one, partitions, copies, config=dict(config or {})) for one in names]
     )
     for one in made.values():
         one.result(PATIENCE)

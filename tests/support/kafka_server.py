@@ -1,8 +1,10 @@
-"""A real Kafka of the tests' own: one node, KRaft, on loopback, jars by Maven.
+"""A real Kafka of the tests' own: one node or several, KRaft, on loopback, jars by Maven.
 
     with KafkaServer(folder) as server:
         server.servers     # its bootstrap address
         server.kill(); server.start()
+    with KafkaCluster(folder, 3) as cluster:
+        cluster.servers; cluster.nodes
 
 `make servers` has Maven copy the jars once, into the user's cache (55 MB), and installs Java and
 Maven where they are missing. The node's folder is formatted, and the node started, in some
@@ -20,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -30,7 +33,7 @@ from cryptography.hazmat.primitives import serialization
 from tests.support.processes import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _POM: Final = Path(__file__).parent / "kafka/pom.xml"
 _FETCH_SECONDS: Final = 600
@@ -45,8 +48,8 @@ _JAVA: Final = (
 
 _SETTINGS: Final = r"""
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={number}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},\
   SASL_SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,\
@@ -62,10 +65,12 @@ ssl.keystore.location={folder}/node.pem
 listener.name.sasl_plaintext.plain.sasl.jaas.config=\
   org.apache.kafka.common.security.plain.PlainLoginModule required user_gate="{password}";
 log.dirs={folder}/data
-offsets.topic.replication.factor=1
+min.insync.replicas={majority}
+offsets.topic.replication.factor={nodes}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={nodes}
+transaction.state.log.min.isr={majority}
+transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
 auto.create.topics.enable=false
@@ -120,6 +125,11 @@ def _fetch(folder: Path) -> None:
 class KafkaServer:
     """A node with an open listener, and two for SASL (`gate`, `PASSWORD`).
 
+    Args:
+        folder: An empty folder.
+        controllers: The ports of the controllers of all nodes of its cluster.
+        number: Its own number among them, from 1.
+
     Attributes:
         servers: The address of the open listener.
         sasl_servers: The address of the listener that asks for a password.
@@ -128,10 +138,13 @@ class KafkaServer:
         pid: The process id of the node.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, controllers: Sequence[int] | None = None, number: int = 1
+    ) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        port, sasl, tls, controller = (free_port() for _ in range(4))
+        port, sasl, tls = (free_port() for _ in range(3))
+        controllers = controllers or [free_port()]
         self.servers = f"127.0.0.1:{port}"
         self.sasl_servers = f"127.0.0.1:{sasl}"
         self.tls_servers = f"127.0.0.1:{tls}"
@@ -143,7 +156,11 @@ class KafkaServer:
                 port=port,
                 sasl=sasl,
                 tls=tls,
-                controller=controller,
+                controller=controllers[number - 1],
+                number=number,
+                voters=",".join(f"{n}@127.0.0.1:{one}" for n, one in enumerate(controllers, 1)),
+                nodes=len(controllers),
+                majority=len(controllers) // 2 + 1,
                 folder=folder,
                 password=PASSWORD,
             )
@@ -214,6 +231,38 @@ class KafkaServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+class KafkaCluster:
+    """Several nodes; topics that have a copy on each are written by a majority.
+
+    Args:
+        folder: An empty folder.
+        nodes: How many.
+
+    Attributes:
+        nodes: The nodes.
+        servers: The addresses of their open listeners.
+    """
+
+    def __init__(self, folder: Path, nodes: int) -> None:
+        folders = [folder / f"node{number}" for number in range(1, nodes + 1)]
+        for one in folders:
+            one.mkdir()
+        controllers = [free_port() for _ in folders]
+        self.nodes = [
+            KafkaServer(one, controllers, number) for number, one in enumerate(folders, 1)
+        ]
+        self.servers = ",".join(node.servers for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        with ThreadPoolExecutor(len(self.nodes)) as together:  # none starts without a majority
+            [*together.map(KafkaServer.__enter__, self.nodes)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes:
+            node.kill()
 
 
 def _write_certificate(path: Path, ca_file: Path) -> None:

@@ -110,6 +110,12 @@ class KafkaSettings(ClientSettings):
     client: Annotated[str, AfterValidator(lambda rule: _rule(check_client, rule))] = Field(
         default="key", description=CLIENT_FORMS
     )
+    exactly_once: bool = Field(
+        default=False, description="true: points, replies and offsets in one transaction"
+    )
+    transactional_id: Annotated[str, AfterValidator(_group)] | None = Field(
+        default=None, description="an id that no other service has, the same after each restart"
+    )
 
     @property
     def rules(self) -> Rules:
@@ -139,6 +145,9 @@ class KafkaSettings(ClientSettings):
                 if source != self.replies:
                     reason += f", which {shown(source)} matches: replies would be read as requests"
                 return [Problem(file, "kafka.replies", reason)]
+            if self.exactly_once and self.transactional_id is None:
+                reason = "expected an id that no other service has, for exactly_once, got nothing"
+                return [Problem(file, "kafka.transactional_id", reason)]
             return []
         if self != KafkaSettings():
             return [Problem(file, "kafka.servers", "expected host:port, got nothing")]

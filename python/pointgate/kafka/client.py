@@ -66,6 +66,10 @@ _ALWAYS: Final[Options] = {
     "statistics.interval.ms": 1000,
 }
 
+TRANSACTIONS: Final[Options] = {"transaction.timeout.ms": 15_000}
+"""So long after a service was killed the brokers abort its transaction, and whoever has its
+partitions now can go on."""
+
 _RECONNECT: Final[Options] = {"reconnect.backoff.max.ms": 2_000}
 
 _OF_CONSUMERS: Final = (
@@ -74,7 +78,7 @@ _OF_CONSUMERS: Final = (
 )
 _OF_PRODUCERS: Final = (
     *("batch.", "compression.", "linger.", "message.send.", "partitioner", "queue.buffering."),
-    *("request.timeout.", "retries", "retry.", "sticky."),
+    *("request.timeout.", "retries", "retry.", "sticky.", "transaction."),
 )
 """How names begin that only one kind of client takes; it warns of the others'."""
 

@@ -39,7 +39,7 @@ _OWN: Final = {
     "request.required.acks": "pointgate writes with acks = all: less would break what a 200 "
     "promises",
     "enable.idempotence": "pointgate needs it, for the order of records",
-    "transactional.id": "pointgate does not use transactions",
+    "transactional.id": "use transactional_id",
     "enable.auto.commit": "pointgate commits offsets after the reply",
     "auto.commit.enable": "pointgate commits offsets after the reply",
     "auto.commit.interval.ms": "pointgate commits offsets after the reply",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pointgate.diagnostics import os_reason
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from pointgate.config import Settings
+    from pointgate.kafka.transactions import Transactions
     from pointgate.service.metrics import Metrics
     from pointgate.sinks.base import Sink
     from pointgate.store.base import Store
@@ -47,6 +49,7 @@ class Pipeline:
     Attributes:
         store: The gate's store.
         arrivals: Issues arrival instants; the store persists the last one.
+        transactions: What the sinks write into, if `kafka.exactly_once` is set.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Pipeline:
         drain: Drain | None = None,
         arrivals: ArrivalClock | None = None,
         sinks: Sequence[Sink] = (),
+        transactions: Transactions | None = None,
     ) -> None:
         self.store = store
+        self.transactions = transactions
         self.arrivals = arrivals or ArrivalClock()
         self._drain = drain
         self._sinks = sinks
@@ -150,8 +155,31 @@ def _without_spool(
     """The pipeline of a service whose spool is a Kafka topic."""
     queue = MemoryQueue([sink.name for sink, _ in sinks], floor=floor)
     drain = _drain(queue, settings, metrics, sinks)
-    kind = KafkaStore if settings.store.ack == "kafka" else SinkStore
-    return Pipeline(kind(queue, drain), drain, sinks=[sink for sink, _ in sinks])
+    if settings.store.ack != "kafka":
+        return Pipeline(SinkStore(queue, drain), drain, sinks=[sink for sink, _ in sinks])
+    store = KafkaStore(queue, drain)
+    transactions = _transactions(settings, store, sinks)
+    return Pipeline(store, drain, sinks=[sink for sink, _ in sinks], transactions=transactions)
+
+
+def _transactions(
+    settings: Settings, store: KafkaStore, sinks: Sequence[tuple[Sink, bool]]
+) -> Transactions | None:
+    """The transactions that all sinks write into; None without `kafka.exactly_once`."""
+    kafka = settings.kafka
+    if not kafka.exactly_once:
+        return None
+    from pointgate.kafka.transactions import Transactions  # noqa: PLC0415 - an extra
+    from pointgate.sinks.kafka.sink import KafkaSink  # noqa: PLC0415 - as above
+
+    options = partial(kafka.client_options, "kafka")
+    transactions = Transactions(options, kafka.transactional_id or "")
+    transactions.until_written = store.until_written
+    store.promise = "a 200 is visible together with its points, exactly once"
+    for sink, _ in sinks:
+        assert isinstance(sink, KafkaSink)  # noqa: S101 - the settings allow no other
+        sink.write_into(transactions)
+    return transactions
 
 
 def _drain(

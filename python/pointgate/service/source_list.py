@@ -12,6 +12,7 @@ from pointgate.sources.mqtt.source import MqttSource
 
 if TYPE_CHECKING:
     from pointgate.config import Settings
+    from pointgate.kafka.transactions import Transactions
     from pointgate.service.metrics import Metrics
     from pointgate.sources.admission import Admission
     from pointgate.sources.base import Handler, Source
@@ -25,6 +26,7 @@ def build_sources(
     metrics: Metrics,
     admission: Admission,
     arrivals: ArrivalClock,
+    transactions: Transactions | None = None,
 ) -> list[Source]:
     """Make the sources; nothing is connected yet.
 
@@ -34,6 +36,7 @@ def build_sources(
         metrics: Receives the statistics.
         admission: The budget that they share.
         arrivals: Issues the instants of arrival.
+        transactions: Those of Kafka, which its source and the sinks share.
     """
     sources: list[Source] = []
     if settings.uses_mqtt:
@@ -50,6 +53,7 @@ def build_sources(
                 statistics=metrics.kafka,
                 admission=admission,
                 arrivals=arrivals,
+                transactions=transactions,
             )
         )
     return sources

@@ -146,3 +146,9 @@ class KafkaStore(SinkStore):
 
     ack = "kafka"
     promise = "a 200 means that all in-sync replicas of Kafka have acknowledged the points"
+
+    async def until_written(self) -> None:
+        """Return when the sinks have taken everything that was appended so far."""
+        written: asyncio.Future[None] = self._loop.create_future()
+        self._sink_offsets.when_committed(self._spool.last, lambda _: written.set_result(None))
+        await written

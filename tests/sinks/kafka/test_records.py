@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pyarrow import ipc
 
 from pointgate.sinks.kafka import records
-from pointgate.sinks.kafka.records import arrow_records, json_records
+from pointgate.sinks.kafka.records import arrow_records, json_records, request_records
 from pointgate.store.points import SCHEMA
+from tests.support.engines import groups, validator
 from tests.support.point_tables import Point, columns_of, table
 
 NAMES: Final = st.sampled_from(["a", "b", 'ü"\n', "c d"])
@@ -73,6 +74,58 @@ def test_json_has_values_as_lines_of_json_have_them() -> None:
         '{"product":"solar","device":"inv1","time":0,"points":{"long":9007199254740993,"on":true,'
         '"text":"a\\n\\"","list":[1, 2],"temp":1.5},"quality":{"temp":9},"received":0}'
     )
+
+
+def test_requests_have_values_with_their_quality_in_whole_milliseconds() -> None:
+    points = [
+        Point(device='d"', time=5, long=2**53 + 1, received=7),
+        Point(device='d"', time=5, identifier="x", double=1.5, quality=9, received=7),
+        Point(device='d"', time=5, identifier="list", json="[1,\n2]", received=7),
+        Point(product="wind", time=6, boolean=True, received=8),
+    ]
+    first, second = request_records(table(points))
+    assert first.value == (
+        '{"id":"7000","version":"1.0","method":"integration.measurepoint.post","params":'
+        '[{"deviceKey":"d\\"","time":5,"measurepoints":{"temp":9007199254740993,'
+        '"x":{"value":1.5,"quality":9},"list":[1, 2]}}]}'
+    )
+    assert (first.key, first.partition) == ('solar/d"', -1)
+    assert first.headers == {"topic": "sys/solar/integration/measurepoint/post"}
+    assert second.headers == {"topic": "sys/wind/integration/measurepoint/post"}
+
+
+HALFWAY: Final = "1.00000005960464477539062"
+"""Halfway between two FLOATs: the shortest text of that DOUBLE lies beyond, at the upper one."""
+
+
+def test_requests_give_the_points_that_they_were_made_of() -> None:
+    """For every request of the case table that is accepted."""
+    compared = 0
+    for payload_bytes, now_ms, cases in groups():
+        judge = validator(payload_bytes)
+        for case in cases:
+            arrived = 1000 * now_ms
+            _, accepted = judge.collect(
+                [case.topic], [case.payload], now_ms=now_ms, arrived_us=arrived
+            )
+            sent = pa.table(accepted)
+            if not sent.num_rows:
+                continue
+            again = list(request_records(sent))
+            topics = [str((one.headers or {})["topic"]) for one in again]
+            payloads = [str(one.value).encode() for one in again]
+            reports, points = judge.collect(topics, payloads, now_ms=now_ms, arrived_us=arrived)
+            faults = [one.fault.message for one in reports if one.fault]
+            assert not faults or HALFWAY in case.name, (case.id, faults)
+            assert faults or same(pa.table(points)) == same(sent), case.id
+            compared += 1
+    assert compared > 300
+
+
+def same(points: pa.Table) -> list[dict[str, Any]]:
+    """What two requests with the same points have in common: lines may be broken elsewhere."""
+    rows = points.drop(["received"]).to_pylist()
+    return [(row | {"value_json": json.loads(row["value_json"] or "null")}) for row in rows]
 
 
 @given(POINTS, st.integers(1, 5))

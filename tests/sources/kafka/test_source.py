@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException
 
 from pointgate.config import LimitSettings
+from pointgate.sources.kafka.replies import Replies
 from tests.sources.kafka.member import committed, member, until
 from tests.support.kafka_clients import Reader, Topics, make, send
 from tests.support.kafka_server import PASSWORD, Addresses
@@ -134,7 +135,7 @@ async def test_a_producer_that_cannot_go_on_is_made_again(
     async with member(kafka, topics) as one:
         connection = one.source._connection
         assert connection is not None
-        assert connection._replies is not None
+        assert isinstance(connection._replies, Replies)
         connection._replies._producer = _Broken()  # type: ignore[assignment]
         await posted(kafka, topics.requests, [small(1)])
         assert len(await replies(kafka, topics, 1)) == 1

@@ -1,1 +1,1 @@
-"""Kafka: a record for each entry, or Arrow batches."""
+"""Kafka: a record for each entry, a request for each, or Arrow batches."""

@@ -9,6 +9,17 @@
 Values and times are those of the `ndjson` sink; `quality` is there if a point has one. An entry
 whose identifiers repeat, which only two entries of one device and time can make, is two records.
 
+`request`: a request for each entry, as the protocol has it, so that another pointgate, or whatever
+reads requests, takes it. The key is the same, the header `topic` has the topic of the request, `id`
+is the instant of arrival in microseconds:
+
+    {"id":"1714521600123456","version":"1.0","method":"integration.measurepoint.post",
+     "params":[{"deviceKey":"inv1","time":1714521600000,
+      "measurepoints":{"temp":{"value":21.5,"quality":9},"on":true}}]}         (on one line)
+
+It has the values that were accepted, not the bytes that were sent; a time is in whole milliseconds,
+also that of an entry that was sent without one.
+
 `arrow`: an Arrow IPC stream with the columns of `store.points.SCHEMA`, for as many points as stay
 below `_RECORD_BYTES`. All points of a device are in one partition, in the order of arrival, by a
 hash of its key: so a record has the points of many devices, but of one partition.
@@ -29,6 +40,7 @@ from pyarrow import ipc
 
 from pointgate.sinks.ndjson.sink import milliseconds, names, values
 from pointgate.sinks.tables import one_batch, pieces
+from pointgate.topics import METHOD, request_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,22 +66,51 @@ class Record(NamedTuple):
         value: Its value.
         key: Its key; None for Arrow.
         partition: Its partition; -1 if the key decides.
+        headers: Its headers.
     """
 
     value: str | bytes
-    key: str | None
-    partition: int
+    key: str | None = None
+    partition: int = -1
+    headers: dict[str, str | bytes | None] | None = None
+
+
+class _Entries(NamedTuple):
+    """Some points, in entries.
+
+    Attributes:
+        points: The points.
+        ends: Where each entry begins, and the end of the last one.
+        first: The first point of each.
+    """
+
+    points: pa.RecordBatch
+    ends: pa.Array
+    first: pa.RecordBatch
+
+    def joined(self, values: pa.Array) -> pa.Array:
+        """The members of an object for each entry, with these values of the points."""
+        member = pc.binary_join_element_wise(names(self.points["identifier"]), values, ":")
+        return pc.binary_join(pa.ListArray.from_arrays(self.ends, member), ",")
+
+    def keys(self) -> pa.Array:
+        """The key of each entry's record."""
+        product, device = (self.first[name].dictionary_decode() for name in ("product", "device"))
+        return pc.binary_join_element_wise(product, device, "/")
+
+
+def _entries(points: pa.Table) -> Iterator[_Entries]:
+    for piece in pieces(points, most_rows=_ROWS, most_bytes=_TEXT_BYTES):
+        batch = one_batch(piece)
+        starts = _starts(batch)
+        ends = pa.concat_arrays([starts, pa.array([batch.num_rows], pa.int32())])
+        yield _Entries(batch, ends, batch.take(starts))
 
 
 def json_records(points: pa.Table) -> Iterator[Record]:
     """A record for each entry, in order."""
-    for piece in pieces(points, most_rows=_ROWS, most_bytes=_TEXT_BYTES):
-        batch = one_batch(piece)
-        starts = _entries(batch)
-        first = batch.take(starts)
-        ends = pa.concat_arrays([starts, pa.array([batch.num_rows], pa.int32())])
-        member = pc.binary_join_element_wise(names(batch["identifier"]), values(batch), ":")
-        members = pc.binary_join(pa.ListArray.from_arrays(ends, member), ",")
+    for entries in _entries(points):
+        first = entries.first
         text = pc.binary_join_element_wise(
             '{"product":',
             names(first["product"]),
@@ -78,22 +119,52 @@ def json_records(points: pa.Table) -> Iterator[Record]:
             ',"time":',
             milliseconds(first["time"]),
             ',"points":{',
-            members,
+            entries.joined(values(entries.points)),
             "}",
-            _qualities(batch, ends),
+            _qualities(entries.points, entries.ends),
             ',"received":',
             milliseconds(first["received"]),
             "}",
             "",
         )
-        keys = pc.binary_join_element_wise(
-            first["product"].dictionary_decode(), first["device"].dictionary_decode(), "/"
+        for value, key in zip(text.to_pylist(), entries.keys().to_pylist(), strict=True):
+            yield Record(value, key)
+
+
+def request_records(points: pa.Table) -> Iterator[Record]:
+    """A request for each entry, in order."""
+    for entries in _entries(points):
+        first = entries.first
+        time = pc.divide(first["time"].cast(pa.int64()), 1000).cast(pa.string())
+        text = pc.binary_join_element_wise(
+            '{"id":"',
+            first["received"].cast(pa.int64()).cast(pa.string()),
+            f'","version":"1.0","method":"{METHOD}","params":[{{"deviceKey":',
+            names(first["device"]),
+            ',"time":',
+            time,
+            ',"measurepoints":{',
+            entries.joined(_with_quality(entries.points)),
+            "}}]}",
+            "",
         )
-        for value, key in zip(text.to_pylist(), keys.to_pylist(), strict=True):
-            yield Record(value, key, -1)
+        texts, keys = text.to_pylist(), entries.keys().to_pylist()
+        for value, key, product in zip(texts, keys, first["product"].to_pylist(), strict=True):
+            yield Record(value, key, headers={"topic": request_topic(product)})
 
 
-def _entries(batch: pa.RecordBatch) -> pa.Array:
+def _with_quality(points: pa.RecordBatch) -> pa.Array:
+    """The value of each point as JSON, as an object with its quality if it has one."""
+    value, quality = values(points), points["quality"]
+    if quality.null_count == len(quality):
+        return value
+    both = pc.binary_join_element_wise(
+        '{"value":', value, ',"quality":', quality.cast(pa.string()), "}", ""
+    )
+    return pc.if_else(quality.is_valid(), both, value)
+
+
+def _starts(batch: pa.RecordBatch) -> pa.Array:
     """The first row of each entry."""
     rows = batch.num_rows
     changes = pa.array([True] + [False] * (rows - 1)) if rows else pa.array([], pa.bool_())
@@ -146,7 +217,7 @@ def arrow_records(points: pa.Table, partitions: int) -> Iterator[Record]:
     """Arrow streams, each for one partition."""
     for partition, rows in _by_partition(points, partitions):
         for piece in pieces(rows, most_rows=_RECORD_ROWS, most_bytes=_RECORD_BYTES):
-            yield Record(_stream(piece), None, partition)
+            yield Record(_stream(piece), partition=partition)
 
 
 def _by_partition(points: pa.Table, partitions: int) -> Iterator[tuple[int, pa.Table]]:

@@ -16,8 +16,9 @@ class KafkaSinkSettings(SinkSettings, ClientSettings):
     type: Literal["kafka"]
     servers: Servers = Field(description=SERVERS_WORDS)
     topic: TopicName = Field(description="the Kafka topic of the points")
-    format: Literal["json", "arrow"] = Field(
-        default="json", description='"json" (a record for each entry) or "arrow"'
+    format: Literal["json", "request", "arrow"] = Field(
+        default="json",
+        description='"json" (a record for each entry), "request" (a request for each) or "arrow"',
     )
 
     @property

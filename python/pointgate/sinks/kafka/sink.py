@@ -9,8 +9,11 @@ A write that is repeated, after a crash or because only a part of it was acknowl
 topic twice: delivery is at least once, and consumers upsert by product, device, identifier and
 time. A record larger than the topic takes is permanently rejected, and its request dead-lettered.
 
-Invariants: one callback counts; when `write` returns, every record is acknowledged; records of one
-device are in one partition, in the order of arrival.
+With `kafka.exactly_once` records are written into transactions (`transactional.py`), and nothing is
+in the topic twice for readers with `isolation.level = "read_committed"`.
+
+Invariants: one callback counts; when `write` returns, every record is acknowledged, or in the
+transaction; records of one device are in one partition, in the order of arrival.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
@@ -26,15 +30,20 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pointgate.errors import ConfigError, Problem
 from pointgate.kafka import client
+from pointgate.kafka.transactions import TransactionEndedError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sinks.base import CommitsEachWrite, SinkRefusedError, SinkUnavailableError
-from pointgate.sinks.kafka.records import arrow_records, json_records
+from pointgate.sinks.kafka.records import arrow_records, json_records, request_records
+from pointgate.sinks.kafka.transactional import TOO_LARGE, TransactionalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from confluent_kafka import Message
+    from confluent_kafka.admin._metadata import TopicMetadata
 
+    from pointgate.kafka.transactions import Transactions
+    from pointgate.sinks.kafka.records import Record
     from pointgate.sinks.kafka.settings import KafkaSinkSettings
 
 _METADATA_SECONDS: Final = 10.0
@@ -42,13 +51,10 @@ _POLL_SECONDS: Final = 0.2
 _PRODUCED: Final = 1_000
 """Records between two looks at what became of earlier ones."""
 
-_REFUSED: Final = (
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_MSG,
-    KafkaError.INVALID_MSG_SIZE,
-    KafkaError.INVALID_RECORD,
-    KafkaError.RECORD_LIST_TOO_LARGE,
-)
+_RECORD_BYTES: Final = 1_000_000
+"""The largest record by librdkafka's default."""
+
+_REFUSED: Final = (*TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
 """What another attempt cannot change."""
 
 T = TypeVar("T")
@@ -94,6 +100,7 @@ class KafkaSink(CommitsEachWrite):
 
     def __init__(self, settings: KafkaSinkSettings) -> None:
         self.name = settings.name
+        self._transactional: TransactionalWriter | None = None
         self._settings = settings
         self._producer: Producer | None = None
         self._partitions = 0
@@ -103,6 +110,11 @@ class KafkaSink(CommitsEachWrite):
         self._warned = False
         # One thread, so that a write whose task was cancelled ends before the next call begins.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink {settings.name}")
+
+    def write_into(self, transactions: Transactions) -> None:
+        """Write into transactions from now on; before the sink is opened."""
+        most = int(self._settings.options.get("message.max.bytes", _RECORD_BYTES))
+        self._transactional = TransactionalWriter(self._settings.topic, transactions, most)
 
     def newest(self) -> int:
         """0: records have no sequence (see `base.Sink`)."""
@@ -114,7 +126,8 @@ class KafkaSink(CommitsEachWrite):
         Raises:
             SinkUnavailableError: No broker answers, or there is no such topic.
         """
-        await self._run(self._open)
+        if self._transactional is None:
+            await self._run(self._open)
 
     async def write(self, points: pa.Table, *, sequence: int) -> None:  # noqa: ARG002 - see `Sink`
         """Write points, and wait until all in-sync replicas have them.
@@ -162,6 +175,12 @@ class KafkaSink(CommitsEachWrite):
         except KafkaException as error:
             reason = self._reports.explain(error, producer)
             raise SinkUnavailableError(f"cannot write to {topic}: {reason}") from error
+        self._examine(found)
+        self._producer = producer
+        return producer
+
+    def _examine(self, found: TopicMetadata) -> None:
+        """Take the number of partitions, and warn of too few replicas."""
         if found.error is not None:
             raise KafkaException(found.error)
         self._partitions = len(found.partitions)
@@ -172,21 +191,34 @@ class KafkaSink(CommitsEachWrite):
                 "sink %s: the topic %s has a replication factor of 1: a record that was "
                 "acknowledged is lost with its one broker",
                 self.name,
-                topic,
+                self._settings.topic,
             )
-        self._producer = producer
-        return producer
+
+    def _records(self, points: pa.Table) -> Iterator[Record]:
+        match self._settings.format:
+            case "json":
+                return json_records(points)
+            case "request":
+                return request_records(points)
+            case "arrow":
+                return arrow_records(points, self._partitions)
 
     def _write(self, points: pa.Table) -> None:
+        if self._transactional is not None:
+            self._write_into(self._transactional, points)
+            return
         producer, topic, write = self._open(), self._settings.topic, _Write()
-        if self._settings.format == "json":
-            records = json_records(points)
-        else:
-            records = arrow_records(points, self._partitions)
-        for number, (value, key, partition) in enumerate(records):
+        for number, (value, key, partition, headers) in enumerate(self._records(points)):
             write.left += 1
             try:
-                producer.produce(topic, value, key=key, partition=partition, on_delivery=write)
+                producer.produce(
+                    topic,
+                    value,
+                    key=key,
+                    partition=partition,
+                    headers=headers,
+                    on_delivery=write,
+                )
             except KafkaException as error:
                 write(error.args[0], None)  # type: ignore[arg-type]
             if number % _PRODUCED == 0:
@@ -194,6 +226,13 @@ class KafkaSink(CommitsEachWrite):
         while write.left and not self._closing.is_set():
             producer.poll(_POLL_SECONDS)
         self._check(write)
+
+    def _write_into(self, writer: TransactionalWriter, points: pa.Table) -> None:
+        # If it has failed, the requests are redelivered, and their points come with them.
+        with suppress(TransactionEndedError):
+            if not self._partitions:
+                self._examine(writer.topic())
+            writer.write([*self._records(points)])
 
     def _check(self, write: _Write) -> None:
         """Raise what a write ended with."""

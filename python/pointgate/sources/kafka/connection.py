@@ -10,6 +10,15 @@ the consumer polled only to remain a member of the group.
 Requests count against the budget until their replies are acknowledged, so the replies on their way
 are bounded, too.
 
+In transactions (`kafka.exactly_once`) the points, the replies and the offsets of some bursts become
+visible together. No burst may be half in a transaction, so the gate gets no burst while one is due:
+
+    gate            receive ─► … ─► settle: replies are written into the transaction
+    receive         nothing has arrived, or the transaction is `_TRANSACTION_SECONDS` old:
+                    wait until every burst is settled ─► commit their offsets with the transaction
+
+Whatever fails ends the connection; its requests are redelivered to the next one.
+
 Invariants: those of `base.py`; offsets are marked in the order of arrival.
 """
 
@@ -22,9 +31,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from pointgate.errors import ConnectionLost
+from pointgate.kafka.transactions import TransactionEndedError
 from pointgate.sources.kafka.batch import Batch, batches
 from pointgate.sources.kafka.consumer import GroupConsumer
-from pointgate.sources.kafka.replies import Replies
+from pointgate.sources.kafka.replies import Replies, TransactionalReplies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,10 +43,14 @@ if TYPE_CHECKING:
 
     from pointgate._core import Burst
     from pointgate.config import KafkaSettings
+    from pointgate.kafka.transactions import Transactions
     from pointgate.sources.admission import Admission
     from pointgate.sources.kafka.partitions import Partition
     from pointgate.sources.kafka.statistics import KafkaStatistics
     from pointgate.store.arrival_clock import ArrivalClock
+
+_TRANSACTION_SECONDS: Final = 0.1
+"""How long bursts that follow each other are in one transaction."""
 
 _PAUSE_AFTER: Final = 0.5
 """Seconds at the limit until fetching is paused: a pause drops what was fetched ahead."""
@@ -59,6 +73,7 @@ class KafkaConnection:
         on_ready: Callable[[], None],
         on_error: Callable[[str], None],
         on_missing: Callable[[dict[str, str]], None],
+        transactions: Transactions | None = None,
     ) -> None:
         """Join the group.
 
@@ -70,6 +85,7 @@ class KafkaConnection:
             on_ready: Called when partitions are assigned, perhaps none.
             on_error: Called with each error that the library reports.
             on_missing: Called with the topics that cannot be read.
+            transactions: What it writes into, and commits; None without `kafka.exactly_once`.
 
         Raises:
             ConfigError: The password file cannot be read.
@@ -90,9 +106,16 @@ class KafkaConnection:
         self._lost: ConnectionLost | None = None
         self._changed = asyncio.Event()
         self._resume = asyncio.Event()
-        self._replies: Replies | None = None
-        self._consumer = GroupConsumer(settings, self, statistics, lambda: arrivals.last)
-        if settings.replies is not None:
+        self._transactions = transactions
+        self._statistics = statistics
+        self._begun = 0.0  # when the first burst of the transaction was settled
+        self._replies: Replies | TransactionalReplies | None = None
+        self._consumer = GroupConsumer(
+            settings, self, statistics, lambda: arrivals.last, commits=transactions is None
+        )
+        if settings.replies is not None and transactions is not None:
+            self._replies = TransactionalReplies(settings, transactions)
+        elif settings.replies is not None:
             self._replies = Replies(
                 settings, statistics, delivered=self._finish, on_error=self._on_fatal
             )
@@ -102,6 +125,8 @@ class KafkaConnection:
 
     async def fetch(self) -> None:
         """Take records until `drain` or the end of the connection."""
+        if self._transactions is not None:
+            await self._transactions.open(self._on_fatal)
         while not self._draining and self._lost is None:
             if self._admission.exceeds(1.0) and await self._stays_exceeded():
                 self._take(await self._consumer.rest())
@@ -130,6 +155,8 @@ class KafkaConnection:
         self._lost = self._lost or ConnectionLost("closed")
         self._notify()
         try:
+            if self._transactions is not None:  # first: nothing of it may be fenced by a new member
+                await self._transactions.close()
             await self._consumer.close()
             if self._replies is not None:
                 await self._replies.close()
@@ -142,8 +169,11 @@ class KafkaConnection:
     async def receive(self) -> Burst | None:
         """Wait for a burst (see `base.Connection`)."""
         await asyncio.sleep(0)
-        while not self._arrived:
-            if self._fetched_all and self._lost is None:
+        while not self._arrived or self._is_due:
+            if self._transactions is not None and self._sent and not self._received:
+                await self._commit(self._transactions)
+                continue
+            if self._fetched_all and self._lost is None and not self._in_transaction:
                 return None
             await self._wait()
         batch = self._arrived.popleft()
@@ -159,7 +189,11 @@ class KafkaConnection:
         if self._replies is not None:
             self._replies.send(batch, burst.replies)
         self.settled += len(burst)
-        self._finish()
+        if self._transactions is None:
+            self._finish()
+            return
+        self._begun = self._begun or time.monotonic()
+        self._notify()  # perhaps it is committed now
 
     # `consumer.Owner`
 
@@ -177,10 +211,42 @@ class KafkaConnection:
     async def until_settled(self, partitions: Sequence[Partition]) -> None:
         """Return when nothing of these partitions is in flight."""
         with contextlib.suppress(ConnectionLost):
-            while not all(one.settled for one in partitions):
+            while self._in_transaction or not all(one.settled for one in partitions):
                 await self._wait()
 
     # Its own.
+
+    @property
+    def _in_transaction(self) -> bool:
+        """Whether some bursts are, or will be, in a transaction that is not committed."""
+        return self._transactions is not None and bool(self._received or self._sent)
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the transaction is to be committed before another burst is received."""
+        return bool(self._begun) and time.monotonic() - self._begun > _TRANSACTION_SECONDS
+
+    async def _commit(self, transactions: Transactions) -> None:
+        """Commit the transaction with the offsets of its bursts, all of which are settled."""
+        if self._lost is not None:
+            raise self._lost
+        # First: partitions that are lost from here on are those of a former generation, which the
+        # brokers fence.
+        group = self._consumer.group
+        assigned = self._consumer.partitions
+        for batch in self._sent:
+            batch.settle()
+            for one in batch.ends:
+                if assigned.find(one.topic, one.number) is not one:
+                    raise ConnectionLost("partitions were revoked with requests in flight")
+        try:
+            await transactions.commit(self._consumer.take_offsets(), group)
+        except TransactionEndedError as error:
+            self._statistics.commits["failure"] += 1
+            raise ConnectionLost(str(error)) from error
+        self._statistics.commits["success"] += 1
+        self._begun = 0.0
+        self._finish()
 
     async def _stays_exceeded(self) -> bool:
         """Wait for room in the budget; whether there is none for some time."""

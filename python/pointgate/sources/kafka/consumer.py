@@ -105,6 +105,7 @@ class GroupConsumer:
         owner: Whom to tell what happens.
         statistics: Receives states and counts.
         newest: The greatest instant of arrival so far; any thread may call it.
+        commits: Whether it commits offsets itself; else a transaction does, with `take_offsets`.
 
     Raises:
         ConfigError: The password file cannot be read.
@@ -117,7 +118,10 @@ class GroupConsumer:
         owner: Owner,
         statistics: KafkaStatistics,
         newest: Callable[[], int],
+        *,
+        commits: bool = True,
     ) -> None:
+        self._commits = commits
         self.partitions = Partitions()
         self._owner = owner
         self._statistics = statistics
@@ -152,6 +156,15 @@ class GroupConsumer:
     async def rest(self) -> list[Message]:
         """Pause fetching, and stay a member of the group; returns what had been fetched before."""
         return await self._run(self._rest)
+
+    def take_offsets(self) -> list[TopicPartition]:
+        """The offsets that a transaction commits; they count as committed."""
+        return self.partitions.take_commits(str(self._newest()))
+
+    @property
+    def group(self) -> object:
+        """The metadata of the group, which fences former members out of a transaction."""
+        return self._consumer.consumer_group_metadata()
 
     async def close(self) -> None:
         """Commit what is settled, and leave the group."""
@@ -201,7 +214,7 @@ class GroupConsumer:
     def _commit(self) -> None:
         """Begin to commit what is settled, unless that was done a moment ago."""
         now = time.monotonic()
-        if now - self._committed_at < _COMMIT_SECONDS:
+        if not self._commits or now - self._committed_at < _COMMIT_SECONDS:
             return
         if offsets := self.partitions.take_commits(str(self._newest())):
             self._committed_at = now
@@ -214,6 +227,8 @@ class GroupConsumer:
 
     def _commit_now(self) -> None:
         """Commit what is settled, and wait for it; a failure costs duplicates only."""
+        if not self._commits:
+            return
         offsets = self.partitions.take_commits(str(self._newest()))
         if offsets and self._statistics.connected:
             try:
@@ -267,6 +282,7 @@ class GroupConsumer:
                 "revoked partitions have requests in flight after %.0f s: they are redelivered",
                 _REVOKE_SECONDS,
             )
+            self._end_transaction("partitions were revoked with requests in flight")
         self._commit_now()
         self.partitions.remove(partitions)
         self._rebalanced()
@@ -275,6 +291,12 @@ class GroupConsumer:
         self.partitions.remove(partitions)
         self._rebalanced()
         _log.warning("%s lost: requests are redelivered", numbered(len(partitions), "partition"))
+        self._end_transaction("partitions were lost")
+
+    def _end_transaction(self, reason: str) -> None:
+        """Their requests are in the transaction, and their offsets cannot be."""
+        if not self._commits:
+            self._tell(self._owner.on_error, reason, fatal=True)
 
     def _rebalanced(self) -> None:
         self._statistics.rebalances += 1

@@ -18,26 +18,30 @@ import asyncio
 import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pointgate import failpoint
 from pointgate.errors import ConnectionLost
 from pointgate.kafka import client
+from pointgate.kafka.transactions import TransactionEndedError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.topics import REPLY_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from confluent_kafka import Message
 
     from pointgate.config import KafkaSettings
+    from pointgate.kafka.transactions import Transactions
     from pointgate.sources.kafka.batch import Batch
     from pointgate.sources.kafka.statistics import KafkaStatistics
 
 TOPIC_HEADER: Final = "mqtt.topic"
+
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
 _POLL_SECONDS: Final = 0.1
 _CLOSE_SECONDS: Final = 2.0
@@ -46,6 +50,55 @@ _PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: 
 """What a record ends with that was dropped here, and that Kafka did not reject."""
 
 _log = logging.getLogger(__name__)
+
+
+def correlation_header(settings: KafkaSettings) -> str:
+    """The header of a reply's Correlation Data; empty if replies have none."""
+    return (settings.correlation or "").removeprefix("header:")
+
+
+def reply_records(
+    batch: Batch, replies: Sequence[bytes | None], correlation: str
+) -> Iterator[tuple[bytes, bytes | None, Headers]]:
+    """Value, key and headers of each reply's record."""
+    for place, reply in enumerate(replies):
+        if reply is None:
+            continue
+        headers: Headers = [(TOPIC_HEADER, batch.topics[place] + REPLY_SUFFIX)]
+        if correlation and (data := batch.correlations[place]) is not None:
+            headers.append((correlation, data))
+        yield reply, batch.clients[place], headers
+
+
+class TransactionalReplies:
+    """Writes replies into the transaction of their requests (`kafka/transactions.py`).
+
+    Args:
+        settings: The topic.
+        transactions: The transactions.
+    """
+
+    def __init__(self, settings: KafkaSettings, transactions: Transactions) -> None:
+        self._topic = settings.replies or ""
+        self._correlation = correlation_header(settings)
+        self._transactions = transactions
+
+    def send(self, batch: Batch, replies: Sequence[bytes | None]) -> None:
+        """Write the replies of a batch.
+
+        Raises:
+            ConnectionLost: The transaction has failed.
+        """
+        failpoint.hit("before-reply")
+        try:
+            for reply, key, headers in reply_records(batch, replies, self._correlation):
+                self._transactions.produce(self._topic, reply, key=key, headers=headers)
+        except TransactionEndedError as error:
+            raise ConnectionLost(str(error)) from error
+        failpoint.hit("after-reply")
+
+    async def close(self) -> None:
+        """Nothing: whoever has the transactions aborts them."""
 
 
 class Replies:
@@ -71,7 +124,7 @@ class Replies:
         on_error: Callable[[str], None],
     ) -> None:
         self._topic = settings.replies or ""
-        self._correlation = (settings.correlation or "").removeprefix("header:")
+        self._correlation = correlation_header(settings)
         self._statistics = statistics
         self._delivered = delivered
         self._on_fatal = on_error
@@ -90,18 +143,13 @@ class Replies:
             ConnectionLost: The producer cannot go on.
         """
         batch.waiting = len(replies) - replies.count(None)
-        produce, topic, counts = self._producer.produce, self._topic, self._counting(batch)
+        counts = self._counting(batch)
         failpoint.hit("before-reply", self.flush)
-        for place, reply in enumerate(replies):
-            if reply is None:
-                continue
-            headers: list[tuple[str, str | bytes | None]] = [
-                (TOPIC_HEADER, batch.topics[place] + REPLY_SUFFIX)
-            ]
-            if self._correlation and (data := batch.correlations[place]) is not None:
-                headers.append((self._correlation, data))
+        for reply, key, headers in reply_records(batch, replies, self._correlation):
             try:
-                produce(topic, reply, key=batch.clients[place], headers=headers, on_delivery=counts)
+                self._producer.produce(
+                    self._topic, reply, key=key, headers=headers, on_delivery=counts
+                )
             except KafkaException as error:
                 raise ConnectionLost(client.reason(error)) from error
         failpoint.hit("after-reply", self.flush)

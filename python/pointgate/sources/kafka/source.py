@@ -25,6 +25,7 @@ from pointgate.sources.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
     from pointgate.config import Settings
+    from pointgate.kafka.transactions import Transactions
     from pointgate.sources.admission import Admission
     from pointgate.sources.base import Handler
     from pointgate.sources.kafka.statistics import KafkaStatistics
@@ -45,6 +46,7 @@ class KafkaSource:
         statistics: Receives the state and event counts for the metrics.
         admission: The budget of requests in flight.
         arrivals: Issues the instants of arrival.
+        transactions: What everything is written into; None without `kafka.exactly_once`.
 
     Attributes:
         was_ready: Whether the service has ever been a member of the group.
@@ -58,7 +60,9 @@ class KafkaSource:
         statistics: KafkaStatistics,
         admission: Admission,
         arrivals: ArrivalClock,
+        transactions: Transactions | None = None,
     ) -> None:
+        self._transactions = transactions
         self.was_ready = False
         self._settings = settings.kafka
         self._gate = gate
@@ -126,6 +130,7 @@ class KafkaSource:
             on_ready=self._on_ready,
             on_error=self._on_error,
             on_missing=self._on_missing,
+            transactions=self._transactions,
         )
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -133,7 +138,7 @@ class KafkaSource:
                 await self._gate.run(connection)
                 await connection.finish()
         except BaseExceptionGroup as group:
-            lost, other = group.split((ConnectionLost, KafkaException))
+            lost, other = group.split((ConnectionLost, KafkaException, ConfigError))
             if lost is None or other is not None:
                 raise
             raise _first(lost) from None
