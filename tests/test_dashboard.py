@@ -24,6 +24,7 @@ from pointgate import _core
 from pointgate.service.disk_space import Space
 from pointgate.service.metrics import Metrics
 from pointgate.sinks.statistics import SinkStatistics
+from tests.e2e.ledger import until
 from tests.support.paths import DEPLOY
 from tests.support.patience import PATIENCE
 from tests.support.processes import Broker, Process, Sender, Service, free_port, small
@@ -40,7 +41,7 @@ VARIABLES: Final = {one["name"]: one for one in DASHBOARD["templating"]["list"]}
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH: Final = 24
 
-OF_PROMETHEUS: Final = {"ALERTS": {"alertname", "alertstate"}}
+OF_PROMETHEUS: Final[dict[str, set[str]]] = {"ALERTS": {"alertname", "alertstate"}, "up": set()}
 """Series that Prometheus itself makes."""
 
 SET_BY_PROMETHEUS: Final = {"instance", "job"}
@@ -155,7 +156,7 @@ def test_prometheus_understands_every_query(tmp_path: Path) -> None:
 
 
 @contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[Callable[[str], list[object]]]:
+def prometheus(folder: Path, target: str) -> Iterator[Callable[[str], list[Any]]]:
     """A Prometheus that scrapes a service each second; asks it a query."""
     job = {"job_name": "pointgate", "static_configs": [{"targets": [target]}]}
     config = folder / "prometheus.yml"
@@ -165,7 +166,7 @@ def prometheus(folder: Path, target: str) -> Iterator[Callable[[str], list[objec
     with Process(*command, f"--web.listen-address=127.0.0.1:{port}") as server:
         server.wait_for("Server is ready to receive web requests")
 
-        def ask(query: str) -> list[object]:
+        def ask(query: str) -> list[Any]:
             path = f"/api/v1/query?{urlencode({'query': query})}"
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             with closing(connection):
@@ -205,4 +206,9 @@ def test_prometheus_has_an_answer_for_every_panel(tmp_path: Path) -> None:
                 sender.ask(small(1))
                 sender.ask(b"{")
                 asked = {name: query for name, query in asked.items() if not ask(query)}
-    assert not asked
+            assert not asked
+            service.end()
+            shown = dict(queries())
+            until(lambda: [one["value"][1] for one in ask(shown["Services up"])] == ["0"])
+            # Not a green zero.
+            until(lambda: not ask(shown["Rejected"]) and not ask(shown["Largest sink lag"]))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NO_COPY: Final = (
     "expected the copy of a registry, got nothing: "
-    "pointgate serve makes it for a registry in [[registries]]"
+    "a registry in [[registries]] with this folder makes it while the service runs"
 )
 _ANEW: Final = "; pointgate serve makes it anew"
 

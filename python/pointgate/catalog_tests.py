@@ -210,7 +210,8 @@ class _Run:
             return request_topic(product)
         if line.product is None:
             raise ValueError(
-                f"expected product or topic, got neither, and no product is called {shown(product)}"
+                "expected product or topic, got neither, and the catalog has no product "
+                f"{shown(product)}: was it renamed? This file is named after it"
             )
         near = did_you_mean(product, self._catalog.products)
         raise ValueError(f"product: the catalog has no product {shown(product)}{near}")

@@ -38,6 +38,7 @@ class Status(IntEnum):
     OUTPUT = 74
     TEMPORARY = 75
     CONFIGURATION = 78
+    CLOSED_PIPE = 141
 
 
 def say(text: str) -> None:

@@ -175,8 +175,8 @@ def test_a_file_that_is_no_product_needs_products_or_topics(folder: Path) -> Non
     write(folder, line(payload(), code=200), name="plants")
     (found,) = problems(folder)
     assert found == (
-        "plants.jsonl: line 1: expected product or topic, got neither, and no product is called "
-        '"plants"'
+        "plants.jsonl: line 1: expected product or topic, got neither, and the catalog has no "
+        'product "plants": was it renamed? This file is named after it'
     )
 
 

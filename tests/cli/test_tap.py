@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pointgate import _core
 from pointgate.cli.tap import request_lines
 from pointgate.service.admin_socket import serve_admin
 from pointgate.service.metrics import Metrics
@@ -40,6 +41,9 @@ def played(path: Path, *, busy: bool = False) -> Iterator[None]:
 
     async def serve() -> None:
         metrics = Metrics()
+        model = _core.Model.compile(b'{"measurepoints":{"t":{"dataType":"INT"}}}')
+        plants = {"plant7": _core.Product(model, _core.Devices(["d"]))}
+        metrics.record_catalog(_core.Catalog(plants))
         for _ in range(4 if busy else 0):
             taps.attach("")
         pages = Pages(metrics, StubHealth(), taps)
@@ -108,12 +112,12 @@ def test_a_signal_ends_it_with_a_summary(service: Path, number: signal.Signals) 
 
 
 def test_a_closed_pipe_ends_it_silently(service: Path) -> None:
-    command = " ".join([*COMMAND, "--socket", str(service), "| head -n 1"])
+    command = " ".join(["set -o pipefail;", *COMMAND, "--socket", str(service), "| head -n 1"])
     done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=False
+        ["bash", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.stdout.count("\n") == 1
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_on_a_terminal_it_says_at_once_that_it_is_attached(service: Path) -> None:
@@ -125,6 +129,16 @@ def test_on_a_terminal_it_says_at_once_that_it_is_attached(service: Path) -> Non
             words = terminal.readline()
             process.send_signal(signal.SIGINT)
     assert words == b"attached: waiting for requests that match\r\n"
+
+
+def test_a_product_that_the_catalog_does_not_have_is_named(service: Path) -> None:
+    command = ["tap", "--socket", str(service), "--seconds", "0.2", "--product"]
+    for product, hint in (("plnat7", ", did you mean plant7"), ("x\x1b", "")):
+        shown = product.replace("\x1b", "\\x1b")
+        done = run(*command, product)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr.endswith(f"; the catalog has no product {shown}{hint}\n")
+    assert "the catalog" not in run(*command, "plant7").stderr
 
 
 def test_the_end_of_the_service_is_reported(tmp_path: Path) -> None:
@@ -188,6 +202,9 @@ def test_without_a_service_it_says_why(tmp_path: Path) -> None:
     done = run("tap", "-c", settings)
     assert done.returncode == 78
     assert "admin.enabled: expected true" in done.stderr
+    done = run("tap", "-c", tmp_path / "gone.toml")
+    assert done.returncode == 78
+    assert done.stderr.endswith("gone.toml: no such file; or name the service with --socket\n")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
@@ -225,6 +242,7 @@ def test_a_fifth_tap_has_to_wait(tmp_path: Path) -> None:
         (["--rate", "10001"], "--rate"),
         (["--seconds", "0"], "--seconds"),
         (["--seconds", "inf"], "--seconds"),
+        (["--seconds", "nan"], "--seconds"),
         (["--requests", "0"], "--requests"),
     ],
 )

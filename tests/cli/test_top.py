@@ -60,6 +60,9 @@ def test_without_a_service_it_says_so(tmp_path: Path, stranger: int) -> None:
     done = run("top", "-c", settings)
     assert done.returncode == 2
     assert "--url" in done.stderr
+    done = run("top", "-c", tmp_path / "gone.toml")
+    assert done.returncode == 78
+    assert "no such file; or name the service with --url or --socket" in done.stderr
 
 
 @pytest.mark.parametrize("url", ["https://x", "http://x:port", "ftp://x:1", "http://x:1/metrics"])

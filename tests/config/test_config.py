@@ -85,6 +85,7 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
     values |= {"max_bytes": "2000000", "enabled": "false"}
     values |= {"level": "debug", "format": "json"}
     values |= {"servers": "k:1", "options": "client.id=7", "replies": "8"}
+    values |= {"exactly_once": "false"}
     values |= {"topic": "key", "payload": "value", "client": "key", "correlation": "header:7"}
     names = {
         f"POINTGATE_{section}__{key}".upper(): values.get(key, "7")
@@ -311,6 +312,29 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         "limits.in_flight_requests: expected 1 to 1000000 requests, got 1.0",
         "typo: unknown key",
         "repli: unknown key, did you mean reply",
+    ]
+
+
+def test_a_key_below_the_wrong_header_names_the_right_ones(tmp_path: Path) -> None:
+    """As where the header of its own table is still a comment."""
+    text = """
+    level = "debug"
+    [catalog]
+    listen = ":1"
+    [[sinks]]
+    type = "ndjson"
+    path = "-"
+    enabled = true
+    url = "postgresql://u@h/d"
+    """
+    assert problems(tmp_path, text) == [
+        "catalog.listen: unknown key; it is a key of [metrics]",
+        "level: unknown key; it is a key of [logging]",
+        "sinks[0].enabled: unknown key; it is a key of [admin], [quarantine]",
+        (
+            'sinks[0].url: unknown key; it is a key of [mqtt], [[sinks]] with type "postgres", '
+            '[[registries]] with type "postgres" and others'
+        ),
     ]
 
 
@@ -808,7 +832,10 @@ def test_settings_that_need_one_another(tmp_path: Path) -> None:
     [
         (b"[mqtt", r"line 1, column 6: not TOML|end of document: not TOML"),
         (b"a = 1\nb = \n", r"line 2, column 5: not TOML"),
-        (b"a = 1\na = 2", r"not TOML: cannot overwrite"),
+        (b"a = 1\na = 2\n", r"line 2, column 6: not TOML: expected each key once in a table"),
+        (b"[a]\n[a]", r"line 2, column 3: not TOML: expected each table once, got one twice"),
+        (b"a = text", r"line 1, column 5: not TOML: expected a value: "),
+        (b'a = "text\nb = 1', r"line 1, column 10: not TOML: expected the closing quote"),
         (b"a = '\xff'", r"line 1: expected UTF-8, got other bytes"),
         (b"\xef\xbb\xbfa = 1\nb = '\xff'", r"line 2: expected UTF-8, got other bytes"),
         (b"a = " + b"1" * 5_000, r"expected integers of at most 4300 digits, got more"),

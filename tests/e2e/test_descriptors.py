@@ -54,7 +54,7 @@ def test_a_service_without_descriptors_writes_little_and_answers(
                 time.sleep(0.1)
             assert len(service.lines) < 30
         assert json.loads(sender.ask(small(2)).payload)["code"] == 200
-        assert service.readiness() == (200, "\n")
+        assert service.readiness() == (200, "ready\n")
 
 
 def test_a_service_that_cannot_connect_for_want_of_descriptors_writes_little_and_comes_back(

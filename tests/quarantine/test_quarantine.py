@@ -309,6 +309,13 @@ def test_rejects_lists_a_line_each(config: Path) -> None:
     assert (nothing.stdout, nothing.stderr) == ("", said)
     nothing = command("rejects", "-c", config, "--by", "device", "--since", "2999-01-01", "--json")
     assert (nothing.stdout, nothing.stderr) == ("", said)
+    for name in ("rejects", "replay"):
+        arguments = ["-c", str(config), "--product", "protocl", "--device", "device2", "--dry-run"]
+        nothing = command(name, *arguments[: -1 if name == "rejects" else None])
+        assert nothing.stderr == (
+            "no request of the 3 in the quarantine is selected; none is of product protocl, "
+            "did you mean protocol; none is of device device2, did you mean device1\n"
+        )
 
 
 def test_rejects_for_programs(config: Path) -> None:

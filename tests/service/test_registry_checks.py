@@ -76,3 +76,15 @@ def test_a_registry_that_cannot_be_asked_is_a_warning(folder: Path) -> None:
     assert "products.pk.on_unknown: registry fleet cannot be asked for one device" in output
     can = f"{REGISTRY}key_url = 'http://127.0.0.1:9/key'\n"
     assert "on_unknown" not in check(folder, can, "registry/fleet", ask)[1]
+
+
+def test_a_mistake_ends_serve_before_it_waits_for_the_first_copy(folder: Path) -> None:
+    settings = f"{REGISTRY}[metrics]\nlisten = '127.0.0.1:0'\n"
+    for registry, more, found in (
+        ("registry/fleet", "mode = 'no'\n", "products.pk.mode: expected "),
+        ("registry/flete", "", "products.pk.registry: expected the folder of a registry ("),
+    ):
+        assert check(folder, settings, registry, more)[0] == 1
+        done = run("serve", "-c", folder / "pointgate.toml")
+        assert done.returncode == 78
+        assert found in done.stderr

@@ -2,7 +2,7 @@
 
 Results go to stdout, diagnostics to stderr. Exit status: 0 done, 1 findings, 2 wrong usage, 70 a
 worker process died, 74 the output cannot be written, 75 a resource is in use, 78 bad configuration,
-130 and 143 stopped by a signal (`serve`: before it was ready).
+130 and 143 stopped by a signal (`serve`: before it was ready), 141 its output was a closed pipe.
 
 A signal never ends in a traceback:
 

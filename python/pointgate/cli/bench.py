@@ -9,7 +9,6 @@ The service stores what it accepts: use it with a service of its own, or a produ
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -141,8 +140,6 @@ def send(
     """Post requests, and check the replies: rate, latency, losses, wrong codes."""
     from pointgate.load.generator import Plan  # noqa: PLC0415 - no other command needs it
 
-    if math.isnan(bad):
-        raise typer.BadParameter("expected a share from 0 to 1, got nan", param_hint="--bad")
     given = {
         "url": url,
         "username": username,

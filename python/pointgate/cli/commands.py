@@ -1,7 +1,8 @@
 """The list of commands, and the handling of output errors.
 
 Invariants: an output error never ends in a traceback: text that a stream cannot encode is escaped,
-a closed pipe ends the command silently, a full disk ends it with one line and status 74.
+a closed pipe ends the command silently with 141, the status of a program that SIGPIPE ended; a full
+disk ends it with one line and 74.
 """
 
 from __future__ import annotations
@@ -101,6 +102,11 @@ def run() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="pointgate")
+    except SystemExit as end:
+        cause = end.__context__  # typer exits with 1, as for findings
+        if end.code == 1 and isinstance(cause, OSError) and cause.errno == errno.EPIPE:
+            sys.exit(Status.CLOSED_PIPE)
+        raise
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise

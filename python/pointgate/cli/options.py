@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -87,12 +88,18 @@ CatalogOption = Annotated[
 ]
 
 
-def settings_or_exit(path: Path) -> Settings:
-    """The settings from a file and the environment; exits with 78 if they are invalid."""
+def settings_or_exit(path: Path, *, instead: str = "") -> Settings:
+    """The settings from a file and the environment; exits with 78 if they are invalid.
+
+    Args:
+        path: The file.
+        instead: The option that makes it unnecessary, for a problem of a file that is missing.
+    """
     try:
         return load_settings(path, os.environ)
     except ConfigError as error:
-        exit_with_problems(error.problems)
+        hint = f"; {instead}" if instead and not path.exists() else ""
+        exit_with_problems([replace(one, reason=one.reason + hint) for one in error.problems])
 
 
 def settings_for_catalog(config: Path | None, catalog: Path | None) -> Settings:

@@ -51,6 +51,9 @@ ListLimitOption = Annotated[
 LIST_LIMIT = 50
 """The default of it."""
 
+_SIMILAR = 10_000
+"""Among so many values a similar one is searched."""
+
 
 def selection(
     *,
@@ -102,6 +105,21 @@ def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None
     except sqlite3.Error as error:
         say(f"{folder / NAME}: {error}")
         sys.exit(Status.OUTPUT)
+
+
+def say_none_selected(quarantine: QuarantineDatabase | None, wanted: Filter) -> None:
+    """Say that no request is selected, and which product or device was probably meant."""
+    total = quarantine.count if quarantine else 0
+    if quarantine is None or not total:
+        say("no requests in the quarantine")
+        return
+    parts = [f"no request of the {total:,} in the quarantine is selected"]
+    for column, value in (("product", wanted.product), ("device", wanted.device)):
+        known = [] if value is None else quarantine.values(column, _SIMILAR)
+        if value is not None and value not in known:
+            near = did_you_mean(value, known)
+            parts.append(f"none is of {column} {printable(value)}{printable(near)}")
+    say("; ".join(parts))
 
 
 def _instant(text: str) -> int:

@@ -31,6 +31,7 @@ from pointgate.cli.quarantine_filter import (
     ReasonOption,
     SinceOption,
     quarantine_or_exit,
+    say_none_selected,
     selection,
 )
 from pointgate.diagnostics import numbered
@@ -98,20 +99,11 @@ def list_rejects(
             shown, more = _list_groups(quarantine, wanted, by, as_json=as_json)
         else:
             shown, more = _list_requests(quarantine, wanted, payload=payload, as_json=as_json)
-        total = quarantine.count if quarantine and not shown else 0
-    if not shown:
-        _say_nothing(total)
+        if not shown:
+            say_none_selected(quarantine, wanted)
     if more:
         say(f"note: only the first {limit}; --limit N for more, --limit 0 for all")
     sys.exit(Status.DONE)
-
-
-def _say_nothing(total: int) -> None:
-    """Say why nothing was printed."""
-    if total:
-        say(f"no request of the {total:,} in the quarantine is selected")
-    else:
-        say("no requests in the quarantine")
 
 
 def _list_requests(

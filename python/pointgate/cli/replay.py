@@ -40,6 +40,7 @@ from pointgate.cli.quarantine_filter import (
     ReasonOption,
     SinceOption,
     quarantine_or_exit,
+    say_none_selected,
     selection,
 )
 from pointgate.codes import Code
@@ -119,8 +120,10 @@ def replay(
     judge = _Judge(catalog_or_exit(settings.catalog.path), settings)
     outcome = _Outcome()
     with quarantine_or_exit(settings) as quarantine:
-        if quarantine is not None:
-            numbers = quarantine.numbers(wanted)
+        numbers = quarantine.numbers(wanted) if quarantine else []
+        if quarantine is None or not numbers:
+            say_none_selected(quarantine, wanted)
+        else:
             outcome.kept = len(numbers)
             replaying = _Replay(quarantine, judge, outcome, dry_run=dry_run, forget=forget)
             try:

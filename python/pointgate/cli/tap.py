@@ -24,10 +24,16 @@ from urllib.parse import urlencode
 import orjson
 import typer
 
-from pointgate.cli.options import ConfigOption, SocketOption, exit_with_problems, settings_or_exit
+from pointgate.cli.live_figures import fetch
+from pointgate.cli.options import (
+    ConfigOption,
+    SocketOption,
+    exit_with_problems,
+    settings_or_exit,
+)
 from pointgate.cli.quarantine_filter import CodeOption, ProductOption, ReasonOption, check_fault
 from pointgate.cli.service_client import AdminSocket, UnreachableError, unreachable
-from pointgate.diagnostics import numbered
+from pointgate.diagnostics import did_you_mean, numbered
 from pointgate.errors import Problem
 from pointgate.service.offenders import cut
 from pointgate.service.taps import DEFAULT_RATE, MOST_RATE
@@ -62,7 +68,7 @@ class _Summary:
         answered = self.counts.get("answered", 0)
         dropped = max(self.dropped, self.counts.get("dropped", 0))
         unexamined = self.counts.get("unexamined", 0)
-        text = f"{self.shown:,} requests shown, {dropped:,} more match"
+        text = f"{numbered(self.shown, 'request')} shown, {dropped:,} more match"
         text += f", {unexamined:,} not looked at" if unexamined else ""
         return text if self.shown else f"{text}; {answered:,} were answered"
 
@@ -81,7 +87,8 @@ def tap(
         str | None, typer.Option(metavar="NAME", help="Only with a fault at this identifier.")
     ] = None,
     rate: Annotated[
-        int, typer.Option(metavar="N", min=1, max=MOST_RATE, help="The most requests a second.")
+        int,
+        typer.Option(metavar="N", min=1, max=MOST_RATE, help="Most requests a second, on average."),
     ] = DEFAULT_RATE,
     requests: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="End after so many requests.")
@@ -113,14 +120,35 @@ def tap(
         say(str(error))
         sys.exit(Status.OUTPUT)
     except SystemExit:  # by a signal
-        say(str(summary))
+        _say_summary(summary, service, product)
         raise
-    say(str(summary))
+    _say_summary(summary, service, product)
     sys.exit(Status.DONE)
 
 
+def _say_summary(summary: _Summary, service: AdminSocket, product: str | None) -> None:
+    """Say what was shown; if nothing was, perhaps because the product is misspelt."""
+    text = str(summary)
+    if product is not None and not summary.shown:
+        known = _products(service)
+        if known and product not in known:
+            hint = did_you_mean(product, known)
+            text += f"; the catalog has no product {printable(product)}{hint}"
+    say(text)
+
+
+def _products(service: AdminSocket) -> set[str]:
+    """The products in the catalog of a service; empty if it does not answer, or counts not all."""
+    try:
+        values = fetch(service).values
+    except UnreachableError:
+        return set()
+    products = {dict(key)["product"] for key in values["requests_total"]} - {"unknown", "other"}
+    return products if len(products) >= sum(values["catalog_products_in_mode"].values()) else set()
+
+
 def _path_of_settings(config: Path) -> Path:
-    path = settings_or_exit(config).admin_socket
+    path = settings_or_exit(config, instead="or name the service with --socket").admin_socket
     if path is None:
         reason = "expected true, got false: the service has no admin socket"
         exit_with_problems([Problem("", "admin.enabled", reason)])

@@ -88,7 +88,7 @@ def _address(url: str) -> Address:
 
 def _of_settings(config: Path) -> list[Endpoint]:
     """The admin socket, if it is there, then the metrics port."""
-    settings = settings_or_exit(config)
+    settings = settings_or_exit(config, instead="or name the service with --url or --socket")
     admin, listen = settings.admin_socket, settings.metrics
     found: list[Endpoint] = [AdminSocket(admin)] if admin and os.path.lexists(admin) else []
     if listen.port:

@@ -39,6 +39,9 @@ _VERBATIM: Final = {"client_id", "username", "share_group", "group"}
 """Names that the broker compares byte by byte: they are not trimmed, but rejected if they have
 control characters, or blanks at their ends."""
 
+_OWNERS: Final = 3
+"""Of the tables that have a misplaced key so many are named."""
+
 _NEAR: Final = 0.9
 """The least similarity to a setting at which an unknown variable causes a warning."""
 
@@ -99,7 +102,8 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         else:
             lists[table.location.partition("[")[0]].append(one)
     problems += [
-        Problem(sources.get(one.location, one.file), one.location, one.reason) for one in found
+        Problem(sources.get(one.location, one.file), one.location, one.reason + _owners(one))
+        for one in found
     ]
     if isinstance(checked, Settings) and not problems:
         copies = checked.spool.path.absolute().parent / FOLDER
@@ -162,6 +166,22 @@ def _named_tables(section: str, value: object, file: str) -> tuple[list[_Table],
 
 def _singular(section: str) -> str:
     return {"sinks": "sink", "registries": "registry"}[section]
+
+
+def _owners(problem: Problem) -> str:
+    """Which tables have a key that is unknown where it is: their header may be a comment."""
+    if problem.reason != "unknown key":
+        return ""
+    key = problem.location.rpartition(".")[2]
+    models = {f"[{name}]": _model(name) for name in Settings.model_fields}
+    models |= {
+        f"[[{section}]] with type {shown(name)}": kind.settings
+        for section, kinds in _LISTS.items()
+        for name, kind in kinds.items()
+    }
+    owners = [name for name, model in models.items() if model and key in _keys(model)]
+    more = " and others" if len(owners) > _OWNERS else ""
+    return f"; it is a key of {', '.join(owners[:_OWNERS])}{more}" if owners else ""
 
 
 def _refuse_secrets(tables: Sequence[_Table], file: str) -> list[Problem]:
@@ -310,8 +330,25 @@ def _contradictions(settings: Settings, file: str, *, given: bool) -> list[Probl
     return (
         settings.kafka.contradictions(file)
         or _without_spool(settings, file)
+        or _transactions(settings, file)
         or _loops(settings, file)
     )
+
+
+def _transactions(settings: Settings, file: str) -> list[Problem]:
+    """What is not allowed with `kafka.exactly_once`: everything goes over its connection."""
+    if not settings.kafka.exactly_once:
+        return []
+    if settings.store.ack != "kafka":
+        reason = f'true needs store.ack = "kafka", got "{settings.store.ack}"'
+        return [Problem(file, "kafka.exactly_once", reason)]
+    cluster = ("servers", "username", "password", "password_file", "options")
+    return [
+        Problem(file, f"sinks.{sink.name}.{key}", "expected that of [kafka], for exactly_once")
+        for sink in settings.sinks
+        for key in cluster
+        if getattr(sink, key) != getattr(settings.kafka, key)
+    ]
 
 
 def _loops(settings: Settings, file: str) -> list[Problem]:

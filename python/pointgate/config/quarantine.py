@@ -30,7 +30,10 @@ def _products(value: object) -> object:
 
 
 class QuarantineSettings(Document):
-    """Which rejected requests are kept, and where: `Settings.rejections` has the folder."""
+    """Which rejected requests are kept, and where; by default `quarantine` beside the spool.
+
+    `Settings.rejections` has the folder.
+    """
 
     enabled: bool = Field(default=True, description="true or false")
     path: AnyPath | None = Field(default=None, description="a folder")

@@ -69,7 +69,7 @@ def starting_configuration(first_line: str = "") -> str:
 
 
 def _table(heading: str, model: type[Document], written: tuple[str, ...], type_: str = "") -> str:
-    """The text of a table; it is a comment if none of its keys is in force.
+    """The text of a table. That of a list is a comment if none of its keys is in force.
 
     Args:
         heading: Its name in brackets.
@@ -78,7 +78,8 @@ def _table(heading: str, model: type[Document], written: tuple[str, ...], type_:
         type_: The type of a sink, which is also its default name.
     """
     title = (model.__doc__ or "").partition("\n")[0]
-    lines = [f"# {title}", heading if written else f"# {heading}"]
+    is_in_force = written or not heading.startswith("[[")
+    lines = [f"# {title}", heading if is_in_force else f"# {heading}"]
     fields = {field.alias or key: field for key, field in model.model_fields.items()}
     keys = sorted(fields, key=lambda key: (key != "type", key not in written))
     for key in keys:

@@ -296,6 +296,15 @@ class QuarantineDatabase:
         """How many requests there are."""
         return int(self._connection.execute("SELECT count(*) FROM rejected").fetchone()[0])
 
+    def values(self, column: str, most: int) -> list[str]:
+        """Some of the different values of a column, such as `product`."""
+        assert column in _COLUMNS  # noqa: S101 - part of the statement
+        found = self._connection.execute(
+            f"SELECT DISTINCT {column} FROM rejected WHERE {column} NOT NULL LIMIT ?",  # noqa: S608
+            (most,),
+        )
+        return [value for (value,) in found]
+
     @property
     def newest(self) -> int:
         """The latest arrival, UTC microseconds; 0 if there is none."""

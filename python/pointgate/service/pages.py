@@ -98,7 +98,7 @@ class Pages:
                 return Answer(200, b"live\n") if live else Answer(503, b"not live\n")
             case "/readyz":
                 ready, reason = self._health.ready()
-                return Answer(200 if ready else 503, _line(reason))
+                return Answer(200 if ready else 503, _line(reason or "ready"))
             case "/tap" if self._taps is not None:
                 return _tap(self._taps, query)
             case _:

@@ -14,6 +14,7 @@ that uses the same paths; all errors are reported at once.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,8 @@ class _Preparing:
         except OSError as error:
             found = self.problems if is_mistake(error) else self.prepared.notes
             reason = f"cannot listen on {metrics.listen}: {os_reason(error)}"
+            if error.errno == errno.EADDRINUSE:
+                reason += ", as it is while the service runs"
             found.append(Problem("", "metrics.listen", reason))
 
     def _check_admin_socket(self) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pointgate.catalog import Catalog
 from pointgate.diagnostics import did_you_mean
-from pointgate.errors import Problem
+from pointgate.errors import CatalogError, Problem
 from pointgate.registries.device_copy import CURRENT
 from pointgate.toml.document import dotted
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pointgate.catalog import Catalog
     from pointgate.catalog_settings import ProductSettings
+    from pointgate.config import Settings
     from pointgate.registries.settings import RegistrySettings
 
 
@@ -56,6 +57,20 @@ def mismatches(
             for name, reason in reasons
         ]
     return problems, warnings
+
+
+def check_before_copies(settings: Settings) -> None:
+    """Find mistakes in a catalog some copies of which are missing, without waiting for these.
+
+    Raises:
+        CatalogError: It has some.
+    """
+    if all((one.folder / CURRENT).exists() for one in settings.registries):
+        return  # then loading it finds them
+    catalog = Catalog.load(settings.catalog.path, tests=True, without_copies=True)
+    problems, _ = mismatches(settings.registries, catalog)
+    if problems:
+        raise CatalogError(problems)
 
 
 def _unwritten(folder: Path, writers: dict[str, RegistrySettings], *, is_there: bool) -> str:

@@ -44,7 +44,7 @@ from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_quarantine, open_store
 from pointgate.service.preflight import Prepared, prepare
 from pointgate.service.recheck import build_recheck
-from pointgate.service.registry_checks import mismatches
+from pointgate.service.registry_checks import check_before_copies, mismatches
 from pointgate.service.registry_list import await_copies, follow_registries
 from pointgate.service.source_list import build_sources
 from pointgate.service.systemd import Notifier
@@ -175,6 +175,8 @@ async def _start(
                 pipeline.arrivals.advance(quarantine.newest)
             level = logging.WARNING if store.ack == "verdict" else logging.INFO
             _log.log(level, 'store.ack = "%s": %s', store.ack, store.promise)
+            checking = asyncio.to_thread(check_before_copies, settings)
+            await _unless_stopped(checking, signals.stop)
             following = follow_registries(prepared.registries, metrics)
             followers = await stack.enter_async_context(following)
             if not await _unless_stopped(await_copies(followers, health.wait_for), signals.stop):
@@ -242,7 +244,12 @@ async def _run(
         recheck=recheck.hook,
     )
     sources = health.sources = build_sources(
-        settings, gate=gate, metrics=metrics, admission=admission, arrivals=pipeline.arrivals
+        settings,
+        gate=gate,
+        metrics=metrics,
+        admission=admission,
+        arrivals=pipeline.arrivals,
+        transactions=pipeline.transactions,
     )
 
     sinks = settings.sinks if pipeline.stores else ()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from pointgate._core import TapFilter
+from pointgate._core import TapFilter, codes
 from pointgate.errors import PointgateError
 from pointgate.fault_document import fault_document, payload_member, utc_text
 
@@ -292,18 +293,28 @@ class Tap:
 
 def _options(query: str) -> TapOptions:
     """What a query asks for."""
+    given: dict[str, str] = {}
     try:
-        given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
-        rate = int(given.pop("rate", DEFAULT_RATE))
-        payload = given.pop("payload", "0")
-        code = given.pop("code", None)
-        known = {name: given.pop(name, None) for name in ("product", "reason", "device")}
-        identifier = given.pop("identifier", None)
-        wanted = TapFilter(**known, identifier=identifier, code=None if code is None else int(code))
-    except (ValueError, OverflowError) as error:
+        for name, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)):
+            if name in given:
+                raise TapQueryError(f"the query has {name!a} twice")
+            given[name] = value
+    except ValueError as error:
         raise TapQueryError(f"the query is wrong: {error}") from error
+    rate = _integer("rate", given.pop("rate", str(DEFAULT_RATE)), 1, MOST_RATE)
+    payload = _integer("payload", given.pop("payload", "0"), 0, 1)
+    code = _integer("code", given.pop("code"), 0, codes[-1]) if "code" in given else None
+    texts = {name: given.pop(name, None) for name in ("product", "reason", "device", "identifier")}
     if given:
         raise TapQueryError(f"the query has an unknown parameter: {next(iter(given))!a}")
-    if not 1 <= rate <= MOST_RATE or payload not in {"0", "1"}:
-        raise TapQueryError(f"expected a rate of 1 to {MOST_RATE}, and payload=0 or 1")
-    return TapOptions(wanted, rate, payload == "1")
+    try:
+        return TapOptions(TapFilter(code=code, **texts), rate, payload == 1)
+    except ValueError as error:
+        raise TapQueryError(f"the query is wrong: {error}") from error
+
+
+def _integer(name: str, text: str, least: int, most: int) -> int:
+    """A parameter of the query that is an integer."""
+    if re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most:
+        return int(text)
+    raise TapQueryError(f"{name}: expected an integer from {least} to {most}, got {text[:64]!a}")

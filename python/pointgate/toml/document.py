@@ -43,6 +43,14 @@ _READS: Final = 40
 _READ_PAUSE: Final = 0.05
 """Seconds before the retry if a file was written while it was read."""
 
+_REWORDED: Final = {
+    "Invalid value": 'expected a value: "text" in quotes, a number, true or false',
+    "Illegal character '\\n'": "expected the closing quote of a text, got the end of the line",
+    "Cannot overwrite a value": "expected each key once in a table, got one twice",
+    "Cannot declare": "expected each table once, got one twice",
+}
+"""Messages of tomllib that do not say what to do, by their beginnings."""
+
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -159,6 +167,7 @@ def _toml_problem(path: Path, text: str) -> Problem:
     """Split tomllib's message: `Expected … (at line 3, column 5)`."""
     found = re.fullmatch(r"(?s)(.*) \(at (line \d+, column \d+|end of document)\)", text)
     reason, location = (found[1], found[2]) if found else (text, "")
+    reason = next((ours for theirs, ours in _REWORDED.items() if reason.startswith(theirs)), reason)
     return Problem(str(path), location, f"not TOML: {reason[:1].lower()}{reason[1:]}")
 
 
