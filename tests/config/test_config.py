@@ -319,8 +319,10 @@ def test_a_key_below_the_wrong_header_names_the_right_ones(tmp_path: Path) -> No
     """As where the header of its own table is still a comment."""
     text = """
     level = "debug"
+    products = 1
     [catalog]
     listen = ":1"
+    max_age = "30d"
     [[sinks]]
     type = "ndjson"
     path = "-"
@@ -329,7 +331,9 @@ def test_a_key_below_the_wrong_header_names_the_right_ones(tmp_path: Path) -> No
     """
     assert problems(tmp_path, text) == [
         "catalog.listen: unknown key; it is a key of [metrics]",
+        "catalog.max_age: unknown key; it is a key of [quarantine]",
         "level: unknown key; it is a key of [logging]",
+        "products: unknown key; products are in the catalog.toml of catalog.path",
         "sinks[0].enabled: unknown key; it is a key of [admin], [quarantine]",
         (
             'sinks[0].url: unknown key; it is a key of [mqtt], [[sinks]] with type "postgres", '

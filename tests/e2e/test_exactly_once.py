@@ -111,7 +111,7 @@ def test_who_takes_the_transactional_id_fences_the_other(
             send(kafka, topics.requests, [request(n) for n in range(300)])
             check(kafka, topics, 300)
             two.end()
-        assert "consumer ended: " in "\n".join(one.lines)
+        one.wait_for("consumer ended: another service has the transactional id")
 
 
 def test_a_record_that_the_topic_does_not_take_stops_no_other(kafka: str, tmp_path: Path) -> None:
@@ -134,6 +134,35 @@ def test_a_record_that_the_topic_does_not_take_stops_no_other(kafka: str, tmp_pa
     assert [*(tmp_path / "spool/refused").iterdir()]
 
 
+def test_a_reply_that_the_topic_does_not_take_stops_no_other(kafka: str, tmp_path: Path) -> None:
+    topics = make_topics(kafka)
+    small = make_topics(kafka, config={"max.message.bytes": "260"})
+    topics = topics._replace(replies=small.replies)
+    with KafkaService(tmp_path, text(kafka, topics, "one")).joined() as service:
+        requests = [request(n) for n in range(6)]
+        requests[3] = requests[3].replace(b"1.5", b'"much too long a text for a number"')
+        send(kafka, topics.requests, requests)
+        with Reader(kafka, topics.replies) as replies, Reader(kafka, topics.points) as points:
+            others = [0, 1, 2, 4, 5]
+            assert sorted(ids(replies.take(5, 2 * PATIENCE))) == others
+            assert sorted(times(points.take(5))) == others
+            assert not replies.rest(0.5)
+        service.wait_for_metric("pointgate_kafka_replies_refused_total", 1, at_least=True)
+        service.wait_for("Kafka rejected [0-9]+ repl")
+
+
+def test_a_topic_of_replies_that_is_missing_stops_nothing(
+    kafka: str, topics: Topics, tmp_path: Path
+) -> None:
+    gone = topics._replace(replies=f"{topics.replies}-gone")
+    with KafkaService(tmp_path, text(kafka, gone, "one")).joined() as service:
+        send(kafka, topics.requests, [request(n) for n in range(5)])
+        with Reader(kafka, topics.points) as points:
+            assert sorted(times(points.take(5, 2 * PATIENCE))) == [*range(5)]
+            assert not points.rest(0.5)
+        service.wait_for_metric("pointgate_kafka_replies_refused_total", 5, at_least=True)
+
+
 @pytest.mark.parametrize(
     ("more", "found"),
     [
@@ -141,6 +170,14 @@ def test_a_record_that_the_topic_does_not_take_stops_no_other(kafka: str, tmp_pa
         ({"ack": "sink"}, 'kafka.exactly_once: true needs store.ack = "kafka", got "sink"'),
         ({"sink": "elsewhere:9092"}, "sinks.kafka.servers: expected that of [kafka]"),
         ({"options": "options.linger.ms = 5"}, "sinks.kafka.options: expected that of [kafka]"),
+        (
+            {"own": 'options.isolation.level = "read_uncommitted"'},
+            'kafka.options: expected isolation.level "read_committed" for exactly_once',
+        ),
+        (
+            {"own": "options.socket.timeout.ms = 60000"},
+            "`socket.timeout.ms` must be set <= `transaction.timeout.ms`",
+        ),
     ],
 )
 def test_what_cannot_be_in_one_transaction_is_refused(
@@ -154,10 +191,10 @@ def test_what_cannot_be_in_one_transaction_is_refused(
     written = settings(
         "127.0.0.1:9",
         topics,
-        f"exactly_once = true\n{own}",
+        f"exactly_once = true\n{own}\n{more.get('own', '')}",
         sink,
         "options.session.timeout.ms = 1500\noptions.heartbeat.interval.ms = 300",
-        more.get("options", ""),
+        more.get("options", more.get("own", "")),
         ack=more.get("ack", "kafka"),
     )
     (tmp_path / "pointgate.toml").write_text(written)

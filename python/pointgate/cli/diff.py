@@ -189,6 +189,11 @@ def _judge_quarantine(
             write(described)
     if not totals.requests and not without_payload:
         say("no requests in the quarantine")
+    elif totals.requests:
+        say(
+            "note: only requests that were rejected; accepted ones that NEW rejects are found by "
+            "pointgate tap --json --payload | pointgate diff OLD NEW -"
+        )
     totals.skipped = without_payload + deleted
     if without_payload:
         reason = "the payload was too large to be kept"

@@ -102,8 +102,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         else:
             lists[table.location.partition("[")[0]].append(one)
     problems += [
-        Problem(sources.get(one.location, one.file), one.location, one.reason + _owners(one))
-        for one in found
+        Problem(sources.get(one.location, one.file), one.location, _misplaced(one)) for one in found
     ]
     if isinstance(checked, Settings) and not problems:
         copies = checked.spool.path.absolute().parent / FOLDER
@@ -170,8 +169,6 @@ def _singular(section: str) -> str:
 
 def _owners(problem: Problem) -> str:
     """Which tables have a key that is unknown where it is: their header may be a comment."""
-    if problem.reason != "unknown key":
-        return ""
     key = problem.location.rpartition(".")[2]
     models = {f"[{name}]": _model(name) for name in Settings.model_fields}
     models |= {
@@ -182,6 +179,17 @@ def _owners(problem: Problem) -> str:
     owners = [name for name, model in models.items() if model and key in _keys(model)]
     more = " and others" if len(owners) > _OWNERS else ""
     return f"; it is a key of {', '.join(owners[:_OWNERS])}{more}" if owners else ""
+
+
+def _misplaced(problem: Problem) -> str:
+    """The reason of a problem; that of an unknown key names the tables that have it."""
+    unknown, _, _ = problem.reason.partition(", did you mean ")
+    if unknown != "unknown key":
+        return problem.reason
+    if problem.location == "products":
+        return "unknown key; products are in the catalog.toml of catalog.path"
+    owners = _owners(problem)
+    return unknown + owners if owners else problem.reason
 
 
 def _refuse_secrets(tables: Sequence[_Table], file: str) -> list[Problem]:
@@ -342,6 +350,10 @@ def _transactions(settings: Settings, file: str) -> list[Problem]:
     if settings.store.ack != "kafka":
         reason = f'true needs store.ack = "kafka", got "{settings.store.ack}"'
         return [Problem(file, "kafka.exactly_once", reason)]
+    level = settings.kafka.options.get("isolation.level", "read_committed")
+    if level != "read_committed":
+        reason = f'expected isolation.level "read_committed" for exactly_once, got {shown(level)}'
+        return [Problem(file, "kafka.options", reason)]
     cluster = ("servers", "username", "password", "password_file", "options")
     return [
         Problem(file, f"sinks.{sink.name}.{key}", "expected that of [kafka], for exactly_once")

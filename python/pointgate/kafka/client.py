@@ -66,9 +66,12 @@ _ALWAYS: Final[Options] = {
     "statistics.interval.ms": 1000,
 }
 
-TRANSACTIONS: Final[Options] = {"transaction.timeout.ms": 15_000}
-"""So long after a service was killed the brokers abort its transaction, and whoever has its
-partitions now can go on."""
+_OF_TRANSACTIONS: Final[Options] = {
+    "transaction.timeout.ms": 15_000,
+    "topic.metadata.propagation.max.ms": 3_000,
+}
+"""So long after a service was killed the brokers abort its transaction, for which readers wait; and
+so long a topic that does not exist may still appear, for which a commit waits."""
 
 _RECONNECT: Final[Options] = {"reconnect.backoff.max.ms": 2_000}
 
@@ -78,9 +81,25 @@ _OF_CONSUMERS: Final = (
 )
 _OF_PRODUCERS: Final = (
     *("batch.", "compression.", "linger.", "message.send.", "partitioner", "queue.buffering."),
-    *("request.timeout.", "retries", "retry.", "sticky.", "transaction."),
+    *(
+        "request.timeout.",
+        "retries",
+        "retry.",
+        "sticky.",
+        "transaction.",
+        "topic.metadata.propagation.",
+    ),
 )
 """How names begin that only one kind of client takes; it warns of the others'."""
+
+
+TOO_LARGE: Final = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+)
+REFUSED: Final = (*TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
+"""Why a topic does not take a record, which another attempt cannot change."""
 
 
 def of_consumer(options: Options) -> Options:
@@ -93,6 +112,13 @@ def of_consumer(options: Options) -> Options:
 def of_producer(options: Options) -> Options:
     """Those of some settings that a producer takes, over our defaults."""
     return _RECONNECT | PRODUCER | _without(options, _OF_CONSUMERS)
+
+
+def of_transactions(options: Options, transactional_id: str) -> Options:
+    """Those of some settings that a transactional producer takes, over our defaults."""
+    found = _OF_TRANSACTIONS | of_producer(options)
+    del found["message.timeout.ms"]  # a record that takes longer fails its transaction
+    return found | {"transactional.id": transactional_id}
 
 
 def _without(options: Options, beginnings: tuple[str, ...]) -> Options:
@@ -182,20 +208,25 @@ def unusable_pattern(topics: Sequence[str]) -> str:
         consumer.close()
 
 
-def mistake(options: Options, *, group: str = "", produces: bool = False) -> str:
+def mistake(
+    options: Options, *, group: str = "", produces: bool = False, transactional_id: str = ""
+) -> str:
     """Why librdkafka refuses some settings; empty if it takes them.
 
     Args:
         options: The settings. Nothing is connected to.
         group: The consumer group, for a consumer.
         produces: Whether they are of a producer, too.
+        transactional_id: The id of its transactions, if it has some.
     """
     alone = {key: value for key, value in options.items() if key != "bootstrap.servers"}
     alone["log_level"] = _QUIET
     try:
         if group:
             Consumer(of_consumer(alone) | {"group.id": group}).close()
-        if produces:
+        if transactional_id:
+            Producer(of_transactions(alone, transactional_id)).flush(0)
+        elif produces:
             Producer(of_producer(alone)).flush(0)
     except (KafkaException, ValueError, TypeError) as error:
         return reason(error) if isinstance(error, KafkaException) else str(error)

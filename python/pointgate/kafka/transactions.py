@@ -1,6 +1,6 @@
 """Transactions of Kafka: points, replies and offsets of some requests become visible together.
 
-    await transactions.open(on_failed)               # fences who used the same id before
+    await transactions.open()                        # fences who used the same id before
     transactions.produce("points", value, …)         # from any thread
     await transactions.commit(offsets, group)        # and the next one begins
     await transactions.close()                       # aborts what is not committed
@@ -18,7 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -28,20 +30,34 @@ from pointgate.errors import PointgateError
 from pointgate.kafka import client
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from confluent_kafka import Message, TopicPartition
     from confluent_kafka.admin._metadata import TopicMetadata
 
     from pointgate.kafka.settings import Options
 
-_SECONDS: Final = 30.0
-"""The patience for each step of a transaction."""
+_SECONDS: Final = 10.0
+"""The patience for each step of a commit."""
+
+_OPEN_SECONDS: Final = 1.0
+"""The patience of one attempt to open; it is repeated until `close`."""
 
 _ABORT_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.1
+_ALONE_SECONDS: Final = 60.0
+
+_FENCED: Final = (
+    KafkaError._FENCED,  # noqa: SLF001 - its public name
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+)
 
 T = TypeVar("T")
+
+
+class RecordTooLargeError(PointgateError):
+    """The client takes no record of this size; the transaction goes on without it."""
 
 
 class TransactionEndedError(PointgateError):
@@ -54,6 +70,11 @@ class Transactions:
     Args:
         options: Settings of librdkafka.
         transactional_id: The id, which no other service has, the same after each restart.
+
+    Attributes:
+        fenced: Whether the last failure was that another service took the id.
+        on_failed: Called on the event loop when the transaction has failed, until `close`.
+        until_written: Returns when the sinks have taken every point that they were given.
     """
 
     def __init__(self, options: Callable[[], Options], transactional_id: str) -> None:
@@ -62,31 +83,34 @@ class Transactions:
         self._producer: Producer | None = None
         self._failed: Producer | None = None  # what is to be aborted
         self._ended = "it is not open"
-        self._on_failed: Callable[[str], None] = lambda _: None
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-transactions")
         self._polling: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self.fenced = False
+        self.on_failed: Callable[[str], None] = _ignore
         self.until_written: Callable[[], Awaitable[None]] | None = None
-        """Returns when the sinks have taken every point that they were given."""
 
-    async def open(self, on_failed: Callable[[str], None]) -> None:
-        """Begin the first transaction.
+    async def open(self) -> None:
+        """Begin the first transaction; may be cancelled.
 
         Points of requests whose transaction has failed may be on their way to the sinks: these drop
         them first.
 
-        Args:
-            on_failed: Called once on the event loop when the transaction has failed.
-
         Raises:
             ConfigError: The password file cannot be read.
             KafkaException: The brokers do not take the id.
+            TransactionEndedError: It was closed meanwhile.
         """
         if self.until_written is not None:
             await self.until_written()
-        self._on_failed = on_failed
-        await self._run(self._open)
+        self._closing.clear()
+        try:
+            await self._run(self._open)
+        except asyncio.CancelledError:
+            self._closing.set()
+            raise
 
     def produce(
         self,
@@ -101,6 +125,7 @@ class Transactions:
         """Write a record into the transaction.
 
         Raises:
+            RecordTooLargeError: The client takes no record of this size.
             TransactionEndedError: The transaction has failed.
         """
         producer = self._producer
@@ -116,13 +141,23 @@ class Transactions:
                 on_delivery=on_delivery or self._on_delivery,
             )
         except KafkaException as error:
-            self.fail(client.reason(error))
-            raise TransactionEndedError(self._ended) from error
+            if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                raise RecordTooLargeError(client.reason(error)) from None
+            raise self._failed_with(error) from None
 
     def flush(self) -> None:
-        """Wait until everything that was produced is acknowledged, or has failed."""
-        if (producer := self._producer) is not None:
+        """Wait until everything that was produced is acknowledged, or has failed.
+
+        Raises:
+            TransactionEndedError: The transaction has failed.
+        """
+        producer = self._producer
+        if producer is None:
+            raise TransactionEndedError(self._ended)
+        try:
             producer.flush(_SECONDS)
+        except KafkaException as error:
+            raise self._failed_with(error) from None
 
     async def commit(self, offsets: Sequence[TopicPartition], group: object) -> None:
         """Commit what was produced, and these offsets; begin the next transaction.
@@ -143,11 +178,22 @@ class Transactions:
                 return
             self._failed, self._producer, self._ended = self._producer, None, reason
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._on_failed, reason)
+            self._loop.call_soon_threadsafe(self.on_failed, reason)
+
+    def _failed_with(self, error: KafkaException) -> TransactionEndedError:
+        self._note(error.args[0])
+        return TransactionEndedError(self._ended)
+
+    def _note(self, error: KafkaError) -> None:
+        """End the transaction by an error of the library."""
+        if self._producer is not None:
+            self.fenced = error.code() in _FENCED
+        self.fail(client.reason(error))
 
     async def close(self) -> None:
         """Abort what is not committed; `open` can be called again."""
-        self._on_failed = lambda _: None
+        self.on_failed = _ignore
+        self._closing.set()
         await self._run(self._close)
 
     def topic(self, name: str) -> TopicMetadata:
@@ -164,23 +210,40 @@ class Transactions:
         return found
 
     async def _run(self, call: Callable[..., T], *arguments: Any) -> T:
-        return await self._loop.run_in_executor(self._thread, call, *arguments)
+        try:
+            return await self._loop.run_in_executor(self._thread, call, *arguments)
+        except KafkaException as error:
+            # Its frames hold the producer, which would end on the event loop.
+            raise error.with_traceback(None) from None
 
     # In its thread.
 
     def _open(self) -> None:
-        options = client.TRANSACTIONS | client.of_producer(self._options())
-        del options["message.timeout.ms"]  # a record that takes longer fails its transaction
-        options["transactional.id"] = self._id
+        self._close()  # what a connection that was never made has left
+        options = client.of_transactions(self._options(), self._id)
         producer = Producer({**options, "error_cb": self._on_error}, logger=client.log)
-        self._failed = producer
+        self._failed, self.fenced = producer, False
         self._polling = threading.Thread(
             target=self._poll, args=(producer,), name="kafka-transactions-poll", daemon=True
         )
         self._polling.start()
-        producer.init_transactions(_SECONDS)
+        try:
+            self._initialize(producer)
+        except BaseException:
+            self._close()
+            raise
         producer.begin_transaction()
         self._failed, self._producer = None, producer
+
+    def _initialize(self, producer: Producer) -> None:
+        """Take the id, which aborts what its former owner has left; repeated until `close`."""
+        while not self._closing.is_set():
+            try:
+                return producer.init_transactions(_OPEN_SECONDS)
+            except KafkaException as error:
+                if not error.args[0].retriable():
+                    raise
+        raise TransactionEndedError("it was closed")
 
     def _commit(self, offsets: Sequence[TopicPartition], group: object) -> None:
         producer = self._producer
@@ -194,8 +257,7 @@ class Transactions:
             failpoint.hit("after-ack")
             producer.begin_transaction()
         except KafkaException as error:
-            self.fail(client.reason(error))
-            raise TransactionEndedError(self._ended) from error
+            raise self._failed_with(error) from None
 
     def _close(self) -> None:
         self.fail("it was closed")
@@ -210,13 +272,77 @@ class Transactions:
 
     def _poll(self, producer: Producer) -> None:
         """Take delivery reports and errors, without which nothing is committed."""
-        while self._polling is threading.current_thread():
-            producer.poll(_POLL_SECONDS)
+        try:
+            while self._polling is threading.current_thread():
+                producer.poll(_POLL_SECONDS)
+        except KafkaException as error:  # how fatal errors are told
+            self._note(error.args[0])
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            self.fail(client.reason(error))
+            self._note(error)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
-            self.fail(client.reason(error))
+            self._note(error)
+
+
+class CarefulWriter:
+    """Writes records to a topic, and finds the one that fails its transaction.
+
+    All records of a batch fail with one that the topic does not take. So after such a failure each
+    record gets a batch of its own for a minute, and the one that fails alone is known.
+
+    Args:
+        topic: The topic.
+        transactions: What it writes into.
+        codes: The errors of records that the topic does not take.
+        refused: Called in another thread with a record that failed alone.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        transactions: Transactions,
+        codes: Collection[int],
+        refused: Callable[[KafkaError, Message], None],
+    ) -> None:
+        self.topic = topic
+        self._transactions = transactions
+        self._codes = codes
+        self._refused = refused
+        self._alone_until = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether each record is waited for."""
+        return time.monotonic() < self._alone_until
+
+    def produce(
+        self, value: str | bytes, *, key: str | bytes | None, partition: int, headers: Any
+    ) -> None:
+        """Write a record (see `Transactions.produce`)."""
+        alone = self.waits
+        self._transactions.produce(
+            self.topic,
+            value,
+            key=key,
+            partition=partition,
+            headers=headers,
+            on_delivery=partial(self._delivered, alone),
+        )
+        if alone:
+            self._transactions.flush()
+
+    def _delivered(self, alone: bool, error: KafkaError | None, message: Message) -> None:  # noqa: FBT001 - bound
+        if error is None:
+            return
+        if error.code() in self._codes:
+            self._alone_until = time.monotonic() + _ALONE_SECONDS
+            if alone:
+                self._refused(error, message)
+        self._transactions.fail(f"cannot write to {self.topic}: {client.reason(error)}")
+
+
+def _ignore(_: str) -> None:
+    """Nobody wants to know."""

@@ -144,7 +144,13 @@ class _Preparing:
         except ConfigError as error:
             self.problems += error.problems
             return
-        if reason := mistake(options, group=kafka.group, produces=kafka.replies is not None):
+        reason = mistake(
+            options,
+            group=kafka.group,
+            produces=kafka.replies is not None,
+            transactional_id=kafka.transactional_id or "" if kafka.exactly_once else "",
+        )
+        if reason:
             self._refuse("kafka.options", reason)
         if pattern := unusable_pattern(kafka.topics or ()):
             reason = f"expected a POSIX extended regular expression, got {shown(pattern)}"

@@ -150,5 +150,10 @@ class KafkaStore(SinkStore):
     async def until_written(self) -> None:
         """Return when the sinks have taken everything that was appended so far."""
         written: asyncio.Future[None] = self._loop.create_future()
-        self._sink_offsets.when_committed(self._spool.last, lambda _: written.set_result(None))
+
+        def is_written(_: Collection[int]) -> None:
+            if not written.done():  # else whoever waited was cancelled
+                written.set_result(None)
+
+        self._sink_offsets.when_committed(self._spool.last, is_written)
         await written

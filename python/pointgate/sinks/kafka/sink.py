@@ -34,7 +34,7 @@ from pointgate.kafka.transactions import TransactionEndedError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sinks.base import CommitsEachWrite, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.kafka.records import arrow_records, json_records, request_records
-from pointgate.sinks.kafka.transactional import TOO_LARGE, TransactionalWriter
+from pointgate.sinks.kafka.transactional import TransactionalWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,9 +53,6 @@ _PRODUCED: Final = 1_000
 
 _RECORD_BYTES: Final = 1_000_000
 """The largest record by librdkafka's default."""
-
-_REFUSED: Final = (*TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
-"""What another attempt cannot change."""
 
 T = TypeVar("T")
 
@@ -85,7 +82,7 @@ class _Write:
     def __call__(self, error: KafkaError | None, _message: Message) -> None:
         self.left -= 1
         if error is not None:
-            if error.code() in _REFUSED:
+            if error.code() in client.REFUSED:
                 self.refused = error
             else:
                 self.failed = error
@@ -113,8 +110,14 @@ class KafkaSink(CommitsEachWrite):
 
     def write_into(self, transactions: Transactions) -> None:
         """Write into transactions from now on; before the sink is opened."""
-        most = int(self._settings.options.get("message.max.bytes", _RECORD_BYTES))
-        self._transactional = TransactionalWriter(self._settings.topic, transactions, most)
+        options = client.of_producer(self._settings.options)
+        compression = str(options.get("compression.codec") or options["compression.type"])
+        self._transactional = TransactionalWriter(
+            self._settings.topic,
+            transactions,
+            most_bytes=int(options.get("message.max.bytes", _RECORD_BYTES)),
+            compression=compression,
+        )
 
     def newest(self) -> int:
         """0: records have no sequence (see `base.Sink`)."""

@@ -1,45 +1,43 @@
 """Records of a sink in a transaction (`kafka/transactions.py`).
 
 They become visible with the replies and offsets of their requests, or never. A write hands its
-records over, all or none of them, and does not wait: the commit does. A record that is too large
-for the topic fails its transaction, with all records of its batch:
+records over, all or none of them, and does not wait: the commit does.
 
-    a batch is too large       for a minute each record gets a batch of its own
-    a record is too large      from then on its request is refused before anything is written
-
-So a dead letter costs two transactions, and not all that follow.
+A record that the topic does not take fails its transaction. Once it is known (`CarefulWriter`), its
+request is refused before anything is written, so that the dead letter costs two transactions, and
+not all that follow. One that is too large is known by its compressed size, which is what the
+brokers compare; for other reasons, which are those of the topic, all requests are refused for a
+minute.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaError
+import pyarrow as pa
 
 from pointgate.kafka import client
+from pointgate.kafka.transactions import CarefulWriter, RecordTooLargeError, TransactionEndedError
 from pointgate.sinks.base import SinkRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from confluent_kafka import Message
+    from confluent_kafka import KafkaError, Message
     from confluent_kafka.admin._metadata import TopicMetadata
 
     from pointgate.kafka.transactions import Transactions
     from pointgate.sinks.kafka.records import Record
 
-TOO_LARGE: Final = (
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_MSG_SIZE,
-    KafkaError.RECORD_LIST_TOO_LARGE,
-)
-
-_ALONE_SECONDS: Final = 60.0
+_REFUSING_SECONDS: Final = 60.0
 
 _KEY_BYTES: Final = 1024
 """Key, headers and frame of a record."""
+
+_CODECS: Final = {"lz4": "lz4", "gzip": "gzip", "zstd": "zstd", "snappy": "snappy"}
+"""Arrow's names of the compressions of a producer."""
 
 
 class TransactionalWriter:
@@ -48,52 +46,71 @@ class TransactionalWriter:
     Args:
         topic: The topic.
         transactions: The transactions.
-        most_bytes: The largest record that librdkafka takes.
+        most_bytes: The largest record that the producer takes.
+        compression: `compression.type` of the producer.
     """
 
-    def __init__(self, topic: str, transactions: Transactions, most_bytes: int) -> None:
-        self._topic = topic
-        self._transactions = transactions
+    def __init__(
+        self, topic: str, transactions: Transactions, *, most_bytes: int, compression: str
+    ) -> None:
         self._most_bytes = most_bytes - _KEY_BYTES
-        self._alone_until = 0.0
+        self._transactions = transactions
+        self._writer = CarefulWriter(topic, transactions, client.REFUSED, self._on_refused)
+        self._codec = _CODECS.get(compression)
+        self._least_refused = sys.maxsize  # bytes, compressed
+        self._refusing = ""
+        self._refusing_until = 0.0
 
     def topic(self) -> TopicMetadata:
         """The metadata of the topic (see `Transactions.topic`)."""
-        return self._transactions.topic(self._topic)
+        return self._transactions.topic(self._writer.topic)
 
     def write(self, records: Sequence[Record]) -> None:
         """Write records into the transaction.
 
         Raises:
-            SinkRefusedError: One is too large; none was written.
+            SinkRefusedError: One is permanently rejected; none was written.
             TransactionEndedError: The transaction has failed.
         """
+        if time.monotonic() < self._refusing_until:
+            raise SinkRefusedError(f"rejected by Kafka: {self._refusing}")
         for record in records:
-            if (size := _size(record.value)) > self._most_bytes:
-                reason = f"rejected by Kafka: a record of {size:,} bytes is too large"
-                raise SinkRefusedError(reason)
-        alone = time.monotonic() < self._alone_until
-        for value, key, partition, headers in records:
-            self._transactions.produce(
-                self._topic,
-                value,
-                key=key,
-                partition=partition,
-                headers=headers,
-                on_delivery=partial(self._on_delivery, alone),
-            )
-            if alone:
-                self._transactions.flush()
+            self._check(record.value)
+        written = 0
+        try:
+            for value, key, partition, headers in records:
+                self._writer.produce(value, key=key, partition=partition, headers=headers)
+                written += 1
+        except TransactionEndedError:
+            raise
+        except RecordTooLargeError as error:
+            self._most_bytes = len(value) - 1  # known the next time, before anything is written
+            if not written:
+                raise SinkRefusedError(f"rejected by Kafka: {error}") from error
+            self._transactions.fail(str(error))
+            raise TransactionEndedError(str(error)) from error
+        except BaseException as error:
+            # A part of it must not be committed.
+            self._transactions.fail(f"a write to {self._writer.topic} ended early: {error}")
+            raise TransactionEndedError(str(error)) from error
 
-    def _on_delivery(self, alone: bool, error: KafkaError | None, message: Message) -> None:  # noqa: FBT001 - bound
-        if error is None:
-            return
-        if error.code() in TOO_LARGE:
-            self._alone_until = time.monotonic() + _ALONE_SECONDS
-            if alone:
-                self._most_bytes = min(self._most_bytes, _size(message.value() or b"") - 1)
-        self._transactions.fail(f"cannot write to {self._topic}: {client.reason(error)}")
+    def _check(self, value: str | bytes) -> None:
+        """Reject a record that is as large as one that Kafka has rejected."""
+        if 4 * len(value) < min(self._least_refused, self._most_bytes):
+            return  # a character has at most four bytes
+        data = value.encode() if isinstance(value, str) else value
+        if len(data) > self._most_bytes or (
+            len(data) >= self._least_refused and self._packed(data) >= self._least_refused
+        ):
+            size = f"{len(data):,} bytes"
+            raise SinkRefusedError(f"rejected by Kafka: a record of {size} is too large")
 
+    def _packed(self, data: bytes) -> int:
+        return len(data if self._codec is None else pa.compress(data, self._codec, asbytes=True))
 
-def _size(value: str | bytes) -> int:
-    return len(value.encode()) if isinstance(value, str) else len(value)
+    def _on_refused(self, error: KafkaError, message: Message) -> None:
+        if error.code() in client.TOO_LARGE:
+            self._least_refused = min(self._least_refused, self._packed(message.value() or b""))
+        else:
+            self._refusing = client.reason(error)
+            self._refusing_until = time.monotonic() + _REFUSING_SECONDS

@@ -34,7 +34,7 @@ from pointgate.errors import ConnectionLost
 from pointgate.kafka.transactions import TransactionEndedError
 from pointgate.sources.kafka.batch import Batch, batches
 from pointgate.sources.kafka.consumer import GroupConsumer
-from pointgate.sources.kafka.replies import Replies, TransactionalReplies
+from pointgate.sources.kafka.replies import Replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pointgate.kafka.transactions import Transactions
     from pointgate.sources.admission import Admission
     from pointgate.sources.kafka.partitions import Partition
+    from pointgate.sources.kafka.replies import TransactionalReplies
     from pointgate.sources.kafka.statistics import KafkaStatistics
     from pointgate.store.arrival_clock import ArrivalClock
 
@@ -74,6 +75,7 @@ class KafkaConnection:
         on_error: Callable[[str], None],
         on_missing: Callable[[dict[str, str]], None],
         transactions: Transactions | None = None,
+        replies: TransactionalReplies | None = None,
     ) -> None:
         """Join the group.
 
@@ -85,7 +87,8 @@ class KafkaConnection:
             on_ready: Called when partitions are assigned, perhaps none.
             on_error: Called with each error that the library reports.
             on_missing: Called with the topics that cannot be read.
-            transactions: What it writes into, and commits; None without `kafka.exactly_once`.
+            transactions: What it writes into, and commits, open; None without `kafka.exactly_once`.
+            replies: Writes replies into them, if there is a topic of replies.
 
         Raises:
             ConfigError: The password file cannot be read.
@@ -107,15 +110,15 @@ class KafkaConnection:
         self._changed = asyncio.Event()
         self._resume = asyncio.Event()
         self._transactions = transactions
+        if transactions is not None:
+            transactions.on_failed = self._on_fatal
         self._statistics = statistics
         self._begun = 0.0  # when the first burst of the transaction was settled
-        self._replies: Replies | TransactionalReplies | None = None
+        self._replies: Replies | TransactionalReplies | None = replies
         self._consumer = GroupConsumer(
             settings, self, statistics, lambda: arrivals.last, commits=transactions is None
         )
-        if settings.replies is not None and transactions is not None:
-            self._replies = TransactionalReplies(settings, transactions)
-        elif settings.replies is not None:
+        if settings.replies is not None and transactions is None:
             self._replies = Replies(
                 settings, statistics, delivered=self._finish, on_error=self._on_fatal
             )
@@ -125,8 +128,6 @@ class KafkaConnection:
 
     async def fetch(self) -> None:
         """Take records until `drain` or the end of the connection."""
-        if self._transactions is not None:
-            await self._transactions.open(self._on_fatal)
         while not self._draining and self._lost is None:
             if self._admission.exceeds(1.0) and await self._stays_exceeded():
                 self._take(await self._consumer.rest())
@@ -184,10 +185,12 @@ class KafkaConnection:
         """Hand the replies of a burst to the producer (see `base.Connection`)."""
         if self._lost is not None:
             raise self._lost
-        batch = self._received.popleft()
-        self._sent.append(batch)
-        if self._replies is not None:
-            self._replies.send(batch, burst.replies)
+        batch, replies = self._received[0], self._replies
+        if replies is not None and replies.waits:
+            await asyncio.to_thread(replies.send, batch, burst.replies)
+        elif replies is not None:
+            replies.send(batch, burst.replies)
+        self._sent.append(self._received.popleft())
         self.settled += len(burst)
         if self._transactions is None:
             self._finish()
@@ -230,9 +233,9 @@ class KafkaConnection:
         """Commit the transaction with the offsets of its bursts, all of which are settled."""
         if self._lost is not None:
             raise self._lost
-        # First: partitions that are lost from here on are those of a former generation, which the
-        # brokers fence.
-        group = self._consumer.group
+        # First: partitions that are lost from here on are those of a former generation, whose
+        # offsets the brokers fence.
+        group = self._consumer.group()
         assigned = self._consumer.partitions
         for batch in self._sent:
             batch.settle()
@@ -240,7 +243,7 @@ class KafkaConnection:
                 if assigned.find(one.topic, one.number) is not one:
                     raise ConnectionLost("partitions were revoked with requests in flight")
         try:
-            await transactions.commit(self._consumer.take_offsets(), group)
+            await transactions.commit(self._consumer.offsets(self._sent), group)
         except TransactionEndedError as error:
             self._statistics.commits["failure"] += 1
             raise ConnectionLost(str(error)) from error

@@ -30,20 +30,22 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pointgate import failpoint
 from pointgate.diagnostics import numbered
+from pointgate.errors import ConnectionLost
 from pointgate.kafka import client
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sources.kafka.partitions import Partitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from confluent_kafka import Message, TopicPartition
+    from confluent_kafka import Message
 
     from pointgate.config import KafkaSettings
+    from pointgate.sources.kafka.batch import Batch
     from pointgate.sources.kafka.partitions import Partition
     from pointgate.sources.kafka.statistics import KafkaStatistics
 
@@ -57,6 +59,9 @@ _COMMIT_SECONDS: Final = 0.05
 _REVOKE_SECONDS: Final = 5.0
 _COMMITTED_SECONDS: Final = 5.0
 """The patience for the committed offsets of partitions that were assigned."""
+
+_TRANSACTION_SECONDS: Final = 20.0
+"""The same, where they may be in a transaction."""
 
 _METADATA_SECONDS: Final = 0.5
 """The patience for an answer about a topic that was missing."""
@@ -105,7 +110,7 @@ class GroupConsumer:
         owner: Whom to tell what happens.
         statistics: Receives states and counts.
         newest: The greatest instant of arrival so far; any thread may call it.
-        commits: Whether it commits offsets itself; else a transaction does, with `take_offsets`.
+        commits: Whether it commits offsets itself; else a transaction does.
 
     Raises:
         ConfigError: The password file cannot be read.
@@ -157,14 +162,25 @@ class GroupConsumer:
         """Pause fetching, and stay a member of the group; returns what had been fetched before."""
         return await self._run(self._rest)
 
-    def take_offsets(self) -> list[TopicPartition]:
-        """The offsets that a transaction commits; they count as committed."""
-        return self.partitions.take_commits(str(self._newest()))
+    def offsets(self, batches: Iterable[Batch]) -> list[TopicPartition]:
+        """The offsets behind some batches, for a transaction."""
+        ends: dict[Partition, int] = {}
+        for batch in batches:
+            for partition, end in batch.ends.items():
+                ends[partition] = max(end, ends.get(partition, 0))
+        newest = str(self._newest())
+        return [TopicPartition(one.topic, one.number, end, newest) for one, end in ends.items()]
 
-    @property
     def group(self) -> object:
-        """The metadata of the group, which fences former members out of a transaction."""
-        return self._consumer.consumer_group_metadata()
+        """The metadata of the group, which fences former members out of a transaction.
+
+        Raises:
+            ConnectionLost: It is no member now.
+        """
+        metadata = self._consumer.consumer_group_metadata()
+        if not self._consumer.memberid():
+            raise ConnectionLost("not a member of the consumer group")
+        return metadata
 
     async def close(self) -> None:
         """Commit what is settled, and leave the group."""
@@ -257,7 +273,9 @@ class GroupConsumer:
         newest = 0
         if partitions:
             try:
-                committed = consumer.committed(partitions, timeout=_COMMITTED_SECONDS)
+                # After a kill in a transaction until the brokers have aborted that.
+                seconds = _COMMITTED_SECONDS if self._commits else _TRANSACTION_SECONDS
+                committed = consumer.committed(partitions, timeout=seconds)
                 texts = [one.metadata or "" for one in committed]
                 newest = max((int(text) for text in texts if _is_instant(text)), default=0)
             except KafkaException as error:

@@ -8,8 +8,8 @@ A partition that is revoked and assigned again is a new object: what is settled 
 committed nowhere.
 
 Invariants: `done` only grows, and never passes a record that is not settled, because requests are
-settled in the order of arrival. The consumer's thread changes the set and `sent` (of a
-transaction the event loop does), the event loop `received` and `done`.
+settled in the order of arrival. The consumer's thread changes the set and `sent`, which
+transactions do not have, the event loop `received` and `done`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -25,7 +27,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from pointgate import failpoint
 from pointgate.errors import ConnectionLost
 from pointgate.kafka import client
-from pointgate.kafka.transactions import TransactionEndedError
+from pointgate.kafka.transactions import CarefulWriter, RecordTooLargeError, TransactionEndedError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.topics import REPLY_SUFFIX
 
@@ -45,6 +47,17 @@ Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
 _POLL_SECONDS: Final = 0.1
 _CLOSE_SECONDS: Final = 2.0
+
+_OF_TOPIC: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - its public name
+)
+_REFUSED: Final = (*client.REFUSED, *_OF_TOPIC)
+
+_SILENT_SECONDS: Final = 60.0
+_REMEMBERED: Final = 1_000
+"""Replies that were rejected and may come again."""
 
 _PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - codes
 """What a record ends with that was dropped here, and that Kafka did not reject."""
@@ -73,15 +86,24 @@ def reply_records(
 class TransactionalReplies:
     """Writes replies into the transaction of their requests (`kafka/transactions.py`).
 
+    One that Kafka permanently rejects is left out the next time: it fails two transactions. If the
+    topic is missing or may not be written, all are left out for a minute.
+
     Args:
         settings: The topic.
+        statistics: Counts replies that were rejected.
         transactions: The transactions.
     """
 
-    def __init__(self, settings: KafkaSettings, transactions: Transactions) -> None:
-        self._topic = settings.replies or ""
+    def __init__(
+        self, settings: KafkaSettings, statistics: KafkaStatistics, transactions: Transactions
+    ) -> None:
+        topic = settings.replies or ""
         self._correlation = correlation_header(settings)
-        self._transactions = transactions
+        self._refusals = Refusals(topic, statistics)
+        self._writer = CarefulWriter(topic, transactions, _REFUSED, self._on_refused)
+        self._left_out: deque[int] = deque(maxlen=_REMEMBERED)
+        self._silent_until = 0.0
 
     def send(self, batch: Batch, replies: Sequence[bytes | None]) -> None:
         """Write the replies of a batch.
@@ -90,15 +112,56 @@ class TransactionalReplies:
             ConnectionLost: The transaction has failed.
         """
         failpoint.hit("before-reply")
+        is_silent = time.monotonic() < self._silent_until
         try:
             for reply, key, headers in reply_records(batch, replies, self._correlation):
-                self._transactions.produce(self._topic, reply, key=key, headers=headers)
+                if is_silent or (self._left_out and hash((key, reply)) in self._left_out):
+                    self._refusals.count("left out")
+                    continue
+                try:
+                    self._writer.produce(reply, key=key, partition=-1, headers=headers)
+                except RecordTooLargeError as error:
+                    self._refusals.count(str(error))
         except TransactionEndedError as error:
             raise ConnectionLost(str(error)) from error
         failpoint.hit("after-reply")
 
+    @property
+    def waits(self) -> bool:
+        """Whether `send` waits for each reply, and belongs in a thread."""
+        return self._writer.waits
+
     async def close(self) -> None:
         """Nothing: whoever has the transactions aborts them."""
+
+    def _on_refused(self, error: KafkaError, message: Message) -> None:
+        self._refusals.count(client.reason(error))
+        if error.code() in _OF_TOPIC:
+            self._silent_until = time.monotonic() + _SILENT_SECONDS
+        else:
+            self._left_out.append(hash((message.key(), message.value())))
+
+
+class Refusals:
+    """Counts and logs replies that Kafka permanently rejected.
+
+    Args:
+        topic: The topic of the replies.
+        statistics: Where they are counted.
+    """
+
+    def __init__(self, topic: str, statistics: KafkaStatistics) -> None:
+        self._topic = topic
+        self._statistics = statistics
+        self._lines = RateLimiter(60.0)
+
+    def count(self, reason: str) -> None:
+        """Count one."""
+        self._statistics.replies_refused += 1
+        if events := self._lines.count():
+            _log.warning(
+                "Kafka rejected %d replies to the topic %s (last: %s)", events, self._topic, reason
+            )
 
 
 class Replies:
@@ -115,6 +178,8 @@ class Replies:
         KafkaException: The settings cannot be used.
     """
 
+    waits: Final = False
+
     def __init__(
         self,
         settings: KafkaSettings,
@@ -129,7 +194,7 @@ class Replies:
         self._delivered = delivered
         self._on_fatal = on_error
         self._loop = asyncio.get_running_loop()
-        self._refusals = RateLimiter(60.0)
+        self._refusals = Refusals(self._topic, statistics)
         self._closing = threading.Event()
         options = client.of_producer(settings.client_options("kafka"))
         self._producer = Producer({**options, "error_cb": self._on_error}, logger=client.log)
@@ -172,22 +237,12 @@ class Replies:
             if error is not None:
                 if error.code() in _PURGED:
                     return  # the batch stays incomplete, and its requests are redelivered
-                self._refused(error)
+                self._refusals.count(client.reason(error))
             batch.waiting -= 1
             if not batch.waiting:
                 self._tell(self._delivered)
 
         return count
-
-    def _refused(self, error: KafkaError) -> None:
-        self._statistics.replies_refused += 1
-        if events := self._refusals.count():
-            _log.warning(
-                "Kafka rejected %d replies to the topic %s (last: %s)",
-                events,
-                self._topic,
-                client.reason(error),
-            )
 
     def _on_error(self, error: KafkaError) -> None:
         self._statistics.errors += 1

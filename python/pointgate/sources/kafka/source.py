@@ -20,8 +20,10 @@ from confluent_kafka import KafkaException
 from pointgate.diagnostics import numbered
 from pointgate.errors import ConfigError, ConnectionLost
 from pointgate.kafka import client
+from pointgate.kafka.transactions import TransactionEndedError
 from pointgate.rate_limiter import RateLimiter
 from pointgate.sources.kafka.connection import KafkaConnection
+from pointgate.sources.kafka.replies import TransactionalReplies
 
 if TYPE_CHECKING:
     from pointgate.config import Settings
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 _AGAIN: Final = 5.0
 """Seconds until the group is joined again after a fatal error."""
+
+_FENCED_AGAIN: Final = 60.0
+"""The same after another service took the transactional id, which it would lose again."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +68,12 @@ class KafkaSource:
         transactions: Transactions | None = None,
     ) -> None:
         self._transactions = transactions
+        # It knows over connections which replies Kafka rejects.
+        self._replies = (
+            None
+            if transactions is None or settings.kafka.replies is None
+            else TransactionalReplies(settings.kafka, statistics, transactions)
+        )
         self.was_ready = False
         self._settings = settings.kafka
         self._gate = gate
@@ -110,8 +121,9 @@ class KafkaSource:
                 self._on_lost(client.reason(error))
             else:
                 return
+            is_fenced = self._transactions is not None and self._transactions.fenced
             with suppress(TimeoutError):
-                async with asyncio.timeout(_AGAIN):
+                async with asyncio.timeout(_FENCED_AGAIN if is_fenced else _AGAIN):
                     await self._draining.wait()
 
     def drain(self) -> None:
@@ -122,6 +134,8 @@ class KafkaSource:
 
     async def _run_connection(self) -> None:
         """Join the group, and run until drained or until a fatal error."""
+        if self._transactions is not None and not await self._open(self._transactions):
+            return
         connection = self._connection = KafkaConnection(
             self._settings,
             self._admission,
@@ -131,6 +145,7 @@ class KafkaSource:
             on_error=self._on_error,
             on_missing=self._on_missing,
             transactions=self._transactions,
+            replies=self._replies,
         )
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -146,6 +161,21 @@ class KafkaSource:
             await connection.close()
             self._connection = None
             self._member = self._statistics.connected = False
+
+    async def _open(self, transactions: Transactions) -> bool:
+        """Open the transactions, before partitions are taken from others; false when drained."""
+        opening = asyncio.create_task(transactions.open(), name="kafka open")
+        draining = asyncio.create_task(self._draining.wait(), name="kafka drain")
+        try:
+            await asyncio.wait({opening, draining}, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                await opening
+            return opening.done()
+        except TransactionEndedError as error:
+            raise ConnectionLost(str(error)) from error
+        finally:
+            draining.cancel()
+            opening.cancel()
 
     def _on_ready(self) -> None:
         self._member = self.was_ready = True
@@ -169,6 +199,15 @@ class KafkaSource:
 
     def _on_lost(self, text: str) -> None:
         self._error = text
+        if self._transactions is not None and self._transactions.fenced:
+            _log.error(
+                "consumer ended: another service has the transactional id %s (%s); "
+                "joining again in %.0f s",
+                self._settings.transactional_id,
+                text,
+                _FENCED_AGAIN,
+            )
+            return
         _log.error("consumer ended: %s; joining again in %.0f s", text, _AGAIN)
 
 

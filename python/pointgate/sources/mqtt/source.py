@@ -229,6 +229,12 @@ class MqttSource:
         session = "session resumed" if connection.session_present else "new session"
         if self._changes["on"].count():
             _log.info("connected to %s as %s, %s", mqtt.url, mqtt.client_id, session)
+            if self._connections > 1 and not connection.session_present:
+                _log.warning(
+                    "session lost: the broker had none of %s; requests that it had queued are "
+                    "lost, if their senders do not repeat them",
+                    mqtt.client_id,
+                )
         if self._draining.is_set():
             connection.drain()
 
