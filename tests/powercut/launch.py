@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pointgate import cli
-from pointgate.sinks import drain
+from pointgate.sinks import drain, retry
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.ndjson import file as ndjson_file
 from pointgate.sinks.ndjson.sink import NdjsonSink
@@ -44,7 +44,7 @@ LIMITS: Final = (
     (files, "APPENDS", 4),
     (parquet_sink, "APPENDS", 4),
     (drain, "LINGER", 0.03),
-    (drain, "_LONGEST_WAIT", 0.2),
+    (retry, "_LONGEST_WAIT", 0.2),
     (segment, "CHECKPOINT_BYTES", 64 * 1024),
     (ndjson_file, "_STEP", 16 * 1024),
 )

@@ -359,8 +359,9 @@ def test_rejects_are_counted_by_what_they_have_in_common(config: Path) -> None:
     assert groups("reason", "--limit", "1") == [("type", 3)]
     done = command("rejects", "-c", config, "--by", "device")
     first, second, _ = done.stdout.splitlines()
-    assert first.split() == ["3", *first.split()[1:4], "newest", "5", "device1"]
-    assert second.endswith("newest 3  (none)")
+    assert first.endswith("newest 5  protocol / device1")
+    assert first.split()[0] == "3"
+    assert second.endswith("newest 3  protocol / (none)")
     assert command("rejects", "-c", config, "--by", "nothing").exit_code == 2
 
 
@@ -384,6 +385,18 @@ def test_one_of_them_is_explained_with_what_the_catalog_says_now(config: Path) -
     done = command("rejects", "explain", "3", "-c", config)
     assert (done.exit_code, done.stdout) == (1, "")
     assert "no request 3 in the quarantine" in done.stderr
+
+
+def test_an_invalid_catalog_hides_nothing_of_what_is_kept(config: Path) -> None:
+    keep(config.parent / "q", [BAD])
+    (config.parent / "catalog.toml").write_text("[products")
+    config.write_text(f"{config.read_text()}catalog.path = '.'\n".split("\n", 1)[1])
+    done = command("rejects", "explain", "1", "-c", config)
+    assert done.exit_code == 0
+    assert "rejected: 1204 Model validate failed" in done.stdout
+    assert "\nnow: the catalog is invalid: " in done.stdout
+    found = json.loads(command("rejects", "explain", "1", "-c", config, "--json").stdout)
+    assert (found["code"], found["now"]) == (1204, None)
 
 
 @pytest.mark.parametrize("name", ["rejects", "replay"])

@@ -17,7 +17,6 @@ from pointgate.config import Settings, SpoolSettings, StoreSettings
 from pointgate.errors import ConfigError
 from pointgate.service.metrics import Metrics
 from pointgate.service.pipeline import open_store
-from pointgate.sinks import drain as drains
 from pointgate.sinks import registry as builder
 from pointgate.sinks.base import CommitsEachWrite, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.dead_letters import DeadLetters
@@ -126,8 +125,8 @@ async def world(
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drains, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(drains, "_LONGEST_WAIT", 0.002)
+    monkeypatch.setattr("pointgate.sinks.retry._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("pointgate.sinks.retry._LONGEST_WAIT", 0.002)
 
 
 async def test_the_time_of_a_commit_is_that_of_calls_that_return(tmp_path: Path) -> None:

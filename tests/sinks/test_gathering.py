@@ -50,8 +50,8 @@ class Gathering(FakeSink):
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drains, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(drains, "_LONGEST_WAIT", 0.002)
+    monkeypatch.setattr("pointgate.sinks.retry._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("pointgate.sinks.retry._LONGEST_WAIT", 0.002)
     monkeypatch.setattr(drains, "LINGER", 0.02)
 
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, NoReturn
 import orjson
 import typer
 
-from pointgate import Validator
+from pointgate import Catalog, Validator
 from pointgate.cli.fault_view import print_fault, print_further_faults
-from pointgate.cli.options import ConfigOption, catalog_or_exit, settings_or_exit
+from pointgate.cli.options import ConfigOption, settings_or_exit
 from pointgate.cli.quarantine_filter import (
     LIST_LIMIT,
     CodeOption,
@@ -35,6 +35,7 @@ from pointgate.cli.quarantine_filter import (
     selection,
 )
 from pointgate.diagnostics import numbered
+from pointgate.errors import CatalogError
 from pointgate.fault_document import fault_document, payload_member, utc_text
 from pointgate.terminal import Status, console, print_json, printable, say
 
@@ -137,7 +138,8 @@ def _list_groups(
 
 
 def _group_line(group: Group) -> str:
-    value = "(none)" if group.value is None else printable(group.value)
+    names = [group.product, group.value or "(none)"]
+    value = printable(" / ".join(name for name in names if name is not None))
     first, last = utc_text(group.first_us)[:19] + "Z", utc_text(group.last_us)[:19] + "Z"
     answered = f"  ({group.answered_200:,} answered 200)" if group.answered_200 else ""
     return f"{group.requests:>9,}  {first} to {last}  newest {group.newest}  {value}{answered}"
@@ -145,6 +147,7 @@ def _group_line(group: Group) -> str:
 
 def _group_document(group: Group, by: Property) -> dict[str, object]:
     return {
+        **({} if group.product is None else {"product": group.product}),
         _MEMBERS.get(by, by.value): group.value,
         "requests": group.requests,
         "first": utc_text(group.first_us),
@@ -171,7 +174,12 @@ def explain(
     if request is None:
         say(f"there is no request {number} in the quarantine")
         sys.exit(Status.FINDINGS)
-    now = _judge_again(request, settings, every=every)
+    try:
+        now = _judge_again(request, settings, every=every)
+        unknown = "its payload was too large to be kept"
+    except CatalogError as error:
+        now, unknown = None, f"the catalog is invalid: {error.problems[0]}"
+        say(unknown)
     if as_json:
         print_json(_document(request, payload=True) | {"now": now and _verdict(now, every=every)})
         sys.exit(Status.DONE)
@@ -180,7 +188,7 @@ def explain(
     typer.echo(f"{verdict}: {request.code} {printable(request.message)}")
     print_fault(console(), request.fault, request.payload or b"")
     if now is None:
-        typer.echo("\nits payload was too large to be kept")
+        typer.echo(f"\nnow: {unknown}")
     elif now.report.fault is None:
         points = numbered(now.report.points, "point")
         typer.echo(f"\nnow: accepted, {points}; pointgate replay posts it again")
@@ -217,12 +225,15 @@ def _verdict(now: _Judgement, *, every: bool) -> dict[str, object]:
 
 
 def _judge_again(request: Rejected, settings: Settings, *, every: bool) -> _Judgement | None:
-    """The verdict of the current catalog, as `pointgate replay` gets it."""
+    """The verdict of the current catalog, as `pointgate replay` gets it.
+
+    Raises:
+        CatalogError: The catalog is invalid.
+    """
     if request.payload is None:
         return None
-    validator = Validator(
-        catalog_or_exit(settings.catalog.path), payload_bytes=settings.limits.payload_bytes
-    )
+    catalog = Catalog.load(settings.catalog.path)
+    validator = Validator(catalog, payload_bytes=settings.limits.payload_bytes)
     (report,) = validator.validate(
         [request.topic], [request.payload], observed_us=[request.received_us]
     )

@@ -130,6 +130,9 @@ class Rejected:
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Rejected))
+_OF_PRODUCT: Final = ("device", "identifier")
+"""Columns whose values are names in a product: others may have the same ones."""
+
 _INSERTED: Final = ("received_ms", "received_rest_us", *_COLUMNS[2:])
 _INSERT: Final = (
     f"INSERT INTO rejected ({', '.join(_INSERTED)}) "  # noqa: S608 - our own names
@@ -163,6 +166,7 @@ class Group:
     """Requests that have something in common.
 
     Attributes:
+        product: The product key, where the value is one of a product: a device, an identifier.
         value: What that is; None where the fault has no such thing.
         requests: How many there are.
         first_us: When the first one arrived, UTC microseconds.
@@ -171,6 +175,7 @@ class Group:
         answered_200: How many of them were answered 200, by the mode of the product.
     """
 
+    product: str | None
     value: str | None
     requests: int
     first_us: int
@@ -329,14 +334,16 @@ class QuarantineDatabase:
 
         Args:
             wanted: Selects the requests.
-            by: What those of a group have in common: a column.
+            by: What those of a group have in common: a column. Devices and identifiers are those
+                of a product.
         """
         assert by in _COLUMNS  # noqa: S101 - part of the statement
         where, values = _where(wanted)
+        product = "product" if by in _OF_PRODUCT else "NULL"
         found = self._connection.execute(
-            f"SELECT {by}, count(*), min({_RECEIVED_US}), max({_RECEIVED_US}), max(number), "  # noqa: S608
-            "count(answered) "
-            f"FROM rejected {where}GROUP BY {by} ORDER BY 2 DESC, 5 DESC LIMIT ?",
+            f"SELECT {product}, {by}, count(*), min({_RECEIVED_US}), max({_RECEIVED_US}), "  # noqa: S608
+            "max(number), count(answered) "
+            f"FROM rejected {where}GROUP BY 1, 2 ORDER BY 3 DESC, 6 DESC LIMIT ?",
             (*values, -1 if wanted.limit is None else wanted.limit),
         )
         return [Group(*row) for row in found]

@@ -7,7 +7,7 @@
         await sink.commit()
         spool.commit_offset(sink, last)             # what all have is deleted
 
-An unavailable sink is retried indefinitely with exponential backoff and jitter. A failure in a
+An unavailable sink is retried indefinitely (`retry.py`). A failure in a
 commit of several chunks gives up the commit, and the chunks are written again one by one, each with
 a commit of its own, until the sink has caught up. A chunk that the sink rejects is bisected down to
 the single request, which is then dead-lettered (`dead_letters.py`) so that it never blocks the
@@ -29,17 +29,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from pointgate.diagnostics import numbered
-from pointgate.error_classes import ErrorClass, classify
-from pointgate.errors import PointgateError
 from pointgate.sinks.base import SinkRefusedError
-from pointgate.sinks.delivery import SinkDelivery
+from pointgate.sinks.retry import TooLargeError, retry
+from pointgate.sinks.sink_state import SinkState
 from pointgate.sinks.tables import text_bytes
 
 if TYPE_CHECKING:
@@ -65,17 +63,10 @@ _POINT_BYTES: Final = 64
 
 LINGER: Final = 0.5
 
-_FIRST_WAIT: Final = 0.1
-_LONGEST_WAIT: Final = 30.0
-
 _CLOSE_SECONDS: Final = 2.0
 """The timeout of a sink's `close`."""
 
 _log = logging.getLogger(__name__)
-
-
-class _TooLargeError(PointgateError):
-    """An allocation failed for a write of several requests."""
 
 
 class Drain:
@@ -104,9 +95,7 @@ class Drain:
         self._linger = 0.0 if replies_wait else LINGER
         self._finishing = asyncio.Event()
         self._states = [
-            SinkDelivery(
-                sink, required, statistics[sink.name], spool.progress[sink.name], spool.total
-            )
+            SinkState(sink, required, statistics[sink.name], spool.progress[sink.name], spool.total)
             for sink, required in sinks
         ]
         self._waiting: deque[tuple[int, Callable[[Collection[int]], None]]] = deque()
@@ -161,7 +150,7 @@ class Drain:
             ", ".join(behind),
         )
 
-    async def _run(self, state: SinkDelivery) -> None:
+    async def _run(self, state: SinkState) -> None:
         if found := await self._spool.oldest(state.offset):
             state.total = found.begins
         await self._note_oldest(state)
@@ -175,7 +164,7 @@ class Drain:
             await self._feed(state)
             await self._wait_for_more(state, begun + self._linger - loop.time())
 
-    async def _find_offset(self, state: SinkDelivery) -> None:
+    async def _find_offset(self, state: SinkState) -> None:
         """Begin behind what the sink has committed; the spool may know less of it."""
         newest = await asyncio.to_thread(state.sink.newest)
         if state.offset < newest <= self._spool.last:
@@ -191,7 +180,7 @@ class Drain:
                 state.sink.name,
             )
 
-    async def _gather(self, state: SinkDelivery) -> None:
+    async def _gather(self, state: SinkState) -> None:
         """Leave points in the spool until they are worth a commit."""
         gather = state.sink.gather
         if gather is None or self._replies_wait:
@@ -215,7 +204,7 @@ class Drain:
                 async with asyncio.timeout(min(left, LINGER)):
                     await self._finishing.wait()
 
-    async def _feed(self, state: SinkDelivery) -> None:
+    async def _feed(self, state: SinkState) -> None:
         """Write and commit what is in the spool by now, or as much as makes a commit full."""
         until = self._spool.last
         state.written, state.ends, state.points = state.offset, state.total, 0
@@ -245,7 +234,7 @@ class Drain:
                 return
         state.singly = False
 
-    async def _write_more(self, state: SinkDelivery, chunk: Chunk, begin: int) -> bool:
+    async def _write_more(self, state: SinkState, chunk: Chunk, begin: int) -> bool:
         """Write the rest of a chunk into a commit of several; whether that worked."""
         points = chunk.points.slice(sum(chunk.counts[:begin]))
         try:
@@ -257,7 +246,7 @@ class Drain:
         state.points += points.num_rows
         return True
 
-    async def _commit(self, state: SinkDelivery) -> bool:
+    async def _commit(self, state: SinkState) -> bool:
         """Commit what was written; whether that worked."""
         try:
             with state.calling():
@@ -272,13 +261,13 @@ class Drain:
         state.count_commit(state.points)
         return True
 
-    def _give_up(self, state: SinkDelivery, error: Exception) -> None:
+    def _give_up(self, state: SinkState, error: Exception) -> None:
         """A commit of several chunks failed: what is in the spool is written one by one."""
         if not isinstance(error, SinkRefusedError):
             state.note_failure(error)
         state.singly = True
 
-    def _commit_offset(self, state: SinkDelivery) -> None:
+    def _commit_offset(self, state: SinkState) -> None:
         state.offset, state.total = max(state.offset, state.written), max(state.total, state.ends)
         if state.offset >= self._spool.last:
             state.statistics.oldest = None
@@ -295,7 +284,7 @@ class Drain:
             self._rejected -= rejected
             call(rejected)
 
-    async def _wait_for_more(self, state: SinkDelivery, seconds: float) -> None:
+    async def _wait_for_more(self, state: SinkState, seconds: float) -> None:
         """Let points accumulate, unless a whole chunk is ready or the drain is finishing."""
         if seconds <= 0 or self._spool.total - state.total >= CHUNK_POINTS:
             return
@@ -303,7 +292,7 @@ class Drain:
             async with asyncio.timeout(seconds):
                 await self._finishing.wait()
 
-    async def _write(self, state: SinkDelivery, chunk: Chunk, begin: int, end: int) -> None:
+    async def _write(self, state: SinkState, chunk: Chunk, begin: int, end: int) -> None:
         """Write some requests of a chunk; bisect if they are too large or one is rejected."""
         before, rows = sum(chunk.counts[:begin]), sum(chunk.counts[begin:end])
         points = chunk.points.slice(before, rows)
@@ -317,7 +306,7 @@ class Drain:
             await self._retry(
                 state, lambda: self._store(state.sink, points, sequence), several=several
             )
-        except (SinkRefusedError, _TooLargeError) as error:
+        except (SinkRefusedError, TooLargeError) as error:
             if several:
                 await self._write_halves(state, chunk, begin, end)
                 return
@@ -341,46 +330,18 @@ class Drain:
             await sink.write(points, sequence=sequence)
         await sink.commit()
 
-    async def _write_halves(self, state: SinkDelivery, chunk: Chunk, begin: int, end: int) -> None:
+    async def _write_halves(self, state: SinkState, chunk: Chunk, begin: int, end: int) -> None:
         middle = (begin + end) // 2
         await self._write(state, chunk, begin, middle)
         await self._write(state, chunk, middle, end)
 
     async def _retry(
-        self, state: SinkDelivery, call: Callable[[], Awaitable[Any]], *, several: bool = False
+        self, state: SinkState, call: Callable[[], Awaitable[Any]], *, several: bool = False
     ) -> None:
-        """Retry a call until it returns, with exponential backoff and full jitter.
+        """Retry a call until it returns (see `retry`)."""
+        await retry(state, call, several=several, on_failure=lambda: self._note_oldest(state))
 
-        Args:
-            state: The sink.
-            call: The call.
-            several: Whether it is a write of several requests, which can be bisected.
-
-        Raises:
-            SinkRefusedError: A permanent failure, which is not retried.
-            _TooLargeError: An allocation failed, for several requests.
-        """
-        tries = 0
-        while True:
-            try:
-                with state.calling():
-                    await call()
-            except SinkRefusedError:
-                state.failure = ""
-                raise
-            except Exception as error:
-                state.note_failure(error)
-                if several and not state.sink.pending and classify(error) is ErrorClass.MEMORY:
-                    raise _TooLargeError from error
-                await self._note_oldest(state)
-            else:
-                state.failure = ""
-                return
-            longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 16))
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
-            tries += 1
-
-    async def _note_oldest(self, state: SinkDelivery) -> None:
+    async def _note_oldest(self, state: SinkState) -> None:
         """Set the age of the lag of a sink for which no chunk was read yet."""
         behind = state.offset < self._spool.last
         if state.statistics.oldest is None and behind:

@@ -1,4 +1,4 @@
-"""The admission budget: limits the requests, bytes and points in flight in this process.
+"""The admission budget: the in-flight window of this process, in requests, bytes and points.
 
     admission.acquire(requests, size)    they arrived
     admission.release(requests, size)    they are settled, or their connection has ended

@@ -1,4 +1,4 @@
-"""The statistics of the consumer group, for the metrics."""
+"""The statistics of the consumer group, which `service/source_metrics.py` shows."""
 
 from __future__ import annotations
 

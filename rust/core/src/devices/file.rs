@@ -1,4 +1,5 @@
-//! Device files: one key on each line, a column of a CSV file, or JSON lines.
+//! Device files: one key on each line, or JSON lines; a column of a CSV file is in `columns.rs`, how
+//! text is encoded in `text.rs`, and a key's own rules in `key.rs` and `mod.rs`.
 
 use crate::Problem;
 use crate::json::tree::Tree;

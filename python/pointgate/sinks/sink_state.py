@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class SinkDelivery:
+class SinkState:
     """One sink on its way through the spool.
 
     Between commits `written` and `ends` are ahead of `offset` and `total`.
