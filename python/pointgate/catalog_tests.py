@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 FOLDER: Final = "tests"
 
 _SUFFIX: Final = ".jsonl"
+_SIMILAR: Final = {".json", ".ndjson", ".jsonlines"}
 _MOST_FILES: Final = 1000
 _MOST_LINES: Final = 10_000
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -109,6 +110,15 @@ def test_files(folder: Path) -> list[Path]:
     except OSError:  # there is none, or it is no folder
         names = []
     return [tests, *names]
+
+
+def overlooked(folder: Path) -> tuple[Problem, ...]:
+    """Warnings of files in the folder of tests that are probably meant as tests, and are none."""
+    try:
+        found = sorted(path for path in (folder / FOLDER).iterdir() if path.suffix in _SIMILAR)
+    except OSError:
+        found = []
+    return tuple(Problem(str(path), "", f"ignored: tests end with {_SUFFIX}") for path in found)
 
 
 def _is_test_file(path: Path) -> bool:

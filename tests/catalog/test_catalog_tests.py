@@ -347,3 +347,14 @@ def test_explain_writes_a_line_that_passes(folder: Path) -> None:
     assert Catalog.load(folder, tests=True).test_count == 4
     assert json.loads(lines[1])["pointer"] == "/params/0/measurepoints/temp"
     assert json.loads(lines[1])["code"] == 1204
+
+
+def test_a_file_that_is_probably_meant_as_tests_is_a_warning(folder: Path) -> None:
+    write(folder, line(payload(), code=200))
+    for name in ("pk.json", "more.ndjson", "README.md"):
+        (folder / "tests" / name).write_text("{}")
+    catalog = Catalog.load(folder, tests=True)
+    assert [str(one).removeprefix(f"{folder}/tests/") for one in catalog.warnings] == [
+        "more.ndjson: ignored: tests end with .jsonl",
+        "pk.json: ignored: tests end with .jsonl",
+    ]
