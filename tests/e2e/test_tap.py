@@ -83,7 +83,11 @@ def test_requests_are_shown_with_their_verdicts_as_they_are_answered(
     assert {one["topic"] for one in documents} == {TOPIC}
     assert {one["dropped"] for one in documents} == {0}
     assert nobody.stdout == ""
-    assert re.fullmatch(r"0 requests shown, 0 more match; [1-9]\d* were answered\n", nobody.stderr)
+    assert re.fullmatch(
+        r"0 requests shown, 0 more match; [1-9]\d* were answered; "
+        "the catalog has no product nobody\n",
+        nobody.stderr,
+    )
     assert " ".join(top.stdout.split()).startswith(f"{tmp_path}/admin.sock ready")
     assert "requests by code       200: " in top.stdout
     assert service.end() == 0

@@ -43,7 +43,7 @@ def replaced(copy: DeviceCopy, snapshot: Snapshot) -> None:
 
 def test_a_copy_is_what_the_catalog_loads(tmp_path: Path, settings: RegistrySettings) -> None:
     catalog = write_catalog(tmp_path / "catalog", settings.folder, "pk")
-    with pytest.raises(CatalogError, match="pointgate serve makes it"):
+    with pytest.raises(CatalogError, match="makes it while the service runs"):
         Catalog.load(catalog)
     assert Catalog.load(catalog, without_copies=True).devices == 0
     copy = opened(settings)
