@@ -39,7 +39,7 @@ from pointgate.catalog_registries import (
     read_copy,
 )
 from pointgate.catalog_tables import ProductTables
-from pointgate.catalog_tests import overlooked, run_tests, test_files
+from pointgate.catalog_tests import run_tests, test_files
 from pointgate.errors import DocumentError, Problem
 from pointgate.file_states import signature
 from pointgate.followed_devices import follow
@@ -197,14 +197,14 @@ class Loading:
     def _test(self, made: S) -> bool:
         """Run the catalog tests, unless only devices have changed; returns whether all passed."""
         former = self._former
-        paths = test_files(self._folder)
+        paths, warnings = test_files(self._folder)
         before = {path: former.files[path] for path in former.tests} if former else {}
         for path in before:
             self.files.pop(path, None)
         states = {path: self._sign(path) for path in paths}
         made.tests = frozenset(states)
-        if ignored := overlooked(self._folder):
-            self._parts.warnings[paths[0]] = ignored
+        if warnings:
+            self._parts.warnings[paths[0]] = warnings
         is_same = states == (before or {paths[0]: None})
         if former is not None and is_same and not self.read:
             made.test_count = former.test_count

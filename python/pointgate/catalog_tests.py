@@ -102,23 +102,21 @@ class _Test:
         return f"line {self.number}" + (f" ({self.line.name})" if self.line.name else "")
 
 
-def test_files(folder: Path) -> list[Path]:
-    """The files with tests of a catalog folder, in order; the first is their folder itself."""
+def test_files(folder: Path) -> tuple[list[Path], tuple[Problem, ...]]:
+    """The files with tests of a catalog folder.
+
+    Returns:
+        The files, in order, the first is their folder itself; and warnings of others that are
+        probably meant as tests.
+    """
     tests = folder / FOLDER
     try:
-        names = sorted(path for path in tests.iterdir() if _is_test_file(path))
+        found = sorted(tests.iterdir())
     except OSError:  # there is none, or it is no folder
-        names = []
-    return [tests, *names]
-
-
-def overlooked(folder: Path) -> tuple[Problem, ...]:
-    """Warnings of files in the folder of tests that are probably meant as tests, and are none."""
-    try:
-        found = sorted(path for path in (folder / FOLDER).iterdir() if path.suffix in _SIMILAR)
-    except OSError:
         found = []
-    return tuple(Problem(str(path), "", f"ignored: tests end with {_SUFFIX}") for path in found)
+    ignored = (path for path in found if path.suffix in _SIMILAR)
+    warnings = (Problem(str(path), "", f"ignored: tests end with {_SUFFIX}") for path in ignored)
+    return [tests, *filter(_is_test_file, found)], tuple(warnings)
 
 
 def _is_test_file(path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.test_cli import run
 from tests.support.kafka_clients import Read, Reader, Topics, make_topics, send
 from tests.support.kafka_service import KafkaService, settings
 from tests.support.patience import PATIENCE
@@ -183,8 +184,6 @@ def test_a_topic_of_replies_that_is_missing_stops_nothing(
 def test_what_cannot_be_in_one_transaction_is_refused(
     tmp_path: Path, more: dict[str, Any], found: str
 ) -> None:
-    from tests.cli.test_cli import run  # noqa: PLC0415 - no Kafka is needed
-
     own = more.get("transactional_id", 'transactional_id = "gate-0"')
     sink = f'[[sinks]]\ntype = "kafka"\nservers = "{more.get("sink", "127.0.0.1:9")}"\ntopic = "p"'
     topics = Topics("requests", "replies", "p")

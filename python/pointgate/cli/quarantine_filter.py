@@ -115,8 +115,10 @@ def say_none_selected(quarantine: QuarantineDatabase | None, wanted: Filter) -> 
         return
     parts = [f"no request of the {total:,} in the quarantine is selected"]
     for column, value in (("product", wanted.product), ("device", wanted.device)):
-        known = [] if value is None else quarantine.values(column, _SIMILAR)
-        if value is not None and value not in known:
+        if value is None:
+            continue
+        known = quarantine.values(column, _SIMILAR)
+        if value not in known:
             near = did_you_mean(value, known)
             parts.append(f"none is of {column} {printable(value)}{printable(near)}")
     say("; ".join(parts))

@@ -81,14 +81,8 @@ _OF_CONSUMERS: Final = (
 )
 _OF_PRODUCERS: Final = (
     *("batch.", "compression.", "linger.", "message.send.", "partitioner", "queue.buffering."),
-    *(
-        "request.timeout.",
-        "retries",
-        "retry.",
-        "sticky.",
-        "transaction.",
-        "topic.metadata.propagation.",
-    ),
+    *("request.timeout.", "retries", "retry.", "sticky.", "topic.metadata.propagation."),
+    "transaction.",
 )
 """How names begin that only one kind of client takes; it warns of the others'."""
 
@@ -209,7 +203,11 @@ def unusable_pattern(topics: Sequence[str]) -> str:
 
 
 def mistake(
-    options: Options, *, group: str = "", produces: bool = False, transactional_id: str = ""
+    options: Options,
+    *,
+    group: str = "",
+    produces: bool = False,
+    transactional_id: str | None = None,
 ) -> str:
     """Why librdkafka refuses some settings; empty if it takes them.
 

@@ -70,14 +70,19 @@ class Transactions:
     Args:
         options: Settings of librdkafka.
         transactional_id: The id, which no other service has, the same after each restart.
+        until_written: Returns when the sinks have taken every point that they were given.
 
     Attributes:
         fenced: Whether the last failure was that another service took the id.
         on_failed: Called on the event loop when the transaction has failed, until `close`.
-        until_written: Returns when the sinks have taken every point that they were given.
     """
 
-    def __init__(self, options: Callable[[], Options], transactional_id: str) -> None:
+    def __init__(
+        self,
+        options: Callable[[], Options],
+        transactional_id: str,
+        until_written: Callable[[], Awaitable[None]],
+    ) -> None:
         self._options = options
         self._id = transactional_id
         self._producer: Producer | None = None
@@ -90,7 +95,7 @@ class Transactions:
         self._closing = threading.Event()
         self.fenced = False
         self.on_failed: Callable[[str], None] = _ignore
-        self.until_written: Callable[[], Awaitable[None]] | None = None
+        self._until_written = until_written
 
     async def open(self) -> None:
         """Begin the first transaction; may be cancelled.
@@ -103,8 +108,7 @@ class Transactions:
             KafkaException: The brokers do not take the id.
             TransactionEndedError: It was closed meanwhile.
         """
-        if self.until_written is not None:
-            await self.until_written()
+        await self._until_written()
         self._closing.clear()
         try:
             await self._run(self._open)
@@ -117,10 +121,10 @@ class Transactions:
         topic: str,
         value: str | bytes,
         *,
-        key: str | bytes | None = None,
-        partition: int = -1,
-        headers: Any = None,
-        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
+        key: str | bytes | None,
+        partition: int,
+        headers: Any,
+        on_delivery: Callable[[KafkaError | None, Message], None],
     ) -> None:
         """Write a record into the transaction.
 
@@ -128,9 +132,7 @@ class Transactions:
             RecordTooLargeError: The client takes no record of this size.
             TransactionEndedError: The transaction has failed.
         """
-        producer = self._producer
-        if producer is None:
-            raise TransactionEndedError(self._ended)
+        producer = self._current()
         try:
             producer.produce(
                 topic,
@@ -138,7 +140,7 @@ class Transactions:
                 key=key,
                 partition=partition,
                 headers=headers,
-                on_delivery=on_delivery or self._on_delivery,
+                on_delivery=on_delivery,
             )
         except KafkaException as error:
             if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
@@ -151,9 +153,7 @@ class Transactions:
         Raises:
             TransactionEndedError: The transaction has failed.
         """
-        producer = self._producer
-        if producer is None:
-            raise TransactionEndedError(self._ended)
+        producer = self._current()
         try:
             producer.flush(_SECONDS)
         except KafkaException as error:
@@ -180,6 +180,13 @@ class Transactions:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self.on_failed, reason)
 
+    def _current(self) -> Producer:
+        """The producer of the open transaction."""
+        producer = self._producer
+        if producer is None:
+            raise TransactionEndedError(self._ended)
+        return producer
+
     def _failed_with(self, error: KafkaException) -> TransactionEndedError:
         self._note(error.args[0])
         return TransactionEndedError(self._ended)
@@ -203,10 +210,7 @@ class Transactions:
             TransactionEndedError: No transaction is open.
             KafkaException: No broker answers.
         """
-        producer = self._producer
-        if producer is None:
-            raise TransactionEndedError(self._ended)
-        found: TopicMetadata = producer.list_topics(name, timeout=_SECONDS).topics[name]
+        found: TopicMetadata = self._current().list_topics(name, timeout=_SECONDS).topics[name]
         return found
 
     async def _run(self, call: Callable[..., T], *arguments: Any) -> T:
@@ -246,9 +250,7 @@ class Transactions:
         raise TransactionEndedError("it was closed")
 
     def _commit(self, offsets: Sequence[TopicPartition], group: object) -> None:
-        producer = self._producer
-        if producer is None:
-            raise TransactionEndedError(self._ended)
+        producer = self._current()
         try:
             failpoint.hit("before-ack")
             producer.send_offsets_to_transaction(list(offsets), group, _SECONDS)
@@ -277,10 +279,6 @@ class Transactions:
                 producer.poll(_POLL_SECONDS)
         except KafkaException as error:  # how fatal errors are told
             self._note(error.args[0])
-
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._note(error)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():

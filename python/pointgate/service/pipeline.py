@@ -173,8 +173,7 @@ def _transactions(
     from pointgate.sinks.kafka.sink import KafkaSink  # noqa: PLC0415 - as above
 
     options = partial(kafka.client_options, "kafka")
-    transactions = Transactions(options, kafka.transactional_id or "")
-    transactions.until_written = store.until_written
+    transactions = Transactions(options, kafka.transactional_id or "", store.until_written)
     store.promise = "a 200 is visible together with its points, exactly once"
     for sink, _ in sinks:
         assert isinstance(sink, KafkaSink)  # noqa: S101 - the settings allow no other

@@ -148,7 +148,7 @@ class _Preparing:
             options,
             group=kafka.group,
             produces=kafka.replies is not None,
-            transactional_id=kafka.transactional_id or "" if kafka.exactly_once else "",
+            transactional_id=kafka.transactional_id if kafka.exactly_once else None,
         )
         if reason:
             self._refuse("kafka.options", reason)

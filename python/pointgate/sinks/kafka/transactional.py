@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from pointgate.kafka import client
-from pointgate.kafka.transactions import CarefulWriter, RecordTooLargeError, TransactionEndedError
+from pointgate.kafka.transactions import CarefulWriter, TransactionEndedError
 from pointgate.sinks.base import SinkRefusedError
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 _REFUSING_SECONDS: Final = 60.0
 
 _KEY_BYTES: Final = 1024
-"""Key, headers and frame of a record."""
+"""More than key, headers and frame of a record have: product and device keys are bounded."""
 
-_CODECS: Final = {"lz4": "lz4", "gzip": "gzip", "zstd": "zstd", "snappy": "snappy"}
-"""Arrow's names of the compressions of a producer."""
+_CODECS: Final = ("lz4", "gzip", "zstd", "snappy")
+"""The compressions of a producer, which Arrow calls the same."""
 
 
 class TransactionalWriter:
@@ -56,7 +56,7 @@ class TransactionalWriter:
         self._most_bytes = most_bytes - _KEY_BYTES
         self._transactions = transactions
         self._writer = CarefulWriter(topic, transactions, client.REFUSED, self._on_refused)
-        self._codec = _CODECS.get(compression)
+        self._codec = compression if compression in _CODECS else None
         self._least_refused = sys.maxsize  # bytes, compressed
         self._refusing = ""
         self._refusing_until = 0.0
@@ -76,19 +76,11 @@ class TransactionalWriter:
             raise SinkRefusedError(f"rejected by Kafka: {self._refusing}")
         for record in records:
             self._check(record.value)
-        written = 0
         try:
             for value, key, partition, headers in records:
                 self._writer.produce(value, key=key, partition=partition, headers=headers)
-                written += 1
         except TransactionEndedError:
             raise
-        except RecordTooLargeError as error:
-            self._most_bytes = len(value) - 1  # known the next time, before anything is written
-            if not written:
-                raise SinkRefusedError(f"rejected by Kafka: {error}") from error
-            self._transactions.fail(str(error))
-            raise TransactionEndedError(str(error)) from error
         except BaseException as error:
             # A part of it must not be committed.
             self._transactions.fail(f"a write to {self._writer.topic} ended early: {error}")

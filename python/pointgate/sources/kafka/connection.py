@@ -238,7 +238,6 @@ class KafkaConnection:
         group = self._consumer.group()
         assigned = self._consumer.partitions
         for batch in self._sent:
-            batch.settle()
             for one in batch.ends:
                 if assigned.find(one.topic, one.number) is not one:
                     raise ConnectionLost("partitions were revoked with requests in flight")

@@ -19,7 +19,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -102,7 +101,7 @@ class TransactionalReplies:
         self._correlation = correlation_header(settings)
         self._refusals = Refusals(topic, statistics)
         self._writer = CarefulWriter(topic, transactions, _REFUSED, self._on_refused)
-        self._left_out: deque[int] = deque(maxlen=_REMEMBERED)
+        self._left_out: dict[int, None] = {}  # the oldest first
         self._silent_until = 0.0
 
     def send(self, batch: Batch, replies: Sequence[bytes | None]) -> None:
@@ -115,7 +114,7 @@ class TransactionalReplies:
         is_silent = time.monotonic() < self._silent_until
         try:
             for reply, key, headers in reply_records(batch, replies, self._correlation):
-                if is_silent or (self._left_out and hash((key, reply)) in self._left_out):
+                if is_silent or hash((key, reply)) in self._left_out:
                     self._refusals.count("left out")
                     continue
                 try:
@@ -139,7 +138,9 @@ class TransactionalReplies:
         if error.code() in _OF_TOPIC:
             self._silent_until = time.monotonic() + _SILENT_SECONDS
         else:
-            self._left_out.append(hash((message.key(), message.value())))
+            self._left_out[hash((message.key(), message.value()))] = None
+            if len(self._left_out) > _REMEMBERED:
+                del self._left_out[next(iter(self._left_out))]
 
 
 class Refusals:

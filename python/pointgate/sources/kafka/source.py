@@ -121,9 +121,8 @@ class KafkaSource:
                 self._on_lost(client.reason(error))
             else:
                 return
-            is_fenced = self._transactions is not None and self._transactions.fenced
             with suppress(TimeoutError):
-                async with asyncio.timeout(_FENCED_AGAIN if is_fenced else _AGAIN):
+                async with asyncio.timeout(_FENCED_AGAIN if self._is_fenced else _AGAIN):
                     await self._draining.wait()
 
     def drain(self) -> None:
@@ -197,18 +196,17 @@ class KafkaSource:
     def _on_missing(self, missing: dict[str, str]) -> None:
         self._missing = missing
 
+    @property
+    def _is_fenced(self) -> bool:
+        """Whether the connection ended because another service took the transactional id."""
+        return self._transactions is not None and self._transactions.fenced
+
     def _on_lost(self, text: str) -> None:
-        self._error = text
-        if self._transactions is not None and self._transactions.fenced:
-            _log.error(
-                "consumer ended: another service has the transactional id %s (%s); "
-                "joining again in %.0f s",
-                self._settings.transactional_id,
-                text,
-                _FENCED_AGAIN,
-            )
-            return
-        _log.error("consumer ended: %s; joining again in %.0f s", text, _AGAIN)
+        self._error, seconds = text, _AGAIN
+        if self._is_fenced:
+            owned = f"the transactional id {self._settings.transactional_id}"
+            seconds, text = _FENCED_AGAIN, f"another service has {owned} ({text})"
+        _log.error("consumer ended: %s; joining again in %.0f s", text, seconds)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
