@@ -145,7 +145,7 @@ class Transactions:
         except KafkaException as error:
             if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 raise RecordTooLargeError(client.reason(error)) from None
-            raise self._failed_with(error) from None
+            raise self._failed_with(producer, error) from None
 
     def flush(self) -> None:
         """Wait until everything that was produced is acknowledged, or has failed.
@@ -157,7 +157,7 @@ class Transactions:
         try:
             producer.flush(_SECONDS)
         except KafkaException as error:
-            raise self._failed_with(error) from None
+            raise self._failed_with(producer, error) from None
 
     async def commit(self, offsets: Sequence[TopicPartition], group: object) -> None:
         """Commit what was produced, and these offsets; begin the next transaction.
@@ -187,8 +187,8 @@ class Transactions:
             raise TransactionEndedError(self._ended)
         return producer
 
-    def _failed_with(self, error: KafkaException) -> TransactionEndedError:
-        self._note(error.args[0])
+    def _failed_with(self, producer: Producer, error: KafkaException) -> TransactionEndedError:
+        self._note(_cause(producer, error.args[0]))
         return TransactionEndedError(self._ended)
 
     def _note(self, error: KafkaError) -> None:
@@ -259,7 +259,7 @@ class Transactions:
             failpoint.hit("after-ack")
             producer.begin_transaction()
         except KafkaException as error:
-            raise self._failed_with(error) from None
+            raise self._failed_with(producer, error) from None
 
     def _close(self) -> None:
         self.fail("it was closed")
@@ -340,6 +340,17 @@ class CarefulWriter:
             if alone:
                 self._refused(error, message)
         self._transactions.fail(f"cannot write to {self.topic}: {client.reason(error)}")
+
+
+def _cause(producer: Producer, error: KafkaError) -> KafkaError:
+    """What is behind `_FATAL`: `produce` says no more than that, other calls say the cause."""
+    if error.code() != KafkaError._FATAL:  # noqa: SLF001 - its public name
+        return error
+    try:
+        producer.begin_transaction()
+    except KafkaException as known:
+        error = known.args[0]
+    return error
 
 
 def _ignore(_: str) -> None:
