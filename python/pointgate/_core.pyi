@@ -1065,7 +1065,8 @@ class Counters:
         """
 
     def offenders(self, now: float, most: int) -> tuple[list[Offender], list[Offender]]:
-        """The most frequent faults and devices of rejected requests, of the last minutes.
+        """The most frequent faults and devices of rejected requests, of the last minutes; those of
+        the last one first.
 
         Args:
             now: The present, on the clock of `settle`.

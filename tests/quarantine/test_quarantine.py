@@ -7,6 +7,7 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -385,6 +386,18 @@ def test_one_of_them_is_explained_with_what_the_catalog_says_now(config: Path) -
     done = command("rejects", "explain", "3", "-c", config)
     assert (done.exit_code, done.stdout) == (1, "")
     assert "no request 3 in the quarantine" in done.stderr
+
+
+def test_one_of_them_becomes_a_catalog_test(config: Path) -> None:
+    keep(config.parent / "q", [BAD, b'{"\xff'])
+    done = command("rejects", "explain", "1", "-c", config, "--as-test")
+    test = json.loads(done.stdout)
+    assert (test.pop("payload"), test.pop("now")) == (json.loads(BAD), ANY)
+    pointer = "/params/0/measurepoints/temp"
+    assert test == {"product": "protocol", "code": 1204, "reason": "type", "pointer": pointer}
+    done = command("rejects", "explain", "2", "-c", config, "--as-test")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "expected a payload in UTF-8" in done.stderr
 
 
 def test_an_invalid_catalog_hides_nothing_of_what_is_kept(config: Path) -> None:

@@ -104,6 +104,15 @@ def test_what_failed_long_ago_is_below_what_fails_now() -> None:
     assert oldest.rate < 0.01 < newest.rate
 
 
+def test_what_has_ended_is_below_what_goes_on_however_much_it_was() -> None:
+    counted = counters()
+    settle(counted, [("plant1", payload(temp=9))] * 500, now=100.0)
+    settle(counted, [("plant2", payload(temp=8))], now=155.0)
+    assert [one.product for one in counted.offenders(160.0, 9)[0]] == ["plant1", "plant2"]
+    assert [one.product for one in counted.offenders(162.0, 9)[0]] == ["plant2", "plant1"]
+    assert [one.product for one in counted.offenders(162.0, 1)[0]] == ["plant2"]
+
+
 def test_the_rate_of_many_is_estimated() -> None:
     counted = counters()
     requests = [("plant1", payload(temp=9)), ("plant2", payload(temp=9))] * 5_000

@@ -36,6 +36,10 @@ from pointgate.topics import REPLY_SUFFIX, request_topic
 if TYPE_CHECKING:
     from pointgate import Fault, Report
 
+AsTestOption = Annotated[
+    bool, typer.Option("--as-test", help="Print a line for the catalog's tests instead.")
+]
+
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 
 
@@ -58,9 +62,7 @@ def explain(
         bool, typer.Option("--all", help="Show every fault; the first is the verdict.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
-    as_test: Annotated[
-        bool, typer.Option("--as-test", help="Print a line for the catalog's tests instead.")
-    ] = False,
+    as_test: AsTestOption = False,
 ) -> NoReturn:
     """Validate one payload and show why it is accepted or rejected."""
     if (product is None) == (topic is None):

@@ -3,7 +3,8 @@
     pointgate rejects                 the newest ones, one on each line
     pointgate rejects --by device     how many of each device, the most frequent first
     pointgate rejects explain 17      one of them as `pointgate explain` shows it, and what the
-                                      current catalog says; --all: all its faults
+                                      current catalog says; --all: all its faults;
+                                      --as-test: a line for the catalog's tests
 
 With `--json` there is an object on each line, whose members are named as those of
 `validate --rejects`.
@@ -20,6 +21,7 @@ import orjson
 import typer
 
 from pointgate import Catalog, Validator
+from pointgate.cli.explain import AsTestOption, test_line
 from pointgate.cli.fault_view import print_fault, print_further_faults
 from pointgate.cli.options import ConfigOption, settings_or_exit
 from pointgate.cli.quarantine_filter import (
@@ -38,6 +40,7 @@ from pointgate.diagnostics import numbered
 from pointgate.errors import CatalogError
 from pointgate.fault_document import fault_document, payload_member, utc_text
 from pointgate.terminal import Status, console, print_json, printable, say
+from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from pointgate import Fault, Report
@@ -166,6 +169,7 @@ def explain(
         bool, typer.Option("--all", help="Show every fault by the current catalog.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_test: AsTestOption = False,
 ) -> NoReturn:
     """Show why a request was rejected, and what the current catalog says."""
     settings = settings_or_exit(config)
@@ -180,6 +184,8 @@ def explain(
     except CatalogError as error:
         now, unknown = None, f"the catalog is invalid: {error.problems[0]}"
         say(unknown)
+    if as_test:
+        _print_test(request, now)
     if as_json:
         print_json(_document(request, payload=True) | {"now": now and _verdict(now, every=every)})
         sys.exit(Status.DONE)
@@ -243,6 +249,17 @@ def _judge_again(request: Rejected, settings: Settings, *, every: bool) -> _Judg
             request.topic, request.payload, observed_us=request.received_us
         )
     return _Judgement(report, *faults)
+
+
+def _print_test(request: Rejected, now: _Judgement | None) -> NoReturn:
+    """Print a request as a catalog test, whose verdict is that of the current catalog."""
+    if now is None or request.payload is None:
+        say(f"request {request.number} cannot be made a test")
+        sys.exit(Status.FINDINGS)
+    is_whole = request.topic == request_topic(request.product)
+    to = {"product": request.product} if is_whole else {"topic": request.topic}
+    typer.echo(test_line(now.report, request.payload, to, request.received_us // 1000))
+    sys.exit(Status.DONE)
 
 
 def _print(request: Rejected) -> None:

@@ -145,13 +145,14 @@ def view(document: dict[str, Any], name: str, *, width: int | None = None) -> li
     """
     whole = width is None
     state = "ready" if document["ready"] else "NOT READY"
-    status = f": {printable(document['status'])}" if document["status"] not in {"", "ready"} else ""
+    status = [printable(line) for line in document["status"].splitlines() if line != "ready"]
     rates = f"{document['requests']:,.1f} requests/s   {document['points']:,.1f} points/s"
     times = (
         f"{what} {_quantiles(document[f'{what}_seconds'])}" for what in ("reply", "judge", "commit")
     )
     lines = [
-        f"{name}  {state}{status}",
+        f"{name}  {state}",
+        *status,
         f"{rates}   {_size(document['bytes'])}/s   {document['in_flight']:,} in flight",
         "   ".join(times),
     ]
@@ -208,6 +209,9 @@ def _product_lines(products: list[dict[str, Any]], *, whole: bool) -> list[str]:
             passed = f"{one['shadowed'] / one['requests']:.1%}" if one["requests"] else "-"
             reasons = f"{one['mode']}: {passed} shadowed{', ' if reasons else ''}{reasons}"
         name = one["product"] if whole else cut(one["product"], _PRODUCT_CELLS)
+        if len(name) > _PRODUCT_CELLS:  # a line of its own, so that the columns stay
+            lines.append(name)
+            name = ""
         rates = f"{one['requests']:,.1f}", f"{one['points']:,.1f}"
         lines.append(row.format(name, *rates, share, reasons).rstrip())
     if len(products) > len(shown):

@@ -62,6 +62,7 @@ _MAX_UNSTABLE_POLLS: Final = 10
 """Files that are replaced continuously are loaded anyway after this many polls; a file that is
 written in place continuously is reported after as many polls, repeatedly."""
 
+_REFUSED: Final = "catalog not loaded, the last valid one stays active"
 _LOGGED_PROBLEMS: Final = 20
 
 _LOG_SECONDS: Final = 60.0
@@ -110,6 +111,14 @@ class CatalogWatcher:
         self._files = FileWatch(self._path / DOCUMENT, self._woken.set)
         self._folding: Folding | None = None
         self._changes_logged = RateLimiter(_LOG_SECONDS)
+
+    @property
+    def refused(self) -> str:
+        """Why the files are not the active catalog, for /readyz; empty if they are."""
+        if not self._reported:
+            return ""
+        more = f" (and {len(self._reported) - 1} more)" if len(self._reported) > 1 else ""
+        return f"{_REFUSED}: {self._reported[0]}{more}"
 
     def request_reload(self) -> None:
         """Load at once, changed or not. For a signal handler of the event loop.
@@ -289,7 +298,7 @@ class CatalogWatcher:
         if problems == self._reported:
             return
         self._reported = problems
-        _log.error("catalog not loaded, the last valid one stays active:")
+        _log.error("%s:", _REFUSED)
         for problem in problems[:_LOGGED_PROBLEMS]:
             _log.error("  %s", problem)
         if len(problems) > _LOGGED_PROBLEMS:

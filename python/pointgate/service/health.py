@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pointgate.service.catalog_watcher import CatalogWatcher
     from pointgate.sources.base import Source
     from pointgate.store.base import Store
 
@@ -15,6 +16,7 @@ class Health:
     def __init__(self) -> None:
         self.sources: list[Source] = []
         self.store: Store | None = None
+        self.catalog: CatalogWatcher | None = None
         self.starting = "catalog not loaded"  # what the start waits for
         self.draining = False
 
@@ -27,7 +29,7 @@ class Health:
         return True
 
     def ready(self) -> tuple[bool, str]:
-        """Whether requests are received and answered; and why not, or the sources' shortfalls."""
+        """Whether requests are received and answered; and why not, or what falls short."""
         if self.draining:
             return False, "draining"
         if not self.sources:
@@ -35,4 +37,6 @@ class Health:
         trouble = "\n".join(source.trouble for source in self.sources if source.trouble)
         trouble = trouble or (self.store.trouble if self.store else "")
         shortfalls = [one for source in self.sources for one in source.shortfalls]
+        if self.catalog is not None and self.catalog.refused:
+            shortfalls.append(self.catalog.refused)
         return not trouble, trouble or "\n".join(shortfalls)

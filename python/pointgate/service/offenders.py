@@ -104,6 +104,9 @@ def offenders_text(
             if one.get("shadowed"):
                 name = f"{cut(name, name_cells - len(_SHADOWED))}{_SHADOWED}"
             name = cut(name, name_cells)
+            if len(name) > _NAME_CELLS:  # a line of its own, so that the columns stay
+                lines.append(name)
+                name = ""
             since, last = (_short(one[when]) for when in ("since", "last"))
             lines.append(_HEAD.format(name, f"{one['requests']:,}", f"{one['rate']:,.1f}", since))
             lines.append(f"  {_explanation(one)}; last {last}")

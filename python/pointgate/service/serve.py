@@ -261,7 +261,7 @@ async def _run(
         dimensions.update(newer)
         recheck.update()
 
-    watcher = CatalogWatcher(
+    watcher = health.catalog = CatalogWatcher(
         settings.catalog.path,
         swap,
         metrics,

@@ -193,7 +193,8 @@ impl Counters {
         std::mem::take(&mut self.figures().due)
     }
 
-    /// The most frequent faults and devices of rejected requests, of the last minutes.
+    /// The most frequent faults and devices of rejected requests, of the last minutes; those of the
+    /// last one first.
     ///
     /// Args:
     ///     now: The present, on the clock of `settle`.

@@ -26,6 +26,9 @@ const SAMPLED: u64 = 16;
 /// Seconds after which a later request replaces an example.
 const EXAMPLE_SECONDS: f64 = 60.0;
 
+/// Seconds after which what no longer fails stands below what does.
+const LIVE_SECONDS: f64 = 60.0;
+
 /// Bytes of an identifier or a device key, as many as a valid one has.
 const MOST_KEY: usize = 128;
 
@@ -193,14 +196,16 @@ impl Offenders {
         }
     }
 
-    /// The most frequent faults and devices.
+    /// The most frequent faults and devices, those of the last minute first.
     pub(crate) fn top(&mut self, now: f64, most: usize) -> (Vec<Offender>, Vec<Offender>) {
         self.advance(now);
         let now = self.now;
         let list = |counted: &mut Counted| {
             counted.advance(now);
-            let hitters = counted.top(most).into_iter();
+            let mut hitters = counted.top(COUNTED);
+            hitters.sort_by_key(|hitter| now - hitter.last > LIVE_SECONDS);
             hitters
+                .into_iter()
                 .filter_map(|hitter| {
                     let (example, _) = hitter.detail.0.as_ref()?;
                     let (requests, rate) = (hitter.additions, counted.rate(hitter));
@@ -212,6 +217,7 @@ impl Offenders {
                         ..example.clone()
                     })
                 })
+                .take(most)
                 .collect()
         };
         (list(&mut self.faults), list(&mut self.devices))
