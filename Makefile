@@ -10,10 +10,13 @@ STATES ?= 1000
 QUERIES ?= 10000
 MINUTES ?= 10
 # Most tests wait for processes more than they compute.
-TEST_WORKERS ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2))
+TEST_WORKERS ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2) + 2)
+PYTEST = $(BIN)/pytest -q -n $(TEST_WORKERS) --dist worksteal
+# The tests start a thousand processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
 
-.PHONY: help demo test check format bench brokers instructions fuzz crash limits powercut readers soak spark setup extension broker servers lock clean
+.PHONY: help demo test slow check format bench brokers instructions fuzz crash limits powercut readers soak spark setup extension broker servers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -21,9 +24,12 @@ help: ## list the targets
 demo: setup broker ## run broker, service and simulated senders; SECONDS=30 ends it after that time
 	@$(BIN)/pointgate demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: setup servers ## run every test
+test: setup servers ## run the tests, against real servers; under ten minutes on two cores
 	cargo test --locked --workspace --quiet
-	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist worksteal
+	$(PYTEST) -m "not slow and not limits and not brokers"
+
+slow: setup servers ## the tests that kill, cut the power, fill the memory or torture readers, in a short version
+	$(PYTEST) -m "slow and not limits and not brokers"
 
 check: setup ## formatting, lints, types, stubs
 	cargo fmt --check

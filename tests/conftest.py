@@ -20,7 +20,7 @@ _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile("dev", max_examples=100, deadline=None, suppress_health_check=_QUIET)
 settings.register_profile(
-    "ci", max_examples=500, deadline=None, suppress_health_check=_QUIET, derandomize=True
+    "ci", max_examples=200, deadline=None, suppress_health_check=_QUIET, derandomize=True
 )
 settings.register_profile("deep", max_examples=50_000, deadline=None, suppress_health_check=_QUIET)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

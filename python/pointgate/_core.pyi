@@ -1065,8 +1065,9 @@ class Counters:
         """
 
     def offenders(self, now: float, most: int) -> tuple[list[Offender], list[Offender]]:
-        """The most frequent faults and devices of rejected requests, of the last minutes; those of
-        the last one first.
+        """The most frequent faults and devices of rejected requests, of the last minutes.
+
+        Those of the last minute come first.
 
         Args:
             now: The present, on the clock of `settle`.

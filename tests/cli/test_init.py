@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from pointgate.catalog import Catalog
 from pointgate.catalog_settings import ProductSettings
@@ -183,9 +184,12 @@ def test_the_schema_accepts_the_files_that_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(get_command(app).commands))  # type: ignore[attr-defined]
-def test_help_of_a_command_has_examples_and_exit_statuses(command: str, tmp_path: Path) -> None:
+def test_help_of_a_command_has_examples_and_exit_statuses(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert command in EPILOGS
-    long, short = (run(command, option, cwd=tmp_path) for option in ("--help", "-h"))
+    long, short = (CliRunner().invoke(app, [command, option]) for option in ("--help", "-h"))
     assert long.stdout == short.stdout
     assert f"  Examples:\n    pointgate {command}" in long.stdout
     assert "\n  Exit status:\n    0        " in long.stdout

@@ -338,6 +338,13 @@ def test_a_catalog_that_is_broken_leaves_the_last_good_one(tmp_path: Path, broke
         (folder / "models/protocol.json").write_text("{")
         service.wait_for("catalog not loaded, the last valid one stays")
         assert json.loads(sender.ask(small(1)).payload)["code"] == 200
+        status, text = service.readiness()
+        assert status == 200
+        assert text.startswith("catalog not loaded, the last valid one stays active: ")
+        assert f"{folder}/models/protocol.json" in text
+        shutil.copy(CATALOG / "models/protocol.json", folder / "models")
+        service.wait_for("catalog loaded")
+        assert service.readiness() == (200, "ready\n")
 
 
 @pytest.fixture(scope="module")

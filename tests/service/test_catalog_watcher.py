@@ -117,9 +117,11 @@ async def test_a_table_that_shrinks_too_far_is_refused(
         damage(folder / "devices.txt")
         await watched.refusals(1)
         assert (watched.devices, watched.metrics.shrink_refused) == (10, 1)
+        assert "expected the device table of pk to shrink" in watched.watcher.refused
         (folder / "devices.txt").write_text(keys(10))
         await watched.reloads(1)
         assert watched.metrics.shrink_refused == 0
+        assert not watched.watcher.refused
     text = caplog.text
     assert f"{folder / 'devices.txt'}: expected the device table of pk to shrink by at most" in text
     assert "where 10 are active" in text

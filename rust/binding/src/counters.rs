@@ -193,8 +193,9 @@ impl Counters {
         std::mem::take(&mut self.figures().due)
     }
 
-    /// The most frequent faults and devices of rejected requests, of the last minutes; those of the
-    /// last one first.
+    /// The most frequent faults and devices of rejected requests, of the last minutes.
+    ///
+    /// Those of the last minute come first.
     ///
     /// Args:
     ///     now: The present, on the clock of `settle`.
