@@ -71,6 +71,7 @@ def test_a_single_request_is_answered_soon(kafka: str, topics: Topics, tmp_path:
         assert service.end() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_anywhere_every_reply_and_point_is_there_once(
     kafka: str, topics: Topics, tmp_path: Path, place: str

@@ -57,6 +57,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_what_was_answered_is_stored_wherever_the_service_dies(
     tmp_path: Path, broker: Broker, points: Path, place: str

@@ -51,6 +51,7 @@ def write(folder: Path, name: str) -> list[str]:
     return ["export", *options]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ndjson", "parquet"])
 def test_a_kill_while_others_read(name: str, tmp_path: Path) -> None:
     arguments = write(tmp_path, name)

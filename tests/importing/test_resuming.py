@@ -68,6 +68,7 @@ def check(folder: Path, shape: Shape = SHAPE) -> None:
     assert len({json.dumps(one) for one in found}) == len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", FAILPOINTS)
 def test_a_kill_at_a_named_place(place: str, tmp_path: Path) -> None:
     arguments = prepare(tmp_path, "ndjson", "parquet")

@@ -115,6 +115,7 @@ PLACES: Final[list[tuple[str, Sequence[str]]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("index", "place", "command"), [(n, *one) for n, one in enumerate(PLACES)])
 def test_a_signal_at_any_place(
     folder: Path, index: int, place: str, command: Sequence[str]

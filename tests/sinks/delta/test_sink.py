@@ -83,6 +83,7 @@ async def test_every_reader_gets_what_was_written(tmp_path: Path) -> None:
     assert len(duckdb.from_arrow(got).to_arrow_table()) == len(EVERY_TYPE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["delta-before-commit", "delta-after-commit"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_writer_that_is_killed_leaves_each_point_once(

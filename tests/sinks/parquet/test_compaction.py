@@ -319,6 +319,7 @@ def test_in_the_end_there_is_what_a_dictionary_would_hold(
         assert sum(keys_of(drain.path).values() if files(drain.path) else []) == len(got)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [

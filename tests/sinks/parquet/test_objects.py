@@ -113,6 +113,7 @@ async def test_every_reader_gets_what_was_written(s3: S3Server) -> None:
     assert len(duckdb.from_arrow(frame.to_arrow()).to_arrow_table()) == len(EVERY_TYPE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_writer_that_is_killed_leaves_each_point_once_however_the_rest_is_cut(

@@ -544,6 +544,7 @@ async def check_after_crash(path: Path, written: int, writes: int) -> None:
     assert read(path) == columns_of(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "committed"),
     [
@@ -566,6 +567,7 @@ async def test_a_crash_in_a_commit_loses_nothing_and_doubles_nothing(
     await check_after_crash(tmp_path, written=1, writes=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_crash_at_any_moment_loses_nothing_and_doubles_nothing(
     tmp_path: Path, seed: int
