@@ -34,6 +34,7 @@ slow: setup servers ## the tests that kill, cut the power, fill the memory or to
 check: setup ## formatting, lints, types, stubs
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	CUSTOM_LIBFUZZER_PATH=/nowhere/libfuzzer.a cargo check --locked --quiet --manifest-path rust/fuzz/Cargo.toml
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -66,7 +67,7 @@ instructions: $(VENV)/installed ## count the judge's instructions a byte, and fa
 fuzz: ## fuzz each target of rust/fuzz for a minute; FUZZ_SECONDS=600 for longer
 	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
 	$(PYTHON) rust/fuzz/seed.py
-	@for target in payload json model devices; do \
+	@for target in payload json model devices mqtt; do \
 		cargo fuzz run --fuzz-dir rust/fuzz --sanitizer none $$target -- -dict=rust/fuzz/json.dict \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=2 -rss_limit_mb=1024 -max_len=65536 || exit 1; \
 	done

@@ -23,7 +23,7 @@ use pointgate_core::Catalog;
 pub const NOW_MS: i64 = support::NOW_MS;
 
 /// The products of `tests/data/catalog`, by their keys.
-pub static CATALOG: LazyLock<Catalog> = LazyLock::new(support::catalog);
+pub static CATALOG: LazyLock<Catalog> = LazyLock::new(|| support::catalog(0));
 
 /// The keys of [`CATALOG`] in the order of their bytes, and one that it does not have. `seed.py`
 /// counts the same way.
