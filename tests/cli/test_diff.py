@@ -212,6 +212,16 @@ def test_wrong_input(arguments: list[str | Path], status: int, says: bytes) -> N
     assert says in b" ".join(done.stderr.split())
 
 
+def test_a_new_catalog_that_fails_a_test_is_invalid(tmp_path: Path, new: Path) -> None:
+    (tmp_path / "a.ndjson").write_bytes(GOOD)
+    (new / "tests").mkdir(exist_ok=True)
+    test = '{"product":"protocol","code":200,"points":1,"payload":{}}\n'
+    (new / "tests/more.jsonl").write_text(test)
+    done = diff(CASES, new, tmp_path / "a.ndjson", "--product", "protocol")
+    assert (done.returncode, done.stdout) == (78, b"")
+    assert b"tests/more.jsonl: line 1: test failed: expected 200, 1 point" in done.stderr
+
+
 def test_a_damaged_input_is_named_and_the_rest_judged(tmp_path: Path, new: Path) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"\n".join([GOOD] * 50))[:-9])
     done = diff(CASES, new, tmp_path / "a.gz", "--product", "protocol")

@@ -149,6 +149,7 @@ def test_a_product_that_the_catalog_lacks_is_noted() -> None:
     done = explain(envelope(""), product="protocl")
     assert done.exit_code == 1
     assert done.stderr == "note: the catalog has no product protocl, did you mean protocol\n"
+    assert "-->" not in done.stdout  # nothing is wrong with the payload
 
 
 @pytest.mark.parametrize(

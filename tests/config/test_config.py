@@ -320,6 +320,8 @@ def test_a_key_below_the_wrong_header_names_the_right_ones(tmp_path: Path) -> No
     text = """
     level = "debug"
     products = 1
+    [mqtt]
+    mode = "shadow"
     [catalog]
     listen = ":1"
     max_age = "30d"
@@ -330,6 +332,7 @@ def test_a_key_below_the_wrong_header_names_the_right_ones(tmp_path: Path) -> No
     url = "postgresql://u@h/d"
     """
     assert problems(tmp_path, text) == [
+        "mqtt.mode: unknown key; it is a key of [products.KEY] of catalog.toml",
         "catalog.listen: unknown key; it is a key of [metrics]",
         "catalog.max_age: unknown key; it is a key of [quarantine]",
         "level: unknown key; it is a key of [logging]",

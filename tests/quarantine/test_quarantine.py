@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -319,12 +320,47 @@ def test_rejects_lists_a_line_each(config: Path) -> None:
         )
 
 
+def test_a_product_is_suggested_from_the_catalog(config: Path) -> None:
+    quarantine = Quarantine(QuarantineSettings(path=config.parent / "q"), linger=0)
+    add(quarantine, [BAD], topic=TOPIC.replace("protocol", "typos"))
+    quarantine.close()
+    said = command("rejects", "-c", config, "--product", "types").stderr
+    assert said.endswith("; none is of product types\n")
+    said = command("rejects", "-c", config, "--product", "typez").stderr
+    assert said.endswith("; none is of product typez, did you mean types\n")
+
+
+def test_rejects_of_an_identifier_and_of_codes_that_it_can_have(config: Path) -> None:
+    keep(config.parent / "q", [BAD, STRANGER])
+    for name in (["rejects", "--json"], ["replay", "--dry-run", "--json"]):
+        for identifier, count in (("temp", 1), ("on", 0)):
+            done = command(*name, "-c", config, "--identifier", identifier)
+            found = json.loads(done.stdout or "{}")
+            assert found.get("requests", int("number" in found)) == count
+    done = command("rejects", "-c", config, "--code", "200")
+    assert (done.exit_code, "expected one of 1008, 1204" in done.stderr) == (2, True)
+
+
+def test_a_catalog_that_fails_a_test_is_not_replayed(config: Path, tmp_path: Path) -> None:
+    keep(config.parent / "q", [BAD])
+    catalog = tmp_path / "catalog"
+    shutil.copytree(CASES, catalog)
+    (catalog / "tests").mkdir(exist_ok=True)
+    test = '{"product":"protocol","code":200,"points":1,"payload":{}}\n'
+    (catalog / "tests/more.jsonl").write_text(test)
+    config.write_text(f"catalog.path = '{catalog}'\n" + config.read_text().split("\n", 1)[1])
+    done = command("replay", "-c", config, "--dry-run")
+    assert (done.exit_code, done.stdout) == (78, "")
+    assert "tests/more.jsonl: line 1: test failed: expected 200, 1 point" in done.stderr
+
+
 def test_rejects_for_programs(config: Path) -> None:
     keep(config.parent / "q", [BAD, b'{"\xff'])
     second, first = command("rejects", "-c", config, "--json", "--payload").stdout.splitlines()
     document = json.loads(first)
     assert document["payload"] == BAD.decode()
     assert (document["number"], document["code"], document["deviceKey"]) == (1, 1204, "device1")
+    assert document["product"] == "protocol"
     assert document["pointer"] == "/params/0/measurepoints/temp"
     assert "payload" not in json.loads(second)
     assert json.loads(second)["payloadBase64"] == "eyL/"

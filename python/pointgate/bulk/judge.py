@@ -65,8 +65,11 @@ _points = attrgetter("points")
 
 @cache
 def load_catalog(folder: Path) -> Catalog:
-    """The catalog, loaded once; forked workers share its memory with the main process."""
-    return Catalog.load(folder)
+    """The catalog, loaded once; forked workers share its memory with the main process.
+
+    Its tests run, as in the service, which refuses a catalog that fails one (contract 12).
+    """
+    return Catalog.load(folder, tests=True)
 
 
 def judging(options: RunOptions) -> Callable[[Job], Result]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pointgate import Fault
     from pointgate.fault_document import StoredFault
 
+_OF_NO_TEXT: Final = {"too_large", "empty", "bad_topic"}
+
 _GUTTER_CELLS: Final = 12
 """The width left of the payload's line, for its number and a bar."""
 
@@ -65,7 +67,8 @@ def _print_excerpt(stdout: Console, found: Excerpt, fault: Fault | StoredFault) 
 
 def excerpt_of(fault: Fault | StoredFault, payload: bytes, width: int) -> Excerpt | None:
     """The faulty line; None if the fault is not in the payload's text."""
-    if not payload.strip() or fault.reason in {"too_large", "empty", "bad_topic"}:
+    is_of_product = fault.reason == "device" and fault.pointer is None
+    if is_of_product or not payload.strip() or fault.reason in _OF_NO_TEXT:
         return None
     return excerpt(payload, fault.offset, width=max(width, 20))
 

@@ -165,9 +165,10 @@ def _counted(change: _Change, name: str, label: str) -> list[dict[str, object]]:
 
 
 def _products(change: _Change) -> list[dict[str, Any]]:
-    """Products that ever had requests, those with the most rejected ones first."""
+    """Products that ever had requests, those with the most faulty ones first."""
     requests = change.rates("requests_total", "product", "code")
     reasons = change.rates("faults_total", "product", "reason")
+    let_pass = change.rates("requests_shadowed_total", "product", "reason")
     points = change.rates("points_accepted_total", "product")
     shadowed = change.rates("requests_shadowed_total", "product")
     modes = {dict(key)["product"]: dict(key)["mode"] for key in change.values("product_mode_info")}
@@ -177,7 +178,9 @@ def _products(change: _Change) -> list[dict[str, Any]]:
         codes = {code: rate for (key, code), rate in requests.items() if key == product}
         answered = sum(codes.values())
         why = {
-            name: _rounded(rate) for (key, name), rate in reasons.items() if key == product and rate
+            name: _rounded(rate)
+            for (key, name), rate in (*reasons.items(), *let_pass.items())
+            if key == product and rate
         }
         products.append(
             {
@@ -190,7 +193,10 @@ def _products(change: _Change) -> list[dict[str, Any]]:
                 "shadowed": _rounded(shadowed.get((product,), 0.0)),
             }
         )
-    return sorted(products, key=lambda one: (-one["rejected"], -one["requests"], one["product"]))
+    return sorted(
+        products,
+        key=lambda one: (-one["rejected"] - one["shadowed"], -one["requests"], one["product"]),
+    )
 
 
 def _sinks(change: _Change) -> list[dict[str, object]]:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointgate._core import codes, reasons
+from pointgate.catalog_contents import DOCUMENT
 from pointgate.cli.options import exit_with_problems
 from pointgate.diagnostics import did_you_mean
 from pointgate.errors import Problem
 from pointgate.quantities import seconds_of
 from pointgate.quarantine.database import NAME, Filter, QuarantineDatabase
 from pointgate.terminal import Status, printable, say
+from pointgate.toml.document import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 ProductOption = Annotated[str | None, typer.Option(metavar="PK", help="Only of this product.")]
 DeviceOption = Annotated[
     str | None, typer.Option(metavar="KEY", help="Only with a fault in an entry of this device.")
+]
+IdentifierOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only with a fault at this identifier.")
 ]
 ReasonOption = Annotated[
     str | None, typer.Option(metavar="REASON", help="Only with this reason, such as type.")
@@ -59,6 +64,7 @@ def selection(
     *,
     product: str | None,
     device: str | None,
+    identifier: str | None,
     reason: str | None,
     code: int | None,
     since: str | None,
@@ -67,7 +73,7 @@ def selection(
     """The filter for the options."""
     check_fault(reason=reason, code=code, known=codes[2:])
     since_ms = None if since is None else _instant(since)
-    return Filter(product, device, reason, code, since_ms, limit)
+    return Filter(product, device, identifier, reason, code, since_ms, limit)
 
 
 def check_fault(*, reason: str | None, code: int | None, known: Sequence[int] = codes) -> None:
@@ -76,12 +82,12 @@ def check_fault(*, reason: str | None, code: int | None, known: Sequence[int] = 
     Args:
         reason: The reason.
         code: The code.
-        known: The codes that are named if it is none.
+        known: The codes that there are.
     """
     if reason is not None and reason not in reasons:
         near = did_you_mean(reason, reasons)
         raise typer.BadParameter(f"--reason: unknown reason {printable(reason)}{near}")
-    if code is not None and code not in codes:
+    if code is not None and code not in known:
         raise typer.BadParameter(f"--code: expected one of {', '.join(map(str, known))}")
 
 
@@ -107,8 +113,13 @@ def quarantine_or_exit(settings: Settings) -> Iterator[QuarantineDatabase | None
         sys.exit(Status.OUTPUT)
 
 
-def say_none_selected(quarantine: QuarantineDatabase | None, wanted: Filter) -> None:
-    """Say that no request is selected, and which product or device was probably meant."""
+def say_none_selected(
+    quarantine: QuarantineDatabase | None, wanted: Filter, settings: Settings
+) -> None:
+    """Say that no request is selected, and which product or device was probably meant.
+
+    Products are suggested from the catalog: the quarantine has those that others have misspelt.
+    """
     total = quarantine.count if quarantine else 0
     if quarantine is None or not total:
         say("no requests in the quarantine")
@@ -117,11 +128,19 @@ def say_none_selected(quarantine: QuarantineDatabase | None, wanted: Filter) -> 
     for column, value in (("product", wanted.product), ("device", wanted.device)):
         if value is None:
             continue
-        known = quarantine.values(column, _SIMILAR)
-        if value not in known:
-            near = did_you_mean(value, known)
+        kept = quarantine.values(column, _SIMILAR)
+        if value not in kept:
+            known = _products(settings) or kept if column == "product" else kept
+            near = "" if value in known else did_you_mean(value, known)
             parts.append(f"none is of {column} {printable(value)}{printable(near)}")
     say("; ".join(parts))
+
+
+def _products(settings: Settings) -> list[str]:
+    """The products in the catalog's document; none if it cannot be read."""
+    document, _ = read_toml(settings.catalog.path / DOCUMENT)
+    products = document.get("products")
+    return [*products] if isinstance(products, dict) else []
 
 
 def _instant(text: str) -> int:

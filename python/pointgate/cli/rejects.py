@@ -28,6 +28,7 @@ from pointgate.cli.quarantine_filter import (
     LIST_LIMIT,
     CodeOption,
     DeviceOption,
+    IdentifierOption,
     ListLimitOption,
     ProductOption,
     ReasonOption,
@@ -72,6 +73,7 @@ def list_rejects(
     *,
     product: ProductOption = None,
     device: DeviceOption = None,
+    identifier: IdentifierOption = None,
     reason: ReasonOption = None,
     code: CodeOption = None,
     since: SinceOption = None,
@@ -94,9 +96,16 @@ def list_rejects(
         return
     one_more = limit + 1 if limit else None
     wanted = selection(
-        product=product, device=device, reason=reason, code=code, since=since, limit=one_more
+        product=product,
+        device=device,
+        identifier=identifier,
+        reason=reason,
+        code=code,
+        since=since,
+        limit=one_more,
     )
-    with quarantine_or_exit(settings_or_exit(config)) as quarantine:
+    settings = settings_or_exit(config)
+    with quarantine_or_exit(settings) as quarantine:
         if quarantine is None:
             shown, more = 0, False
         elif by is not None:
@@ -104,7 +113,7 @@ def list_rejects(
         else:
             shown, more = _list_requests(quarantine, wanted, payload=payload, as_json=as_json)
         if not shown:
-            say_none_selected(quarantine, wanted)
+            say_none_selected(quarantine, wanted, settings)
     if more:
         say(f"note: only the first {limit}; --limit N for more, --limit 0 for all")
     sys.exit(Status.DONE)
@@ -276,6 +285,7 @@ def _document(request: Rejected, *, payload: bool) -> dict[str, object]:
     document: dict[str, object] = {
         "number": request.number,
         "received": utc_text(request.received_us),
+        "product": request.product,
         "topic": request.topic,
         "code": request.code,
         "answered": request.code if request.answered is None else request.answered,

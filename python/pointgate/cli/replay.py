@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from pointgate import Validator
+from pointgate.bulk.judge import load_catalog
 from pointgate.cli.interrupts import run_or_exit
 from pointgate.cli.options import (
     ConfigOption,
@@ -35,6 +36,7 @@ from pointgate.cli.options import (
 from pointgate.cli.quarantine_filter import (
     CodeOption,
     DeviceOption,
+    IdentifierOption,
     LimitOption,
     ProductOption,
     ReasonOption,
@@ -97,6 +99,7 @@ def replay(
     *,
     product: ProductOption = None,
     device: DeviceOption = None,
+    identifier: IdentifierOption = None,
     reason: ReasonOption = None,
     code: CodeOption = None,
     since: SinceOption = None,
@@ -111,18 +114,25 @@ def replay(
 ) -> NoReturn:
     """Post rejected requests again, if they are accepted now."""
     wanted = selection(
-        product=product, device=device, reason=reason, code=code, since=since, limit=limit
+        product=product,
+        device=device,
+        identifier=identifier,
+        reason=reason,
+        code=code,
+        since=since,
+        limit=limit,
     )
     settings = settings_or_exit(config)
     if settings.mqtt.level != 5 and not dry_run:  # noqa: PLR2004 - MQTT 5
         why = "expected 5, got 4: replies are matched by correlation data, which MQTT 5 has"
         exit_with_problems([Problem(str(config), "mqtt.protocol", why)])
-    judge = _Judge(catalog_or_exit(settings.catalog.path), settings)
+    # With its tests: the service runs no catalog that fails one.
+    judge = _Judge(catalog_or_exit(settings.catalog.path, load_catalog), settings)
     outcome = _Outcome()
     with quarantine_or_exit(settings) as quarantine:
         numbers = quarantine.numbers(wanted) if quarantine else []
         if quarantine is None or not numbers:
-            say_none_selected(quarantine, wanted)
+            say_none_selected(quarantine, wanted, settings)
         else:
             outcome.kept = len(numbers)
             replaying = _Replay(quarantine, judge, outcome, dry_run=dry_run, forget=forget)
@@ -137,6 +147,11 @@ def replay(
         say(
             f"{outcome.unanswered:,} posted without a reply: is the service running? "
             "It answers requests that the broker has queued when it starts; run replay again then"
+        )
+    if outcome.refused:
+        say(
+            f"{outcome.refused.total():,} rejected by the service, and kept a second time: it has "
+            "another catalog; /readyz says so if it has refused this one"
         )
     if as_json:
         print_json(_document(outcome))

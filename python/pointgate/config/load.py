@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pointgate import failpoint
+from pointgate.catalog_settings import ProductSettings
 from pointgate.config.settings import Settings
 from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import ConfigError, Problem
@@ -176,6 +177,7 @@ def _owners(problem: Problem) -> str:
         for section, kinds in _LISTS.items()
         for name, kind in kinds.items()
     }
+    models["[products.KEY] of catalog.toml"] = ProductSettings
     owners = [name for name, model in models.items() if model and key in _keys(model)]
     more = " and others" if len(owners) > _OWNERS else ""
     return f"; it is a key of {', '.join(owners[:_OWNERS])}{more}" if owners else ""

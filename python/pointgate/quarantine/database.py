@@ -147,6 +147,7 @@ class Filter:
     Attributes:
         product: The product key.
         device: The device key in the fault.
+        identifier: The identifier of the fault.
         reason: The fault's reason.
         code: The fault's code.
         since_ms: The earliest arrival.
@@ -155,6 +156,7 @@ class Filter:
 
     product: str | None = None
     device: str | None = None
+    identifier: str | None = None
     reason: str | None = None
     code: int | None = None
     since_ms: int | None = None
@@ -189,6 +191,7 @@ def _where(wanted: Filter) -> tuple[str, list[object]]:
     conditions = {
         "product = ?": wanted.product,
         "device = ?": wanted.device,
+        "identifier = ?": wanted.identifier,
         "reason = ?": wanted.reason,
         "code = ?": wanted.code,
         "received_ms >= ?": wanted.since_ms,

@@ -115,7 +115,7 @@ def offenders_text(
 
 def _explanation(one: Mapping[str, Any]) -> str:
     """The example of an offender as a sentence: where, what was expected, what came."""
-    where = one["reason"] if one["pointer"] is None else one["pointer"]
+    where = one["reason"] if one["pointer"] is None else one["pointer"] or "the whole payload"
     expected = f": expected {one['expected']}" if one["expected"] else ""
     got = f", got {one['got']}" if one["got"] else ""
     return printable(f"{where}{expected}{got}")
