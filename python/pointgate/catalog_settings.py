@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 _DEVICE_KEY_BYTES: Final = 128
 
-_LONGEST_WINDOW: Final = 253_402_300_799_999
-"""The whole range of a point's time (contract 3.5), in milliseconds."""
+LATEST_INSTANT: Final = 253_402_300_799_999
+"""The last time that a point can have (contract 3.5), UTC milliseconds."""
+
+_LONGEST_WINDOW: Final = LATEST_INSTANT
+"""The whole range of a point's time, in milliseconds."""
 
 
 def _device_file(value: str) -> str:
@@ -91,7 +94,7 @@ def _instant(value: object) -> object:
 YEAR_1971: Final = 31_536_000_000
 """Milliseconds; earlier times are probably seconds (contract 3.5)."""
 
-Instant = Annotated[int, BeforeValidator(_instant), Field(ge=0, le=_LONGEST_WINDOW)]
+Instant = Annotated[int, BeforeValidator(_instant), Field(ge=0, le=LATEST_INSTANT)]
 
 
 class _TimeSettings(Document):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 from pydantic import AfterValidator, Field
 
 from pointgate import _core
-from pointgate.catalog_settings import INSTANT_WORDS, Instant
+from pointgate.catalog_settings import INSTANT_WORDS, LATEST_INSTANT, Instant
 from pointgate.codes import Code
 from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import Problem
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER: Final = "tests"
+
+INSTANTS: Final = range(LATEST_INSTANT + 1)
+"""The milliseconds that `now` can be."""
 
 _SUFFIX: Final = ".jsonl"
 _SIMILAR: Final = {".json", ".ndjson", ".jsonlines"}
@@ -190,7 +193,7 @@ class _Run:
         """The test of a line, or its mistakes."""
         place = f"line {number}"
         try:
-            members, payload = _members(text.decode())
+            members, payload = read_line(text.decode())
         except UnicodeDecodeError:
             return [Problem(str(path), place, "expected UTF-8, got other bytes")]
         except ValueError as error:
@@ -257,7 +260,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
             yield number, text
 
 
-def _members(text: str) -> tuple[dict[str, Any], bytes]:
+def read_line(text: str) -> tuple[dict[str, Any], bytes]:
     """The members of a line besides `payload`, and the bytes of the payload.
 
     Raises:

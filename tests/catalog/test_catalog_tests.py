@@ -9,9 +9,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
 from pointgate import Catalog, catalog_tests
 from pointgate.catalog import Loading
+from pointgate.cli.commands import app
 from pointgate.errors import CatalogError
 from pointgate.file_states import signature
 from tests.support.patience import PATIENCE
@@ -347,6 +349,50 @@ def test_explain_writes_a_line_that_passes(folder: Path) -> None:
     assert Catalog.load(folder, tests=True).test_count == 4
     assert json.loads(lines[1])["pointer"] == "/params/0/measurepoints/temp"
     assert json.loads(lines[1])["code"] == 1204
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (json.dumps(payload()), ()),  # encoded twice
+        ('"', ()),
+        ('{"id":"1"}, "code": 200', ()),
+        (f'{{"id":"{"x" * 3000}"}}', ("-c", "small.toml")),
+        ("[" * 2000 + "]" * 2000, ()),
+        ('{"id":"1","id":"1"}', ()),
+        ("\ufeff{}", ()),
+        ("\n\r\t {} \n", ()),
+        ("{}", ("--now-ms", "17")),
+    ],
+)
+@pytest.mark.parametrize("product", ["pk", "moving", "stranger", "/sys/moving"])
+def test_explain_writes_only_lines_that_pass(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, options: tuple[str, ...], product: str
+) -> None:
+    monkeypatch.chdir(folder)
+    document = (folder / "catalog.toml").read_text()
+    table = document[document.index("[products.pk]") :].replace("products.pk", "products.moving")
+    window = "[products.moving.time]\nmax_past = '1h'\n"
+    (folder / "catalog.toml").write_text(f"{document}\n{table}\n{window}")
+    (folder / "small.toml").write_text("limits.payload_bytes = 1024\n")
+    (folder / "tests/pk.jsonl").touch()
+    (folder / "given").write_text(text)
+    whole = f"{product}/integration/measurepoint/post"
+    to = ("--topic", whole) if product.startswith("/") else ("--product", product)
+    arguments = ["explain", "given", *to, "--catalog", ".", "--as-test", *options]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+    write(folder, done.stdout.rstrip("\n"))
+    assert Catalog.load(folder, tests=True).test_count == 1
+
+
+def test_explain_writes_no_line_for_a_time_that_a_test_cannot_have(folder: Path) -> None:
+    (folder / "given").write_text("{}")
+    for now in ("-5", "253402300800000"):
+        arguments = ("explain", "given", "--product", "pk", "--catalog", ".", "--as-test")
+        done = pointgate(*arguments, "--now-ms", now, cwd=folder)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--now-ms: expected 0 to 253402300799999" in " ".join(done.stderr.split())
 
 
 def test_a_file_that_is_probably_meant_as_tests_is_a_warning(folder: Path) -> None:

@@ -238,6 +238,20 @@ def test_a_full_disk_is_one_line(config: Path, command: str, unbuffered: str) ->
     assert (done.returncode, done.stderr) == (74, "cannot write: no space left on device\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("doctor -c pointgate.toml", 1),
+        (f"explain '{EXAMPLE}' --product protocol", 0),
+        (f"validate '{EXAMPLE}' --product protocol --one-per-file --rejects /dev/full", 0),
+    ],
+)
+def test_a_closed_stdout_is_no_bug(config: Path, command: str, status: int) -> None:
+    done = shell(f"{command} >&-", folder=config.parent)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == status
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_talk_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     assert shell("serve -c gone.toml 2>/dev/full", folder=tmp_path).returncode == 78

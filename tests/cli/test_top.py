@@ -16,6 +16,7 @@ from pointgate.service.metrics import Metrics
 from pointgate.sinks.statistics import SinkStatistics
 from tests.cli.test_cli import run
 from tests.cli.test_tap import played
+from tests.service import test_modes as modes
 from tests.service.test_metrics import catalog_of, post
 from tests.support.processes import free_port
 
@@ -110,6 +111,20 @@ def test_rates_are_the_increase_between_two_scrapes() -> None:
     assert lines[:2] == ["here  NOT READY", "the broker is away\\x1b[2J"]
     assert any(line.startswith("unknown") and "100.0%" in line for line in lines)
     assert any(line.startswith("b ") and " - " in line + " " for line in lines)
+
+
+def test_faults_that_are_let_pass_come_first_with_their_reason() -> None:
+    """Also of products without a label of their own, one of which is not enforced."""
+    metrics = Metrics(most_products=1)
+    catalog = modes.catalog_of(a="enforce", b="shadow", c="enforce")
+    metrics.record_catalog(catalog)
+    modes.post(metrics, catalog, *[("a", modes.payload(1))] * 9)
+    before = scrape(metrics, 10.0)
+    modes.post(metrics, catalog, *[("a", modes.payload(1))] * 9, ("b", modes.payload(9)))
+    first, second = figures(before, scrape(metrics, 11.0))["products"]
+    assert (first["product"], first["mode"], first["rejected"]) == ("other", "mixed", 0.0)
+    assert (first["shadowed"], first["reasons"]) == (1.0, {"range": 1.0})
+    assert (second["product"], second["mode"]) == ("a", "enforce")
 
 
 def test_in_a_pipe_nothing_is_cut_and_totals_are_shown() -> None:

@@ -128,6 +128,24 @@ async def test_a_table_that_shrinks_too_far_is_refused(
     assert "SIGHUP twice" in text
 
 
+@pytest.mark.parametrize("name", ["catalog", "catalog/catalog.toml", "catalog/devices.txt"])
+async def test_what_goes_away_and_comes_back_is_in_force_again(tmp_path: Path, name: str) -> None:
+    """As a share that was not mounted for a while: nothing in it has changed."""
+    folder, away = tmp_path / "catalog", tmp_path / "away"
+    folder.mkdir()
+    (folder / "catalog.toml").write_text(PRODUCT)
+    (folder / "model.json").write_text('{"measurepoints":{"temp":{"dataType":"INT"}}}')
+    (folder / "devices.txt").write_text(keys(10))
+    async with watching(folder) as watched:
+        (tmp_path / name).rename(away)
+        await watched.until(lambda: bool(watched.watcher.refused))
+        away.rename(tmp_path / name)
+        await watched.until(lambda: not watched.watcher.refused)
+        matched = watched.metrics.catalog_matched_at
+        await watched.until(lambda: watched.metrics.catalog_matched_at > matched)
+        assert watched.metrics.reloads_succeeded == 1
+
+
 @pytest.mark.parametrize("left", ["", "\n", "# nothing yet\n", "deviceKey;name\n"])
 @pytest.mark.parametrize("suffix", ["csv", "CSV"])
 async def test_an_emptied_table_with_columns_shrinks(

@@ -34,6 +34,13 @@ def test_text() -> None:
     assert re.fullmatch(f"{TIME} WARNING pointgate\\.x: sink a: away", text)
 
 
+def test_text_is_one_line_without_control_characters() -> None:
+    name = "a\x1b[31m\u202e\n2026-11-28T00:00:00Z INFO x: forged"
+    text = TextFormatter().format(record("line 1 (%s): test failed", name))
+    assert text.isprintable()
+    assert r"line 1 (a\x1b[31m\u202e\n2026-11-28T00:00:00Z INFO x: forged)" in text
+
+
 def test_json_is_one_line_with_a_traceback_in_it() -> None:
     line = JsonFormatter().format(
         record('quote " and\nbreak %d', 1, level=logging.ERROR, error=True)

@@ -9,8 +9,8 @@ Exit status 0 if the payload is accepted, 1 if it is rejected.
 
 from __future__ import annotations
 
-import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from pointgate import Validator
 from pointgate.bulk.streams import MARGIN_BYTES
+from pointgate.cli.as_test import AsTestOption, print_test
 from pointgate.cli.fault_view import excerpt_of, print_fault, print_further_faults
 from pointgate.cli.member_hints import member_hints
 from pointgate.cli.options import (
@@ -28,6 +29,7 @@ from pointgate.cli.options import (
     settings_for_catalog,
 )
 from pointgate.codes import Code
+from pointgate.config import LimitSettings
 from pointgate.diagnostics import did_you_mean, numbered, os_reason
 from pointgate.fault_document import fault_document
 from pointgate.terminal import Status, console, print_json, printable, say, unicode_text
@@ -35,10 +37,6 @@ from pointgate.topics import REPLY_SUFFIX, request_topic
 
 if TYPE_CHECKING:
     from pointgate import Fault, Report
-
-AsTestOption = Annotated[
-    bool, typer.Option("--as-test", help="Print a line for the catalog's tests instead.")
-]
 
 _NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 
@@ -72,7 +70,11 @@ def explain(
     topic = unicode_text(topic)
     settings = settings_for_catalog(config, catalog)
     loaded = catalog_or_exit(catalog or settings.catalog.path)
-    payload = _read(file, settings.limits.payload_bytes + MARGIN_BYTES)
+    limits = LimitSettings() if as_test else settings.limits  # tests have the default ones
+    payload = _read(file, limits.payload_bytes + MARGIN_BYTES)
+    if as_test:
+        arrived_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        print_test(loaded, topic, payload, arrived_ms)
     validator = Validator(
         loaded,
         payload_bytes=settings.limits.payload_bytes,
@@ -82,10 +84,6 @@ def explain(
         (report,) = validator.validate([topic], [payload], now_ms=now_ms)
     except (OverflowError, ValueError) as error:
         raise typer.BadParameter(f"--now-ms: {error}") from error
-    if as_test:
-        given = ("topic", topic) if product is None else ("product", product)
-        typer.echo(test_line(report, payload, dict([given]), now_ms))
-        sys.exit(Status.DONE)
     faults = validator.all_faults(topic, payload, now_ms=now_ms) if every else None
     _show(report, payload, topic, faults, as_json=as_json)
     _note(report, payload)
@@ -93,29 +91,6 @@ def explain(
         near = did_you_mean(product, loaded.products)
         say(f"note: the catalog has no product {product}{near}")
     sys.exit(Status.DONE if report.code == Code.OK else Status.FINDINGS)
-
-
-def test_line(report: Report, payload: bytes, to: dict[str, str], now_ms: int | None) -> str:
-    """A payload and its verdict as a line of catalog tests (contract 12)."""
-    expected: dict[str, object] = {**to, "code": report.code}
-    if report.fault is None:
-        expected["points"] = report.points
-    else:
-        expected["reason"] = report.fault.reason
-        if report.fault.pointer is not None:
-            expected["pointer"] = report.fault.pointer
-    if now_ms is not None:
-        expected["now"] = now_ms
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError:
-        raise typer.BadParameter("--as-test: expected a payload in UTF-8") from None
-    if report.fault is not None and report.fault.reason in _NOT_READ:
-        text = json.dumps(text)
-    # In a JSON document, line breaks are white space.
-    text = text.strip().replace("\r", " ").replace("\n", " ")
-    head = json.dumps(expected, separators=(",", ":"), ensure_ascii=False)
-    return f'{head[:-1]},"payload":{text}}}'
 
 
 def _show(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,9 +25,14 @@ from pointgate.cli.service_client import UnreachableError, get
 from pointgate.codes import Code
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pointgate.cli.service_client import Endpoint
 
 Labels = tuple[tuple[str, str], ...]
+
+_OTHER: Final = "other"
+"""The label of products beyond `metrics.max_products`."""
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -172,6 +177,8 @@ def _products(change: _Change) -> list[dict[str, Any]]:
     points = change.rates("points_accepted_total", "product")
     shadowed = change.rates("requests_shadowed_total", "product")
     modes = {dict(key)["product"]: dict(key)["mode"] for key in change.values("product_mode_info")}
+    if _unnamed(change, modes):
+        modes[_OTHER] = "mixed"
     had = {dict(key)["product"] for key, value in change.values("requests_total").items() if value}
     products = []
     for product in had:
@@ -197,6 +204,14 @@ def _products(change: _Change) -> list[dict[str, Any]]:
         products,
         key=lambda one: (-one["rejected"] - one["shadowed"], -one["requests"], one["product"]),
     )
+
+
+def _unnamed(change: _Change, modes: Mapping[str, str]) -> bool:
+    """Whether products without a label of their own are not enforced."""
+    named = Counter(modes.values())
+    counts = change.values("catalog_products_in_mode").items()
+    found = {dict(key)["mode"]: count for key, count in counts}
+    return any(count > named[mode] for mode, count in found.items() if mode != "enforce")
 
 
 def _sinks(change: _Change) -> list[dict[str, object]]:

@@ -21,9 +21,9 @@ import orjson
 import typer
 
 from pointgate import Catalog, Validator
-from pointgate.cli.explain import AsTestOption, test_line
+from pointgate.cli.as_test import AsTestOption, print_test
 from pointgate.cli.fault_view import print_fault, print_further_faults
-from pointgate.cli.options import ConfigOption, settings_or_exit
+from pointgate.cli.options import ConfigOption, catalog_or_exit, settings_or_exit
 from pointgate.cli.quarantine_filter import (
     LIST_LIMIT,
     CodeOption,
@@ -41,7 +41,6 @@ from pointgate.diagnostics import numbered
 from pointgate.errors import CatalogError
 from pointgate.fault_document import fault_document, payload_member, utc_text
 from pointgate.terminal import Status, console, print_json, printable, say
-from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from pointgate import Fault, Report
@@ -187,14 +186,18 @@ def explain(
     if request is None:
         say(f"there is no request {number} in the quarantine")
         sys.exit(Status.FINDINGS)
+    if as_test:
+        if request.payload is None:
+            say(f"the payload of request {number} was too large to be kept")
+            sys.exit(Status.FINDINGS)
+        catalog = catalog_or_exit(settings.catalog.path)
+        print_test(catalog, request.topic, request.payload, request.received_us // 1000)
     try:
         now = _judge_again(request, settings, every=every)
         unknown = "its payload was too large to be kept"
     except CatalogError as error:
         now, unknown = None, f"the catalog is invalid: {error.problems[0]}"
         say(unknown)
-    if as_test:
-        _print_test(request, now)
     if as_json:
         print_json(_document(request, payload=True) | {"now": now and _verdict(now, every=every)})
         sys.exit(Status.DONE)
@@ -258,17 +261,6 @@ def _judge_again(request: Rejected, settings: Settings, *, every: bool) -> _Judg
             request.topic, request.payload, observed_us=request.received_us
         )
     return _Judgement(report, *faults)
-
-
-def _print_test(request: Rejected, now: _Judgement | None) -> NoReturn:
-    """Print a request as a catalog test, whose verdict is that of the current catalog."""
-    if now is None or request.payload is None:
-        say(f"request {request.number} cannot be made a test")
-        sys.exit(Status.FINDINGS)
-    is_whole = request.topic == request_topic(request.product)
-    to = {"product": request.product} if is_whole else {"topic": request.topic}
-    typer.echo(test_line(now.report, request.payload, to, request.received_us // 1000))
-    sys.exit(Status.DONE)
 
 
 def _print(request: Rejected) -> None:

@@ -200,6 +200,24 @@ def _where(wanted: Filter) -> tuple[str, list[object]]:
     return (f"WHERE {' AND '.join(given)} " if given else "", [*given.values()])
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that the file is no database, or a damaged one."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename the file, in place of one that was renamed before; returns its new path.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    path = folder / NAME
+    for suffix in ("-wal", "-shm"):  # of the next file they would be damage, too
+        path.with_name(NAME + suffix).unlink(missing_ok=True)
+    return path.replace(path.with_name(f"{NAME}.damaged"))
+
+
 class QuarantineDatabase:
     """The table in one folder. For one thread at a time.
 

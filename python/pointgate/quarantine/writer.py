@@ -11,7 +11,8 @@ again. A commit is not synced: a crash of the machine may lose the last requests
 service the queue.
 
 If the file cannot be opened at first, because it is locked or the disk is full, the thread opens it
-later. A folder that can never be used is refused before (`preflight.py`).
+later. A damaged file is renamed, and a new one begun. A folder that can never be used is refused
+before (`preflight.py`).
 
 Invariants: the queue is bounded in bytes; the file is bounded in bytes and in age, and the oldest
 requests are deleted first; every rejected request of a selected product is counted once, as kept
@@ -27,7 +28,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from pointgate.quarantine.database import QuarantineDatabase, Rejected
+from pointgate.quarantine.database import (
+    NAME,
+    QuarantineDatabase,
+    Rejected,
+    is_damage,
+    set_aside,
+)
 from pointgate.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
@@ -82,6 +89,7 @@ class Quarantine:
             written; `too_large`, the request exceeds half of the file's limit.
         removed: How many were deleted: `bytes`, to make room; `age`, they had expired.
         bytes: The size of the kept requests.
+        trouble: Why requests are not being kept now, for /readyz; empty if they are.
         newest: The latest arrival among the requests kept before the start, UTC microseconds; 0
             if the file could not be opened at first.
     """
@@ -93,6 +101,7 @@ class Quarantine:
         self.not_kept = {"overflow": 0, "failed": 0, "too_large": 0}
         self.removed = {"bytes": 0, "age": 0}
         self.bytes = 0
+        self.trouble = ""
         self._settings = settings
         self._linger = linger
         self._wanted_topics: dict[str, bool] = {}
@@ -156,14 +165,36 @@ class Quarantine:
 
     def _open(self) -> int:
         """Open the file; on failure the thread retries. Returns the latest arrival in it, or 0."""
+        for _ in range(2):
+            try:
+                self._file = QuarantineDatabase(self._folder)
+                self.bytes = self._file.size
+                newest = self._file.newest
+            except (OSError, sqlite3.Error) as error:
+                if not self._set_aside(error):
+                    _log.warning("the quarantine cannot be opened: %s; retrying", self.trouble)
+                    break
+            else:
+                self.trouble = ""
+                return newest
+        return 0
+
+    def _set_aside(self, error: Exception) -> bool:
+        """Rename a damaged file, so that a new one is made; other errors are remembered."""
+        path = self._folder / NAME
+        self.trouble = f"rejected requests are not kept: {path}: {error}"
+        if not is_damage(error):
+            return False
         try:
-            self._file = QuarantineDatabase(self._folder)
-            self.bytes = self._file.size
-            newest = self._file.newest
-        except (OSError, sqlite3.Error) as error:
-            _log.warning("the quarantine cannot be opened: %s; retrying", error)
-            newest = 0
-        return newest
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            aside = set_aside(self._folder)
+        except (OSError, sqlite3.Error) as failed:
+            self.trouble += f"; move it away ({failed})"
+            return False
+        _log.error("the quarantine is damaged: %s: %s; renamed to %s", path, error, aside.name)
+        return True
 
     def _run(self) -> None:
         while True:
@@ -200,9 +231,11 @@ class Quarantine:
             self.bytes = self._file.size
         except Exception as error:  # noqa: BLE001 - no request may end the thread
             self.not_kept["failed"] += len(requests)
+            self._set_aside(error)
             if events := self._failures.count():
                 _log.warning("quarantine writes failed: %d, last error: %s", events, error)
             return
+        self.trouble = ""
         self.kept += len(fitting)
         self.not_kept["too_large"] += len(rows) - len(fitting)
         for why, count in removed.items():

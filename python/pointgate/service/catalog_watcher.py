@@ -231,8 +231,13 @@ class CatalogWatcher:
         confirmed, self._confirmed = self._confirmed, False
         if catalog is None:
             self._refuse(loading.problems)
-        elif loading.unchanged:  # a line is being written
+        elif loading.unchanged:  # a line is being written, or all is again as it was
             self._catalog = catalog
+            if self._reported:
+                self._reported = []
+                self._metrics.reloads_succeeded += 1
+                self._metrics.record_catalog(catalog)
+                _log.info("catalog loaded: its files are those of the active one again")
         else:
             released = await self._accept(catalog, loading, confirmed=confirmed)
             del catalog

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pointgate.terminal import printable
+
 if TYPE_CHECKING:
+    from pointgate.quarantine.writer import Quarantine
     from pointgate.service.catalog_watcher import CatalogWatcher
     from pointgate.sources.base import Source
     from pointgate.store.base import Store
@@ -17,6 +20,7 @@ class Health:
         self.sources: list[Source] = []
         self.store: Store | None = None
         self.catalog: CatalogWatcher | None = None
+        self.quarantine: Quarantine | None = None
         self.starting = "catalog not loaded"  # what the start waits for
         self.draining = False
 
@@ -39,4 +43,6 @@ class Health:
         shortfalls = [one for source in self.sources for one in source.shortfalls]
         if self.catalog is not None and self.catalog.refused:
             shortfalls.append(self.catalog.refused)
-        return not trouble, trouble or "\n".join(shortfalls)
+        if self.quarantine is not None and self.quarantine.trouble:
+            shortfalls.append(self.quarantine.trouble)
+        return not trouble, trouble or "\n".join(map(printable, shortfalls))

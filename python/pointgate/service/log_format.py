@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from pointgate.terminal import unicode_text
+from pointgate.terminal import printable, unicode_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +70,11 @@ class TextFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, D102, N802 - the base class's
         return _time(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: D102, N802 - the base class's
+        # An event is one line, and no message has control characters of senders or of files.
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):

@@ -171,6 +171,7 @@ async def _start(
             health.wait_for("catalog not loaded")
             quarantine = await stack.enter_async_context(open_quarantine(settings, metrics))
             store = health.store = pipeline.store
+            health.quarantine = quarantine
             if quarantine is not None:
                 pipeline.arrivals.advance(quarantine.newest)
             level = logging.WARNING if store.ack == "verdict" else logging.INFO
