@@ -50,7 +50,7 @@ def read_copy(folder: Path, *, examines: bool) -> Current | str:
 
     Args:
         folder: The folder of the copy.
-        examines: Whether the sizes of its files are compared, too.
+        examines: Whether sizes and checksums of its files are compared, too.
     """
     try:
         current = read_current(folder)
@@ -59,8 +59,8 @@ def read_copy(folder: Path, *, examines: bool) -> Current | str:
         if examines and not is_whole(current):
             return (
                 "the copy of a registry is damaged: expected a journal and "
-                f"{current.bytes:,} bytes of keys in {current.folder.name}, got something "
-                f"else{_ANEW}"
+                f"{current.bytes:,} bytes of keys, as they were written, in "
+                f"{current.folder.name}, got something else{_ANEW}"
             )
     except OSError as error:
         return f"cannot read the copy of a registry: {os_reason(error)}"

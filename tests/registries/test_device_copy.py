@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -145,7 +147,61 @@ def test_lost_changes_need_a_snapshot(settings: RegistrySettings) -> None:
     assert (copy.position, copy.is_usable) == (None, True)
 
 
-@pytest.mark.parametrize("damage", ["emptied", "longer", "deleted", "no folder", "no journal"])
+@pytest.mark.parametrize("place", [0, 7, 8])
+def test_changes_that_the_disk_has_changed_need_a_snapshot(
+    settings: RegistrySettings, place: int
+) -> None:
+    copy = opened(settings)
+    replaced(copy, snapshot("a"))
+    copy.apply(b"+b\n-a\n", "2")
+    copy.close()
+    copy = opened(settings)
+    copy.apply(b"+c\n", "3")
+    copy.close()
+    current = read_current(settings.folder)
+    assert current is not None
+    flip(current.folder / "pk.changes", place)
+    copy = opened(settings)
+    assert (copy.position, copy.is_usable) == (None, True)
+    replaced(copy, snapshot("c", position="4"))
+    copy.close()
+    assert opened(settings).position == "4"
+
+
+def test_a_copy_of_an_earlier_version_has_no_checksums_and_is_used(
+    settings: RegistrySettings,
+) -> None:
+    copy = opened(settings)
+    replaced(copy, snapshot("a"))
+    copy.apply(b"+b\n", "2")
+    copy.close()
+    current = read_current(settings.folder)
+    assert current is not None
+    document = json.loads((settings.folder / "current").read_bytes())
+    del document["checksum"]
+    (settings.folder / "current").write_text(json.dumps(document))
+    journal = current.folder / "journal"
+    lines = [json.loads(line.partition(" ")[2]) for line in journal.read_text().splitlines()]
+    for line in lines:
+        del line["checksums"]
+    texts = [json.dumps(line).encode() for line in lines]
+    journal.write_bytes(b"".join(b"%08x %b\n" % (zlib.crc32(text), text) for text in texts))
+    copy = opened(settings)
+    assert copy.position == "2"
+    copy.apply(b"+c\n", "3")
+    copy.close()
+    assert opened(settings).position == "3"
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage", ["emptied", "longer", "changed", "deleted", "no folder", "no journal"]
+)
 def test_a_snapshot_that_is_not_whole_is_not_used(
     tmp_path: Path, settings: RegistrySettings, damage: str
 ) -> None:
@@ -160,6 +216,8 @@ def test_a_snapshot_that_is_not_whole_is_not_used(
             os.truncate(keys, 0)
         case "longer":
             keys.write_bytes(keys.read_bytes() + b"b\n")
+        case "changed":
+            flip(keys, 0)
         case "deleted":
             keys.unlink()
         case "no folder":

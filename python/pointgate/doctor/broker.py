@@ -144,7 +144,10 @@ async def examine_broker(settings: Settings, *, product: str) -> Findings:
             found.ok(f"MQTT 5 is refused ({error}), and mqtt.protocol is auto")
             await _examine(settings, mqtt.model_copy(update={"protocol": 4}), found)
     except (ConnectionLost, ConfigError) as error:
-        found.fail(f"{mqtt.url}: {error}")
+        found.fail(
+            f"{mqtt.url}: {error}",
+            "start the broker, or correct address, account and TLS in [mqtt]",
+        )
     return found
 
 

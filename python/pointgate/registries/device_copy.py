@@ -22,6 +22,7 @@ import os
 import shutil
 import threading
 import time
+import zlib
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from pointgate.errors import DocumentError
 from pointgate.registries.base import RegistryUnavailableError
 from pointgate.registries.device_lines import DeviceLines
 from pointgate.registries.journal import Journal, Progress
-from pointgate.registries.snapshot_files import SnapshotFiles
+from pointgate.registries.snapshot_files import SnapshotFiles, checksum_of, file_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,12 +72,14 @@ class Current:
         folder: Its folder.
         form: The form of its device files.
         bytes: Their size.
+        checksum: Their checksum; None in a copy that an earlier version has written.
         identity: Of what it is a copy.
     """
 
     folder: Path
     form: Form
     bytes: int
+    checksum: int | None
     identity: str
 
 
@@ -93,8 +96,13 @@ def read_current(folder: Path) -> Current | None:
         name, form = str(document["snapshot"]), document["form"]
         if not name.isdecimal() or form not in {"keys", "txt", "csv", "jsonl"}:
             raise ValueError(f"expected the name of a snapshot and a form in {CURRENT}")
-        found = cast("Form", form)
-        return Current(folder / name, found, int(document["bytes"]), str(document["identity"]))
+        return Current(
+            folder / name,
+            cast("Form", form),
+            int(document["bytes"]),
+            document.get("checksum"),
+            str(document["identity"]),
+        )
     except FileNotFoundError:
         return None
     except (KeyError, TypeError) as error:
@@ -102,13 +110,18 @@ def read_current(folder: Path) -> Current | None:
 
 
 def is_whole(current: Current) -> bool:
-    """Whether the files of a snapshot are as they were written, by their sizes.
+    """Whether the files of a snapshot are as they were written, by their sizes and checksums.
 
     Raises:
         OSError: They cannot be read.
     """
-    sizes = [path.stat().st_size for path in current.folder.glob(f"*.{current.form}")]
-    return (current.folder / JOURNAL).exists() and sum(sizes) == current.bytes
+    files = list(current.folder.glob(f"*.{current.form}"))
+    size = sum(path.stat().st_size for path in files)
+    if size != current.bytes or not (current.folder / JOURNAL).exists():
+        return False
+    if current.checksum is None:
+        return True
+    return checksum_of({path.stem: file_checksum(path) for path in files}) == current.checksum
 
 
 class DeviceCopy:
@@ -222,7 +235,9 @@ class DeviceCopy:
             size = path.stat().st_size
             if size > length:
                 os.truncate(path, length)
-            elif size < length:  # lost by the disk: what is there is used until the next snapshot
+            checksum = progress.checksums.get(path.stem)
+            # Lost or changed by the disk: what is there is used until the next snapshot.
+            if size < length or checksum not in {None, file_checksum(path, length)}:
                 progress.position = None
 
     def replace(self, snapshot: Snapshot, moved: Callable[[], None]) -> None:
@@ -261,7 +276,8 @@ class DeviceCopy:
             raise
         journal, progress = Journal(folder / JOURNAL), Progress(snapshot.position, began)
         journal.write(progress, {}, sync=True)
-        current = Current(folder, snapshot.form, size, self._settings.identity)
+        identity = self._settings.identity
+        current = Current(folder, snapshot.form, size, files.checksum, identity)
         self._append_all(folder, progress, snapshot.lines)
         journal.write(progress, progress.lengths, sync=True)
         sync_folder(folder)
@@ -269,6 +285,7 @@ class DeviceCopy:
             "snapshot": folder.name,
             "form": current.form,
             "bytes": current.bytes,
+            "checksum": current.checksum,
             "identity": current.identity,
         }
         write_file(self._folder / CURRENT, orjson.dumps(document), SHARED)
@@ -342,6 +359,9 @@ class DeviceCopy:
             finally:
                 os.close(descriptor)
             changed[product] = progress.lengths[product] = length + len(data)
+            if not length or product in progress.checksums:  # else an earlier version has begun it
+                former = progress.checksums.get(product, 0)
+                progress.checksums[product] = zlib.crc32(data, former)
         if is_new:
             sync_folder(folder)
         return changed

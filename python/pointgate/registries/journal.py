@@ -1,6 +1,6 @@
 """The journal of a copy: the position that its files have reached, and how long they are then.
 
-    5f2c9a1e {"position": "…", "at": 1764324000.5, "lengths": {"inverter": 1204}}
+    5f2c9a1e {"position": "…", "at": 1764324000.5, "lengths": {"inverter": 1204}, "checksums": {…}}
 
 One line for each batch of changes, behind those changes. After a crash, the last line whose
 checksum is right decides: what files have beyond its lengths is truncated, and is read again.
@@ -34,11 +34,13 @@ class Progress:
         position: The position; None if there is none.
         at: When the copy was last known to be up to date, in seconds since 1970.
         lengths: Bytes of the file of changes of each product.
+        checksums: Its CRC-32; not of a file that an earlier version has begun.
     """
 
     position: str | None = None
     at: float = 0.0
     lengths: dict[str, int] = field(default_factory=dict)
+    checksums: dict[str, int] = field(default_factory=dict)
 
 
 class Journal:
@@ -70,6 +72,7 @@ class Journal:
                 break
             progress.position, progress.at = document["position"], document["at"]
             progress.lengths |= document["lengths"]
+            progress.checksums |= document.get("checksums", {})
             self._size += len(line)
         return progress
 
@@ -100,7 +103,13 @@ class Journal:
 
 
 def _line(progress: Progress, lengths: dict[str, int]) -> bytes:
-    document = {"position": progress.position, "at": progress.at, "lengths": lengths}
+    checksums = {key: progress.checksums[key] for key in lengths if key in progress.checksums}
+    document = {
+        "position": progress.position,
+        "at": progress.at,
+        "lengths": lengths,
+        "checksums": checksums,
+    }
     text = json.dumps(document, ensure_ascii=True).encode()
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
