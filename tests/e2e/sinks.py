@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.e2e.ledger import readings, whole_lines
 from tests.support.processes import Service
@@ -46,11 +46,18 @@ def service(
     return Service(folder, broker.port, *mqtt, *lines, ack=ack, **options)
 
 
+PIPE_BYTES: Final = 4096
+"""What is not read is next to nothing."""
+
+READING_BYTES: Final = 250
+"""What the points of a reading take, about."""
+
+
 class Tap:
     """Standard output of one service after another: a sink that takes as much as is read.
 
     Args:
-        pause: Seconds to wait after each piece of 4 KiB; a reading takes 250 bytes.
+        pause: Seconds to wait after each piece of 4 KiB.
         running: Whether anything is read at all; else not before `open`.
     """
 
@@ -65,7 +72,7 @@ class Tap:
     def service(self, folder: Path, broker: Broker, *mqtt: str, **options: Any) -> Service:
         """A service that writes to it; the next one may come when this one has ended."""
         reader, writer = os.pipe()
-        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)  # it holds what is not read: next to nothing
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         text = bytearray()
         thread = threading.Thread(target=self._read, args=(reader, text))
         thread.start()
