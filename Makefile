@@ -11,7 +11,7 @@ QUERIES ?= 10000
 MINUTES ?= 10
 # Most tests wait for processes more than they compute.
 TEST_WORKERS ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2) + 2)
-PYTEST = $(BIN)/pytest -q -n $(TEST_WORKERS) --dist worksteal
+PYTEST = $(BIN)/pytest -q -n $(TEST_WORKERS)
 # The tests start a thousand processes, each of which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 RUST_SOURCES = $(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print | sort)
@@ -26,10 +26,10 @@ demo: setup broker ## run broker, service and simulated senders; SECONDS=30 ends
 
 test: setup servers ## run the tests, against real servers; under ten minutes on two cores
 	cargo test --locked --workspace --quiet
-	$(PYTEST) -m "not slow and not limits and not brokers"
+	$(PYTEST) --dist worksteal -m "not slow and not limits and not brokers"
 
 slow: setup servers ## the tests that kill, cut the power, fill the memory or torture readers, in a short version
-	$(PYTEST) -m "slow and not limits and not brokers"
+	$(PYTEST) --dist load --maxschedchunk 1 -m "slow and not limits and not brokers"
 
 check: setup ## formatting, lints, types, stubs
 	cargo fmt --check

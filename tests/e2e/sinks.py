@@ -47,7 +47,7 @@ def service(
 
 
 PIPE_BYTES: Final = 4096
-"""What is not read is next to nothing."""
+"""The pipe holds next to nothing of what is not read."""
 
 READING_BYTES: Final = 250
 """What the points of a reading take, about."""
