@@ -233,7 +233,7 @@ class _Run:
             raise ValueError("expected no reason and no pointer beside code 200")
         if line.code != Code.OK and line.points:
             raise ValueError(f"points: expected none beside code {line.code}, got {line.points}")
-        product = topic.removeprefix("/").removeprefix("sys/").partition("/")[0]
+        product = product_in(topic)
         if line.now is None and product in self._moving:
             raise ValueError(
                 f"now: expected {INSTANT_WORDS}, because {product} has time.max_past or "
@@ -258,6 +258,11 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
         text = line.strip(b" \t\r")
         if text and not text.startswith(b"#"):
             yield number, text
+
+
+def product_in(topic: str) -> str:
+    """The product that a topic of either form names."""
+    return topic.removeprefix("/").removeprefix("sys/").partition("/")[0]
 
 
 def read_line(text: str) -> tuple[dict[str, Any], bytes]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from pointgate import _core
-from pointgate.catalog_tests import INSTANTS, read_line
+from pointgate.catalog_tests import INSTANTS, product_in, read_line
 from pointgate.terminal import Status
 from pointgate.topics import request_topic
 
@@ -24,7 +24,8 @@ AsTestOption = Annotated[
     bool, typer.Option("--as-test", help="Print a line for the catalog's tests instead.")
 ]
 
-_NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
+NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
+"""Reasons of payloads that are not read as JSON to their end."""
 
 
 def print_test(catalog: Catalog, topic: str, payload: bytes, now_ms: int) -> NoReturn:
@@ -43,7 +44,7 @@ def print_test(catalog: Catalog, topic: str, payload: bytes, now_ms: int) -> NoR
     except UnicodeDecodeError:
         raise typer.BadParameter("--as-test: expected a payload in UTF-8") from None
     (report,) = _core.Validator(catalog).validate([topic], [payload], now_ms=now_ms)
-    product = topic.removeprefix("/").removeprefix("sys/").partition("/")[0]
+    product = product_in(topic)
     is_known = topic == request_topic(product) and product in catalog.products
     # A test names no product that the catalog lacks.
     target = {"product": product} if is_known else {"topic": topic}
@@ -51,7 +52,7 @@ def print_test(catalog: Catalog, topic: str, payload: bytes, now_ms: int) -> NoR
     settings = catalog.contents.settings.get(product)
     if settings is not None and settings.time.is_moving:
         expected["now"] = now_ms
-    is_read = report.fault is None or report.fault.reason not in _NOT_READ
+    is_read = report.fault is None or report.fault.reason not in NOT_READ
     head = json.dumps(expected, separators=(",", ":"), ensure_ascii=False)
     typer.echo(f'{head[:-1]},"payload":{_value(text, is_read=is_read)}}}')
     sys.exit(Status.DONE)

@@ -12,14 +12,14 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.text import Text
 
 from pointgate import Validator
 from pointgate.bulk.streams import MARGIN_BYTES
-from pointgate.cli.as_test import AsTestOption, print_test
+from pointgate.cli.as_test import NOT_READ, AsTestOption, print_test
 from pointgate.cli.fault_view import excerpt_of, print_fault, print_further_faults
 from pointgate.cli.member_hints import member_hints
 from pointgate.cli.options import (
@@ -37,8 +37,6 @@ from pointgate.topics import REPLY_SUFFIX, request_topic
 
 if TYPE_CHECKING:
     from pointgate import Fault, Report
-
-_NOT_READ: Final = {"bad_topic", "too_large", "empty", "syntax"}
 
 
 def explain(
@@ -119,7 +117,7 @@ def _note(report: Report, payload: bytes) -> None:
         say(f"note: times before 1971: {report.early_times:,}; seconds instead of milliseconds?")
     if report.null_points:
         say(f"note: points without a value, ignored: {report.null_points:,}")
-    if report.fault is None or report.fault.reason not in _NOT_READ:
+    if report.fault is None or report.fault.reason not in NOT_READ:
         for line in member_hints(payload):
             say(f"note: {line}")
 

@@ -194,6 +194,7 @@ class Quarantine:
             self.trouble += f"; move it away ({failed})"
             return False
         _log.error("the quarantine is damaged: %s: %s; renamed to %s", path, error, aside.name)
+        self.trouble = ""
         return True
 
     def _run(self) -> None:
