@@ -324,6 +324,7 @@ def test_rejects_lists_a_line_each(config: Path) -> None:
 def test_a_damaged_file_is_renamed_and_a_new_one_begun(
     config: Path, caplog: pytest.LogCaptureFixture, pages: range
 ) -> None:
+    """Contract 10.5."""
     folder = config.parent / "q"
     keep(folder, [BAD] * 300)
     with (folder / NAME).open("r+b") as file:
