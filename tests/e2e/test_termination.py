@@ -132,3 +132,15 @@ def test_a_disk_that_does_not_answer_is_left_behind(tmp_path: Path, broker: Brok
             until(lambda: ledger.accepted <= stored(lines).keys())
             terminate(running)
     ledger.check(stored(lines))
+
+
+def test_the_exit_status_is_the_service_s_whatever_libraries_do_at_the_end(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """A library's thread in an interpreter that is being finalized aborts the process."""
+    plant = "import atexit, os, sys; from pointgate import cli; atexit.register(os.abort)"
+    program = "-c", f"{plant}; sys.argv[0] = 'pointgate'; cli.main()"
+    with Tap() as tap, tap.service(tmp_path, broker, program=program) as running:
+        running.ready()
+        terminate(running)
+        running.wait_for("stopped")

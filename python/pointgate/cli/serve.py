@@ -49,9 +49,13 @@ def serve(
     for stray in stray_variables(os.environ):
         _log.warning("%s", stray)
     try:
-        sys.exit(asyncio.run(service.serve(settings, exit_process=os._exit)))
+        status = asyncio.run(service.serve(settings, exit_process=os._exit))
     except (ConfigError, CatalogError) as error:
         exit_with_problems(error.problems)
     except TemporaryFailure as error:
         say(str(error))
         sys.exit(Status.TEMPORARY)
+    # Without finalizing the interpreter: a thread that a library still runs would abort it
+    # ("PyGILState_Release … finalizing"), and a clean stop would end with SIGABRT.
+    logging.shutdown()
+    os._exit(status)
