@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +17,15 @@ SIZE = 500
 
 
 class Link:
-    """A socket with requests in it, the kernel's low-water mark, and a clock of ticks.
+    """A socket with requests in it, the kernel's low-water mark, and a clock.
 
     Attributes:
+        now: The clock, in ticks.
         reads: How many requests each read found.
     """
 
-    def __init__(self, tick: float = 0.001) -> None:
+    def __init__(self, tick: float = 1.0) -> None:
+        self.now = 0.0
         self.reads: list[int] = []
         self.mark = 1
         self.waiting = 0
@@ -40,7 +44,7 @@ class Link:
         requests, self.waiting = self.waiting, 0
         if requests:
             self.reads.append(requests)
-            self.pace.record(requests, requests * SIZE)
+            self.pace.record(requests, requests * SIZE, self.now)
 
     def arrive(self) -> None:
         """A request arrives; the socket is read if it is reported as readable."""
@@ -50,6 +54,7 @@ class Link:
 
     def tick(self) -> bool:
         """A tick passes; whether one was awaited."""
+        self.now = math.floor(self.now) + 1.0
         timers, self._timers = self._timers, []
         for timer in timers:
             timer()
@@ -58,6 +63,7 @@ class Link:
 
 def flood(link: Link, requests: int, per_tick: int = 50) -> None:
     for number in range(requests):
+        link.now += 0.9 / per_tick
         link.arrive()
         if number % per_tick == per_tick - 1:
             link.tick()
@@ -129,6 +135,27 @@ def test_a_window_is_not_waited_for_in_vain(window: int) -> None:
     assert delayed < 100
 
 
+@pytest.mark.parametrize("per_tick", [6, 10, 15, 40])
+def test_senders_that_wait_for_nobody_are_read_once_a_tick(per_tick: int) -> None:
+    draw = random.Random(per_tick)  # noqa: S311 - the same arrivals each time
+    link = Link()
+    flood(link, 10_000)
+    ticks = math.ceil(link.now)
+    arrival = float(ticks)
+    for number in range(80_000):
+        arrival += draw.expovariate(per_tick)
+        while arrival >= ticks + 1:
+            ticks += 1
+            link.now = max(link.now, ticks - 0.5)
+            link.tick()
+        link.now = arrival
+        link.arrive()
+        if number == 40_000:
+            link.reads.clear()
+    mean = sum(link.reads) / len(link.reads)
+    assert mean > min(12, 0.7 * per_tick)
+
+
 def test_an_awaited_acknowledgement_wakes_at_once() -> None:
     link = Link()
     flood(link, 10_000)
@@ -147,8 +174,8 @@ def test_a_group_has_a_limit_in_bytes() -> None:
     pace = ReadPace(
         0.004, call_later=lambda _seconds, _timer: None, read=lambda: None, expect=marks.append
     )
-    for _ in range(100):
-        pace.record(16, 16 * 40_000)
+    for number in range(100):
+        pace.record(16, 16 * 40_000, number * 0.001)
     assert max(marks) < 65_536
 
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +54,18 @@ async def test_what_is_kept_is_read_in_the_order_of_arrival(tmp_path: Path) -> N
         assert (chunk.begins, chunk.ends) == (2, 5)
         assert chunk.points.column("device").to_pylist() == ["device1", "other", "other"]
         assert chunk.points.column("device").num_chunks == 1
+
+
+async def test_the_requests_around_a_corrupt_batch_have_their_numbers(tmp_path: Path) -> None:
+    async with spool(tmp_path) as opened:
+        numbers = [await keep(opened, float(number)) for number in range(5)]
+        (path,) = files(tmp_path)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE batch SET checksum = 1 WHERE sequence = ?", (numbers[2],))
+        chunk = await read(opened)
+    assert list(chunk.sequences) == [*numbers[:2], *numbers[3:]]
+    assert values(chunk.points) == [0.0, 1.0, 3.0, 4.0]
+    assert (chunk.unreadable, chunk.last) == (1, numbers[4])
 
 
 async def test_a_chunk_is_no_larger_than_asked_for_unless_one_batch_is(tmp_path: Path) -> None:

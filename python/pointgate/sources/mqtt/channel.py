@@ -218,7 +218,7 @@ class Channel:
         self._intake.add(requests, memory)
         self._dispatch(relay)
         if size:
-            self._pace.record(requests, size)
+            self._pace.record(requests, size, now)
             self._last_received = now
             relay.answer_ping()  # any byte proves that the broker is alive
         self._read_control(relay)

@@ -1,18 +1,19 @@
 """When the socket is read: under load a read waits for several requests, a lone one does not wait.
 
-    expect(group x average size)    the kernel reports the socket as readable from so many bytes on
-    pace.record(requests, size)     after each read: another group, larger or smaller
-    each tick without a read        reads what has arrived, so a request waits two ticks at most
+    expect(group x average size)        the kernel reports the socket as readable from so many bytes
+    pace.record(requests, size, now)    after each read: another group, larger or smaller
+    each tick without a read            reads what has arrived: a request waits two ticks at most
 
 A broker sends each request in a segment of its own. To wake up, to read it and to pass it through
 the gate costs ten times as much as judging it, and the cost is the same for sixteen. SO_RCVLOWAT
 lets the kernel collect them: it wakes nobody before a whole group has arrived.
 
 The size of the group is learned. It doubles after a number of full groups. If too many ticks find
-an incomplete group, half of what the last one found is the next size, so that a window that is
-smaller than a group is not waited for, and the next attempt to double comes after twice as many
-full groups: a sender that waits for each reply is delayed by one request in thousands
-(`_MOST_FILLS`).
+an incomplete group for which it was no use to wait, half of what the last one found is the next
+size, and the next attempt to double comes after twice as many full groups. It was no use if fewer
+requests arrived than in the same time without waiting: their senders wait for our replies, as those
+of a window that is smaller than a group. So a sender that waits for each reply is delayed by one
+request in thousands (`_MOST_FILLS`), while senders that wait for nobody are read once a tick.
 
 Invariants: while acknowledgements are awaited (`hurry`), and when nothing arrives for a tick, any
 byte wakes us.
@@ -38,10 +39,6 @@ _MOST_BYTES: Final = 49_152
 _LEAST_FILLS, _MOST_FILLS = 8, 4096
 """How many full groups the first and the last attempt to double follow."""
 
-_MISS, _MOST_CREDIT = 4, 16
-"""An incomplete group outweighs so many complete ones, of which so many count: requests that arrive
-in batches, such as after each commit, end in an incomplete group."""
-
 _TICKS: Final = 4
 """Ticks in `store.max_delay`: 1 ms by default, the resolution of the event loop's timers."""
 
@@ -49,16 +46,49 @@ _COMMIT_TICKS: Final = 2
 """The same where replies wait for commits, which are that far apart: half as many reads then cost a
 reply nothing."""
 
+_STEADY: Final = 0.65
+"""The share of the rate before, below which waiting is no use; averages vary by a tenth or two."""
+
+_MEMORY: Final = 8.0
+"""Ticks that the averages go back."""
+
 _MARGIN: Final = 0.9
 """Requests a little smaller than the average fill a group, too."""
 
 _WEIGHT: Final = 0.125
-"""Of the last read in the average size of a request."""
+"""Of the last read in the averages."""
 
 
 def tick_seconds(store: StoreSettings) -> float:
     """The tick, in seconds."""
     return store.max_delay / 1000 / (_TICKS if store.ack == "verdict" else _COMMIT_TICKS)
+
+
+class _Rate:
+    """How many requests arrive in a tick, on average over the last ones."""
+
+    def __init__(self) -> None:
+        self._requests = self._ticks = 0.0
+
+    def add(self, requests: int, ticks: float) -> None:
+        """A read found so many requests, so long after the read before."""
+        share = _MEMORY / (_MEMORY + ticks)
+        self._requests = self._requests * share + requests
+        self._ticks = self._ticks * share + ticks
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was averaged for long enough."""
+        return self._ticks > _MEMORY / 2
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether less than one request arrives in a tick."""
+        return self._requests < self._ticks
+
+    def is_below(self, other: _Rate) -> bool:
+        """Whether it is clearly less than another one."""
+        return self._requests * other._ticks < _STEADY * other._requests * self._ticks
 
 
 class ReadPace:
@@ -86,8 +116,9 @@ class ReadPace:
         self._expected = 1
         self._group = 1
         self._fills, self._needed = 0, _LEAST_FILLS
-        self._credit = 0  # full groups, less those that were waited for in vain
         self._size = 0.0
+        self._rate, self._rate_before = _Rate(), _Rate()  # with this group, with a smaller one
+        self._last = 0.0  # when the last read was
         self._reads = 0  # since the last tick
         self._ticking = self._late = self._hurries = False
 
@@ -96,18 +127,22 @@ class ReadPace:
         """How many requests are waited for."""
         return self._group
 
-    def record(self, requests: int, size: int) -> None:
-        """A read has completed so many requests, of so many bytes."""
+    def record(self, requests: int, size: int, now: float) -> None:
+        """A read has completed so many requests, of so many bytes, at a time of any clock."""
         if not self._tick_seconds or not requests:
             return
         average = size / requests
         self._size += (average - self._size) * (_WEIGHT if self._size else 1.0)
         self._reads += 1
-        if self._late:
-            if requests < self._group:
-                self._miss(requests)
-        elif requests >= self._group:
+        # Without the pauses in which nothing waits to be read.
+        self._rate.add(requests, min((now - self._last) / self._tick_seconds, 2.0))
+        self._last = now
+        if not self._late and requests >= self._group:
             self._fill()
+        elif self._late and requests < self._group:
+            falls = self._rate.is_known and self._rate.is_below(self._rate_before)
+            if falls or self._rate.is_lone:
+                self._shrink(requests)
         self._set(self._group)
         if not self._ticking and self._group > 1:
             self._ticking = True
@@ -116,16 +151,14 @@ class ReadPace:
     def _fill(self) -> None:
         """A group was complete."""
         self._fills += 1
-        self._credit = min(self._credit + 1, _MOST_CREDIT)
-        if self._fills >= self._needed and self._group < _MOST_REQUESTS:
-            self._group, self._fills, self._credit = 2 * self._group, 0, 0
+        if self._fills >= self._needed and self._rate.is_known and self._group < _MOST_REQUESTS:
+            self._group, self._fills = 2 * self._group, 0
+            self._rate_before, self._rate = self._rate, _Rate()
 
-    def _miss(self, requests: int) -> None:
-        """A group of only so many requests was there when its time was over."""
-        self._credit -= _MISS
-        if self._credit < 0:
-            self._group, self._credit = max(1, requests // 2), 0
-            self._fills, self._needed = 0, min(2 * self._needed, _MOST_FILLS)
+    def _shrink(self, requests: int) -> None:
+        """To wait for more than so many requests is no use."""
+        self._group, self._fills, self._rate = requests, 0, _Rate()
+        self._needed = min(2 * self._needed, _MOST_FILLS)
 
     def hurry(self, *, wanted: bool) -> None:
         """Whether any byte is awaited, such as an acknowledgement."""

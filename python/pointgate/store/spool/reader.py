@@ -15,6 +15,7 @@ import logging
 import sqlite3
 from array import array
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pyarrow as pa
@@ -77,7 +78,7 @@ class Chunk:
 
     points: pa.Table
     counts: array[int]
-    sequences: array[int]
+    sequences: Sequence[int]
     last: int
     begins: int = 0
     ends: int = 0
@@ -207,7 +208,8 @@ class _Opened:
 
 
 def _join(rows: list[_Row], file: File, *, more: bool) -> Chunk:
-    counts, sequences = array(COUNTS), array("q")
+    counts = array(COUNTS)
+    sequences: list[range] = []
     tables = []
     unreadable = 0
     for sequence, _, _, points, batch in rows:
@@ -223,14 +225,14 @@ def _join(rows: list[_Row], file: File, *, more: bool) -> Chunk:
             )
             continue
         counts.extend(some)
-        sequences.extend(range(sequence - len(some) + 1, sequence + 1))
+        sequences.append(range(sequence - len(some) + 1, sequence + 1))
         tables.append(table)
     joined = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     first, last = rows[0], rows[-1]
     return Chunk(
         points=joined.unify_dictionaries().combine_chunks(),
         counts=counts,
-        sequences=sequences,
+        sequences=_numbers(sequences),
         last=last[0],
         begins=first[1] - first[3],
         ends=last[1],
@@ -239,3 +241,12 @@ def _join(rows: list[_Row], file: File, *, more: bool) -> Chunk:
         file=file,
         more=more,
     )
+
+
+def _numbers(batches: Sequence[range]) -> Sequence[int]:
+    """The numbers of consecutive batches: one range, unless a batch between them is missing."""
+    if not batches:
+        return range(0)
+    if all(before.stop == after.start for before, after in pairwise(batches)):
+        return range(batches[0].start, batches[-1].stop)
+    return array("q", chain.from_iterable(batches))
