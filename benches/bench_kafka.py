@@ -11,6 +11,7 @@ broker; rates are lower bounds. Every request must be settled before a figure co
     replies   the same with replies
     arrow     ack = "kafka", points as Arrow
     json      ack = "kafka", points as JSON
+    exactly   ack = "kafka", exactly_once, points as Arrow
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_service import KafkaService, settings
 from tests.support.processes import TOPIC
 
-MODES: Final = ("judged", "replies", "arrow", "json")
+MODES: Final = ("judged", "replies", "arrow", "json", "exactly")
 PARTITIONS: Final = 6
 PATIENCE: Final = 120.0
 
@@ -49,6 +50,11 @@ def text(servers: str, topics: Topics, mode: str) -> str:
         replies = f'replies = "{topics.replies}"\n'
         return lines.replace(replies, "") if mode == "judged" else lines
     sink = f'[[sinks]]\ntype = "kafka"\nservers = "{servers}"\ntopic = "{topics.points}"'
+    if mode == "exactly":
+        own = f'exactly_once = true\ntransactional_id = "{topics.requests}"'
+        # As in `[kafka]` of these settings: both use one producer.
+        sink += "\noptions.session.timeout.ms = 1500\noptions.heartbeat.interval.ms = 300"
+        return settings(servers, topics, own, sink, 'format = "arrow"', ack="kafka")
     return settings(servers, topics, sink, f'format = "{mode}"', ack="kafka")
 
 

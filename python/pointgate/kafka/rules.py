@@ -88,8 +88,12 @@ class Rules:
 
         def read(record: Record) -> tuple[str, bytes, bytes | None, bytes | None]:
             headers = dict(record.headers() or ())
+            topic = ""
+            for rule in topics:  # a generator takes twice as long
+                if topic := rule(record, headers):
+                    break
             return (
-                next(filter(None, (rule(record, headers) for rule in topics)), ""),
+                topic,
                 payload(record, headers) or b"",
                 correlation(record, headers) if correlation else None,
                 client(record, headers),
