@@ -8,12 +8,12 @@ A broker sends each request in a segment of its own. To wake up, to read it and 
 the gate costs ten times as much as judging it, and the cost is the same for sixteen. SO_RCVLOWAT
 lets the kernel collect them: it wakes nobody before a whole group has arrived.
 
-The size of the group is learned. It doubles after a number of full groups. If too many ticks find
-an incomplete group for which it was no use to wait, half of what the last one found is the next
-size, and the next attempt to double comes after twice as many full groups. It was no use if fewer
-requests arrived than in the same time without waiting: their senders wait for our replies, as those
-of a window that is smaller than a group. So a sender that waits for each reply is delayed by one
-request in thousands (`_MOST_FILLS`), while senders that wait for nobody are read once a tick.
+The size of the group is learned: it doubles after a number of full groups. A tick that finds an
+incomplete one compares rates: if fewer requests arrive than with the smaller group before, their
+senders wait for our replies, as those of a window that is smaller than a group. Then the group
+shrinks to what was found, and the next attempt to double comes after twice as many full groups. So
+a sender that waits for each reply is delayed by one request in thousands (`_MOST_FILLS`), and
+senders that wait for nobody are read once a tick.
 
 Invariants: while acknowledgements are awaited (`hurry`), and when nothing arrives for a tick, any
 byte wakes us.
@@ -152,7 +152,7 @@ class ReadPace:
         """A group was complete."""
         self._fills += 1
         if self._fills >= self._needed and self._rate.is_known and self._group < _MOST_REQUESTS:
-            self._group, self._fills = 2 * self._group, 0
+            self._group, self._fills = min(2 * self._group, _MOST_REQUESTS), 0
             self._rate_before, self._rate = self._rate, _Rate()
 
     def _shrink(self, requests: int) -> None:
