@@ -56,7 +56,7 @@ _MARGIN: Final = 0.9
 """Requests a little smaller than the average fill a group, too."""
 
 _WEIGHT: Final = 0.125
-"""Of the last read in the averages."""
+"""Of the last read in the average size of a request."""
 
 
 def tick_seconds(store: StoreSettings) -> float:
