@@ -1,4 +1,4 @@
-"""The commands keep freed memory, unless the environment says otherwise."""
+"""The service keeps freed memory, unless the environment says otherwise."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 PROGRAM: Final = """
 import resource
+import pointgate.cli.commands
 from pointgate.cli.allocators import keep_freed_memory
 keep_freed_memory()
 import pyarrow as pa

@@ -32,9 +32,6 @@ def main() -> None:
     # Before the imports, which take most of the start. The kernel ignores a signal without a
     # handler for process 1 of a container.
     _handle(_end_at_once)
-    from pointgate.cli.allocators import keep_freed_memory  # noqa: PLC0415
-
-    keep_freed_memory()
     from pointgate.cli.commands import run  # noqa: PLC0415
 
     _handle(_unwind)

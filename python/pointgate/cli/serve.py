@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pointgate import __version__
+from pointgate.cli.allocators import keep_freed_memory
 from pointgate.cli.options import ConfigOption, exit_with_problems, settings_or_exit
 from pointgate.config import stray_variables
 from pointgate.errors import CatalogError, ConfigError, TemporaryFailure
@@ -40,6 +41,7 @@ def serve(
     ] = None,
 ) -> NoReturn:
     """Run the service, until stopped."""
+    keep_freed_memory()  # before pyarrow is imported
     from pointgate.service import log_format  # noqa: PLC0415 - no other command needs it
     from pointgate.service import serve as service  # noqa: PLC0415 - as above
 
