@@ -6,6 +6,7 @@ It reads the settings, configures logging and calls `pointgate.service.serve`.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import sys
@@ -57,7 +58,15 @@ def serve(
     except TemporaryFailure as error:
         say(str(error))
         sys.exit(Status.TEMPORARY)
-    # Without finalizing the interpreter: a thread that a library still runs would abort it
-    # ("PyGILState_Release … finalizing"), and a clean stop would end with SIGABRT.
+    atexit.register(_end, status)  # the last one registered is the first one called
+    sys.exit(status)
+
+
+def _end(status: int) -> NoReturn:
+    """End the process when its threads have ended, without finalizing the interpreter.
+
+    A thread that a library still runs would abort that ("PyGILState_Release … finalizing"), and a
+    clean stop would end with SIGABRT.
+    """
     logging.shutdown()
     os._exit(status)
