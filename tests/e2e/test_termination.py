@@ -144,3 +144,26 @@ def test_the_exit_status_is_the_service_s_whatever_libraries_do_at_the_end(
         running.ready()
         terminate(running)
         running.wait_for("stopped")
+
+
+def test_a_thread_ends_what_it_does_before_the_process_ends(tmp_path: Path, broker: Broker) -> None:
+    begun, done = tmp_path / "begun", tmp_path / "done"
+    plant = f"""
+import concurrent.futures, pathlib, sys, time
+from pointgate import cli
+def work():
+    while not pathlib.Path({str(begun)!r}).exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    pathlib.Path({str(done)!r}).touch()
+concurrent.futures.ThreadPoolExecutor().submit(work)
+sys.argv[0] = "pointgate"
+cli.main()
+"""
+    with Tap() as tap, tap.service(tmp_path, broker, program=("-c", plant)) as running:
+        running.ready()
+        running.send_signal(signal.SIGTERM)
+        running.wait_for("stopped")
+        begun.touch()
+        assert running.status() == 0
+    assert done.exists()
