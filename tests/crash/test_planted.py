@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(900)]
 IN_WORK: Final = Kill(SERVICE, "", 0, 60, 0.0)
 
 CASES: Final = {
-    "reply-first": (IN_WORK, IN_WORK, IN_WORK),
+    "reply-first": (Kill(SERVICE, "before-write", 20, 0, 0.0),) * 2,
     "acknowledge-first": (Kill(SERVICE, "after-receive", 20, 0, 0.0),) * 2,
     "keep-in-memory": (IN_WORK, IN_WORK),
     "accept-rejected": (IN_WORK,),
