@@ -8,17 +8,17 @@ of `--folder`:
 
     live        one day, as it comes from a service that keeps up
     history     the same spread over a year: 365 files
+    backlog     four times as many over a year, as a commit has under load
     products    one day of 1,000 products
     plain       one day, as it is, by `pyarrow.parquet.write_table` with zstd, in no order
     small       a thousand points a commit, into a file that grows
     ndjson      one day, as lines of JSON
     compaction  what `live` wrote, as many times over as there were rounds, into one file
 
-In the second round and later `live`, `history` and `products` make the files of the first one
-longer, as a service does. What is written is counted before a figure is printed. Rounds go through
-the cases in turn; the figures are those of the median round and of the fastest one. On a shared
-machine the processor time tells more: it counts all threads, but neither the disk nor the work of
-others.
+In the second round and later the files of the first one become longer, as those of a service do.
+What is written is counted before a figure is printed. Rounds go through the cases in turn; the
+figures are those of the median round and of the fastest one. On a shared machine the processor time
+tells more: it counts all threads, but neither the disk nor the work of others.
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ async def run(folder: Path, points: int, devices: int, rounds: int) -> dict[str,
     tables = {
         "live": synthetic(points, devices=devices, days=1, seed=1),
         "history": synthetic(points, devices=devices, days=365, seed=365),
+        "backlog": synthetic(4 * points, devices=devices, days=365, seed=4),
         "products": synthetic(points, devices=devices, days=1, seed=2, products=1000),
     }
     sinks = {

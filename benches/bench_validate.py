@@ -2,11 +2,12 @@
 
     python benches/bench_validate.py --requests 1000000 --rounds 5 --json
 
-An archive of different requests (shape S, one on each line) is written once. Then two cases
-alternate, so that load on the machine affects both:
+An archive of different requests (shape S, one on each line) is written once; no point has the key
+of another one. Then three cases alternate, so that load on the machine affects all of them:
 
     judge     one process per core, each validating requests in its memory
     validate  the command, on the archive: plain, or compressed with `--gzip`
+    out       the same, which writes the accepted points with `--out`
 
 A rate is that of all processes together, in requests a second of wall time, which includes other
 load on the machine, and of CPU time, which does not. The start-up time of the command, measured on
@@ -19,7 +20,9 @@ import argparse
 import gzip
 import json
 import os
+import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from benches.corpus import Product
 
 SHAPE = "S"
+OUT = "points"
+_TIME = re.compile(rb'"time":(\d+)')
 _TIMES = {"clock": "wall time", "processor": "CPU time"}
 
 
@@ -59,8 +64,8 @@ def write_archive(path: Path, requests: int, *, compress: bool) -> int:
     assert block.count(b"\n") == len(payloads)
     rounds = max(requests // len(payloads), 1)
     with gzip.open(path, "wb", 1) if compress else path.open("wb") as file:
-        for _ in range(rounds):
-            file.write(block)
+        for later in range(rounds):
+            file.write(_TIME.sub(lambda time: b'"time":%d' % (int(time[1]) + later), block))  # noqa: B023
     return rounds * len(payloads)
 
 
@@ -85,13 +90,15 @@ def judge(requests: int, connection: Connection) -> None:
         connection.send((passes * len(calls) * BURST, *took))
 
 
-def run(archive: Path, folder: Path, product: str) -> tuple[float, float, int]:
+def run(archive: Path, folder: Path, product: str, *options: str) -> tuple[float, float, int]:
     """Run the command; returns its wall time, its CPU time, and the number of accepted requests."""
+    shutil.rmtree(folder / OUT, ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "pointgate", "validate", "--json"]
     done = subprocess.run(
-        [*command, str(archive), "--product", product, "--catalog", str(folder)],
+        [*command, str(archive), "--product", product, "--catalog", str(folder), *options],
         check=True,
+        cwd=folder,
         capture_output=True,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -121,15 +128,19 @@ def main() -> None:
     ]
     for process in processes:
         process.start()
-    rates: dict[str, list[float]] = {"judge": [], "validate": []}
-    per_cpu: dict[str, list[float]] = {"judge": [], "validate": []}
+    commands: dict[str, list[str]] = {"validate": [], "out": ["--out", OUT]}
+    rates: dict[str, list[float]] = {case: [] for case in ("judge", *commands)}
+    per_cpu: dict[str, list[float]] = {case: [] for case in rates}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_catalog(folder, product)
         archive, empty = folder / "archive", folder / "empty"
         requests = write_archive(archive, options.requests, compress=options.gzip)
         empty.touch()
-        start = statistics.median(run(empty, folder, product.key)[1] for _ in range(5))
+        starts = {
+            case: statistics.median(run(empty, folder, product.key, *how)[1] for _ in range(5))
+            for case, how in commands.items()
+        }
         run(archive, folder, product.key)
         for _ in range(options.rounds):
             for ours, _ in pipes:
@@ -137,16 +148,17 @@ def main() -> None:
             took = [ours.recv() for ours, _ in pipes]
             rates["judge"].append(sum(count / wall for count, wall, _ in took))
             per_cpu["judge"].append(sum(count / cpu for count, _, cpu in took))
-            wall, cpu, accepted = run(archive, folder, product.key)
-            assert accepted == requests, accepted
-            rates["validate"].append(requests / wall)
-            per_cpu["validate"].append(requests / (cpu - start) * cores)
+            for case, how in commands.items():
+                wall, cpu, accepted = run(archive, folder, product.key, *how)
+                assert accepted == requests, accepted
+                rates[case].append(requests / wall)
+                per_cpu[case].append(requests / (cpu - starts[case]) * cores)
     medians = {
         name: {kind: statistics.median(values) for kind, values in found.items()}
         for name, found in {"clock": rates, "processor": per_cpu}.items()
     }
     for found in medians.values():
-        found["ratio"] = found["validate"] / found["judge"]
+        found |= {f"{case}_ratio": found[case] / found["judge"] for case in commands}
     if options.json:
         print(json.dumps({"cores": cores, "requests": requests, **medians}))
         return
@@ -154,7 +166,8 @@ def main() -> None:
     for name, found in medians.items():
         print(
             f"{_TIMES[name]:<10} judge {found['judge']:>12,.0f}/s   "
-            f"validate {found['validate']:>12,.0f}/s   ratio {found['ratio']:.2f}"
+            f"validate {found['validate']:>12,.0f}/s, {found['validate_ratio']:.2f} of that   "
+            f"out {found['out']:>12,.0f}/s, {found['out_ratio']:.2f}"
         )
 
 

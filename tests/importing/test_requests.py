@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pointgate import Catalog, Validator
 from pointgate.importing import requests as module
 from pointgate.importing.requests import Requests
-from pointgate.importing.runs import keyed
+from pointgate.sinks.key_order import keyed
 from pointgate.sinks.tables import one_batch
 from tests.support.cases import CATALOG, DEFAULT_NOW_MS, load_cases
 from tests.support.strategies import requests
@@ -33,7 +33,11 @@ def accepted(topics: Sequence[str], payloads: Sequence[bytes]) -> pa.Table | Non
         list(topics), list(payloads), now_ms=DEFAULT_NOW_MS, arrived_us=ARRIVED_US
     )
     table = pa.table(points)
-    return pa.Table.from_batches([keyed(one_batch(table))]) if table.num_rows else None
+    return (
+        pa.Table.from_batches([keyed(one_batch(table), on_conflict="update")])
+        if table.num_rows
+        else None
+    )
 
 
 def posted(found: Requests, parts: Sequence[tuple[int, int]]) -> pa.Table:

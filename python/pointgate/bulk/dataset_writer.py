@@ -84,22 +84,18 @@ class PointsWriter:
             finally:
                 self._stop()
 
-    def add(self, stream: bytes, *, arrived_us: int) -> None:
+    def add(self, table: pa.Table, *, arrived_us: int) -> None:
         """Add the points of one job; jobs must be added in their order.
 
         Args:
-            stream: An Arrow IPC stream, whose instants of arrival are relative to
-                `jobs.ARRIVAL_BASE`.
+            table: The points, whose instants of arrival are relative to `jobs.ARRIVAL_BASE`.
             arrived_us: The instant at which its first request arrives, UTC microseconds.
         """
-        if not stream:
-            return
-        table = pa.ipc.open_stream(stream).read_all()
         for name in ("time", "received"):
             table = _shifted(table, name, arrived_us - ARRIVAL_BASE)
         self._tables.append(table)
         self._points += table.num_rows
-        self._bytes += len(stream)
+        self._bytes += table.nbytes
         if self._points >= _WRITE_POINTS or self._bytes >= _WRITE_BYTES:
             self._write()
 
@@ -131,5 +127,10 @@ def _shifted(table: pa.Table, name: str, shift: int) -> pa.Table:
     """Make the relative instants of a column absolute; only these are negative."""
     at = table.schema.get_field_index(name)
     instants = table.column(at).cast(pa.int64())
-    moved = pc.if_else(pc.less(instants, 0), pc.add(instants, shift), instants)
+    bounds = pc.min_max(instants).as_py()
+    if bounds["min"] >= 0:
+        return table
+    moved = pc.add(instants, shift)
+    if bounds["max"] >= 0:
+        moved = pc.if_else(pc.less(instants, 0), moved, instants)
     return table.set_column(at, table.schema.field(at), moved.cast(table.schema.field(at).type))

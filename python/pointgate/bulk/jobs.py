@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pyarrow as pa
 
 ARRIVAL_BASE: Final = -(2**62)
 """The instant of arrival of the first request of a job. The absolute instant is known only when all
@@ -114,8 +115,8 @@ class Result:
         rejects: The rejected requests: the index of the line or document in the job, and a JSON
             object without its opening brace.
         problems: Files that could not be read completely, each with the reason.
-        table: The accepted points as an Arrow IPC stream; empty without points. Instants of arrival
-            in it are relative to `ARRIVAL_BASE`.
+        table: The accepted points, if there are any. Instants of arrival in it are relative to
+            `ARRIVAL_BASE`.
     """
 
     lines: int = 0
@@ -126,4 +127,4 @@ class Result:
     faults: dict[tuple[int, str], int] = field(default_factory=dict)
     rejects: list[tuple[int, bytes]] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
-    table: bytes = b""
+    table: pa.Table | None = None

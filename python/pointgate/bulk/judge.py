@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import orjson
 
 from pointgate import Validator
+from pointgate._core import Points
 from pointgate.bulk.blocks import UTF8_MARK, blocks_of_range, lines_of, read_at_most, whole_lines
 from pointgate.bulk.jobs import (
     ARRIVAL_BASE,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pointgate import Fault, Report
-    from pointgate._core import Points
-
 
 _BURST: Final = 64
 """Requests a call. With 1,000 small ones a call, the throughput is halved by cache misses. If
@@ -89,7 +88,7 @@ class Judge:
         self._validator = Validator(
             load_catalog(options.catalog), payload_bytes=options.payload_bytes
         )
-        self._tables: list[pa.Table] = []
+        self._accepted: list[Points] = []
 
     def run(self, job: Job) -> Result:
         """Validate all requests in a job."""
@@ -207,24 +206,16 @@ class Judge:
         return reports
 
     def _keep_points(self, several: Sequence[Points]) -> None:
-        for points in several:
-            if len(points):
-                import pyarrow as pa  # noqa: PLC0415 - not before processes are forked
+        self._accepted += [points for points in several if len(points)]
 
-                self._tables.append(pa.table(points))
+    def _collected(self) -> pa.Table | None:
+        """The accepted points since the last call."""
+        if not self._accepted:
+            return None
+        import pyarrow as pa  # noqa: PLC0415 - not before processes are forked
 
-    def _collected(self) -> bytes:
-        """The accepted points since the last call, as an Arrow IPC stream."""
-        if not self._tables:
-            return b""
-        import pyarrow as pa  # noqa: PLC0415 - as above
-
-        table = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks()
-        self._tables = []
-        stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, table.schema) as writer:
-            writer.write_table(table)
-        return bytes(stream.getvalue())
+        several, self._accepted = self._accepted, []
+        return pa.table(Points.joined(several))
 
     def _reject(
         self, report: Report, topic: str, payload: bytes, place: int, result: Result

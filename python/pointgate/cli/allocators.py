@@ -1,4 +1,4 @@
-"""The memory allocators of `pointgate serve`: freed memory is kept for the next allocation.
+"""The memory allocators of `serve` and `validate --out`: freed memory is kept for reuse.
 
 By default, glibc and the allocator of Arrow return large blocks to the kernel when they are freed.
 The spool and the sinks allocate such blocks many times a second, and the kernel fills their pages

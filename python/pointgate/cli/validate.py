@@ -23,6 +23,7 @@ from pointgate.bulk.judge import judging, load_catalog
 from pointgate.bulk.pool import Pool, WorkerLostError, cores
 from pointgate.bulk.report import DescribedRequests, Totals
 from pointgate.bulk.streams import MARGIN_BYTES
+from pointgate.cli.allocators import keep_freed_memory
 from pointgate.cli.archives import (
     FilesArgument,
     InputsBar,
@@ -85,6 +86,8 @@ def validate(
     whole = check_where_requests_end(product=product, topics=topics, one_per_file=one_per_file)
     if all_faults and rejects is None:
         raise typer.BadParameter("--all-faults: expected --rejects FILE with it")
+    if out is not None:
+        keep_freed_memory()  # before pyarrow is imported
     settings = settings_for_catalog(config, catalog)
     options = RunOptions(
         catalog=catalog or settings.catalog.path,
@@ -157,7 +160,7 @@ def _run(
             totals.add(result)
             if file:
                 file.writelines(b"%b\n" % one for one in described.of(job, result))
-            if points:
+            if points and result.table is not None:
                 points.add(result.table, arrived_us=arrived_us)
             arrived_us += result.arrivals
             bar.show(job.stored, requests=totals.requests, found=totals.rejected)

@@ -17,7 +17,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pointgate.demo.chart import chart
-from pointgate.sinks.parquet.rows import NAMES, ROWS
+from pointgate.sinks.key_order import NAMES
+from pointgate.sinks.parquet.rows import ROWS
 from pointgate.terminal import printable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pointgate.importing.runs import series_of
+from pointgate.sinks.key_order import series_of
 from pointgate.store.points import DAY_US
 
 if TYPE_CHECKING:

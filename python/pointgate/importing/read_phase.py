@@ -28,7 +28,7 @@ from pointgate.importing.layouts import Layout
 from pointgate.importing.line_blocks import WholeLines, line_blocks
 from pointgate.importing.opening import ParquetPart, parquet_rows, parts, payloads, table_of
 from pointgate.importing.parquet_rows import RowBatch
-from pointgate.importing.reading import Block, read_some, table_of_stream
+from pointgate.importing.reading import Block, read_some
 from pointgate.importing.records import Table, TableError
 from pointgate.importing.runs import spill
 from pointgate.topics import request_topic
@@ -226,7 +226,7 @@ class ReadPhase:
             self._state.counts.add(result.counts)
             with _of_state():
                 self._rejects.append(result.rejects)
-            tables = list(map(table_of_stream, result.points))
+            tables = result.points
             self._took(result.counts.rows, tables, place.input)
             place.show(block.at)
         if failure:

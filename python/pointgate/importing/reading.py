@@ -15,8 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
 from pointgate import Validator
 from pointgate.bulk.streams import DamagedError
 from pointgate.importing.csv_rows import Lines, records_of
@@ -29,6 +27,8 @@ from pointgate.importing.records import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
 
     from pointgate.catalog import Catalog
     from pointgate.importing.layouts import Entry
@@ -79,12 +79,12 @@ class BlockResult:
 
     Attributes:
         counts: Of this block alone.
-        points: Accepted points, an Arrow stream each.
+        points: Accepted points.
         rejects: Rejected points, a JSON object a line.
     """
 
     counts: Counts
-    points: list[bytes]
+    points: list[pa.Table]
     rejects: bytes
 
 
@@ -170,13 +170,13 @@ class _BlockReader:
             self._columns = block.columns
         self._judging.counts = Counts()
         records = _records(block, mapping)
-        points: list[bytes] = []
+        points: list[pa.Table] = []
         while (
             taken := read_some(
                 block.part, records, self._layout, self._judging, lambda: block.arrived_us
             )
         ).rows:
-            points += map(_stream, taken.tables)
+            points += taken.tables
         return BlockResult(self._judging.counts, points, self._rejects.taken())
 
 
@@ -192,15 +192,3 @@ def _records(block: Block, mapping: Mapping) -> Iterator[Record]:
 def reading(options: ReadOptions) -> Callable[[Block], BlockResult]:
     """What reads a block in a worker."""
     return _BlockReader(options).run
-
-
-def table_of_stream(stream: bytes) -> pa.Table:
-    """The points of a stream."""
-    return pa.ipc.open_stream(stream).read_all()
-
-
-def _stream(table: pa.Table) -> bytes:
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(stream.getvalue())

@@ -21,7 +21,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pointgate.importing.runs import series_of
+from pointgate.sinks.key_order import series_of
 from pointgate.sinks.tables import one_batch
 from pointgate.topics import METHOD, request_topic
 

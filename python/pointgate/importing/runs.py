@@ -16,7 +16,6 @@ order whenever it is loaded; of equal keys the one that was read last stays.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -27,8 +26,9 @@ import pyarrow.compute as pc
 from pyarrow import ipc
 
 from pointgate.durable_files import PRIVATE, sync_folder, write_synced
+from pointgate.sinks.key_order import keyed
 from pointgate.sinks.tables import one_batch
-from pointgate.store.points import DAY_US, SCHEMA
+from pointgate.store.points import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -130,7 +130,7 @@ class Runs:
         if not tables:
             return None
         table = pa.concat_tables(tables)
-        return keyed(one_batch(table)) if table.num_rows else None
+        return keyed(one_batch(table), on_conflict="update") if table.num_rows else None
 
     def _reader(self, name: str) -> ipc.RecordBatchFileReader:
         reader = self._open.pop(name, None)
@@ -147,27 +147,3 @@ def _between(table: pa.Table, chunk: Chunk) -> pa.Table:
     time = table.column("time").cast(pa.int64())
     inside = pc.and_(pc.greater_equal(time, chunk.start), pc.less(time, chunk.stop))
     return table.filter(inside)
-
-
-def keyed(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Rows in the order of their keys, of each key the last one."""
-    keys = pa.record_batch({"series": series_of(rows), "time": rows["time"].view(pa.int64())})
-    order = pc.sort_indices(keys, [("series", "ascending"), ("time", "ascending")])
-    columns = [column.take(order) for column in keys.columns]
-    repeats = functools.reduce(pc.and_, [pc.equal(one[1:], one[:-1]) for one in columns])
-    if pc.any(repeats).as_py():
-        order = order.filter(pc.invert(pa.concat_arrays([repeats, pa.array([False])])))
-    return pa.record_batch([column.take(order) for column in rows.columns], schema=SCHEMA)
-
-
-def series_of(
-    rows: pa.RecordBatch, names: Sequence[str] = ("product", "device", "identifier")
-) -> pa.Array:
-    """A number for each row's product, device and identifier, in the order of their names."""
-    series = pa.scalar(0, pa.int64())
-    for name in names:
-        column = rows[name]
-        ranks = pc.rank(column.dictionary, tiebreaker="dense").cast(pa.int64())
-        size = len(column.dictionary) + 1
-        series = pc.add(pc.multiply(series, size), ranks.take(column.indices))
-    return series

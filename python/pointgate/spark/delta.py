@@ -29,8 +29,8 @@ from pointgate.durable_files import SHARED, make_folder, write_synced
 from pointgate.sinks import object_stores
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.delta.table import COLUMNS, DATE, open_or_create, sync
+from pointgate.sinks.key_order import NAMES
 from pointgate.sinks.object_stores import ObjectUrl
-from pointgate.sinks.parquet.rows import NAMES
 from pointgate.spark.destinations import Layout
 
 if TYPE_CHECKING:

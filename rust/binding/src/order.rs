@@ -29,7 +29,7 @@ enum Copied {
 ///
 /// Returns:
 ///     The numbers of the rows that stay, 32 bits each; None if a key and the number of its row do
-///     not fit in 64 bits.
+///     not fit in 128 bits.
 ///
 /// Raises:
 ///     TypeError: A column is something else.

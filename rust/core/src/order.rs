@@ -8,13 +8,49 @@
 //! ```
 //!
 //! Rows mostly arrive in the order of their times. Then the lower bits are sorted already, and the
-//! passes begin above them, at bit 47.
+//! passes begin above them, at bit 47. The same series and the times of a year need 71 bits: then
+//! words have 128.
+
+use std::ops::{BitOrAssign, BitXor, Range, Shl, Shr};
 
 const DIGIT_BITS: u32 = 11;
 const DIGITS: usize = 1 << DIGIT_BITS;
 
 /// Microseconds in a millisecond: requests give whole milliseconds.
 const UNIT: u64 = 1000;
+
+/// A key, and behind it the number of its row.
+trait Word:
+    Copy
+    + Default
+    + Ord
+    + From<u64>
+    + BitOrAssign
+    + BitXor<Output = Self>
+    + Shl<u32, Output = Self>
+    + Shr<u32, Output = Self>
+{
+    const BITS: u32;
+
+    /// The lowest 64 bits.
+    fn low(self) -> u64;
+}
+
+impl Word for u64 {
+    const BITS: u32 = Self::BITS;
+
+    fn low(self) -> u64 {
+        self
+    }
+}
+
+impl Word for u128 {
+    const BITS: u32 = Self::BITS;
+
+    fn low(self) -> u64 {
+        self as u64
+    }
+}
 
 /// A column to sort by.
 #[derive(Clone, Copy, Debug)]
@@ -38,16 +74,20 @@ pub enum SortColumn<'a> {
 /// * `columns`: as many rows each; the first one is the most significant.
 /// * `keep_last`: of rows with the same key, the last one stays; else the first one.
 ///
-/// Returns the numbers of the rows; None if a key and the number of its row do not fit in 64 bits,
+/// Returns the numbers of the rows; None if a key and the number of its row do not fit in 128 bits,
 /// or if the columns differ in length.
 #[must_use]
 pub fn unique_order(columns: &[SortColumn<'_>], keep_last: bool) -> Option<Vec<u32>> {
+    order_of::<u64>(columns, keep_last).or_else(|| order_of::<u128>(columns, keep_last))
+}
+
+fn order_of<W: Word>(columns: &[SortColumn<'_>], keep_last: bool) -> Option<Vec<u32>> {
     let rows = columns.first().map_or(0, SortColumn::rows);
     let row_bits = u32::BITS - u32::try_from(rows).ok()?.leading_zeros();
     if columns.iter().any(|column| column.rows() != rows) {
         return None;
     }
-    let mut words: Vec<u64> = (0..rows as u64).collect();
+    let mut words: Vec<W> = (0..rows as u64).map(W::from).collect();
     let (mut bits, mut sorted_bits) = (row_bits, row_bits);
     for column in columns.iter().rev() {
         bits = column.put(&mut words, bits)?;
@@ -68,17 +108,17 @@ impl SortColumn<'_> {
     }
 
     /// Puts the column into the words, from a bit on; returns the bit behind, if it fits.
-    fn put(&self, words: &mut [u64], bits: u32) -> Option<u32> {
+    fn put<W: Word>(&self, words: &mut [W], bits: u32) -> Option<u32> {
         match *self {
             Self::Numbers(numbers) => put_numbers(numbers, words, bits),
             Self::Names { indices, ranks } => {
                 let end = bits + width(ranks.len() as u64);
-                if end > u64::BITS {
+                if end > W::BITS {
                     return None;
                 }
                 for (word, &index) in words.iter_mut().zip(indices) {
                     let rank = usize::try_from(index).ok().and_then(|index| ranks.get(index))?;
-                    *word |= rank.unsigned_abs() << bits;
+                    *word |= W::from(rank.unsigned_abs()) << bits;
                 }
                 Some(end)
             }
@@ -86,20 +126,20 @@ impl SortColumn<'_> {
     }
 }
 
-fn put_numbers(numbers: &[i64], words: &mut [u64], bits: u32) -> Option<u32> {
+fn put_numbers<W: Word>(numbers: &[i64], words: &mut [W], bits: u32) -> Option<u32> {
     let (Some(&least), Some(&greatest)) = (numbers.iter().min(), numbers.iter().max()) else {
         return Some(bits);
     };
     let are_whole = numbers.iter().all(|number| number.abs_diff(least).is_multiple_of(UNIT));
     let unit = if are_whole { UNIT } else { 1 };
     let end = bits + width(greatest.abs_diff(least) / unit);
-    if end > u64::BITS {
+    if end > W::BITS {
         return None;
     }
     if end > bits {
         for (word, number) in words.iter_mut().zip(numbers) {
             let distance = number.abs_diff(least);
-            *word |= if are_whole { distance / UNIT } else { distance } << bits;
+            *word |= W::from(if are_whole { distance / UNIT } else { distance }) << bits;
         }
     }
     Some(end)
@@ -111,10 +151,10 @@ fn width(greatest: u64) -> u32 {
 }
 
 /// Sorts words by a range of their bits; by those below they are sorted.
-fn sort(words: &mut Vec<u64>, bits: std::ops::Range<u32>) {
-    let mut sorted = vec![0; words.len()];
+fn sort<W: Word>(words: &mut Vec<W>, bits: Range<u32>) {
+    let mut sorted = vec![W::default(); words.len()];
     for shift in bits.step_by(DIGIT_BITS as usize) {
-        let digit = |word: u64| (word >> shift) as usize % DIGITS;
+        let digit = |word: W| (word >> shift).low() as usize % DIGITS;
         let mut places = [0_u32; DIGITS];
         for &word in words.iter() {
             places[digit(word)] += 1;
@@ -133,10 +173,10 @@ fn sort(words: &mut Vec<u64>, bits: std::ops::Range<u32>) {
 }
 
 /// The rows in sorted words, the last or the first one of those with the same key.
-fn unique(words: &[u64], row_bits: u32, keep_last: bool) -> Vec<u32> {
-    let row = |word: u64| (word & !(u64::MAX << row_bits)) as u32;
+fn unique<W: Word>(words: &[W], row_bits: u32, keep_last: bool) -> Vec<u32> {
+    let row = |word: W| (word.low() & !(u64::MAX << row_bits)) as u32;
     let pairs = || words.iter().copied().zip(words.iter().copied().skip(1));
-    let repeats = |(word, next): (u64, u64)| (word ^ next) >> row_bits == 0;
+    let repeats = |(word, next): (W, W)| (word ^ next) >> row_bits == W::default();
     if !pairs().any(repeats) {
         return words.iter().map(|&word| row(word)).collect();
     }
@@ -172,6 +212,7 @@ mod tests {
         fn it_is_the_order_of_the_keys(
             rows in prop::collection::vec((-3..3_i64, 0..70_000_i64, -5_000_000_000..0_i64), 0..300),
             few in any::<bool>(),
+            long in any::<bool>(),
             whole in any::<bool>(),
             arrived in any::<bool>(),
             keep_last in any::<bool>(),
@@ -180,6 +221,11 @@ mod tests {
             if few {
                 for row in &mut rows {
                     *row = (row.0, row.1 % 3, row.2 % 3);
+                }
+            }
+            if long {
+                for row in &mut rows {
+                    row.2 = row.2.wrapping_mul(i64::from(u32::MAX));
                 }
             }
             if whole {
@@ -203,12 +249,17 @@ mod tests {
     }
 
     #[test]
-    fn words_of_64_bits_fit_and_longer_ones_do_not() {
-        let column = [i64::MAX, i64::MIN, 0];
-        assert_eq!(unique_order(&[Numbers(&column)], true), None);
+    fn words_of_128_bits_fit_and_longer_ones_do_not() {
+        let column = Numbers(&[i64::MAX, i64::MIN, 0]);
+        assert_eq!(unique_order(&[column], true), Some(vec![1, 2, 0]));
+        assert_eq!(unique_order(&[Numbers(&[7, 7, 7]), column], true), Some(vec![1, 2, 0]));
+        assert_eq!(unique_order(&[column, column], true), None);
         let column = Numbers(&[1 << 61, 0, 5]);
         assert_eq!(unique_order(&[column, Numbers(&[7, 7, 7])], true), Some(vec![1, 2, 0]));
-        assert_eq!(unique_order(&[column, Numbers(&[7, 7, 8])], true), None);
+        let narrow = Numbers(&[7, 7, 9]);
+        assert_eq!(unique_order(&[narrow, column, column], true), Some(vec![1, 0, 2]));
+        let wide = Numbers(&[7, 7, 11]);
+        assert_eq!(unique_order(&[wide, column, column], true), None);
         assert_eq!(unique_order(&[column, Numbers(&[7])], true), None);
         let names = Names { indices: &[0, 2], ranks: &[1, 2] };
         assert_eq!(unique_order(&[names], true), None);

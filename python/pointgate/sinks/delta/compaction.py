@@ -22,7 +22,8 @@ from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from pointgate.sinks.delta.table import COLUMNS, IGNORES
-from pointgate.sinks.parquet.rows import key_order, row_group, take
+from pointgate.sinks.key_order import key_order, take
+from pointgate.sinks.parquet.rows import row_group
 from pointgate.sinks.tables import one_batch
 from pointgate.store.points import SCHEMA
 

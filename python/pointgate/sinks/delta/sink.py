@@ -38,8 +38,9 @@ from pointgate.errors import ConfigError, Problem
 from pointgate.sinks import object_stores
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.delta.table import COLUMNS, DATE, mismatch, open_or_create, sync
+from pointgate.sinks.key_order import key_order, take
 from pointgate.sinks.object_options import check_access
-from pointgate.sinks.parquet.rows import key_order, row_group, take
+from pointgate.sinks.parquet.rows import row_group
 from pointgate.sinks.tables import one_batch
 from pointgate.store.points import DAY_US
 

@@ -13,7 +13,8 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from pointgate.sinks.base import SinkUnavailableError
-from pointgate.sinks.parquet.rows import NAMES, ROWS
+from pointgate.sinks.key_order import NAMES
+from pointgate.sinks.parquet.rows import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

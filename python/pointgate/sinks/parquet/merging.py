@@ -31,14 +31,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pointgate.durable_files import SHARED
+from pointgate.sinks.key_order import key_order, take
 from pointgate.sinks.parquet.rows import (
     ROW_GROUP,
     ROW_GROUP_BYTES,
     decoded,
-    key_order,
     parquet_writer,
     row_group,
-    take,
     with_own_texts,
 )
 from pointgate.sinks.parquet.runs import COLUMNS, SORTED, Run, grouped, read, runs_of, sorted_run

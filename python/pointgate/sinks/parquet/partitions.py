@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pointgate.sinks.key_order import key_order, keyed, take
 from pointgate.sinks.parquet.dataset import partition_name
-from pointgate.sinks.parquet.rows import key_order, take
 from pointgate.store.points import DAY_US
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def split(
     bounds = pa.array(pc.min_max(times).values(), times.type)
     first, last = _numbers(bounds, partition).to_pylist()
     if first == last:
-        order = key_order(batch, on_conflict=on_conflict)
-        yield partition_name(partition, first), take(batch, order)
+        yield partition_name(partition, first), keyed(batch, on_conflict=on_conflict)
         return
     groups = _numbers(times, partition)
     order = key_order(batch, on_conflict=on_conflict, groups=groups)

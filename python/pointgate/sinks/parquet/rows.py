@@ -4,16 +4,8 @@ The key of a point is its product, device, identifier and time. A row group hold
 order, so that row groups can be merged without reading them into memory, and so that a reader who
 wants one device skips the rest.
 
-    order = key_order(rows, on_conflict="update")
-    take(rows, order)     # sorted; of points with the same key the last one
-
 Besides the columns of `store.points` there is `value`: every number and boolean as a double, so
 that `avg(value)` works whatever the type. It is null for texts and JSON.
-
-Names are compared as numbers, their ranks among the batch's names, by a radix sort in Rust where a
-key and the number of its row fit in 64 bits: the points of a day and 20,000 series do, those of a
-year do not. The order of 500,000 points of 1,000 devices takes 13 ms, by
-`pyarrow.compute.sort_indices` 26 (2 shared cores).
 
 Only names are written as dictionaries. Measurements rarely repeat, and zstd finds those that do:
 1 M points took 320 ms and 8.0 MB with dictionaries for all columns, 140 ms and 7.4 MB so. zstd sets
@@ -21,31 +13,26 @@ up 40 µs of state for every page, which is most of what a file of some hundred 
 that are small anyway are compressed with Snappy: 365 files of 2,740 rows took 1.28 ms each with
 zstd for all (8.7 MB), 0.85 with Snappy for all (14.5 MB), 1.0 so (9.0 MB).
 
-Invariants: the sort is stable, as `pyarrow.compute.sort_indices` is: of equal keys the one that
-came later stands behind. A table is never cut: what does not fit in one record batch raises. A row
-group holds at most `ROW_GROUP_BYTES` of texts or one row, so that whoever reads one row group at a
+Invariants: a table is never cut: what does not fit in one record batch raises. A row group holds at
+most `ROW_GROUP_BYTES` of texts or one row, so that whoever reads one row group at a
 time stays within that, however often a value repeats in the file.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pointgate._core import __version__, unique_order
+from pointgate._core import __version__
+from pointgate.sinks.key_order import NAMES
 from pointgate.sinks.tables import TEXTS, one_batch, pieces
 from pointgate.store.points import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from pointgate.sinks.settings import OnConflict
-
-NAMES: Final = ["product", "device", "identifier"]
 
 _VALUE: Final = "value"
 _KEY_COLUMNS: Final = 4
@@ -159,82 +146,3 @@ def numbers(rows: pa.RecordBatch) -> pa.Array:
         if numbers.null_count and rows[name].null_count < len(rows):
             numbers = pc.coalesce(numbers, rows[name].cast(pa.float64(), safe=False))
     return numbers
-
-
-def key_order(
-    rows: pa.RecordBatch,
-    *,
-    on_conflict: OnConflict,
-    groups: pa.Array | None = None,
-    by_arrival: bool = False,
-) -> pa.Array:
-    """The indices of the rows that stay, in the order of their keys.
-
-    Args:
-        rows: Points, later ones behind earlier ones.
-        on_conflict: Whether the last or the first one of a key stays.
-        groups: A number for each row that comes before its key in the order, and is part of it.
-        by_arrival: Whether `received` says which of two is the later one; the order of the rows
-            does where it is the same.
-    """
-    times = rows["time"].view(pa.int64())
-    if not by_arrival:
-        major = [] if groups is None else [_buffer(groups)]
-        names = [(_buffer(rows[name].indices), _buffer(_dense_ranks(rows[name]))) for name in NAMES]
-        found = unique_order([*major, *names, _buffer(times)], keep_last=on_conflict == "update")
-        if found is not None:
-            return pa.Array.from_buffers(pa.uint32(), len(found) // 4, [None, pa.py_buffer(found)])
-    columns = {"series": _series(rows), "time": times}
-    if groups is not None:
-        columns = {"group": groups, **columns}
-    keys = pa.record_batch(columns)
-    by = [(name, "ascending") for name in columns]
-    if by_arrival:
-        sorted_by = pa.record_batch({**columns, "received": rows["received"].view(pa.int64())})
-        order = pc.sort_indices(sorted_by, [*by, ("received", "ascending")])
-    else:
-        order = pc.sort_indices(keys, by)
-    repeats = _repeats([column.take(order) for column in keys.columns])
-    if not pc.any(repeats).as_py():
-        return order
-    edge = pa.array([False])
-    # A row goes when its key comes again behind it, or has come before.
-    sides = [repeats, edge] if on_conflict == "update" else [edge, repeats]
-    return order.filter(pc.invert(pa.concat_arrays(sides)))
-
-
-def _buffer(numbers: pa.Array) -> memoryview:
-    content = memoryview(numbers.buffers()[1]).cast("B")
-    content = content.cast("q" if numbers.type == pa.int64() else "i")
-    return content[numbers.offset : numbers.offset + len(numbers)]
-
-
-def take(rows: pa.RecordBatch, order: pa.Array) -> pa.RecordBatch:
-    """Rows in an order; in less than half the time of `RecordBatch.take`."""
-    columns = [
-        column.slice(0, len(order)) if column.null_count == len(rows) else column.take(order)
-        for column in rows.columns
-    ]
-    return pa.record_batch(columns, schema=rows.schema)
-
-
-def _series(rows: pa.RecordBatch) -> pa.Array:
-    """A number for each product, device and identifier, in their order."""
-    series = _ranks(rows[NAMES[0]])
-    for name in NAMES[1:]:
-        names = rows[name]
-        series = pc.add(pc.multiply(series, len(names.dictionary) + 1), _ranks(names))
-    return series
-
-
-def _ranks(names: pa.DictionaryArray) -> pa.Array:
-    return _dense_ranks(names).take(names.indices)
-
-
-def _dense_ranks(names: pa.DictionaryArray) -> pa.Array:
-    return pc.rank(names.dictionary, tiebreaker="dense").cast(pa.int64())
-
-
-def _repeats(keys: list[pa.Array]) -> pa.Array:
-    """For each row but the first one, whether its key is that of the row before."""
-    return functools.reduce(pc.and_, (pc.equal(column[1:], column[:-1]) for column in keys))

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pointgate.sinks.parquet.rows import NAMES
+from pointgate.sinks.key_order import NAMES
 from pointgate.sinks.parquet.settings import FORMER_PREFIX
 from pointgate.sinks.tables import TEXTS
 from pointgate.store.points import SCHEMA

@@ -23,7 +23,8 @@ What a reader may see besides:
 - polars reads whatever is in a folder: `scan_parquet('points')` fails while files are unfinished,
   `scan_parquet('points/**/*.parquet')` does not see those.
 
-Rows wait in memory until enough of them can be sorted together (`row_buffer.py`).
+Rows wait in memory until enough of them can be sorted together (`row_buffer.py`), and on disk until
+enough of them are for the same partition (`spill.py`).
 
 Invariants: when `commit` returns the files are on the disk under their names, and the sequence is.
 One process writes to a dataset at a time; `pointgate compact` may run beside it.
@@ -43,6 +44,7 @@ import pyarrow as pa
 
 from pointgate.diagnostics import os_reason
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
+from pointgate.sinks.key_order import keyed
 from pointgate.sinks.object_stores import ObjectUrl
 from pointgate.sinks.parquet import recovery
 from pointgate.sinks.parquet.dataset import Dataset
@@ -50,6 +52,7 @@ from pointgate.sinks.parquet.files import APPENDS, CommitFiles, Growth
 from pointgate.sinks.parquet.partitions import split
 from pointgate.sinks.parquet.retention import expire
 from pointgate.sinks.parquet.row_buffer import GATHERED, RowBuffer
+from pointgate.sinks.parquet.spill import FEW_ROWS, Spill
 from pointgate.sinks.tables import one_batch
 
 if TYPE_CHECKING:
@@ -110,6 +113,7 @@ class ParquetSink:
             appends=APPENDS if settings.grow else 1,
         )
         self._rows = RowBuffer()
+        self._spill = Spill(self._dataset)
         self._sequence = 0
         self._files: CommitFiles | None = None
         self._decided = False
@@ -252,17 +256,26 @@ class ParquetSink:
             self._give_up()
             raise
 
-    def _flush(self) -> None:
-        """Write the rows in memory into temporary files."""
+    def _flush(self, *, last: bool = False) -> None:
+        """Write the rows in memory into temporary files; the last ones of a commit, or others."""
         batch = self._rows.take()
-        if batch is None:
-            return
-        if self._files is None:
-            self._files = self._begin()
-        for partition, rows in split(
-            batch, partition=self._settings.partition, on_conflict=self._settings.on_conflict
-        ):
-            self._files.write(partition, rows)
+        if batch is not None:
+            if self._files is None:
+                self._files = self._begin()
+            spills = (self._spill or not last) and self._spill.takes(batch)
+            few = []
+            for partition, rows in split(
+                batch, partition=self._settings.partition, on_conflict=self._settings.on_conflict
+            ):
+                if spills and len(rows) < FEW_ROWS:
+                    few.append((partition, rows))
+                else:
+                    self._files.write(partition, rows)
+            self._spill.add(few)
+        if self._files is not None and (last or self._spill.is_full):
+            for partition, rows in self._spill.taken():
+                sorted_rows = keyed(rows, on_conflict=self._settings.on_conflict)
+                self._files.write(partition, sorted_rows)
 
     def _begin(self) -> CommitFiles:
         self._dataset.create()
@@ -280,7 +293,7 @@ class ParquetSink:
     def _commit(self) -> None:
         if not self._decided:
             try:
-                self._flush()
+                self._flush(last=True)
                 if self._files is None:
                     return
                 finished = self._files.finish()
@@ -300,6 +313,7 @@ class ParquetSink:
 
     def _give_up(self) -> None:
         self._rows.clear()
+        self._spill.clear()
         self._dataset.forget()
         if self._files is not None:
             self._files.discard()
