@@ -92,7 +92,8 @@ readers: setup servers ## query datasets 10,000 times while they are written and
 
 # No part of the lock file: Spark is 400 MB, and DuckDB's extensions need a DuckDB of their version.
 spark: setup servers ## pointgate.spark, and what reads Parquet and Delta: Spark (Java 17, Maven), DuckDB's extensions
-	$(BIN)/pip install --quiet --disable-pip-version-check pyspark==4.2.0 'pandas<3'
+	$(BIN)/pip install --quiet --disable-pip-version-check pyspark==4.2.0 'pandas<3' \
+		pysail==0.7.2 grpcio grpcio-status googleapis-common-protos zstandard
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/duckdb \
 		duckdb==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-delta==1.5.5
 	$(BIN)/pytest -q -rs tests/readers/test_reading.py tests/spark tests/tiers

@@ -65,10 +65,10 @@ def jobs(session: Any, lines: Path, folder: Path) -> dict[str, Callable[[], obje
         shutil.rmtree(points, ignore_errors=True)
         return spark.write(frame, catalog, points, **given)
 
-    def parquet() -> object:
+    def parquet() -> None:
         shutil.rmtree(points, ignore_errors=True)
         found = spark.points(frame, catalog, **given).selectExpr("*", "CAST(time AS DATE) AS date")
-        return found.write.partitionBy("date").parquet(str(points))
+        found.write.partitionBy("date").parquet(str(points))
 
     return {
         "read": lambda: frame.selectExpr("sum(length(value))").collect(),

@@ -148,7 +148,8 @@ def test_tasks_that_fail_and_are_repeated_write_once(session: Any, tmp_path: Pat
         from pyspark import TaskContext  # noqa: PLC0415 - in an executor
 
         yield from batches
-        if TaskContext.get().attemptNumber() == 0:
+        task = TaskContext.get()
+        if task is not None and task.attemptNumber() == 0:
             raise RuntimeError("planned")
 
     frame = frame_of(session, [request(n) for n in range(200)])

@@ -45,6 +45,9 @@ _BLOCK: Final = 1 << 20
 
 _PARTITIONS: Final = 1 << 16
 
+_PARTITION: Final = "pointgate_partition"
+"""A column with the number of the partition: not every engine has a `TaskContext`."""
+
 VERDICT: Final = "verdict"
 """The column that `judge` adds."""
 
@@ -122,7 +125,7 @@ def judge(
 
     schema = StructType([frame.schema[name] for name in kept])
     schema.add(StructField(VERDICT, DataType.fromDDL(_VERDICT_TYPE)))
-    return frame.mapInArrow(partial(judging.verdicts, kept), schema)
+    return numbered(frame).mapInArrow(partial(judging.verdicts, kept), schema)
 
 
 def rejects(
@@ -173,7 +176,12 @@ def points(
         now_ms=now_ms,
     )
     columns = ", ".join(f"{name} {kind}" for name, kind in _POINT_TYPES.items())
-    return frame.mapInArrow(judging.points, columns)
+    return numbered(frame).mapInArrow(judging.points, columns)
+
+
+def numbered(frame: DataFrame) -> DataFrame:
+    """The frame with the numbers of its partitions, which `Judging` needs."""
+    return frame.selectExpr("*", f"spark_partition_id() AS {_PARTITION}")
 
 
 def prepare(
@@ -210,7 +218,7 @@ class Judging:
     """What a task needs to judge its partition.
 
     Attributes:
-        catalog: A broadcast variable.
+        catalog: What `shipping.sent` gives.
         payload: The column of payloads.
         topic: The column of topics.
         fixed_topic: The topic of every request; empty if they have their own.
@@ -247,15 +255,12 @@ class Judging:
         self, batches: Iterable[pa.RecordBatch], *, plain: bool
     ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch, Any]]:
         """Pieces of the batches, each with its verdicts and its points."""
-        from pyspark import TaskContext  # noqa: PLC0415 - see the package
-
         validator = Validator(self.catalog.value, payload_bytes=self.payload_bytes)
-        task = TaskContext.get()
-        partition = task.partitionId() if task else 0
         begin_us = time.time_ns() // 1000 if self.begin_us is None else self.begin_us
         now_ms = begin_us // 1000 if self.now_ms is None else self.now_ms
         row = 0
         for batch in batches:
+            partition = batch[_PARTITION][0].as_py() if len(batch) else 0
             for piece in _pieces(batch, self.payload, row):
                 verdicts, found = validator.judge_arrow(
                     piece[self.payload],

@@ -41,7 +41,8 @@ from pointgate.sinks.parquet.row_buffer import RowBuffer
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.tables import one_batch
 from pointgate.spark.destinations import Folder, Store
-from pointgate.spark.judging import PAYLOAD_BYTES, prepare
+from pointgate.spark.judging import PAYLOAD_BYTES, numbered, prepare
+from pointgate.spark.shipping import context_of
 from pointgate.toml.document import check
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ def write(
         if sequence and place.newest() >= sequence:
             return Written(repeated=True)
         task = _Task(judging, destination)
-        results = [json.loads(row[0]) for row in frame.mapInArrow(task.run, "r string").collect()]
+        rows = numbered(frame).mapInArrow(task.run, "r string").collect()
+        results = [json.loads(row[0]) for row in rows]
         files = [file for result in results for file in result["files"]]
         if files or sequence:
             place.commit(sequence, files)
@@ -155,7 +157,10 @@ def _writer(frame: DataFrame, name: str | None, batch: int | None) -> str:
     if name is not None and not _NAME.fullmatch(name):
         raise ValueError(f"expected a name of a-z, 0-9, - and _, 64 at most, got {name!r}")
     if name is None and batch is not None:
-        name = frame.sparkSession.sparkContext.getLocalProperty(_QUERY)
+        context = context_of(frame.sparkSession)
+        if context is None:
+            raise ValueError("expected a name with batch: Spark Connect does not tell the query's")
+        name = context.getLocalProperty(_QUERY)
         if name is None:
             raise ValueError("expected a name with batch, outside of a streaming query")
     return _ANONYMOUS if name is None else f"{_ANONYMOUS}-{name}"
