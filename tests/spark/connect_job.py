@@ -18,9 +18,8 @@ import pytest
 from pointgate import Catalog, spark
 from pointgate.spark import shipping
 from tests.support.cases import CATALOG
-from tests.support.engines import COLUMNS, groups
+from tests.support.engines import check_in_spark
 from tests.support.processes import TOPIC
-from tests.tiers.test_case_table import check
 
 REQUEST = (
     b'{"id":"%d","version":"1.0","params":[{"deviceKey":"device1","measurepoints":{"temp":1.5}}],'
@@ -45,19 +44,6 @@ def connected(kind: str) -> Any:
         SERVERS.append(server)
         return builder.remote("sc://localhost:{1}".format(*server.listening_address)).getOrCreate()
     return builder.remote("local[2]").getOrCreate()
-
-
-def check_cases(session: Any) -> None:
-    """The whole case table."""
-    for payload_bytes, now_ms, cases in groups():
-        rows = [(n, case.topic, bytearray(case.payload)) for n, case in enumerate(cases)]
-        frame = session.createDataFrame(rows, "n int, topic string, payload binary")
-        judged = spark.judge(
-            frame.repartition(4), CATALOG, payload_bytes=payload_bytes, now_ms=now_ms
-        )
-        columns = [f"verdict.{name}" for name in COLUMNS]
-        found = judged.select("n", *columns).orderBy("n").collect()
-        check(cases, [tuple(row)[1:] for row in found])
 
 
 def check_points(session: Any, folder: Path) -> None:
@@ -91,7 +77,7 @@ def check_mistakes(session: Any, folder: Path) -> None:
 def main() -> None:
     kind, folder = sys.argv[1], Path(sys.argv[2])
     session = connected(kind)
-    check_cases(session)
+    check_in_spark(session)
     check_points(session, folder)
     check_mistakes(session, folder)
     session.stop()

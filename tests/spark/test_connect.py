@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.paths import ROOT
-from tests.support.spark_session import REASON
+from tests.support.spark_session import REASON, python_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +22,13 @@ pytest.importorskip("pyspark", reason=REASON)
 @pytest.mark.parametrize("kind", ["spark", "sail"])
 def test_over_spark_connect(tmp_path: Path, kind: str) -> None:
     pytest.importorskip("pysail" if kind == "sail" else "grpc", reason=REASON)
-    path = os.pathsep.join([str(ROOT / "python"), str(ROOT), *filter(None, sys.path)])
+    environ = {"PYTHONPATH": python_path(), "PYSPARK_PYTHON": sys.executable}
     done = subprocess.run(
         [sys.executable, "-m", "tests.spark.connect_job", kind, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
         cwd=tmp_path,
-        env=os.environ
-        | {"PYTHONPATH": path, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        env=os.environ | environ | {"SPARK_LOCAL_IP": "127.0.0.1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr[-5000:]

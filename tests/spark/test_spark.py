@@ -26,7 +26,7 @@ from tests.support.kafka_clients import make_topics, send
 from tests.support.object_dataset import PLACE, URL, file_system
 from tests.support.paths import ROOT
 from tests.support.processes import TOPIC
-from tests.support.spark_session import REASON, kafka_jars
+from tests.support.spark_session import REASON, kafka_jars, python_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +149,8 @@ def test_tasks_that_fail_and_are_repeated_write_once(session: Any, tmp_path: Pat
 
         yield from batches
         task = TaskContext.get()
-        if task is not None and task.attemptNumber() == 0:
+        assert task is not None
+        if task.attemptNumber() == 0:
             raise RuntimeError("planned")
 
     frame = frame_of(session, [request(n) for n in range(200)])
@@ -252,8 +253,7 @@ def incoming(folder: Path, files: int, each: int) -> None:
 
 def run_job(folder: Path, *arguments: str, jars: str = "", failpoint: str = "") -> tuple[int, str]:
     """Run the streaming query until it has caught up, or is killed."""
-    path = os.pathsep.join([str(ROOT / "python"), str(ROOT), *filter(None, sys.path)])
-    environ = os.environ | {"PYTHONPATH": path, "POINTGATE_FAILPOINT": failpoint}
+    environ = os.environ | {"PYTHONPATH": python_path(), "POINTGATE_FAILPOINT": failpoint}
     command = [sys.executable, "-m", "tests.spark.stream_job", str(folder), *arguments]
     done = subprocess.run(
         command, input=jars + "\n", capture_output=True, text=True, check=False, env=environ

@@ -154,3 +154,35 @@ def _sql(column: str) -> str:
     return {"code": "INTEGER", "points": "INTEGER", "index": "INTEGER", "offset": "BIGINT"}.get(
         column, "VARCHAR"
     )
+
+
+def as_written(case: Case) -> tuple[Any, ...]:
+    """What the table says of a case, in the columns of verdicts."""
+    return (
+        *(case.code, case.points, case.reason, case.pointer),
+        *(case.device_key, case.identifier, case.index),
+    )
+
+
+def check(cases: list[Case], rows: Rows) -> None:
+    """The rows are the verdicts of `Validator.validate`, and what the table says."""
+    for case, row in zip(cases, rows, strict=True):
+        assert row == expected(case), case.id
+        found = dict(zip(COLUMNS, row, strict=True))
+        names = ("code", "points", "reason", "pointer", "device", "identifier", "index")
+        assert tuple(found[name] for name in names) == as_written(case), case.id
+
+
+def check_in_spark(session: Any) -> None:
+    """The same of every case, judged by Spark."""
+    from pointgate import spark  # noqa: PLC0415 - not in every environment
+
+    for payload_bytes, now_ms, cases in groups():
+        rows = [(n, case.topic, bytearray(case.payload)) for n, case in enumerate(cases)]
+        frame = session.createDataFrame(rows, "n int, topic string, payload binary")
+        judged = spark.judge(
+            frame.repartition(4), CATALOG, payload_bytes=payload_bytes, now_ms=now_ms
+        )
+        columns = [f"verdict.{name}" for name in COLUMNS]
+        found = judged.select("n", *columns).orderBy("n").collect()
+        check(cases, [tuple(row)[1:] for row in found])

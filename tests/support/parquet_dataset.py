@@ -51,6 +51,11 @@ def files(path: Path) -> list[str]:
     return sorted(file.name for file in path.rglob("*.parquet"))
 
 
+def leftovers(path: Path) -> list[str]:
+    """The temporary files."""
+    return [file.name for file in path.rglob("*.tmp")]
+
+
 def new_sink(path: Path, *, writer: str = LIVE, **options: Any) -> ParquetSink:
     return ParquetSink(ParquetSettings(path=path, **options), writer=writer)
 

@@ -37,14 +37,12 @@ def new_session(folder: Path, *, master: str = CLUSTER, jars: Sequence[str] = ()
     from pyspark.sql import SparkSession  # noqa: PLC0415 - not in every environment
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    # Of the executors, too, which import pointgate and the tests.
-    path = [str(ROOT / "python"), str(ROOT), *filter(None, sys.path)]
     settings = {
         "ui.enabled": "false",
         "driver.host": "127.0.0.1",
         "driver.bindAddress": "127.0.0.1",
         "executorEnv.SPARK_LOCAL_IP": "127.0.0.1",
-        "executorEnv.PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+        "executorEnv.PYTHONPATH": python_path(),
         "executor.memory": "512m",
         "sql.shuffle.partitions": "2",
         "sql.session.timeZone": "UTC",
@@ -53,8 +51,10 @@ def new_session(folder: Path, *, master: str = CLUSTER, jars: Sequence[str] = ()
         "network.timeout": "600s",
     }
     if jars:
+        settings["jars"] = ",".join(jars)
+    # Without its jar every function fails, because it is looked up in the catalog.
+    if any("delta" in Path(jar).name for jar in jars):
         settings |= {
-            "jars": ",".join(jars),
             "sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
             "sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         }
@@ -64,6 +64,12 @@ def new_session(folder: Path, *, master: str = CLUSTER, jars: Sequence[str] = ()
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def python_path() -> str:
+    """The PYTHONPATH of executors and of jobs, which import pointgate and the tests."""
+    path = [str(ROOT / "python"), str(ROOT), *filter(None, sys.path)]
+    return os.pathsep.join(dict.fromkeys(path))
 
 
 def delta_jars() -> list[str]:

@@ -20,11 +20,12 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 
-from tests.support.cases import CATALOG, DEFAULT_NOW_MS, DEFAULT_PAYLOAD_BYTES, Case
+from tests.support.cases import DEFAULT_NOW_MS, DEFAULT_PAYLOAD_BYTES, Case
 from tests.support.engines import (
     CASES,
-    COLUMNS,
     Rows,
+    check,
+    check_in_spark,
     expected,
     groups,
     validator,
@@ -55,22 +56,6 @@ LARGEST: Final = 12_000_000
 """Bytes of a record: there is a case of more than 8 MiB."""
 
 
-def as_written(case: Case) -> tuple[Any, ...]:
-    """What the table says of a case, in the columns of verdicts."""
-    return (
-        *(case.code, case.points, case.reason, case.pointer),
-        *(case.device_key, case.identifier, case.index),
-    )
-
-
-def check(cases: list[Case], rows: Rows) -> None:
-    for case, row in zip(cases, rows, strict=True):
-        assert row == expected(case), case.id
-        found = dict(zip(COLUMNS, row, strict=True))
-        names = ("code", "points", "reason", "pointer", "device", "identifier", "index")
-        assert tuple(found[name] for name in names) == as_written(case), case.id
-
-
 @pytest.mark.parametrize(
     "engine",
     [with_pyarrow, with_chunks, with_polars, with_duckdb, with_duckdb_udf, with_datafusion],
@@ -93,18 +78,7 @@ def test_in_the_python_api() -> None:
 @pytest.mark.filterwarnings("default")
 def test_in_spark(request: pytest.FixtureRequest) -> None:
     pytest.importorskip("pyspark", reason=REASON)
-    from pointgate import spark  # noqa: PLC0415 - not in every environment
-
-    session = request.getfixturevalue("session")
-    for payload_bytes, now_ms, cases in groups():
-        rows = [(n, case.topic, bytearray(case.payload)) for n, case in enumerate(cases)]
-        frame = session.createDataFrame(rows, "n int, topic string, payload binary")
-        judged = spark.judge(
-            frame.repartition(4), CATALOG, payload_bytes=payload_bytes, now_ms=now_ms
-        )
-        columns = [f"verdict.{name}" for name in COLUMNS]
-        found = judged.select("n", *columns).orderBy("n").collect()
-        check(cases, [tuple(row)[1:] for row in found])
+    check_in_spark(request.getfixturevalue("session"))
 
 
 def in_a_service(*, windows: bool) -> list[Case]:

@@ -7,7 +7,7 @@ Each worker has its own pipe, and exits when the other end is closed, however th
 ended. A file range is sent while the worker is busy with another one, so that it is never idle.
 Larger jobs are sent only to an idle worker: if both sides wrote to full pipes, they would deadlock.
 The columns of a table go through the pipe as they are, behind the pickled rest of a result (pickle
-protocol 5, out-of-band buffers): each copy of a gigabyte costs as much as a third of judging it.
+protocol 5, out-of-band buffers): pickled with it, they would be copied twice more.
 
 Invariants: at most `_AHEAD` jobs for each worker are under way or buffered (the in-flight window);
 a worker that dies ends the run, with an error that names the signal or the status.

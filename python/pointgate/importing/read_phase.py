@@ -226,8 +226,7 @@ class ReadPhase:
             self._state.counts.add(result.counts)
             with _of_state():
                 self._rejects.append(result.rejects)
-            tables = result.points
-            self._took(result.counts.rows, tables, place.input)
+            self._took(result.counts.rows, result.points, place.input)
             place.show(block.at)
         if failure:
             raise failure[0]

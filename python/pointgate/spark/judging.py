@@ -181,7 +181,9 @@ def points(
 
 def numbered(frame: DataFrame) -> DataFrame:
     """The frame with the numbers of its partitions, which `Judging` needs."""
-    return frame.selectExpr("*", f"spark_partition_id() AS {_PARTITION}")
+    from pyspark.sql.functions import spark_partition_id  # noqa: PLC0415 - see the package
+
+    return frame.withColumn(_PARTITION, spark_partition_id())
 
 
 def prepare(

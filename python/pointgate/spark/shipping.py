@@ -5,9 +5,9 @@ loads it once: 0.2 µs for a device, 1.3 µs for a point of a model. Spark Conne
 variables: there the pickle is part of the function that tasks call, so it goes to the server with
 each query, and its size has a limit. Each Python worker keeps the last one that it has loaded.
 
-A catalog that is given as a
-folder is read again when one of its files has changed, so that the batches of a streaming query
-follow it. If a changed file is invalid, the old catalog stays in use, which is logged.
+A catalog that is given as a folder is read again when one of its files has changed, so that the
+batches of a streaming query follow it. If a changed file is invalid, the old catalog stays in use,
+which is logged.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.parquet.files import APPENDS
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.store.points import SCHEMA
-from tests.support.parquet_dataset import new_sink, store
+from tests.support.parquet_dataset import leftovers, new_sink, store
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 from tests.support.point_tables import DAY, EVERY_TYPE, Point, columns_of, table
@@ -82,10 +82,6 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def files(path: Path) -> list[str]:
     return sorted(str(file.relative_to(path)) for file in path.rglob("*.parquet"))
-
-
-def leftovers(path: Path) -> list[str]:
-    return [file.name for file in path.rglob("*.tmp")]
 
 
 @contextlib.asynccontextmanager

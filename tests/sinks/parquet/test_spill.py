@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.parquet import row_buffer, sink, spill
-from tests.support.parquet_dataset import files, new_sink, read, write
+from pointgate.sinks.parquet.dataset import Dataset
+from pointgate.sinks.tables import one_batch
+from tests.support.parquet_dataset import files, leftovers, new_sink, read, write
 from tests.support.point_tables import DAY, EVERY_TYPE, Point, columns_of, table
 
 if TYPE_CHECKING:
@@ -55,10 +57,6 @@ def hourly(number: int, *, days: int = 5) -> list[Point]:
 
 def row_groups(path: Path) -> list[int]:
     return [pq.read_metadata(file).num_row_groups for file in path.rglob("*.parquet")]
-
-
-def leftovers(path: Path) -> list[str]:
-    return [file.name for file in path.rglob("*.tmp")]
 
 
 @pytest.mark.parametrize("on_conflict", ["update", "ignore"])
@@ -106,11 +104,28 @@ def columns_of_folder(path: Path) -> object:
 
 
 def test_they_do_not_wait_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spill, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(spill, "MOST_BYTES", 40_000)
     writes = [hourly(number * 10) for number in range(12)]
     commit(tmp_path, writes)
     assert set(row_groups(tmp_path)) == {3}
     assert len(read(tmp_path)) == 12 * 40
+
+
+def test_a_partition_comes_back_without_the_names_of_others(tmp_path: Path) -> None:
+    """With those of a fleet for each day, 100,000 devices took three times as long."""
+    dataset = Dataset(tmp_path)
+    dataset.create()
+    waiting = spill.Spill(dataset)
+    days = range(4)
+    fleet = one_batch(table(Point(device=f"d{n}", time=n // 50 * DAY) for n in range(200)))
+    for _ in range(2):
+        waiting.add([(f"day {day}", fleet.slice(day * 50, 50)) for day in days])
+    found = dict(waiting.taken())
+    assert list(found) == [f"day {day}" for day in days]
+    for rows in found.values():
+        assert (len(rows), len(rows["device"].dictionary)) == (100, 50)
+    assert not waiting
+    assert leftovers(tmp_path) == []
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

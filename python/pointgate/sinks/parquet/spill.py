@@ -7,20 +7,21 @@ the others have for it (an external sort).
 
     write-spill-….tmp     an Arrow IPC file: a record batch a partition, of one buffer
 
-Invariants: the rows of a partition come back in the order in which they were added; what comes back
-at a time is below `MOST_BYTES` and the texts of `ROW_GROUP_BYTES` a file.
+Invariants: the rows of a partition come back in the order in which they were added; each file has
+fewer than `FEW_ROWS` of them, and texts of `ROW_GROUP_BYTES` at most.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 from pyarrow import ipc
 
 from pointgate.durable_files import SHARED
-from pointgate.sinks.parquet.rows import ROW_GROUP_BYTES
+from pointgate.sinks.parquet.rows import ROW_GROUP_BYTES, own_entries
 from pointgate.sinks.tables import one_batch, text_bytes
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from pointgate.sinks.parquet.dataset import Dataset
 
 FEW_ROWS: Final = 32_768
-"""Fewer of a partition wait. A row group of these takes 5 ms: half of it is the group's."""
+"""Fewer of a partition wait; those of so many cost several times what their row group does."""
 
 MOST_BYTES: Final = 512 * 1024 * 1024
-"""Some ten million rows: those of a year are 25,000 a day. They take as much on disk."""
+"""On disk: some ten million rows. Those of a year are 25,000 a day."""
 
 
 class Spill:
@@ -81,7 +82,7 @@ class Spill:
             for number, (partition, batch) in enumerate(rows):
                 writer.write_batch(batch)
                 self._batches.setdefault(partition, []).append((len(self._files), number))
-                self._bytes += batch.nbytes
+        self._bytes += path.stat().st_size
         self._files.append(path)
 
     def taken(self) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -90,14 +91,13 @@ class Spill:
         Raises:
             OSError: A file cannot be read.
         """
-        # Not mapped: pages of compressed files would be counted as this process's memory.
-        files = [pa.OSFile(str(path)) for path in self._files]
-        readers = [ipc.open_file(file) for file in files]
-        for partition, places in sorted(self._batches.items()):
-            batches = [readers[file].get_batch(number) for file, number in places]
-            yield partition, one_batch(pa.Table.from_batches(batches))
-        for file in files:
-            file.close()
+        with ExitStack() as stack:
+            # Not mapped: its pages would be counted as this process's memory.
+            files = [stack.enter_context(pa.OSFile(str(path))) for path in self._files]
+            readers = [ipc.open_file(file) for file in files]
+            for partition, places in sorted(self._batches.items()):
+                batches = [_own_rows(readers[file].get_batch(number)) for file, number in places]
+                yield partition, one_batch(pa.Table.from_batches(batches))
         for path in self._files:
             path.unlink()
         self.clear()
@@ -107,3 +107,12 @@ class Spill:
         self._files = []
         self._batches = {}
         self._bytes = 0
+
+
+def _own_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of one partition, without what else is in the dictionaries: a whole fleet's names."""
+    columns = [
+        own_entries(column) if pa.types.is_dictionary(column.type) else column
+        for column in batch.columns
+    ]
+    return pa.record_batch(columns, schema=batch.schema)
