@@ -27,7 +27,8 @@ from pointgate.sinks.statistics import SinkStatistics
 from tests.e2e.ledger import until
 from tests.support.paths import DEPLOY
 from tests.support.patience import PATIENCE
-from tests.support.processes import Broker, Process, Sender, Service, free_port, small
+from tests.support.ports import unused_port
+from tests.support.processes import Broker, Process, Sender, Service, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,7 +162,7 @@ def prometheus(folder: Path, target: str) -> Iterator[Callable[[str], list[Any]]
     job = {"job_name": "pointgate", "static_configs": [{"targets": [target]}]}
     config = folder / "prometheus.yml"
     config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
-    port = free_port()
+    port = unused_port()
     command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder}/tsdb"]
     with Process(*command, f"--web.listen-address=127.0.0.1:{port}") as server:
         server.wait_for("Server is ready to receive web requests")

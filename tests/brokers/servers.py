@@ -21,7 +21,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
 
-from tests.support.processes import MOSQUITTO, Broker, Restartable, free_port
+from tests.support.ports import unused_port
+from tests.support.processes import MOSQUITTO, Broker, Restartable
 
 if TYPE_CHECKING:
     import re
@@ -120,12 +121,12 @@ class Nats(Restartable):
 
     def __init__(self, folder: Path, *, defaults: bool = False) -> None:
         payload = "" if defaults else f"max_payload: {PACKET_BYTES}\n"
-        self.port = free_port()
+        self.port = unused_port()
         file = folder / "nats.conf"
         # What was not acknowledged comes again after ack_wait, also to a client that has connected
         # again; the default is 30 s.
         file.write_text(
-            f'server_name: gate\nlisten: "127.0.0.1:{free_port()}"\n{payload}'
+            f'server_name: gate\nlisten: "127.0.0.1:{unused_port()}"\n{payload}'
             f'jetstream {{ store_dir: "{folder}/jetstream" }}\n'
             f'mqtt {{ listen: "127.0.0.1:{self.port}", ack_wait: "5s", max_ack_pending: 1000 }}\n'
         )
@@ -154,7 +155,7 @@ class HiveMQ(Restartable):
     _start_seconds = _START_SECONDS
 
     def __init__(self, folder: Path, *, defaults: bool = False) -> None:
-        self.port = free_port()
+        self.port = unused_port()
         limits = (
             f"<mqtt><queued-messages><max-queue-size>{QUEUED}</max-queue-size></queued-messages>"
             f"<packets><max-packet-size>{PACKET_BYTES}</max-packet-size></packets></mqtt>"

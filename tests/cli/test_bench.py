@@ -16,7 +16,8 @@ import pytest
 import pointgate
 from pointgate import Catalog, Validator
 from tests.support.patience import PATIENCE
-from tests.support.processes import Broker, free_port
+from tests.support.ports import unused_port
+from tests.support.processes import Broker
 from tests.support.stand_in_broker import StandInBroker
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def test_the_configuration_names_broker_and_catalog(tmp_path: Path, url: str) ->
     file.write_text(f'[mqtt]\nurl = "{url}"\n[catalog]\npath = "{DEMO}"\n')
     done = send("-c", str(file), "--product", "solar", "--requests", "10")
     assert done.returncode == 0, done.stderr
-    elsewhere = f"mqtt://127.0.0.1:{free_port()}"
+    elsewhere = f"mqtt://127.0.0.1:{unused_port()}"
     done = send("-c", str(file), "--product", "solar", "--url", elsewhere)
     assert done.returncode == 74
     assert done.stderr.startswith(f"{elsewhere}: cannot connect")

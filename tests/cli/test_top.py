@@ -18,7 +18,7 @@ from tests.cli.test_cli import run
 from tests.cli.test_tap import played
 from tests.service import test_modes as modes
 from tests.service.test_metrics import catalog_of, post
-from tests.support.processes import free_port
+from tests.support.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def stranger() -> Iterator[int]:
 
 def test_without_a_service_it_says_so(tmp_path: Path, stranger: int) -> None:
     settings = tmp_path / "pointgate.toml"
-    port = free_port()
+    port = unused_port()
     settings.write_text(f'metrics.listen = ":{port}"\n')
     for options in ([], ["--json"]):
         done = run("top", "-c", settings, *options)

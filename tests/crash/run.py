@@ -125,7 +125,7 @@ class Run:
                 stack.enter_context(self._database)
             stack.enter_context(self._service)
             self._start(plan)
-            until(lambda: self._service.ready, "the service is ready")
+            self._service.wait_until_ready()
             with self._send() as sender:
                 try:
                     self._kill_all(plan)
@@ -260,7 +260,7 @@ class Run:
             self._note(Kill(SERVICE, "", 0, 50, 0), reached=False)
             self._compare_now()
             service.start()
-        until(lambda: service.ready, "the service is ready")
+        service.wait_until_ready()
         assert sender.stdin
         sender.stdin.write("finish\n")
         sender.stdin.flush()

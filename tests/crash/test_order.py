@@ -46,7 +46,7 @@ def trace(folder: Path, broker: Broker, *, ack: str, planted: str = "") -> list[
         before=order.strace(log),
     ) as service:
         service.start()
-        until(lambda: service.ready, "the service is ready")
+        service.wait_until_ready()
         with Account(broker.port, SENDER) as sender:
             sender.subscribe(*(f"{topic}_reply" for topic in TOPICS))
             draw = Random(1)  # noqa: S311 - the same each time

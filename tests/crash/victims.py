@@ -2,9 +2,6 @@
 
 The service is started as users start it, or through `launch.py` where a kill or a bug needs that.
 The broker has the shipped configuration. Logs go on in one file each, over all lives.
-
-Ports are below those that the system gives to clients: else a client that tries to reach one that
-is not open could be given that very port, and keep the server from it.
 """
 
 from __future__ import annotations
@@ -12,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import random
 import re
 import signal
 import socket
@@ -24,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 from pointgate.failpoint import VARIABLE
 from tests.support.paths import CATALOG, DEPLOY, ROOT
 from tests.support.patience import PATIENCE
+from tests.support.ports import unused_port
 from tests.support.postgres_server import PASSWORD as DATABASE_PASSWORD
 from tests.support.postgres_server import PostgresServer
 from tests.support.processes import MOSQUITTO
@@ -36,10 +33,9 @@ if TYPE_CHECKING:
 SENDER: Final = "replay"
 """The sender's account in the shipped access list: the one that may send for every product."""
 
-"""Seconds until a wait is a failure."""
-
-_PORTS: Final = (12_000, 30_000)
 _LOOK: Final = 0.02
+_LOG: Final = 2000
+"""Characters of a log that are shown."""
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
@@ -53,15 +49,6 @@ def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds:.0f} s")
         time.sleep(_LOOK)
-
-
-def unused_port() -> int:
-    """A port on which nobody listens and which no client is given."""
-    while True:
-        port = random.SystemRandom().randrange(*_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Victim:
@@ -155,6 +142,19 @@ class Pointgate(Victim):
     def ready(self) -> bool:
         """Whether it receives requests, or has done so in this life."""
         return self.said("requests are being received") is not None
+
+    def wait_until_ready(self) -> None:
+        """Wait until it receives requests.
+
+        Raises:
+            TimeoutError: It does not, or has ended; with the end of its log.
+        """
+        with contextlib.suppress(TimeoutError):
+            until(lambda: self.ready or not self.alive, "the service is ready")
+        if not self.ready:
+            state = "starts for too long" if self.alive else "ended before it was ready"
+            log = self.log.read_text(errors="replace")[-_LOG:]
+            raise TimeoutError(f"the service {state}:\n{log}")
 
     def lag(self) -> float:
         """How many requests the sinks do not have yet, all together; infinite if unknown."""

@@ -13,7 +13,8 @@ import pytest
 
 from pointgate.doctor.machine import file_system, sync_seconds
 from tests.support.paths import CATALOG
-from tests.support.processes import Broker, Service, free_port
+from tests.support.ports import unused_port
+from tests.support.processes import Broker, Service
 from tests.support.shipped_broker import PASSWORD, ShippedBroker
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def doctor(
 ) -> tuple[int, dict[str, Any]]:
     """The exit status, and what was found."""
     (folder / "pointgate.toml").write_text(
-        f'[catalog]\npath = "{CATALOG}"\n[metrics]\nlisten = "127.0.0.1:{free_port()}"\n'
+        f'[catalog]\npath = "{CATALOG}"\n[metrics]\nlisten = "127.0.0.1:{unused_port()}"\n'
         f'[mqtt]\nurl = "mqtt://127.0.0.1:{port}"\nclient_id = "unusual"\n' + "\n".join(lines)
     )
     done = subprocess.run(
@@ -142,7 +143,7 @@ def test_limits_and_open_doors_of_the_broker_are_warnings(tmp_path: Path) -> Non
 
 
 def test_a_broker_that_is_away_is_a_problem_and_the_rest_is_examined(tmp_path: Path) -> None:
-    status, found = doctor(tmp_path, free_port())
+    status, found = doctor(tmp_path, unused_port())
     assert status == 1
     assert "cannot connect: Connection refused" in texts(found, "problem")[0]
     assert texts(found, "ok", "disk")
@@ -151,7 +152,7 @@ def test_a_broker_that_is_away_is_a_problem_and_the_rest_is_examined(tmp_path: P
 
 def test_a_spool_in_memory_is_a_problem(tmp_path: Path) -> None:
     folder = f"/dev/shm/pointgate-doctor-{os.getpid()}"  # noqa: S108 - nothing is made there
-    status, found = doctor(tmp_path, free_port(), "[spool]", f'path = "{folder}"')
+    status, found = doctor(tmp_path, unused_port(), "[spool]", f'path = "{folder}"')
     assert status == 1
     assert "is on tmpfs" in texts(found, "problem", "disk")[0]
     assert not os.path.exists(folder)  # noqa: PTH110
@@ -162,15 +163,15 @@ def test_a_small_disk_and_few_files_are_warnings(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
 
     lines = "[spool]", "max_bytes = 900000000000000"
-    _, found = doctor(tmp_path, free_port(), *lines, limit=limit)
+    _, found = doctor(tmp_path, unused_port(), *lines, limit=limit)
     assert "free for the spool" in texts(found, "warning", "disk")[0]
     assert texts(found, "warning", "process") == ["the process may open 300 files"]
 
 
 def test_a_database_that_is_away_is_a_problem(tmp_path: Path) -> None:
-    url = f"postgresql://nobody@127.0.0.1:{free_port()}/points"
+    url = f"postgresql://nobody@127.0.0.1:{unused_port()}/points"
     status, found = doctor(
-        tmp_path, free_port(), "[[sinks]]", 'type = "postgres"', f'url = "{url}"'
+        tmp_path, unused_port(), "[[sinks]]", 'type = "postgres"', f'url = "{url}"'
     )
     assert status == 1
     assert texts(found, "problem", "sinks")[0].startswith("postgres: ")
@@ -192,7 +193,7 @@ def test_what_check_refuses_is_refused(tmp_path: Path) -> None:
 
 
 def test_check_connect_examines_too(tmp_path: Path) -> None:
-    doctor(tmp_path, free_port())  # writes the settings
+    doctor(tmp_path, unused_port())  # writes the settings
     done = subprocess.run(
         [sys.executable, "-m", "pointgate", "check", "--connect"],
         cwd=tmp_path,
@@ -208,7 +209,7 @@ def test_check_connect_examines_too(tmp_path: Path) -> None:
 
 
 def test_check_connect_prints_what_check_prints_as_json(tmp_path: Path) -> None:
-    doctor(tmp_path, free_port())
+    doctor(tmp_path, unused_port())
     found = [
         json.loads(
             subprocess.run(

@@ -14,15 +14,8 @@ import trustme
 
 from tests.support.paths import CATALOG
 from tests.support.patience import PATIENCE
-from tests.support.processes import (
-    TOPIC,
-    Broker,
-    Process,
-    Sender,
-    Service,
-    free_port,
-    small,
-)
+from tests.support.ports import unused_port
+from tests.support.processes import TOPIC, Broker, Process, Sender, Service, small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +120,7 @@ def test_requests_that_come_while_the_service_is_away_are_answered_when_it_is_ba
 def test_a_service_that_was_never_ready_says_so_when_it_is_stopped(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    with Service(tmp_path, free_port()) as service:
+    with Service(tmp_path, unused_port()) as service:
         service.wait_for("no connection")
         assert service.end(number) == status
 
@@ -357,7 +350,7 @@ def tls_broker(folder: Path, authority: trustme.CA, *, host: str, clients: bool 
     certificate.private_key_pem.write_to_path(folder / "key.pem")
     certificate.cert_chain_pems[0].write_to_path(folder / "chain.pem")
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    plain_port = free_port()
+    plain_port = unused_port()
     extra = [
         f"keyfile {folder}/key.pem",
         f"certfile {folder}/chain.pem",

@@ -15,7 +15,8 @@ from pointgate.config import Settings, load_settings
 from pointgate.topics import REQUEST_FILTERS
 from tests.e2e.flood import Replies, open_session, publish
 from tests.support.paths import CATALOG, DEPLOY
-from tests.support.processes import MOSQUITTO, TOPIC, Process, Service, free_port, small
+from tests.support.ports import unused_port
+from tests.support.processes import MOSQUITTO, TOPIC, Process, Service, small
 from tests.support.shipped_broker import (
     CONFIGURATION,
     PASSWORD,
@@ -243,7 +244,7 @@ def test_with_tls_nobody_takes_the_session_of_the_service(tmp_path: Path) -> Non
     issued.private_key_pem.write_to_path(str(key))
     issued.cert_chain_pems[0].write_to_path(str(certificate))
     authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
-    port = free_port()
+    port = unused_port()
     lines = {
         "#listener 8883": f"listener {port} 127.0.0.1",
         "#certfile /etc/mosquitto/certs/server.crt": f"certfile {certificate}",

@@ -16,7 +16,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.support.patience import PATIENCE
-from tests.support.processes import Broker, Sender, Service, free_port, small, stop_loop
+from tests.support.ports import unused_port
+from tests.support.processes import Broker, Sender, Service, small, stop_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def test_queued_requests_are_answered_and_the_session_ends(
 
 
 def test_a_session_stays_while_requests_are_in_the_spool(tmp_path: Path, broker: Broker) -> None:
-    away = f'[[sinks]]\ntype = "postgres"\nurl = "postgresql://127.0.0.1:{free_port()}/away"'
+    away = f'[[sinks]]\ntype = "postgres"\nurl = "postgresql://127.0.0.1:{unused_port()}/away"'
     with Service(tmp_path, broker.port, away, name="one", ack="spool") as one:
         one.ready()
         with Sender(broker.port) as sender:

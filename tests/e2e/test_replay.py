@@ -25,7 +25,8 @@ from pointgate.sources.mqtt.errors import BrokerRefused
 from pointgate.sources.mqtt.publisher import PublishRefusedError, connect_publisher
 from tests.support.paths import CATALOG
 from tests.support.patience import PATIENCE
-from tests.support.processes import TOPIC, Broker, Sender, Service, free_port
+from tests.support.ports import unused_port
+from tests.support.processes import TOPIC, Broker, Sender, Service
 from tests.support.scripted_broker import ScriptedBroker
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def test_without_a_broker_no_figures_are_printed(tmp_path: Path) -> None:
     reject(tmp_path / "q", CATALOG, [request("newcomer", 1), request("newcomer", 2)], now_us)
     config = tmp_path / "pointgate.toml"
     config.write_text(
-        f"mqtt.url = 'mqtt://127.0.0.1:{free_port()}'\ncatalog.path = '{CATALOG}'\n"
+        f"mqtt.url = 'mqtt://127.0.0.1:{unused_port()}'\ncatalog.path = '{CATALOG}'\n"
         "quarantine.path = 'q'\n"
     )
     done = CliRunner().invoke(app, ["replay", "-c", str(config)])

@@ -16,7 +16,8 @@ import trustme
 from pointgate.config import MqttSettings
 from pointgate.sources.mqtt.publisher import connect_publisher
 from tests.support.patience import PATIENCE
-from tests.support.processes import TOPIC, Broker, Sender, Service, free_port, small
+from tests.support.ports import unused_port
+from tests.support.processes import TOPIC, Broker, Sender, Service, small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ class _Place:
     """A Mosquitto that listens in one more way, and how to reach it there."""
 
     def __init__(self, folder: Path, transport: str, *more: str) -> None:
-        port = free_port()
+        port = unused_port()
         self.lines: tuple[str, ...] = ()
         if transport == "tcp":
             self.url = f"mqtt://127.0.0.1:{port}"

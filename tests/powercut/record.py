@@ -244,9 +244,7 @@ class _Recorder:
     def _live(self, life: int, sender: Account, ledger: LedgerWriter) -> None:
         service, log = self._service, self._folder / f"life-{life}.strace"
         service.start(trace=log, planted=self._options.planted)
-        until(lambda: service.ready or not service.alive, "the service is ready", PATIENCE)
-        if not service.alive:
-            raise ValueError(f"the service does not start: {service.log.read_text()[-2000:]}")
+        service.wait_until_ready()
         for _ in range(self._options.requests // 3):
             self._send(sender, ledger)
             if (count := len(self._open)) > self._draw.randint(0, _BURST):

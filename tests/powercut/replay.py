@@ -112,7 +112,7 @@ def _serve(recording: Recording, folder: Path) -> list[str]:
         settings(folder, port=broker.port, ack=recording.options.ack)
         service.start()
         try:
-            until(lambda: service.ready or not service.alive, "the service is ready", PATIENCE)
+            service.wait_until_ready()
             until(lambda: service.lag() == 0 or not service.alive, "all is delivered", PATIENCE)
         except TimeoutError as error:
             return [f"whole service: {error}"]

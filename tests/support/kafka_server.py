@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from tests.support.processes import free_port
+from tests.support.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -143,8 +143,8 @@ class KafkaServer:
     ) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        port, sasl, tls = (free_port() for _ in range(3))
-        controllers = controllers or [free_port()]
+        port, sasl, tls = (unused_port() for _ in range(3))
+        controllers = controllers or [unused_port()]
         self.servers = f"127.0.0.1:{port}"
         self.sasl_servers = f"127.0.0.1:{sasl}"
         self.tls_servers = f"127.0.0.1:{tls}"
@@ -249,7 +249,7 @@ class KafkaCluster:
         folders = [folder / f"node{number}" for number in range(1, nodes + 1)]
         for one in folders:
             one.mkdir()
-        controllers = [free_port() for _ in folders]
+        controllers = [unused_port() for _ in folders]
         self.nodes = [
             KafkaServer(one, controllers, number) for number, one in enumerate(folders, 1)
         ]

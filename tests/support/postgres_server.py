@@ -18,13 +18,14 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
+
+from tests.support.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, on the port it had if it had one, and wait until it takes connections."""
         for _ in range(ATTEMPTS):
-            port = self.port or free_port()
+            port = self.port or unused_port()
             if self._started(port):
                 self.port = port
                 return
@@ -228,12 +229,6 @@ class PostgresServer:
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _account() -> pwd.struct_passwd:

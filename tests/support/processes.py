@@ -12,7 +12,6 @@ import queue
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from paho.mqtt.properties import Properties
 
 from tests.support.paths import CATALOG
 from tests.support.patience import PATIENCE
+from tests.support.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,12 +45,6 @@ def small(number: int | str) -> bytes:
         '{"temp":1.5}}],"method":"integration.measurepoint.post"}'
     )
     return request.replace("NUMBER", str(number)).encode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Process:
@@ -207,7 +201,7 @@ class Broker(Restartable):
     def __init__(
         self, folder: Path, *extra: str, persistent: bool = False, bare: bool = False
     ) -> None:
-        self.port = self.plain_port = free_port()
+        self.port = self.plain_port = unused_port()
         file = folder / "mosquitto.conf"
         lines = [
             f"listener {self.port} 127.0.0.1",

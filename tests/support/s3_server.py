@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.support.postgres_server import free_port
+from tests.support.ports import unused_port
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -64,7 +64,7 @@ class S3Server:
     """A server with one bucket, `points`."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port = unused_port()
         self._data = folder / "s3"
         self._process: subprocess.Popen[bytes] | None = None
 

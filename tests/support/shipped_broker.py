@@ -20,7 +20,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.paths import DEPLOY
 from tests.support.patience import PATIENCE
-from tests.support.processes import MOSQUITTO, Process, free_port, stop_loop
+from tests.support.ports import unused_port
+from tests.support.processes import MOSQUITTO, Process, stop_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ class ShippedBroker(Process):
         *,
         configuration: str = CONFIGURATION,
     ) -> None:
-        self.port = free_port()
+        self.port = unused_port()
         self.database = folder / "mosquitto.db"
         self._file = folder / "mosquitto.conf"
         passwords = folder / "passwords"

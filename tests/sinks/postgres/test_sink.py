@@ -17,8 +17,9 @@ from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.postgres import tables
 from pointgate.sinks.postgres.sink import PostgresSink
 from pointgate.store.points import SCHEMA
+from tests.support.ports import unused_port
 from tests.support.postgres_points import Point, ask, count, grid, sink, stored, table
-from tests.support.postgres_server import PASSWORD, USER, PostgresServer, free_port
+from tests.support.postgres_server import PASSWORD, USER, PostgresServer
 
 pytest_plugins = ("tests.support.postgres_fixtures",)
 
@@ -188,7 +189,7 @@ async def test_what_differs_in_one_bit_is_written_and_what_is_equal_is_not(
 
 
 async def test_nothing_to_write_is_nothing(server: PostgresServer, schema: str) -> None:
-    async with sink(server, schema, url=f"postgresql://127.0.0.1:{free_port()}/") as postgres:
+    async with sink(server, schema, url=f"postgresql://127.0.0.1:{unused_port()}/") as postgres:
         await postgres.write(SCHEMA.empty_table(), sequence=1)
 
 
