@@ -29,7 +29,7 @@ class Batch:
         clients: Their client ids: the keys of their replies.
         correlations: Their Correlation Data.
         ends: By partition, the offset behind the last of these records.
-        waiting: Replies that are not acknowledged yet.
+        waiting: Whether replies are not acknowledged yet.
     """
 
     burst: Burst
@@ -37,7 +37,7 @@ class Batch:
     clients: list[bytes | None]
     correlations: list[bytes | None]
     ends: dict[Partition, int]
-    waiting: int = 0
+    waiting: bool = False
 
     def settle(self) -> None:
         """Everything in it is settled."""

@@ -1,15 +1,15 @@
-"""The replies: a producer, and the thread that hears what became of its records.
+"""The replies: a producer, and the thread that writes with it.
 
-    replies.send(batch, replies)        # hands them to librdkafka
-    batch.waiting                       # how many are not acknowledged yet
+    replies.send(batch, replies)        # has them written
+    batch.waiting                       # whether some are not acknowledged yet
 
 A reply's record has the reply as its value, the client id as its key, the MQTT topic of the reply
 as the header `mqtt.topic` and, if the request had it, its Correlation Data: the bridge that
 brought the request can publish it.
 
-Invariants: one callback counts; there is no future for a request. A reply that Kafka permanently
-rejects, such as one for a topic that does not exist, is counted and logged, and does not stop the
-others.
+Invariants: no Python runs, and no future waits, for a reply that is acknowledged. One that Kafka
+permanently rejects, such as one for a topic that does not exist, is counted and logged, and does
+not stop the others.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import contextlib
 import logging
 import threading
 import time
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -58,7 +59,11 @@ _SILENT_SECONDS: Final = 60.0
 _REMEMBERED: Final = 1_000
 """Replies that were rejected and may come again."""
 
-_PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - codes
+_GIVEN_UP: Final = (
+    KafkaError._PURGE_QUEUE,  # noqa: SLF001 - the public names of these codes
+    KafkaError._PURGE_INFLIGHT,  # noqa: SLF001
+    KafkaError._FATAL,  # noqa: SLF001
+)
 """What a record ends with that was dropped here, and that Kafka did not reject."""
 
 _log = logging.getLogger(__name__)
@@ -166,12 +171,15 @@ class Refusals:
 
 
 class Replies:
-    """Writes replies to a topic.
+    """Writes replies to a topic, in rounds: those of some batches, then those that came meanwhile.
+
+    Its thread hands the replies of a round to librdkafka and waits until all are acknowledged: no
+    Python runs for a reply that is, and under load rounds are large.
 
     Args:
         settings: The cluster and the topic.
         statistics: Counts replies that were rejected.
-        delivered: Called on the event loop when all replies of a batch are acknowledged.
+        delivered: Called on the event loop when all replies of some batches are acknowledged.
         on_error: Called on the event loop with an error after which the producer cannot go on.
 
     Raises:
@@ -197,32 +205,22 @@ class Replies:
         self._loop = asyncio.get_running_loop()
         self._refusals = Refusals(self._topic, statistics)
         self._closing = threading.Event()
-        options = client.of_producer(settings.client_options("kafka"))
-        self._producer = Producer({**options, "error_cb": self._on_error}, logger=client.log)
+        self._given_up = False
+        self._sent: SimpleQueue[tuple[Batch, Sequence[bytes | None]]] = SimpleQueue()
+        options: dict[str, Any] = {
+            **client.of_producer(settings.client_options("kafka")),
+            "error_cb": self._on_error,
+            "on_delivery": self._on_failed,
+            "delivery.report.only.error": True,
+        }
+        self._producer = Producer(options, logger=client.log)
         self._thread = threading.Thread(target=self._serve, name="kafka-replies", daemon=True)
         self._thread.start()
 
     def send(self, batch: Batch, replies: Sequence[bytes | None]) -> None:
-        """Hand the replies of a batch to the producer; `batch.waiting` goes down to 0.
-
-        Raises:
-            ConnectionLost: The producer cannot go on.
-        """
-        batch.waiting = len(replies) - replies.count(None)
-        counts = self._counting(batch)
-        failpoint.hit("before-reply", self.flush)
-        for reply, key, headers in reply_records(batch, replies, self._correlation):
-            try:
-                self._producer.produce(
-                    self._topic, reply, key=key, headers=headers, on_delivery=counts
-                )
-            except KafkaException as error:
-                raise ConnectionLost(client.reason(error)) from error
-        failpoint.hit("after-reply", self.flush)
-
-    def flush(self) -> None:
-        """Wait until the replies are acknowledged, for a moment; other threads may call it."""
-        self._producer.flush(_CLOSE_SECONDS)
+        """Have the replies of a batch written; then its `waiting` is false again."""
+        batch.waiting = True
+        self._sent.put((batch, replies))
 
     async def close(self) -> None:
         """Give up what is not acknowledged."""
@@ -231,29 +229,58 @@ class Replies:
             self._producer.purge()
         await asyncio.to_thread(self._thread.join)
 
-    def _counting(self, batch: Batch) -> Callable[[KafkaError | None, Message], None]:
-        """The callback of a batch's replies, in the producer's thread."""
+    # In the thread.
 
-        def count(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                if error.code() in _PURGED:
-                    return  # the batch stays incomplete, and its requests are redelivered
-                self._refusals.count(client.reason(error))
-            batch.waiting -= 1
-            if not batch.waiting:
-                self._tell(self._delivered)
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            if sent := self._round():
+                self._write(sent)
+            else:
+                self._producer.poll(0)  # hears of errors
 
-        return count
+    def _round(self) -> list[tuple[Batch, Sequence[bytes | None]]]:
+        """What was sent since the last round; waits a moment if that is nothing."""
+        sent = []
+        with contextlib.suppress(Empty):
+            sent.append(self._sent.get(timeout=_POLL_SECONDS))
+            while True:
+                sent.append(self._sent.get_nowait())
+        return sent
+
+    def _write(self, sent: Sequence[tuple[Batch, Sequence[bytes | None]]]) -> None:
+        """Write a round, and wait until it is acknowledged."""
+        try:
+            for batch, replies in sent:
+                failpoint.hit("before-reply", self._flush)
+                for reply, key, headers in reply_records(batch, replies, self._correlation):
+                    self._producer.produce(self._topic, reply, key=key, headers=headers)
+                failpoint.hit("after-reply", self._flush)
+        except (KafkaException, BufferError) as error:
+            text = client.reason(error) if isinstance(error, KafkaException) else str(error)
+            self._tell(self._on_fatal, text)
+            return
+        while self._producer.flush(_POLL_SECONDS) and not self._closing.is_set():
+            pass
+        if not self._given_up and not self._closing.is_set():
+            for batch, _ in sent:
+                batch.waiting = False
+            self._tell(self._delivered)
+
+    def _flush(self) -> None:
+        """Wait a moment for what was written, before a failpoint's kill."""
+        self._producer.flush(_CLOSE_SECONDS)
+
+    def _on_failed(self, error: KafkaError, _message: Message) -> None:
+        """Hear of a reply that Kafka does not take, or that is given up."""
+        if error.code() in _GIVEN_UP:
+            self._given_up = True  # its batch stays incomplete, and its requests are redelivered
+        else:
+            self._refusals.count(client.reason(error))
 
     def _on_error(self, error: KafkaError) -> None:
         self._statistics.errors += 1
         if error.fatal():
             self._tell(self._on_fatal, client.reason(error))
-
-    def _serve(self) -> None:
-        """Hear what became of the records."""
-        while not self._closing.is_set():
-            self._producer.poll(_POLL_SECONDS)
 
     def _tell(self, call: Callable[..., Any], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
