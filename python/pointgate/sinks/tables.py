@@ -36,7 +36,25 @@ def one_batch(rows: pa.Table) -> pa.RecordBatch:
 
 def text_bytes(rows: pa.Table | pa.RecordBatch) -> int:
     """The size of the texts of some rows in bytes, decoded."""
-    return int(pc.sum(_text_sizes(rows)).as_py() or 0)
+    chunks = (chunk for name in TEXTS for chunk in _chunks(rows[name]))
+    return sum(
+        _between_offsets(chunk)
+        if pa.types.is_string(chunk.type)
+        else pc.sum(_sizes(chunk)).as_py() or 0
+        for chunk in chunks
+    )
+
+
+def _chunks(column: Any) -> list[pa.Array]:
+    return column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+
+
+def _between_offsets(texts: pa.Array) -> int:
+    """The size of all texts of an array: their offsets say it, so none is looked at."""
+    if not len(texts):
+        return 0
+    offsets = memoryview(texts.buffers()[1]).cast("B").cast("i")
+    return int(offsets[texts.offset + len(texts)] - offsets[texts.offset])
 
 
 def pieces(rows: pa.Table, *, most_rows: int, most_bytes: int) -> Iterator[pa.Table]:

@@ -76,8 +76,11 @@ def batches(
         arrived: When they arrived, on the monotonic clock.
     """
     gathered = _Gathered()
+    topic_name, number, partition = "", -1, None
     for message in messages:
-        partition = partitions.find(message.topic() or "", message.partition() or 0)
+        if message.partition() != number or message.topic() != topic_name:
+            topic_name, number = message.topic() or "", message.partition() or 0
+            partition = partitions.find(topic_name, number)
         if partition is None:
             continue  # it is redelivered to whoever has the partition now
         topic, payload, correlation, client_id = read(message)
@@ -85,8 +88,7 @@ def batches(
         gathered.payloads.append(payload)
         gathered.correlations.append(correlation)
         gathered.clients.append(client_id)
-        end = (message.offset() or 0) + 1
-        partition.received = gathered.ends[partition] = end
+        partition.received = gathered.ends[partition] = (message.offset() or 0) + 1
         gathered.size += len(payload)
         if gathered.size >= BURST_BYTES or len(gathered.topics) >= BURST_REQUESTS:
             yield gathered.batch(arrived)

@@ -78,13 +78,17 @@ def reply_records(
     batch: Batch, replies: Sequence[bytes | None], correlation: str
 ) -> Iterator[tuple[bytes, bytes | None, Headers]]:
     """Value, key and headers of each reply's record."""
-    for place, reply in enumerate(replies):
+    of_topics: dict[str, Headers] = {}  # a burst has few, and each reply costs
+    for reply, topic, client_id, data in zip(
+        replies, batch.topics, batch.clients, batch.correlations, strict=True
+    ):
         if reply is None:
             continue
-        headers: Headers = [(TOPIC_HEADER, batch.topics[place] + REPLY_SUFFIX)]
-        if correlation and (data := batch.correlations[place]) is not None:
-            headers.append((correlation, data))
-        yield reply, batch.clients[place], headers
+        if (headers := of_topics.get(topic)) is None:
+            headers = of_topics[topic] = [(TOPIC_HEADER, topic + REPLY_SUFFIX)]
+        if correlation and data is not None:
+            headers = [*headers, (correlation, data)]
+        yield reply, client_id, headers
 
 
 class TransactionalReplies:
@@ -249,11 +253,14 @@ class Replies:
 
     def _write(self, sent: Sequence[tuple[Batch, Sequence[bytes | None]]]) -> None:
         """Write a round, and wait until it is acknowledged."""
+        produce, topic = self._producer.produce, self._topic
         try:
             for batch, replies in sent:
                 failpoint.hit("before-reply", self._flush)
                 for reply, key, headers in reply_records(batch, replies, self._correlation):
-                    self._producer.produce(self._topic, reply, key=key, headers=headers)
+                    # By position, which takes two thirds of the time: the partition of the key,
+                    # no callbacks, the present.
+                    produce(topic, reply, key, -1, None, None, 0, headers)
                 failpoint.hit("after-reply", self._flush)
         except (KafkaException, BufferError) as error:
             text = client.reason(error) if isinstance(error, KafkaException) else str(error)
