@@ -39,7 +39,11 @@ class Made(NamedTuple):
 
 
 def read(record: Made, **settings: Any) -> tuple[str, bytes, bytes | None, bytes | None]:
-    return KafkaSettings(**settings).rules.reader()(record)
+    """What the rules find in a record, between others in which they find nothing, or no text."""
+    others = Made(value_=None), Made(value_=b"{", key_=b"\xff", headers_={"topic": b"\xff"})
+    requests = KafkaSettings(**settings).rules.reader()([others[0], record, others[1]])
+    topic, payload, correlation, client = ([*zip(*requests, strict=True)])[1]
+    return topic, payload, correlation, client
 
 
 EVENT: Final = {

@@ -21,15 +21,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    _Text = Callable[["Record", dict[str, bytes | None]], str]
-    _Bytes = Callable[["Record", dict[str, bytes | None]], bytes | None]
+    _Headers = Sequence[dict[str, bytes | None]]
+    _Texts = Callable[[Sequence["Record"], _Headers], list[str]]
+    _Values = Callable[[Sequence["Record"], _Headers], list[bytes | None]]
 
 PAYLOAD: Final = "value"
 
@@ -63,6 +64,22 @@ class Record(Protocol):
         """The headers: pairs of a name and bytes or None."""
 
 
+class Requests(NamedTuple):
+    """The requests in some records.
+
+    Attributes:
+        topics: Their MQTT topics.
+        payloads: Their payloads.
+        correlations: Their Correlation Data.
+        clients: Their client ids.
+    """
+
+    topics: list[str]
+    payloads: list[bytes]
+    correlations: list[bytes | None]
+    clients: list[bytes | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The rules of one source.
@@ -79,24 +96,25 @@ class Rules:
     correlation: str | None = None
     client: str = "key"
 
-    def reader(self) -> Callable[[Record], tuple[str, bytes, bytes | None, bytes | None]]:
-        """A function from a record to its topic, payload, Correlation Data and client id."""
-        topics = [_topic(rule) for rule in self.topic]
-        payload = _bytes(self.payload)
-        correlation = _bytes(self.correlation) if self.correlation else None
-        client = _bytes(self.client)
+    def reader(self) -> Callable[[Sequence[Record]], Requests]:
+        """A function from records to their requests: in columns, which is a third of the time."""
+        topics = [_topics(rule) for rule in self.topic]
+        payloads = _values(self.payload)
+        correlations = _values(self.correlation) if self.correlation else None
+        clients = _values(self.client)
 
-        def read(record: Record) -> tuple[str, bytes, bytes | None, bytes | None]:
-            headers = dict(record.headers() or ())
-            topic = ""
-            for rule in topics:  # a generator takes twice as long
-                if topic := rule(record, headers):
-                    break
-            return (
-                topic,
-                payload(record, headers) or b"",
-                correlation(record, headers) if correlation else None,
-                client(record, headers),
+        def read(records: Sequence[Record]) -> Requests:
+            headers = [dict(record.headers() or ()) for record in records]
+            found = topics[0](records, headers)
+            for rule in topics[1:]:
+                if not all(found):
+                    others = rule(records, headers)
+                    found = [one or other for one, other in zip(found, others, strict=True)]
+            return Requests(
+                found,
+                [payload or b"" for payload in payloads(records, headers)],
+                correlations(records, headers) if correlations else [None] * len(records),
+                clients(records, headers),
             )
 
         return read
@@ -172,45 +190,47 @@ def _kafka(rule: str) -> tuple[re.Pattern[str], str]:
     return compiled, template.strip()
 
 
-def _topic(rule: str) -> _Text:
+def _topics(rule: str) -> _Texts:
     if _FIXED.fullmatch(rule):
-        return lambda _record, _headers: rule
+        return lambda records, _headers: [rule] * len(records)
     if rule.startswith(_KAFKA):
         pattern, template = _kafka(rule)
         known: dict[str, str] = {}  # Kafka topics are few: those that are subscribed to
 
-        def of_kafka_topic(record: Record, _headers: dict[str, bytes | None]) -> str:
-            name = record.topic()
+        def of_kafka_topic(name: str) -> str:
             if name not in known:
                 found = pattern.fullmatch(name)
                 known[name] = found.expand(template) if found else ""
             return known[name]
 
-        return of_kafka_topic
-    place = _bytes(rule)
-
-    def of_bytes(record: Record, headers: dict[str, bytes | None]) -> str:
-        try:
-            return (place(record, headers) or b"").decode()
-        except UnicodeDecodeError:
-            return ""
-
-    return of_bytes
+        return lambda records, _headers: [of_kafka_topic(record.topic()) for record in records]
+    values = _values(rule)
+    return lambda records, headers: _texts(values(records, headers))
 
 
-def _bytes(rule: str) -> _Bytes:
+def _texts(values: Sequence[bytes | None]) -> list[str]:
+    try:
+        return [(value or b"").decode() for value in values]
+    except UnicodeDecodeError:
+        if len(values) == 1:
+            return [""]
+        half = len(values) // 2
+        return _texts(values[:half]) + _texts(values[half:])
+
+
+def _values(rule: str) -> _Values:
     if rule == PAYLOAD:
-        return lambda record, _headers: record.value()
+        return lambda records, _headers: [record.value() for record in records]
     if rule == "key":
-        return lambda record, _headers: record.key()
+        return lambda records, _headers: [record.key() for record in records]
     if rule.startswith(_HEADER):
         name = rule.removeprefix(_HEADER)
-        return lambda _record, headers: headers.get(name)
+        return lambda _records, headers: [found.get(name) for found in headers]
     steps = [
         step.replace("~1", "/").replace("~0", "~")
         for step in rule.removeprefix(_JSON).split("/")[1:]
     ]
-    return lambda record, _headers: _member(record.value(), steps)
+    return lambda records, _headers: [_member(record.value(), steps) for record in records]
 
 
 def _member(value: bytes | None, steps: Sequence[str]) -> bytes | None:

@@ -20,7 +20,6 @@ import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -124,9 +123,17 @@ class Transactions:
         key: str | bytes | None,
         partition: int,
         headers: Any,
-        on_delivery: Callable[[KafkaError | None, Message], None],
+        on_delivery: Callable[[KafkaError, Message], None],
     ) -> None:
         """Write a record into the transaction.
+
+        Args:
+            topic: Where to.
+            value: Its value.
+            key: Its key.
+            partition: Its partition; -1 for that of the key.
+            headers: Its headers.
+            on_delivery: Called in another thread if it fails.
 
         Raises:
             RecordTooLargeError: The client takes no record of this size.
@@ -134,14 +141,8 @@ class Transactions:
         """
         producer = self._current()
         try:
-            producer.produce(
-                topic,
-                value,
-                key=key,
-                partition=partition,
-                headers=headers,
-                on_delivery=on_delivery,
-            )
+            # By position, which takes two thirds of the time; only errors are reported.
+            producer.produce(topic, value, key, partition, on_delivery, None, 0, headers)  # type: ignore[arg-type]
         except KafkaException as error:
             if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 raise RecordTooLargeError(client.reason(error)) from None
@@ -225,7 +226,10 @@ class Transactions:
     def _open(self) -> None:
         self._close()  # what a connection that was never made has left
         options = client.of_transactions(self._options(), self._id)
-        producer = Producer({**options, "error_cb": self._on_error}, logger=client.log)
+        producer = Producer(
+            {**options, "error_cb": self._on_error, "delivery.report.only.error": True},
+            logger=client.log,
+        )
         self._failed, self.fenced = producer, False
         self._polling = threading.Thread(
             target=self._poll, args=(producer,), name="kafka-transactions-poll", daemon=True
@@ -327,18 +331,19 @@ class CarefulWriter:
             key=key,
             partition=partition,
             headers=headers,
-            on_delivery=partial(self._delivered, alone),
+            on_delivery=self._on_failed_alone if alone else self._on_failed,
         )
         if alone:
             self._transactions.flush()
 
-    def _delivered(self, alone: bool, error: KafkaError | None, message: Message) -> None:  # noqa: FBT001 - bound
-        if error is None:
-            return
+    def _on_failed_alone(self, error: KafkaError, message: Message) -> None:
+        if error.code() in self._codes:
+            self._refused(error, message)
+        self._on_failed(error, message)
+
+    def _on_failed(self, error: KafkaError, _message: Message) -> None:
         if error.code() in self._codes:
             self._alone_until = time.monotonic() + _ALONE_SECONDS
-            if alone:
-                self._refused(error, message)
         self._transactions.fail(f"cannot write to {self.topic}: {client.reason(error)}")
 
 

@@ -213,8 +213,7 @@ def _collect_garbage_seldom() -> None:
     """Leave what the start has made to the end of the process, and look for cycles less often.
 
     A burst allocates thousands of objects, none of them in a cycle. With Python's own threshold
-    they cause a collection every few bursts, and those of everything stop the loop for tens of
-    milliseconds.
+    they cause several collections, and one of everything stops the loop for some 15 ms.
     """
     gc.collect()
     gc.freeze()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException
 
 from pointgate.config import LimitSettings
+from pointgate.sources.kafka.consumer import BATCH
 from pointgate.sources.kafka.replies import Replies
 from tests.sources.kafka.member import committed, member, until
 from tests.support.kafka_clients import Reader, Topics, make, send
@@ -140,7 +141,6 @@ async def test_a_producer_that_cannot_go_on_is_made_again(
         await posted(kafka, topics.requests, [small(1)])
         assert len(await replies(kafka, topics, 1)) == 1
         await until(lambda: not one.in_flight)
-        assert one.counts["ignored"]["connection_lost"] == 1
         assert one.received == 2
 
 
@@ -150,7 +150,7 @@ async def test_at_the_limit_fetching_pauses_and_resumes(kafka: str, topics: Topi
         one.store.open.clear()
         await posted(kafka, topics.requests, [small(number) for number in range(3000)])
         await until(lambda: one.statistics.paused)
-        assert 100 < one.received <= 100 + 512
+        assert 100 < one.received <= 100 + BATCH
         assert one.source.trouble == ""
         before = one.received
         await asyncio.sleep(0.5)

@@ -30,7 +30,6 @@ which is what the client library takes.
 
 from __future__ import annotations
 
-import operator
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -230,10 +229,11 @@ def _by_partition(points: pa.Table, partitions: int) -> Iterator[tuple[int, pa.T
     own = pa.array(hashes, pa.int32()).take(devices.indices)
     order = pc.sort_indices(own)  # stable: the points of a device stay in their order
     table = pa.Table.from_batches([batch.take(order)])
+    runs = pc.run_end_encode(own.take(order))
     start = 0
-    for found in sorted(pc.value_counts(own).to_pylist(), key=operator.itemgetter("values")):
-        yield found["values"], table.slice(start, found["counts"])
-        start += found["counts"]
+    for partition, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield partition, table.slice(start, end - start)
+        start = end
 
 
 def _stream(rows: pa.Table) -> bytes:

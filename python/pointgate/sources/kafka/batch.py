@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pointgate._core import Burst
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from confluent_kafka import Message
 
+    from pointgate.kafka.rules import Requests
     from pointgate.sources.kafka.partitions import Partition, Partitions
 
-BURST_REQUESTS: Final = 512
-BURST_BYTES: Final = 200_000
-"""The largest burst, as with MQTT; a single request may be larger."""
+BURST_REQUESTS: Final = 1024
+BURST_BYTES: Final = 512_000
+"""The largest burst, as much as a poll takes; a single request may be larger. It is twice that of
+MQTT: a burst passes more threads here."""
 
 
 @dataclass(slots=True)
@@ -45,25 +47,9 @@ class Batch:
             partition.done = max(partition.done, end)
 
 
-@dataclass(slots=True)
-class _Gathered:
-    """Records that become a batch."""
-
-    topics: list[str] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
-    correlations: list[bytes | None] = field(default_factory=list)
-    clients: list[bytes | None] = field(default_factory=list)
-    ends: dict[Partition, int] = field(default_factory=dict)
-    size: int = 0
-
-    def batch(self, arrived: float) -> Batch:
-        burst = Burst.of(self.topics, self.payloads, arrived=arrived)
-        return Batch(burst, self.topics, self.clients, self.correlations, self.ends)
-
-
 def batches(
-    messages: Sequence[Message],
-    read: Callable[[Message], tuple[str, bytes, bytes | None, bytes | None]],
+    messages: Iterable[Message],
+    read: Callable[[Sequence[Message]], Requests],
     partitions: Partitions,
     arrived: float,
 ) -> Iterator[Batch]:
@@ -71,27 +57,45 @@ def batches(
 
     Args:
         messages: The records, in the order of arrival.
-        read: Makes a request of a record (`Rules.reader`).
+        read: Makes requests of records (`Rules.reader`).
         partitions: Those that are assigned.
         arrived: When they arrived, on the monotonic clock.
     """
-    gathered = _Gathered()
-    topic_name, number, partition = "", -1, None
+    records, owners = _of_assigned(messages, partitions)
+    topics, payloads, correlations, clients = read(records)
+    ends = [(record.offset() or 0) + 1 for record in records]
+    for begin, end in _cuts(payloads):
+        rows = slice(begin, end)
+        last = dict(zip(owners[rows], ends[rows], strict=True))
+        for partition, behind in last.items():
+            partition.received = behind
+        burst = Burst.of(topics[rows], payloads[rows], arrived=arrived)
+        yield Batch(burst, topics[rows], clients[rows], correlations[rows], last)
+
+
+def _of_assigned(
+    messages: Iterable[Message], partitions: Partitions
+) -> tuple[list[Message], list[Partition]]:
+    """The records whose partition is assigned, and it; others are redelivered to its owner."""
+    records, owners = [], []
+    topic, number, partition = "", -1, None
     for message in messages:
-        if message.partition() != number or message.topic() != topic_name:
-            topic_name, number = message.topic() or "", message.partition() or 0
-            partition = partitions.find(topic_name, number)
-        if partition is None:
-            continue  # it is redelivered to whoever has the partition now
-        topic, payload, correlation, client_id = read(message)
-        gathered.topics.append(topic)
-        gathered.payloads.append(payload)
-        gathered.correlations.append(correlation)
-        gathered.clients.append(client_id)
-        partition.received = gathered.ends[partition] = (message.offset() or 0) + 1
-        gathered.size += len(payload)
-        if gathered.size >= BURST_BYTES or len(gathered.topics) >= BURST_REQUESTS:
-            yield gathered.batch(arrived)
-            gathered = _Gathered()
-    if gathered.topics:
-        yield gathered.batch(arrived)
+        if message.partition() != number or message.topic() != topic:
+            topic, number = message.topic() or "", message.partition() or 0
+            partition = partitions.find(topic, number)
+        if partition is not None:
+            records.append(message)
+            owners.append(partition)
+    return records, owners
+
+
+def _cuts(payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Where bursts begin and end."""
+    begin = size = 0
+    for place, payload in enumerate(payloads, 1):
+        size += len(payload)
+        if size >= BURST_BYTES or place - begin >= BURST_REQUESTS:
+            yield begin, place
+            begin, size = place, 0
+    if begin < len(payloads):
+        yield begin, len(payloads)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pointgate.sources.kafka.partitions import Partition
     from pointgate.sources.kafka.statistics import KafkaStatistics
 
-BATCH: Final = 512
+BATCH: Final = 1024
 """The most records of one poll."""
 
 _POLL_SECONDS: Final = 0.1
