@@ -9,13 +9,24 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import psycopg
+
+from pointgate.registries.postgres.schema import schema_sql
+from pointgate.registries.postgres.settings import PostgresRegistrySettings
+from tests.support.kafka_clients import Reader, send
+from tests.support.kafka_service import KafkaService, settings
 from tests.support.paths import CATALOG
 from tests.support.patience import PATIENCE
+from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.processes import Broker, Sender, Service, small
 from tests.support.registry_server import RegistryServer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.kafka_clients import Topics
+
+pytest_plugins = ("tests.support.kafka_fixtures", "tests.support.postgres_fixtures")
 
 
 def catalog_of(tmp_path: Path) -> Path:
@@ -122,6 +133,45 @@ def test_a_device_that_is_not_known_yet_is_asked_for(tmp_path: Path, broker: Bro
             service.wait_for_metric('pointgate_requests_total{code="200"}', 2)
             service.wait_for_metric('pointgate_requests_total{code="1257"}', number - 1)
             service.wait_for_metric("pointgate_spool_points_total", 2)
+            assert service.end() == 0
+
+
+def test_over_kafka_a_device_that_the_database_has_is_asked_for(
+    tmp_path: Path, kafka: str, topics: Topics, server: PostgresServer
+) -> None:
+    folder = catalog_of(tmp_path)
+    document = folder / "catalog.toml"
+    document.write_text(document.read_text() + 'on_unknown = "recheck"\n')
+    (tmp_path / "password").write_text(PASSWORD)
+    registry = (
+        '[[registries]]\nname = "fleet"\ntype = "postgres"\nproduct = "protocol"\n'
+        f'url = "{server.url()}"\npassword_file = "password"\ntable = "devices"'
+    )
+    table = {"type": "postgres", "product": "protocol", "url": server.url(), "table": "devices"}
+    text = settings(kafka, topics, registry).replace(str(CATALOG), str(folder))
+    with psycopg.connect(server.url(), password=PASSWORD, autocommit=True) as database:
+        database.execute("CREATE TABLE devices (product_key text, device_key text)")
+        database.execute(schema_sql(PostgresRegistrySettings.model_validate(table)))
+        database.execute("INSERT INTO devices VALUES ('protocol', 'another')")
+        with (
+            KafkaService(tmp_path, text).joined() as service,
+            Reader(kafka, topics.replies) as replies,
+        ):
+
+            def codes(*numbers: int) -> set[int]:
+                send(kafka, topics.requests, [small(number) for number in numbers])
+                return {json.loads(one.value)["code"] for one in replies.take(len(numbers))}
+
+            assert codes(1, 2) == {1257}
+            # No change tells of it.
+            database.execute("ALTER TABLE devices DISABLE TRIGGER USER")
+            database.execute("INSERT INTO devices VALUES ('protocol', 'device1')")
+            end = time.monotonic() + PATIENCE
+            while codes(3) != {200}:  # an unknown key is asked for once a second
+                assert time.monotonic() < end
+                time.sleep(0.2)
+            assert codes(4, 5, 6) == {200}
+            service.wait_for_metric('pointgate_registry_rechecks_total{answer="present"}', 1)
             assert service.end() == 0
 
 

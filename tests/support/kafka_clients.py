@@ -13,8 +13,6 @@ from confluent_kafka.cimpl import NewTopic
 from tests.support.patience import PATIENCE
 from tests.support.processes import TOPIC
 
-"""Seconds for a broker of Java on a busy machine."""
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
