@@ -76,10 +76,11 @@ fuzz: ## fuzz each target of rust/fuzz for a minute; FUZZ_SECONDS=600 for longer
 brokers: setup broker ## the conformance suite on Mosquitto, NATS and HiveMQ CE (Maven, Java 17); MOSQUITTO=/path/to/another
 	$(BIN)/pytest -q tests/brokers -m "" -rs
 
-crash: setup servers ## kill service, broker and database 1,000 times, and look for what was answered 200; KILLS=100, SEED=7
+crash: setup servers ## kill service, broker, database and Kafka 1,000 times, and look for what was answered 200; KILLS=100, SEED=7
 	@$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.crash.kafka --brokers --nodes 3 --kills $(shell expr $(KILLS) / 10) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.crash.kafka --brokers --nodes 3 --exactly-once --kills $(shell expr $(KILLS) / 10) $(if $(SEED),--seed $(SEED))
+	POINTGATE_REGISTRY_KILLS=$(shell expr $(KILLS) / 10) $(BIN)/pytest -q tests/registries/test_kills.py
 
 limits: setup servers ## the largest values, requests, imports and backlogs, in the memory that the documents promise
 	$(BIN)/pytest -q tests/limits -m "limits or not limits" --timeout 3600

@@ -46,6 +46,7 @@ class RegistryServer:
         self.compressed = False
         self.answers: dict[str, Answer | Callable[[Any], None]] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self._changing = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
@@ -56,15 +57,20 @@ class RegistryServer:
         return f"{self._scheme}://{host}:{self._server.server_address[1]}{path}"
 
     def change(self, *lines: str) -> None:
-        """Change it: `+KEY` or `-KEY`."""
-        for line in lines:
-            if line[0] == "+":
-                self.keys.append(line[1:])
-            else:
-                self.keys.remove(line[1:])
-            self.log.append(line)
+        """Change it: `+KEY` or `-KEY`; any thread may call it."""
+        with self._changing:
+            for line in lines:
+                if line[0] == "+":
+                    self.keys.append(line[1:])
+                else:
+                    self.keys.remove(line[1:])
+                self.log.append(line)
 
     def answer(self, path: str, headers: dict[str, str]) -> Answer:
+        with self._changing:
+            return self._answer(path, headers)
+
+    def _answer(self, path: str, headers: dict[str, str]) -> Answer:
         parts = urlsplit(path)
         if self.token and headers.get("authorization") != f"Bearer {self.token}":
             return 401, {}, b"who are you"
