@@ -131,6 +131,19 @@ def test_a_record_without_a_topic_is_no_exception(what: str) -> None:
     assert read(record, **settings)[0] == ""
 
 
+def test_what_the_libraries_cannot_say_is_not_found() -> None:
+    """A header whose name is no UTF-8, and a member that is nested too deep to be encoded."""
+
+    class Unspeakable(Made):
+        def headers(self) -> list[tuple[str, bytes | None]]:
+            raise SystemError
+
+    assert read(Unspeakable(key_=MQTT.encode()))[0] == MQTT
+    assert read(Unspeakable(), topic="header:topic")[0] == ""
+    deep = b'{"payload":' + b"[" * 900 + b"]" * 900 + b"}"
+    assert read(Made(value_=deep), payload="json:/payload")[1] == b""
+
+
 def test_the_first_rule_that_finds_a_topic_counts() -> None:
     record = Made(key_=b"gw1", headers_={"topic": MQTT.encode()})
     assert read(record)[0] == MQTT

@@ -78,7 +78,9 @@ def send(
     key: bytes | None = None,
 ) -> None:
     """Write records, and wait until they are acknowledged."""
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 1, "acks": "all"})
+    # Topics have limits of their own.
+    options = {"linger.ms": 1, "acks": "all", "message.max.bytes": 2_000_000}
+    producer = Producer({"bootstrap.servers": servers, **options})
     given = headers if headers is not None else {"mqtt.topic": TOPIC}
     failed: list[Any] = []
     for payload in payloads:

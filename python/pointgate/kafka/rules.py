@@ -104,7 +104,7 @@ class Rules:
         clients = _values(self.client)
 
         def read(records: Sequence[Record]) -> Requests:
-            headers = [dict(record.headers() or ()) for record in records]
+            headers = [*map(_headers, records)]
             found = topics[0](records, headers)
             for rule in topics[1:]:
                 if not all(found):
@@ -190,6 +190,13 @@ def _kafka(rule: str) -> tuple[re.Pattern[str], str]:
     return compiled, template.strip()
 
 
+def _headers(record: Record) -> dict[str, bytes | None]:
+    try:
+        return dict(record.headers() or ())
+    except SystemError:  # a name that is no UTF-8, which the library cannot say
+        return {}
+
+
 def _topics(rule: str) -> _Texts:
     if _FIXED.fullmatch(rule):
         return lambda records, _headers: [rule] * len(records)
@@ -239,8 +246,8 @@ def _member(value: bytes | None, steps: Sequence[str]) -> bytes | None:
         found = orjson.loads(value or b"")
         for step in steps:
             found = found[int(step)] if isinstance(found, list) else found[step]
+        if found is None:
+            return None
+        return found.encode() if isinstance(found, str) else orjson.dumps(found)
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError):
-        return None
-    if found is None:
-        return None
-    return found.encode() if isinstance(found, str) else orjson.dumps(found)
+        return None  # also nested deeper than can be encoded

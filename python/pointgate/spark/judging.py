@@ -45,9 +45,6 @@ _BLOCK: Final = 1 << 20
 
 _PARTITIONS: Final = 1 << 16
 
-_PARTITION: Final = "pointgate_partition"
-"""A column with the number of the partition: not every engine has a `TaskContext`."""
-
 VERDICT: Final = "verdict"
 """The column that `judge` adds."""
 
@@ -125,7 +122,8 @@ def judge(
 
     schema = StructType([frame.schema[name] for name in kept])
     schema.add(StructField(VERDICT, DataType.fromDDL(_VERDICT_TYPE)))
-    return numbered(frame).mapInArrow(partial(judging.verdicts, kept), schema)
+    needed = judging.needed(frame, *kept)
+    return needed.mapInArrow(partial(judging.verdicts, kept), schema)
 
 
 def rejects(
@@ -176,14 +174,7 @@ def points(
         now_ms=now_ms,
     )
     columns = ", ".join(f"{name} {kind}" for name, kind in _POINT_TYPES.items())
-    return numbered(frame).mapInArrow(judging.points, columns)
-
-
-def numbered(frame: DataFrame) -> DataFrame:
-    """The frame with the numbers of its partitions, which `Judging` needs."""
-    from pyspark.sql.functions import spark_partition_id  # noqa: PLC0415 - see the package
-
-    return frame.withColumn(_PARTITION, spark_partition_id())
+    return judging.needed(frame).mapInArrow(judging.points, columns)
 
 
 def prepare(
@@ -237,6 +228,20 @@ class Judging:
     now_ms: int | None
     begin_us: int | None
 
+    def needed(self, frame: DataFrame, *kept: str) -> DataFrame:
+        """What a task gets of a frame: the columns that it needs, each of which costs its copy.
+
+        The last one has the number of the partition: not every engine has a `TaskContext`.
+        """
+        from pyspark.sql.functions import spark_partition_id  # noqa: PLC0415 - see the package
+
+        needed = {self.payload, *kept} if self.fixed_topic else {self.payload, self.topic, *kept}
+        number = "partition"
+        while number in map(str.lower, frame.columns):  # names that Spark takes for the same
+            number += "_"
+        others = [name for name in frame.columns if name not in needed]
+        return frame.drop(*others).withColumn(number, spark_partition_id())
+
     def verdicts(
         self, kept: Sequence[str], batches: Iterable[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:
@@ -262,7 +267,7 @@ class Judging:
         now_ms = begin_us // 1000 if self.now_ms is None else self.now_ms
         row = 0
         for batch in batches:
-            partition = batch[_PARTITION][0].as_py() if len(batch) else 0
+            partition = batch.column(batch.num_columns - 1)[0].as_py() if len(batch) else 0
             for piece in _pieces(batch, self.payload, row):
                 verdicts, found = validator.judge_arrow(
                     piece[self.payload],

@@ -41,7 +41,7 @@ from pointgate.sinks.parquet.row_buffer import RowBuffer
 from pointgate.sinks.parquet.settings import ParquetSettings
 from pointgate.sinks.tables import one_batch
 from pointgate.spark.destinations import Folder, Store
-from pointgate.spark.judging import PAYLOAD_BYTES, numbered, prepare
+from pointgate.spark.judging import PAYLOAD_BYTES, prepare
 from pointgate.spark.shipping import context_of
 from pointgate.toml.document import check
 
@@ -141,7 +141,7 @@ def write(
         if sequence and place.newest() >= sequence:
             return Written(repeated=True)
         task = _Task(judging, destination)
-        rows = numbered(frame).mapInArrow(task.run, "r string").collect()
+        rows = judging.needed(frame).mapInArrow(task.run, "r string").collect()
         results = [json.loads(row[0]) for row in rows]
         files = [file for result in results for file in result["files"]]
         if files or sequence:

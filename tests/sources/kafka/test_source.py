@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
+import secrets
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -221,6 +224,44 @@ async def test_a_reply_topic_that_is_missing_is_counted_and_stops_nothing(
         await posted(kafka, topics.requests, [small(1), small(2)])
         await until(lambda: one.statistics.replies_refused == 2)
     assert await asyncio.to_thread(committed, kafka, one.group, topics.requests) == 2
+
+
+async def test_a_reply_that_is_too_large_is_counted_and_stops_no_other(
+    kafka: str, topics: Topics
+) -> None:
+    """For the topic, in one piece with others; and for the client, which knows it at once."""
+    kept = f"kept.{topics.replies}"
+    await asyncio.to_thread(make, kafka, kept, config={"max.message.bytes": "4000"})
+    async with member(kafka, topics, replies=kept, correlation="header:c") as one:
+        for number, size in ((900, 4_000), (901, 1_000_000)):
+            payloads = [small(other) for other in range(number - 900, 400, 2)]
+            large = {"mqtt.topic": TOPIC, "c": secrets.token_bytes(size)}  # not to be packed
+            await asyncio.gather(
+                posted(kafka, topics.requests, payloads, key=b"k"),
+                posted(kafka, topics.requests, [small(number)], headers=large, key=b"k"),
+            )
+        await until(lambda: one.received == 402 and one.statistics.replies_refused == 2)
+        assert one.source.trouble == ""
+        with Reader(kafka, kept) as reader:
+            found = await asyncio.to_thread(reader.take, 400)
+    assert {json.loads(reply.value)["id"] for reply in found} == {str(n) for n in range(400)}
+    assert await asyncio.to_thread(committed, kafka, one.group, topics.requests) == 402
+
+
+async def test_a_connection_that_ends_leaves_no_client_to_a_collection_of_garbage(
+    kafka: str, topics: Topics
+) -> None:
+    gc.disable()
+    try:
+        async with member(kafka, topics) as one:
+            connection = one.source._connection
+            assert connection is not None
+            replies = connection._replies
+            await posted(kafka, topics.requests, [small(1)])
+            await until(lambda: one.received and not one.in_flight)
+        assert not hasattr(replies, "_producer")
+    finally:
+        gc.enable()
 
 
 async def test_a_topic_that_is_missing_is_reported_until_it_is_there(

@@ -19,6 +19,7 @@ import contextlib
 import logging
 import threading
 import time
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 TOPIC_HEADER: Final = "mqtt.topic"
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
+
+_Reply: TypeAlias = tuple[bytes, bytes | None, Headers]
+"""Value, key and headers of its record."""
 
 _POLL_SECONDS: Final = 0.1
 _CLOSE_SECONDS: Final = 2.0
@@ -76,7 +80,7 @@ def correlation_header(settings: KafkaSettings) -> str:
 
 def reply_records(
     batch: Batch, replies: Sequence[bytes | None], correlation: str
-) -> Iterator[tuple[bytes, bytes | None, Headers]]:
+) -> Iterator[_Reply]:
     """Value, key and headers of each reply's record."""
     of_topics: dict[str, Headers] = {}  # a burst has few, and each reply costs
     for reply, topic, client_id, data in zip(
@@ -210,6 +214,7 @@ class Replies:
         self._refusals = Refusals(self._topic, statistics)
         self._closing = threading.Event()
         self._given_up = False
+        self._refused: dict[tuple[bytes, bytes | None], str] = {}
         self._sent: SimpleQueue[tuple[Batch, Sequence[bytes | None]]] = SimpleQueue()
         options: dict[str, Any] = {
             **client.of_producer(settings.client_options("kafka")),
@@ -241,6 +246,8 @@ class Replies:
                 self._write(sent)
             else:
                 self._producer.poll(0)  # hears of errors
+        # It refers to this object: together they would wait for a collection of garbage.
+        del self._producer
 
     def _round(self) -> list[tuple[Batch, Sequence[bytes | None]]]:
         """What was sent since the last round; waits a moment if that is nothing."""
@@ -253,36 +260,87 @@ class Replies:
 
     def _write(self, sent: Sequence[tuple[Batch, Sequence[bytes | None]]]) -> None:
         """Write a round, and wait until it is acknowledged."""
-        produce, topic = self._producer.produce, self._topic
         try:
             for batch, replies in sent:
                 failpoint.hit("before-reply", self._flush)
-                for reply, key, headers in reply_records(batch, replies, self._correlation):
-                    # By position, which takes two thirds of the time: the partition of the key,
-                    # no callbacks, the present.
-                    produce(topic, reply, key, -1, None, None, 0, headers)
+                for record in reply_records(batch, replies, self._correlation):
+                    self._produce(*record)
                 failpoint.hit("after-reply", self._flush)
+            self._wait()
+            if self._refused:
+                refused, self._refused = self._refused, {}
+                records = (reply_records(*one, self._correlation) for one in sent)
+                again = [one for part in records for one in part if one[:2] in refused]
+                self._write_apart(again, next(iter(refused.values())))
         except (KafkaException, BufferError) as error:
             text = client.reason(error) if isinstance(error, KafkaException) else str(error)
             self._tell(self._on_fatal, text)
             return
-        while self._producer.flush(_POLL_SECONDS) and not self._closing.is_set():
-            pass
         if not self._given_up and not self._closing.is_set():
             for batch, _ in sent:
                 batch.waiting = False
             self._tell(self._delivered)
 
+    def _produce(
+        self,
+        reply: bytes,
+        key: bytes | None,
+        headers: Headers,
+        on_failed: Callable[[KafkaError | None, Message], None] | None = None,
+    ) -> None:
+        """Hand a reply to the producer."""
+        try:
+            # By position, which takes two thirds of the time: the partition of the key, now.
+            self._producer.produce(self._topic, reply, key, -1, on_failed, None, 0, headers)
+        except KafkaException as error:
+            if error.args[0].code() not in client.REFUSED:
+                raise
+            self._refusals.count(client.reason(error))  # larger than librdkafka takes
+
+    def _wait(self) -> None:
+        """Wait until what was handed over is acknowledged, or has failed."""
+        while self._producer.flush(_POLL_SECONDS) and not self._closing.is_set():
+            pass
+
+    def _write_apart(self, records: Sequence[_Reply], reason: str) -> None:
+        """Write replies again that failed in one piece, until the one that fails alone is known."""
+        if len(records) == 1:
+            self._refusals.count(reason)
+            return
+        half = len(records) // 2
+        for part in (records[:half], records[half:]):
+            failed: list[tuple[_Reply, str]] = []
+            for record in part:
+                self._produce(*record, partial(self._on_failed_again, failed, record))
+            self._wait()
+            if failed:
+                self._write_apart([one for one, _ in failed], failed[0][1])
+
     def _flush(self) -> None:
         """Wait a moment for what was written, before a failpoint's kill."""
         self._producer.flush(_CLOSE_SECONDS)
 
-    def _on_failed(self, error: KafkaError, _message: Message) -> None:
+    def _on_failed(self, error: KafkaError, message: Message) -> None:
         """Hear of a reply that Kafka does not take, or that is given up."""
         if error.code() in _GIVEN_UP:
             self._given_up = True  # its batch stays incomplete, and its requests are redelivered
+        elif error.code() in client.REFUSED:
+            # So is everything that was sent in one piece with it. Its headers are not told here.
+            self._refused[message.value() or b"", message.key()] = client.reason(error)
         else:
             self._refusals.count(client.reason(error))
+
+    def _on_failed_again(
+        self,
+        failed: list[tuple[_Reply, str]],
+        record: _Reply,
+        error: KafkaError | None,
+        message: Message,
+    ) -> None:
+        if error is not None and error.code() in client.REFUSED:
+            failed.append((record, client.reason(error)))
+        elif error is not None:
+            self._on_failed(error, message)
 
     def _on_error(self, error: KafkaError) -> None:
         self._statistics.errors += 1
