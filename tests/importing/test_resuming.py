@@ -166,7 +166,7 @@ def test_a_sink_that_is_away_ends_the_command_and_not_the_import(tmp_path: Path)
     (tmp_path / "points").write_text("a file in the place of the folder")
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 74
-    assert "the same command continues from here" in done.stderr
+    assert "the same command continues, and stores nothing twice" in done.stderr
     (tmp_path / "points").unlink()
     assert run(*arguments, cwd=tmp_path).returncode == 1
     check(tmp_path)
@@ -188,7 +188,7 @@ def test_a_disk_that_is_full_for_a_moment_costs_no_row(
         patched.setattr("pointgate.importing.read_phase.spill", spill_later)
         done = CliRunner().invoke(app, ["import", *map(str, arguments)])
         assert done.exit_code == 74, done.output
-        assert "the same command continues from here" in done.stderr
+        assert "the same command continues, and stores nothing twice" in done.stderr
     assert run(*arguments, cwd=tmp_path).returncode == 1
     check(tmp_path, SHORT)
 

@@ -58,7 +58,7 @@ _LARGE: Final = 16 * 2**20
 _PARQUET_SHARE: Final = 8
 """How many times larger the same rows are as text."""
 
-_CONTINUES: Final = "the same command continues from here"
+_CONTINUES: Final = "the same command continues, and stores nothing twice"
 
 
 def import_(
@@ -301,7 +301,9 @@ def _report(found: Import, picture: Path | None, seconds: float, *, as_json: boo
 
     state: State = found.state
     coverage: Coverage = found.coverage
-    if picture is not None:
+    if picture is not None and found.had_ended:
+        say(f"--coverage: {printable(str(picture))} was not written: nothing was imported")
+    elif picture is not None:
         _write(lambda: picture.write_text(svg(coverage), "utf-8"), "--coverage")
     if as_json:
         print_json(document(state, coverage, seconds))

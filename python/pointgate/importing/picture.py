@@ -23,7 +23,7 @@ _WIDTH: Final = 1000
 
 def bars(days: Days, first: int, last: int, width: int) -> str:
     """A device in so many characters; a blank is no point at all."""
-    cells, most = _cells(days, first, last, min(width, last - first + 1))
+    cells, most = _cells(days, first, last, -(-(last - first + 1) // width))
     return "".join(_BARS[min(7, cell * 8 // most)] if cell else " " for cell in cells)
 
 
@@ -39,7 +39,8 @@ def span(coverage: Coverage) -> tuple[int, int]:
 def svg(coverage: Coverage) -> str:
     """A page for a browser; devices behind the first `_ROWS` are counted, not drawn."""
     first, last = span(coverage)
-    count = min(last - first + 1, _COLUMNS)
+    width = -(-(last - first + 1) // _COLUMNS)  # days in a column
+    count = -(-(last - first + 1) // width)
     devices = sorted(coverage.devices.items())
     shown = devices[:_ROWS]
     height = _TOP + _ROW * len(shown) + 40
@@ -58,14 +59,17 @@ def svg(coverage: Coverage) -> str:
         texts.append(
             f'<rect x="{_LEFT}" y="{top}" width="{_WIDTH}" height="{_ROW - 4}" fill="#f6d5d5"/>'
         )
-        cells, most = _cells(days, first, last, count)
+        cells, most = _cells(days, first, last, width)
         for place, points in enumerate(cells):
             if points:
                 shade = _SHADES[min(5, points * 6 // most)]
-                begin = day_text(first + place * (last - first + 1) // count)
+                begin = first + place * width
+                when = day_text(begin)
+                if (end := min(begin + width - 1, last)) > begin:
+                    when += f" to {day_text(end)}"
                 texts.append(
                     f'<rect x="{_LEFT + place * cell:.2f}" y="{top}" width="{cell + 0.2:.2f}" '
-                    f'height="{_ROW - 4}" fill="{shade}"><title>{name} {begin}: {points:,} points'
+                    f'height="{_ROW - 4}" fill="{shade}"><title>{name} {when}: {points:,} points'
                     "</title></rect>"
                 )
     texts += [
@@ -78,9 +82,9 @@ def svg(coverage: Coverage) -> str:
     return "\n".join([*texts, "</svg>"]) + "\n"
 
 
-def _cells(days: Days, first: int, last: int, count: int) -> tuple[list[int], int]:
-    """The points in each of so many equal ranges of days, and the most in one."""
-    cells = [0] * count
+def _cells(days: Days, first: int, last: int, width: int) -> tuple[list[int], int]:
+    """The points in each range of `width` days, of which the last one may be shorter."""
+    cells = [0] * -(-(last - first + 1) // width)
     for day, points in zip(days.days, days.counts, strict=True):
-        cells[(day - first) * count // (last - first + 1)] += points
+        cells[(day - first) // width] += points
     return cells, max(cells)

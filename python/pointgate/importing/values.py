@@ -44,7 +44,9 @@ class Values:
         self._factor = Decimal(point.factor if point else 1)
         self._offset = Decimal(point.offset if point else 0)
         self._scaled = self._factor != 1 or self._offset != 0
-        self._pattern = re.compile(rf"[+-]?[0-9]{{1,3}}(?:{re.escape(self._thousands)}[0-9]{{3}})+")
+        # Nobody groups digits behind a leading zero: 0.012 is 0,012 with the wrong separator.
+        separator = re.escape(self._thousands)
+        self._pattern = re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:{separator}[0-9]{{3}})+")
         self._plain = not self._scaled and self._decimal == "." and not self._thousands
 
     def token(self, value: object, kind: ValueKind) -> str | None:
