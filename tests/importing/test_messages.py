@@ -77,6 +77,34 @@ def test_a_file_of_another_kind(name: str, message: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_name_of_the_mapping_that_no_row_has_is_told_with_what_was_skipped(
+    processes: str, folder: Path
+) -> None:
+    (folder / "mapping.toml").write_text(
+        MAPPING + 'unlisted = "skip"\n[points]\n"E-Day" = "dayEnergy"\n"E-Tot" = "activePower"\n'
+    )
+    rows = ROW.replace(b"dayEnergy", b"E-Day") + ROW.replace(b"dayEnergy", b"E-Tott") * 3
+    rows += b"".join(ROW.replace(b"dayEnergy", b"other-%d" % number) for number in range(9))
+    (folder / "a.csv").write_bytes(HEAD + rows)
+    options = ["--mapping", "mapping.toml", "--processes", processes]
+    done = run("a.csv", *options, "--dry-run", cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr == (
+        '[points]: expected names of the input, but no row has "E-Tot", did you mean E-Tott\n'
+    )
+    assert "skipped                              12\n  E-Tott                              3\n" in (
+        done.stdout
+    )
+    assert "  and other names: --json\n" in done.stdout
+    found = json.loads(run("a.csv", *options, "--json", cwd=folder).stdout)
+    assert found["skipped_names"]["E-Tott"] == 3
+    assert len(found["skipped_names"]) == 10
+    # Every name that has rows, in whatever part of the input, is no news.
+    (folder / "b.csv").write_bytes(HEAD + ROW.replace(b"dayEnergy", b"E-Tot"))
+    assert run("a.csv", "b.csv", *options, cwd=folder).stderr == ""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_long_line_is_rejected_alone_and_is_not_repeated(processes: str, folder: Path) -> None:
     (folder / "a.csv").write_bytes(HEAD + ROW + LONG + b"\n" + ROW.replace(b"01,", b"02,"))
     options = ["--mapping", "mapping.toml", "--rejects", "r.ndjson", "--processes", processes]

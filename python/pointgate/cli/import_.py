@@ -153,7 +153,7 @@ def import_(
             )
         if rejects is not None:
             _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
-        _report(found, coverage, seconds, as_json=as_json)
+        _report(found, plan, coverage, seconds, as_json=as_json)
         for line in examples(found.rejects):
             say(line)
         if found.state.counts.rejected and rejects is None:
@@ -295,9 +295,11 @@ def _run(
     return found
 
 
-def _report(found: Import, picture: Path | None, seconds: float, *, as_json: bool) -> None:
+def _report(
+    found: Import, plan: Plan, picture: Path | None, seconds: float, *, as_json: bool
+) -> None:
     from pointgate.importing.picture import svg  # noqa: PLC0415 - as above
-    from pointgate.importing.report import document, lines  # noqa: PLC0415 - as above
+    from pointgate.importing.report import document, lines, unused_names  # noqa: PLC0415 - as above
 
     state: State = found.state
     coverage: Coverage = found.coverage
@@ -312,6 +314,8 @@ def _report(found: Import, picture: Path | None, seconds: float, *, as_json: boo
             typer.echo(line)
     for name, reason in sorted(state.problems.items()):
         say(f"{name}: {reason}")
+    for line in unused_names(state, plan.mapping):
+        say(line)
 
 
 def _write(write: Callable[[], object], option: str) -> None:

@@ -24,7 +24,7 @@ from pointgate.fault_document import fault_document, payload_member
 from pointgate.topics import METHOD, request_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pointgate import Report, Validator
     from pointgate._core import Points
@@ -35,6 +35,8 @@ _SHOWN: Final = 1000
 """Characters of a field of a row that cannot be read."""
 _PREFIX: Final = f'{{"version":"1.0","method":"{METHOD}","params":['
 _SUFFIX: Final = "]}"
+
+MOST_NAMES: Final = 1_000
 
 UNREADABLE: Final = "unreadable"
 """The reason of a row that was never a request; beside those of the contract."""
@@ -49,7 +51,9 @@ class Counts:
         points: Accepted points, before those with equal keys are one.
         rejected: Rejected points, requests and unreadable rows, by reason.
         nulls: Values that were null words.
-        skipped: Rows whose identifier the mapping skips.
+        skipped: Rows whose name the mapping skips.
+        skipped_names: The same by name, of the first `MOST_NAMES` names.
+        listed: The names of `[points]` that rows of a long layout had, in order.
     """
 
     rows: int = 0
@@ -57,17 +61,31 @@ class Counts:
     rejected: dict[str, int] = field(default_factory=dict)
     nulls: int = 0
     skipped: int = 0
+    skipped_names: dict[str, int] = field(default_factory=dict)
+    listed: list[str] = field(default_factory=list)
 
     def reject(self, reason: str) -> None:
         """Count one."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def skip(self, names: Mapping[str, int], rows: int) -> None:
+        """Count skipped rows."""
+        self.skipped += rows
+        for name, count in names.items():
+            if name in self.skipped_names or len(self.skipped_names) < MOST_NAMES:
+                self.skipped_names[name] = self.skipped_names.get(name, 0) + count
+
+    def note_listed(self, names: Iterable[str]) -> None:
+        """Remember names of `[points]` that rows had."""
+        self.listed = sorted({*self.listed, *names})
 
     def add(self, other: Counts) -> None:
         """Count what others have counted."""
         self.rows += other.rows
         self.points += other.points
         self.nulls += other.nulls
-        self.skipped += other.skipped
+        self.skip(other.skipped_names, other.skipped)
+        self.note_listed(other.listed)
         for reason, count in other.rejected.items():
             self.rejected[reason] = self.rejected.get(reason, 0) + count
 

@@ -9,6 +9,7 @@ A point is rejected alone: the others of its row, and the rows beside it, are ju
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
@@ -151,7 +152,8 @@ class Layout:
         self._time_places = [table.place(one) for one in mapping.time.all_columns]
         self._readers: dict[tuple[str, str], _Reader | None] = {}
         self.nulls = 0
-        self.skipped = 0
+        self.skipped: Counter[str] = Counter()
+        self.listed: set[str] = set()
         self._seen = _Seen({}, {})
         self._is_plain = False
         if mapping.long:
@@ -236,7 +238,7 @@ class Layout:
             raise RowError(f"{where}: expected an identifier, got nothing")
         reader = self._reader(product, name)
         if reader is None:
-            self.skipped += 1
+            self.skipped[name] += 1
             return []
         if self._is_plain and isinstance(field, str):
             self._seen.readers[field] = reader
@@ -289,6 +291,8 @@ class Layout:
 
     def _make_reader(self, product: str, name: str) -> _Reader | None:
         point = self._mapping.points.get(name)
+        if point is not None:
+            self.listed.add(name)
         if point is None and self._mapping.long and self._mapping.long.unlisted != "keep":
             if self._mapping.long.unlisted == "skip":
                 return None

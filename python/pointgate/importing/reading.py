@@ -139,8 +139,11 @@ def read_some(
     counts = judging.counts
     counts.rows += taken.rows
     counts.nulls += layout.nulls
-    counts.skipped += layout.skipped
-    layout.nulls = layout.skipped = 0
+    counts.skip(layout.skipped, layout.skipped.total())
+    counts.note_listed(layout.listed)
+    layout.nulls = 0
+    layout.skipped.clear()
+    layout.listed.clear()
     taken.tables = judging.entries(part, entries, arrived_us=arrive())
     return taken
 

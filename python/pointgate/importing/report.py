@@ -5,20 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from pointgate.diagnostics import numbered
+from pointgate.diagnostics import did_you_mean, numbered, shown
 from pointgate.importing.coverage import day_text
 from pointgate.importing.picture import bars, span
 from pointgate.importing.posting import NAME
 from pointgate.terminal import printable, unicode_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from pointgate.importing import mapping
     from pointgate.importing.coverage import Coverage, Days
     from pointgate.importing.state import State
 
 _DEVICES: Final = 20
 """Devices in the terminal; `--json` and `--coverage` have them all."""
+
+_SKIPPED: Final = 5
+"""Skipped names in the terminal; `--json` has up to `judging.MOST_NAMES`."""
 
 _WIDTH: Final = 48
 _GAPS: Final = 2
@@ -36,6 +40,7 @@ def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
     yield _count("no value", counts.nulls)
     if counts.skipped:
         yield _count("skipped", counts.skipped)
+        yield from _skipped(counts.skipped_names)
     yield _count("rejected", rejected)
     for reason, count in sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0])):
         yield _count(f"  {reason}", count)
@@ -56,6 +61,25 @@ def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
         yield from (f"  {about}" for about in _about(days))
     if len(devices) > _DEVICES:
         yield f"and {len(devices) - _DEVICES:,} more devices"
+
+
+def _skipped(names: Mapping[str, int]) -> Iterator[str]:
+    """The names with the most rows."""
+    most = sorted(names.items(), key=lambda item: (-item[1], item[0]))
+    for name, count in most[:_SKIPPED]:
+        yield _count(f"  {printable(name)[:20]}", count)
+    if len(most) > _SKIPPED:
+        yield "  and other names: --json"
+
+
+def unused_names(state: State, mapping: mapping.Mapping | None) -> Iterator[str]:
+    """What to say of each name of `[points]` that no row of a long layout had."""
+    counts = state.counts
+    if mapping is None or mapping.long is None or not (counts.listed or counts.skipped_names):
+        return
+    for name in sorted(mapping.points.keys() - set(counts.listed)):
+        near = did_you_mean(name, counts.skipped_names)
+        yield f"[points]: expected names of the input, but no row has {shown(name)}{near}"
 
 
 def _count(name: str, count: int) -> str:
@@ -84,6 +108,7 @@ def document(state: State, coverage: Coverage, seconds: float) -> dict[str, obje
         "duplicates": counts.points - state.points,
         "nulls": counts.nulls,
         "skipped": counts.skipped,
+        "skipped_names": dict(sorted(counts.skipped_names.items())),
         "rejected": sum(counts.rejected.values()),
         "reasons": [
             {"reason": reason, "count": count}
