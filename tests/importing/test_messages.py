@@ -76,6 +76,35 @@ def test_a_file_of_another_kind(name: str, message: str, folder: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("section", "options", "message"),
+    [
+        (
+            'type = "ndjson"\npath = "no/p.ndjson"',
+            [],
+            "pointgate.toml: sinks.ndjson.path: cannot use",
+        ),
+        (
+            'type = "parquet"\npath = "a.csv"',
+            [],
+            "pointgate.toml: sinks.parquet.path: cannot use",
+        ),
+        ('type = "ndjson"\npath = "p.ndjson"', ["--state", "a.csv"], "--state: cannot use a.csv:"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_refused_by_its_setting(
+    section: str, options: list[str], message: str, folder: Path
+) -> None:
+    text = (folder / "pointgate.toml").read_text()
+    (folder / "pointgate.toml").write_text(
+        text[: text.index("[[sinks]]")] + f"[[sinks]]\n{section}"
+    )
+    (folder / "a.csv").write_bytes(HEAD + ROW)
+    done = run("a.csv", "--mapping", "mapping.toml", *options, cwd=folder)
+    assert done.returncode in {2, 78}
+    assert message in " ".join(done.stderr.split())
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_name_of_the_mapping_that_no_row_has_is_told_with_what_was_skipped(
     processes: str, folder: Path

@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, NoReturn
 import typer
 
 from pointgate.bulk.pool import Pool, WorkerLostError, cores
-from pointgate.cli.import_arguments import Choice, memory_of, plan_of, post_options, sinks_of
+from pointgate.cli.import_arguments import (
+    Choice,
+    check_state,
+    memory_of,
+    plan_of,
+    post_options,
+    sinks_of,
+)
 from pointgate.cli.import_progress import ProgressBar
 from pointgate.cli.import_report import examples
 from pointgate.cli.options import (
@@ -134,9 +141,10 @@ def import_(
         text = printable(str(out.path))
         raise typer.BadParameter(f"--out: expected a folder, got the file {text}")
     _check_outputs({"--rejects": rejects, "--coverage": coverage})
+    check_state(state)
     settings = settings_for_catalog(config, catalog if out or dry_run else None)
     options = post_options(settings, config, wait) if post else None
-    sinks = [] if dry_run or post else sinks_of(settings, out, sink or [])
+    sinks = [] if dry_run or post else sinks_of(settings, out, sink or [], config)
     chosen = Choice(files, mapping, product, catalog, include or [], exclude or [])
     plan = plan_of(chosen, settings, memory_of(memory))
     begun = time.perf_counter()

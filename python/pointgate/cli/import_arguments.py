@@ -50,17 +50,38 @@ def post_options(settings: Settings, config: Path | None, wait: str) -> PostOpti
 
 
 def sinks_of(
-    settings: Settings, out: ParquetSettings | None, names: Sequence[str]
+    settings: Settings, out: ParquetSettings | None, names: Sequence[str], config: Path | None
 ) -> list[SinkSettings]:
-    """The sinks that are written to."""
+    """The sinks that are written to; exits with 78 if a folder or file of theirs cannot be."""
     from pointgate.importing.writing import known  # noqa: PLC0415 - as above
+    from pointgate.service.path_checks import output_reason  # noqa: PLC0415 - as above
 
-    if out is not None:
-        return [out]
+    chosen: list[SinkSettings]
     try:
-        return known(settings.sinks, names)
+        chosen = [out] if out is not None else known(settings.sinks, names)
     except ValueError as error:
         raise typer.BadParameter(printable(str(error))) from None
+    file = "" if out is not None else str(config or "pointgate.toml")
+    problems = [
+        Problem(
+            file,
+            "--out" if out is not None else f"sinks.{sink.name}.path",
+            f"cannot use {sink.output.path}: {reason}",
+        )
+        for sink in chosen
+        if sink.output is not None and (reason := output_reason(sink.output))
+    ]
+    if problems:
+        exit_with_problems(problems)
+    return chosen
+
+
+def check_state(state: Path | None) -> None:
+    """Refuse a state folder that cannot be one."""
+    from pointgate.service.path_checks import folder_reason  # noqa: PLC0415 - as above
+
+    if state is not None and (reason := folder_reason(state)):
+        raise typer.BadParameter(f"--state: cannot use {printable(str(state))}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class Rules:
     client: str = "key"
 
     def reader(self) -> Callable[[Sequence[Record]], Requests]:
-        """A function from records to their requests: in columns, which is a third of the time."""
+        """A function from records to their requests, in columns: less Python for each record."""
         topics = [_topics(rule) for rule in self.topic]
         payloads = _values(self.payload)
         correlations = _values(self.correlation) if self.correlation else None

@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pointgate.diagnostics import os_reason
+
+if TYPE_CHECKING:
+    from pointgate.sinks.settings import LocalOutput
 
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
@@ -23,6 +26,14 @@ _KINDS: Final = (
 
 _VIRTUAL: Final = (Path("/proc"), Path("/sys"))
 """File systems on which root has write access but cannot create a folder."""
+
+
+def output_reason(output: LocalOutput) -> str:
+    """Why the folder or file of a sink cannot be written to; empty when it can."""
+    if output.kind == "folder":
+        reasons = map(folder_reason, (output.path, *output.inner))
+        return next(filter(None, reasons), "")
+    return file_reason(output.path) if output.kind == "file" else ""
 
 
 def folder_reason(path: Path) -> str:

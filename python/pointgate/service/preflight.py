@@ -27,7 +27,7 @@ from pointgate.quarantine.database import NAME
 from pointgate.registries.kinds import build as build_registry
 from pointgate.service.admin_socket import KEY, path_reason
 from pointgate.service.listener import bound, is_mistake
-from pointgate.service.path_checks import file_reason, folder_reason, is_read_only
+from pointgate.service.path_checks import file_reason, folder_reason, is_read_only, output_reason
 from pointgate.sinks.base import Examines, SinkUnavailableError
 from pointgate.sinks.registry import build
 from pointgate.sources.mqtt.tls import tls_context, tls_warnings
@@ -209,14 +209,9 @@ class _Preparing:
             self._claim_remote(sink)
             return
         self._claim(output.path, key)
-        reason = ""
         if output.kind == "folder":
             self._claim_tree(output.path, key)
-            reasons = (folder_reason(path) for path in (output.path, *output.inner))
-            reason = next(filter(None, reasons), "")
-        elif output.kind == "file":
-            reason = file_reason(output.path)
-        if reason:
+        if reason := output_reason(output):
             self._refuse(key, f"cannot use {output.path}: {reason}")
         elif sink.mistake:
             self._refuse(key, sink.mistake)
