@@ -79,6 +79,7 @@ CASES = [
         'encoding that extends ASCII, such as "cp1252", got "klingon"',
     ),
     (GOOD + "[csv]\nheader = false", 'csv.header: expected columns by number without a header, got "t"'),
+    (GOOD + "[quality.names]\nGood = 12", "quality.names.Good: expected 0 to 9, got 12"),
     (GOOD + '[values]\nthousands = "."', 'values.thousands: expected another character than decimal, got "."'),
     (GOOD + "[quality.names]\nGood = 12", "quality.names.Good: expected"),
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from pointgate.cli.commands import app
 from pointgate.importing.runs import spill
+from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.parquet.sink import ParquetSink
 from tests.support.historian import Shape, expected, export, mapping
 from tests.support.imports import command, configure, points, rejected, run
@@ -161,13 +162,20 @@ def test_a_changed_mapping_is_refused(tmp_path: Path) -> None:
     assert "import-state: begun with another mapping" in done.stderr
 
 
-def test_a_sink_that_is_away_ends_the_command_and_not_the_import(tmp_path: Path) -> None:
+def test_a_sink_that_is_away_ends_the_command_and_not_the_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = prepare(tmp_path, "ndjson", "parquet")
-    (tmp_path / "points").write_text("a file in the place of the folder")
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 74
-    assert "the same command continues, and stores nothing twice" in done.stderr
-    (tmp_path / "points").unlink()
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+
+        async def away(_: ParquetSink, *__: object, **___: object) -> None:
+            raise SinkUnavailableError("it is away")
+
+        patched.setattr(ParquetSink, "write", away)
+        done = CliRunner().invoke(app, ["import", *map(str, arguments)])
+        assert done.exit_code == 74, done.output
+        assert "it is away; the same command continues, and stores nothing twice" in done.stderr
     assert run(*arguments, cwd=tmp_path).returncode == 1
     check(tmp_path)
 

@@ -227,7 +227,7 @@ class PointMapping(Document):
 class QualityMapping(Document):
     """What the quality column says."""
 
-    names: dict[str, Annotated[int, Field(ge=0, le=9)]] = Field(
+    names: dict[str, Annotated[int, Field(ge=0, le=9, description="0 to 9")]] = Field(
         default={}, description='a table, { "Good" = 0 }, of numbers 0 to 9'
     )
 

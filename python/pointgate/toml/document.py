@@ -25,6 +25,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from pointgate.diagnostics import did_you_mean, os_reason, shown
 from pointgate.errors import Problem
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 _DOCUMENT_BYTES: Final = 16 * 1024 * 1024
@@ -204,7 +204,9 @@ def _walk(
         if entries is not None:
             table, entries, field = entries, None, None
             continue
-        field = _field(table, str(step)) if table else None
+        if table is None:
+            return None, _of_values(field)
+        field = _field(table, str(step))
         if field is None:
             return None, None
         table = _model_in(field.annotation)
@@ -217,6 +219,14 @@ def _field(table: type[Document], key: str) -> FieldInfo | None:
     """The field of a key, by its name or its alias."""
     fields = table.model_fields
     return fields.get(key) or next((one for one in fields.values() if one.alias == key), None)
+
+
+def _of_values(field: FieldInfo | None) -> FieldInfo | None:
+    """What describes the values of a field that is a table or an array: they themselves, or it."""
+    if field is None or not (inner := get_args(field.annotation)):
+        return field
+    found = FieldInfo.from_annotation(inner[-1])
+    return found if found.description else field
 
 
 def _model_in(annotation: object) -> type[Document] | None:
