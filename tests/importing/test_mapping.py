@@ -81,7 +81,6 @@ CASES = [
     (GOOD + "[csv]\nheader = false", 'csv.header: expected columns by number without a header, got "t"'),
     (GOOD + "[quality.names]\nGood = 12", "quality.names.Good: expected 0 to 9, got 12"),
     (GOOD + '[values]\nthousands = "."', 'values.thousands: expected another character than decimal, got "."'),
-    (GOOD + "[quality.names]\nGood = 12", "quality.names.Good: expected"),
 ]  # fmt: skip
 
 

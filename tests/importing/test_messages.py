@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pointgate.importing.judging import MOST_NAMES, Counts
 from tests.support.imports import configure, points, run
 
 if TYPE_CHECKING:
@@ -77,23 +78,30 @@ def test_a_file_of_another_kind(name: str, message: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "options", "message"),
+    ("section", "options", "status", "message"),
     [
         (
             'type = "ndjson"\npath = "no/p.ndjson"',
             [],
+            78,
             "pointgate.toml: sinks.ndjson.path: cannot use",
         ),
         (
             'type = "parquet"\npath = "a.csv"',
             [],
+            78,
             "pointgate.toml: sinks.parquet.path: cannot use",
         ),
-        ('type = "ndjson"\npath = "p.ndjson"', ["--state", "a.csv"], "--state: cannot use a.csv:"),
+        (
+            'type = "ndjson"\npath = "p.ndjson"',
+            ["--state", "a.csv"],
+            2,
+            "--state: cannot use a.csv:",
+        ),
     ],
 )
 def test_a_place_that_cannot_be_written_to_is_refused_by_its_setting(
-    section: str, options: list[str], message: str, folder: Path
+    section: str, options: list[str], status: int, message: str, folder: Path
 ) -> None:
     text = (folder / "pointgate.toml").read_text()
     (folder / "pointgate.toml").write_text(
@@ -101,7 +109,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_by_its_setting(
     )
     (folder / "a.csv").write_bytes(HEAD + ROW)
     done = run("a.csv", "--mapping", "mapping.toml", *options, cwd=folder)
-    assert done.returncode in {2, 78}
+    assert done.returncode == status
     assert message in " ".join(done.stderr.split())
 
 
@@ -131,6 +139,15 @@ def test_a_name_of_the_mapping_that_no_row_has_is_told_with_what_was_skipped(
     # Every name that has rows, in whatever part of the input, is no news.
     (folder / "b.csv").write_bytes(HEAD + ROW.replace(b"dayEnergy", b"E-Tot"))
     assert run("a.csv", "b.csv", *options, cwd=folder).stderr == ""
+
+
+def test_skipped_names_are_bounded_in_number_and_in_bytes() -> None:
+    counts = Counts()
+    for number in range(MOST_NAMES + 10):
+        counts.skip({f"{number}" + "x" * 100_000: 2}, 2)
+    assert counts.skipped == 2 * (MOST_NAMES + 10)
+    assert len(counts.skipped_names) == MOST_NAMES
+    assert max(map(len, counts.skipped_names)) == 1000
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -169,6 +186,7 @@ def test_outputs_that_cannot_be_written_are_named_before_anything_is_read(folder
     (folder / "a.csv").write_bytes(HEAD + ROW)
     for out, message in (
         ("a.csv", "--out: expected a folder, got the file a.csv"),
+        ("a.csv/points", "--out: cannot use a.csv/points: "),
         ("ftp://bucket/points", "expected a path or a url with s3://"),
     ):
         done = run("a.csv", "--mapping", "mapping.toml", "--out", out, cwd=folder)

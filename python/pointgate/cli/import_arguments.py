@@ -56,16 +56,19 @@ def sinks_of(
     from pointgate.importing.writing import known  # noqa: PLC0415 - as above
     from pointgate.service.path_checks import output_reason  # noqa: PLC0415 - as above
 
-    chosen: list[SinkSettings]
+    if out is not None:
+        if out.output is not None and (reason := output_reason(out.output)):
+            text = printable(str(out.output.path))
+            raise typer.BadParameter(f"--out: cannot use {text}: {reason}")
+        return [out]
     try:
-        chosen = [out] if out is not None else known(settings.sinks, names)
+        chosen = known(settings.sinks, names)
     except ValueError as error:
         raise typer.BadParameter(printable(str(error))) from None
-    file = "" if out is not None else str(config or "pointgate.toml")
     problems = [
         Problem(
-            file,
-            "--out" if out is not None else f"sinks.{sink.name}.path",
+            str(config or "pointgate.toml"),
+            f"sinks.{sink.name}.path",
             f"cannot use {sink.output.path}: {reason}",
         )
         for sink in chosen

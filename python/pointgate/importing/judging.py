@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _ENTRIES: Final = 500
 _SHOWN: Final = 1000
-"""Characters of a field of a row that cannot be read."""
+"""Characters of a field of a row that cannot be read, and of a name that is skipped."""
 _PREFIX: Final = f'{{"version":"1.0","method":"{METHOD}","params":['
 _SUFFIX: Final = "]}"
 
@@ -52,7 +52,7 @@ class Counts:
         rejected: Rejected points, requests and unreadable rows, by reason.
         nulls: Values that were null words.
         skipped: Rows whose name the mapping skips.
-        skipped_names: The same by name, of the first `MOST_NAMES` names.
+        skipped_names: The same by name, of the first `MOST_NAMES` names, cut to `_SHOWN`.
         listed: The names of `[points]` that rows of a long layout had, in order.
     """
 
@@ -71,13 +71,15 @@ class Counts:
     def skip(self, names: Mapping[str, int], rows: int) -> None:
         """Count skipped rows."""
         self.skipped += rows
-        for name, count in names.items():
+        for whole, count in names.items():
+            name = whole[:_SHOWN]
             if name in self.skipped_names or len(self.skipped_names) < MOST_NAMES:
                 self.skipped_names[name] = self.skipped_names.get(name, 0) + count
 
     def note_listed(self, names: Iterable[str]) -> None:
         """Remember names of `[points]` that rows had."""
-        self.listed = sorted({*self.listed, *names})
+        if new := {*names}.difference(self.listed):
+            self.listed = sorted([*self.listed, *new])
 
     def add(self, other: Counts) -> None:
         """Count what others have counted."""

@@ -23,7 +23,7 @@ _WIDTH: Final = 1000
 
 def bars(days: Days, first: int, last: int, width: int) -> str:
     """A device in so many characters; a blank is no point at all."""
-    cells, most = _cells(days, first, last, -(-(last - first + 1) // width))
+    cells, most = _cells(days, first, last, _days_in(first, last, width))
     return "".join(_BARS[min(7, cell * 8 // most)] if cell else " " for cell in cells)
 
 
@@ -39,8 +39,8 @@ def span(coverage: Coverage) -> tuple[int, int]:
 def svg(coverage: Coverage) -> str:
     """A page for a browser; devices behind the first `_ROWS` are counted, not drawn."""
     first, last = span(coverage)
-    width = -(-(last - first + 1) // _COLUMNS)  # days in a column
-    count = -(-(last - first + 1) // width)
+    width = _days_in(first, last, _COLUMNS)
+    count = len(range(first, last + 1, width))
     devices = sorted(coverage.devices.items())
     shown = devices[:_ROWS]
     height = _TOP + _ROW * len(shown) + 40
@@ -82,9 +82,14 @@ def svg(coverage: Coverage) -> str:
     return "\n".join([*texts, "</svg>"]) + "\n"
 
 
+def _days_in(first: int, last: int, columns: int) -> int:
+    """How many days each column has, so that so many columns have all."""
+    return len(range(first, last + 1, columns))
+
+
 def _cells(days: Days, first: int, last: int, width: int) -> tuple[list[int], int]:
     """The points in each range of `width` days, of which the last one may be shorter."""
-    cells = [0] * -(-(last - first + 1) // width)
+    cells = [0] * len(range(first, last + 1, width))
     for day, points in zip(days.days, days.counts, strict=True):
         cells[(day - first) // width] += points
     return cells, max(cells)

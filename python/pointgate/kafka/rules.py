@@ -193,7 +193,7 @@ def _kafka(rule: str) -> tuple[re.Pattern[str], str]:
 def _headers(record: Record) -> dict[str, bytes | None]:
     try:
         return dict(record.headers() or ())
-    except SystemError:  # a name that is no UTF-8, which the library cannot say
+    except SystemError:  # a name that the library cannot decode as UTF-8
         return {}
 
 
@@ -219,10 +219,14 @@ def _texts(values: Sequence[bytes | None]) -> list[str]:
     try:
         return [(value or b"").decode() for value in values]
     except UnicodeDecodeError:
-        if len(values) == 1:
-            return [""]
-        half = len(values) // 2
-        return _texts(values[:half]) + _texts(values[half:])
+        return [*map(_text, values)]
+
+
+def _text(value: bytes | None) -> str:
+    try:
+        return (value or b"").decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _values(rule: str) -> _Values:

@@ -23,7 +23,6 @@ It decides nothing about requests (`gate.py`) or connections (`sources/`).
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import threading
@@ -38,6 +37,7 @@ from pointgate.service.catalog_log import log_warnings
 from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.dimension_writer import DimensionWriter
 from pointgate.service.disk_space import DiskSpace
+from pointgate.service.garbage_collection import collect_seldom
 from pointgate.service.gate import Gate
 from pointgate.service.health import Health
 from pointgate.service.http import serve_http
@@ -65,9 +65,6 @@ if TYPE_CHECKING:
 
 SHUTDOWN_SECONDS: Final = 9.0
 """Seconds from a signal to the exit, at most: service managers usually kill after ten."""
-
-_YOUNG_OBJECTS: Final = 20_000
-"""Objects until the collector of garbage looks at the young ones; Python's default is 700."""
 
 _DRAIN_SECONDS: Final = 5.0
 """Seconds to answer the received requests."""
@@ -189,7 +186,7 @@ async def _start(
             loading = asyncio.to_thread(Catalog.load, settings.catalog.path, tests=True)
             catalog = await _unless_stopped(loading, signals.stop)
             if catalog is not None:
-                _collect_garbage_seldom()
+                collect_seldom()
                 metrics.record_catalog(catalog)
                 log_warnings(catalog)
                 _, mismatched = mismatches(settings.registries, catalog)
@@ -207,17 +204,6 @@ async def _start(
                     taps=taps,
                     companion=companion,
                 )
-
-
-def _collect_garbage_seldom() -> None:
-    """Leave what the start has made to the end of the process, and look for cycles less often.
-
-    A burst allocates thousands of objects, none of them in a cycle. With Python's own threshold
-    they cause several collections, and one of everything stops the loop for some 15 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 async def _unless_stopped(call: Coroutine[Any, Any, T], stop: Stop) -> T | None:
