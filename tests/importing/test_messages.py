@@ -127,7 +127,8 @@ def test_a_name_of_the_mapping_that_no_row_has_is_told_with_what_was_skipped(
     done = run("a.csv", *options, "--dry-run", cwd=folder)
     assert done.returncode == 0
     assert done.stderr == (
-        '[points]: expected names of the input, but no row has "E-Tot", did you mean E-Tott\n'
+        'mapping.toml: [points]: expected names of the input, but no row has "E-Tot", '
+        "did you mean E-Tott\n"
     )
     assert "skipped                              12\n  E-Tott                              3\n" in (
         done.stdout
@@ -139,6 +140,19 @@ def test_a_name_of_the_mapping_that_no_row_has_is_told_with_what_was_skipped(
     # Every name that has rows, in whatever part of the input, is no news.
     (folder / "b.csv").write_bytes(HEAD + ROW.replace(b"dayEnergy", b"E-Tot"))
     assert run("a.csv", "b.csv", *options, cwd=folder).stderr == ""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_input_with_a_header_alone_is_told(processes: str, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(HEAD + ROW)
+    (folder / "b.csv").write_bytes(HEAD)
+    with zipfile.ZipFile(folder / "c.zip", "w") as packed:
+        packed.writestr("one.csv", HEAD)
+        packed.writestr("two.csv", HEAD + ROW)
+    options = ["--mapping", "mapping.toml", "--processes", processes]
+    done = run("a.csv", "b.csv", "c.zip", *options, cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr == "b.csv: has no rows\nc.zip/one.csv: has no rows\n"
 
 
 def test_skipped_names_are_bounded_in_number_and_in_bytes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import random
@@ -115,12 +116,18 @@ def test_an_import_that_has_ended_imports_only_what_is_new(tmp_path: Path) -> No
     assert again.returncode == 1
     report = json.loads(again.stdout)
     assert report["points"] == len(before.splitlines())
+    assert sum(one["points"] for one in report["series"]) == report["points"]
     assert (tmp_path / "points.ndjson").read_bytes() == before
     more = b"Zeit;Ger\xc3\xa4t;Tag;Wert;Status\n2025-05-01;inverter-001;T.activePower;21.5;\n"
     (tmp_path / "more.csv").write_bytes(more)
     done = run(*arguments, "more.csv", "--json", cwd=tmp_path)
     more_report = json.loads(done.stdout)
     assert more_report["points"] == report["points"] + 1
+    assert sum(one["points"] for one in more_report["series"]) == more_report["points"]
+    assert sum(more_report["products"].values()) == more_report["points"]
+    for one in more_report["devices"]:
+        assert one["points"] == sum(one["days"].values())
+    assert {"2025-05-01": 1}.items() <= more_report["devices"][0]["days"].items()
     assert more_report["duplicates"] == report["duplicates"]
     assert len((tmp_path / "points.ndjson").read_bytes().splitlines()) == (
         len(before.splitlines()) + 1
@@ -137,6 +144,25 @@ def test_the_report_of_an_import_that_had_ended_is_called_so(tmp_path: Path) -> 
     assert said in mistyped.stderr
     assert "whose state is in import-state" in mistyped.stderr
     assert "exprot.csv: no such file" in mistyped.stderr
+
+
+def test_a_damaged_input_that_was_replaced_is_no_problem_any_more(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "parquet", shape=SHORT)
+    whole = (tmp_path / "export.csv").read_bytes()
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    (inputs / "a.csv.gz").write_bytes(gzip.compress(whole)[:-1000])
+    damaged = run("inputs", *arguments[1:], cwd=tmp_path)
+    assert damaged.returncode == 2
+    assert "inputs/a.csv.gz: truncated" in damaged.stderr
+    # As long as the command names it, that is so.
+    assert run("inputs", *arguments[1:], cwd=tmp_path).returncode == 2
+    (inputs / "a.csv.gz").rename(tmp_path / "damaged")
+    (inputs / "b.csv.gz").write_bytes(gzip.compress(whole))
+    done = run("inputs", *arguments[1:], "--json", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["problems"] == []
+    assert {*parquet(tmp_path)} == expected(SHORT, whole).points.keys()
 
 
 def test_a_changed_input_is_refused_by_name(tmp_path: Path) -> None:

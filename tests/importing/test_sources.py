@@ -329,6 +329,57 @@ def test_a_mapping_is_proposed_that_imports_the_sample(tmp_path: Path) -> None:
     assert values(tmp_path) == [1.5]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Datum;Uhrzeit;Messstelle;Messwert;Status\n31.12.2024;23:55:00;WR.P;1,5;OK\n",
+            (
+                'columns = ["Datum", "Uhrzeit"]\nformat = "%d.%m.%Y %H:%M:%S"\n'
+                '[values]\ndecimal = ","\n[device]\nvalue = "CHANGE-ME"\n'
+                '[long]\nidentifier = "Messstelle"\nvalue = "Messwert"\nquality = "Status"\n'
+            ),
+        ),
+        (
+            "DeviceName,TagName,Value,Date,Time\nd,t,1.5,2024-12-31,1:05\nd,t,2,2024-12-31,13:05\n",
+            (
+                'columns = ["Date", "Time"]\nformat = "%Y-%m-%d %H:%M"\n[device]\n'
+                'column = "DeviceName"\n[long]\nidentifier = "TagName"\nvalue = "Value"\n'
+            ),
+        ),
+        (
+            "Date,Time,Power\n01/05/2024,1:05 PM,2\n",
+            (
+                'columns = ["Date", "Time"]\n'
+                'format = "%m/%d/%Y %I:%M %p"    # or "%d/%m/%Y %I:%M %p"\n'
+                '[device]\nvalue = "CHANGE-ME"\n[wide]\n[points]\n'
+            ),
+        ),
+        (
+            "Zeitstempel;Gerätename;Tagesertrag\n31/12/2024 23:55;WR 1;1,5\n",
+            (
+                'column = "Zeitstempel"\nformat = "%d/%m/%Y %H:%M"\n'
+                '[values]\ndecimal = ","\n[device]\ncolumn = "Gerätename"\n[wide]\n[points]\n'
+            ),
+        ),
+        (
+            "timestamp,sensor_id,parameter,n\n1714573800,A,x,3\n1714573860,A,x,\n",
+            (
+                'column = "timestamp"\nformat = "epoch_s"\n[device]\ncolumn = "sensor_id"\n'
+                '[long]\nidentifier = "parameter"\nvalue = "n"\n'
+            ),
+        ),
+    ],
+)
+def test_a_proposal_finds_the_columns_by_their_titles_and_contents(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text, "utf-8")
+    done = run("--sample", "a.csv", cwd=tmp_path)
+    lines = [one for one in done.stdout.splitlines() if one and not one.startswith(("zone", "#"))]
+    assert expected in "\n".join(lines), done.stdout
+
+
 LOCAL = "Zeit;Gerät;Tag;Wert\n" + "".join(
     f"01.05.2024 00:{minute:02}:00;inverter-001;dayEnergy;1.000,{minute}\n"
     for minute in range(1, 30)

@@ -161,7 +161,7 @@ def import_(
             )
         if rejects is not None:
             _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
-        _report(found, plan, coverage, seconds, as_json=as_json)
+        _report(found, plan, mapping, coverage, seconds, as_json=as_json)
         for line in examples(found.rejects):
             say(line)
         if found.state.counts.rejected and rejects is None:
@@ -304,26 +304,30 @@ def _run(
 
 
 def _report(
-    found: Import, plan: Plan, picture: Path | None, seconds: float, *, as_json: bool
+    found: Import,
+    plan: Plan,
+    mapping: Path | None,
+    picture: Path | None,
+    seconds: float,
+    *,
+    as_json: bool,
 ) -> None:
     from pointgate.importing.picture import svg  # noqa: PLC0415 - as above
     from pointgate.importing.report import document, lines, unused_names  # noqa: PLC0415 - as above
 
     state: State = found.state
     coverage: Coverage = found.coverage
-    if picture is not None and found.had_ended:
-        say(f"--coverage: {printable(str(picture))} was not written: nothing was imported")
-    elif picture is not None:
+    if picture is not None:
         _write(lambda: picture.write_text(svg(coverage), "utf-8"), "--coverage")
     if as_json:
         print_json(document(state, coverage, seconds))
     else:
-        for line in lines(state, coverage, seconds):
+        for line in lines(state, coverage, seconds, found.loaded):
             typer.echo(line)
     for name, reason in sorted(state.problems.items()):
         say(f"{name}: {reason}")
     for line in unused_names(state, plan.mapping):
-        say(line)
+        say(f"{mapping}: {line}")
 
 
 def _write(write: Callable[[], object], option: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from pointgate.cli.options import catalog_or_exit, exit_with_problems
 from pointgate.diagnostics import did_you_mean
 from pointgate.errors import ConfigError, Problem
-from pointgate.quantities import DURATIONS, bytes_of, seconds_of
+from pointgate.quantities import DURATIONS, SIZES, bytes_of, seconds_of
 from pointgate.terminal import printable
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def memory_of(text: str) -> int:
     """The bytes of `--memory`."""
     value = bytes_of(int(text) if text.isdigit() else text)
     if not isinstance(value, int) or value < _LEAST_MEMORY:
-        raise typer.BadParameter(f'--memory: expected at least 1MiB, such as "64MiB", got {text}')
+        raise typer.BadParameter(
+            f"--memory: expected at least 1MiB, as a size such as {SIZES}, got {text}"
+        )
     return value
 
 

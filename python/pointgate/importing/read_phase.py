@@ -102,12 +102,13 @@ class ReadPhase:
         self._tables: list[pa.Table] = []
         self._bytes = 0
 
-    def run(self, names: Sequence[str], show: Progress) -> None:
+    def run(self, names: Sequence[str], show: Progress, report: Callable[[str], None]) -> None:
         """Read all that was not read yet.
 
         Args:
             names: The inputs, in their order.
             show: Shows the progress, in bytes.
+            report: Prints a line of diagnostics.
 
         Raises:
             StateFailedError: The state cannot be written.
@@ -121,12 +122,12 @@ class ReadPhase:
                 continue
             try:
                 if name == STDIN:
-                    self._read_file(name, one, sys.stdin.buffer, lambda _: None)
+                    self._read_file(name, one, sys.stdin.buffer, lambda _: None, report)
                 else:
                     start = done
                     with Path(name).open("rb") as file:
                         shown = partial(_show_from, show, start, total)
-                        self._read_file(name, one, file, shown)
+                        self._read_file(name, one, file, shown, report)
             except OSError as error:
                 self._state.problems[name] = os_reason(error)
             one.done = True
@@ -134,7 +135,12 @@ class ReadPhase:
         self._commit()
 
     def _read_file(
-        self, name: str, one: Input, file: IO[bytes], show: Callable[[int], None]
+        self,
+        name: str,
+        one: Input,
+        file: IO[bytes],
+        show: Callable[[int], None],
+        report: Callable[[str], None],
     ) -> None:
         skip_parts, skip = one.part, one.records
         for number, (part, opened) in enumerate(parts(name, file, self._plan.mapping)):
@@ -153,6 +159,8 @@ class ReadPhase:
                     self._requests(place, opened)
                 else:
                     self._text(place, opened, self._plan.mapping)
+                if not one.records:
+                    report(f"{part}: has no rows")
             except (TableError, DamagedError) as error:
                 self._state.problems[part] = str(error)
 

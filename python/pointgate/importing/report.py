@@ -29,8 +29,15 @@ _GAPS: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
-    """The report, a line each."""
+def lines(state: State, coverage: Coverage, seconds: float, loaded: int) -> Iterator[str]:
+    """The report, a line each.
+
+    Args:
+        state: The counts.
+        coverage: What is stored.
+        seconds: How long this command took.
+        loaded: How many points it has written.
+    """
     counts = state.counts
     rejected = sum(counts.rejected.values())
     points = state.points - state.refused
@@ -50,7 +57,7 @@ def lines(state: State, coverage: Coverage, seconds: float) -> Iterator[str]:
             yield _count(f"  answered {code}", count)
         if state.unanswered:
             yield _count("  no reply, repeated", state.unanswered)
-    yield f"{'seconds':<22}{seconds:>17,.2f}   {coverage.points / seconds:,.0f} points/s"
+    yield f"{'seconds':<22}{seconds:>17,.2f}   {loaded / seconds:,.0f} points/s"
     devices = sorted(coverage.devices.items())
     if devices:
         yield ""

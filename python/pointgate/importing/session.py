@@ -52,7 +52,8 @@ class Import:
 
     Attributes:
         state: Its progress.
-        coverage: The points that it has written.
+        coverage: The points that it has stored, also by the commands before this one.
+        loaded: How many points this command has read from its runs and written.
         had_ended: Whether it had ended before, and no input is new: there is nothing to do.
 
     Raises:
@@ -73,7 +74,8 @@ class Import:
         self._names: list[str] = []
         self.had_ended = False
         self.state = self._begin()
-        self.coverage = Coverage()
+        self.coverage = folder.load_coverage(self.state)
+        self.loaded = 0
         self._rejects = RejectsFile(folder.path / "rejects.ndjson", self.state.rejects_bytes)
 
     @property
@@ -105,7 +107,7 @@ class Import:
         try:
             if self.state.phase == "reading":
                 reading = ReadPhase(self._plan, self._folder, self.state, self._rejects, self._pool)
-                reading.run(self._names, self._show)
+                reading.run(self._names, self._show, report)
                 self._finish_reading()
             if self._pool:
                 self._pool.close()
@@ -159,8 +161,11 @@ class Import:
         missing = [name for name, one in state.inputs.items() if not one.done and name not in names]
         if missing and state.phase == "reading":
             raise StateError(f"{missing[0]}: expected it among the inputs, as it was begun")
+        read_before = set(names).difference(fresh)
         state.problems = {
-            name: reason for name, reason in state.problems.items() if name not in fresh
+            part: reason
+            for part, reason in state.problems.items()
+            if part in read_before or any(part.startswith(f"{name}/") for name in read_before)
         } | problems
         self._names = names
         return state
@@ -244,6 +249,7 @@ class Import:
         chunks = self.state.chunks
         total = sum(chunk.rows for chunk in chunks)
         done = 0
+        found = Coverage()
         with ThreadPoolExecutor(1, thread_name_prefix="runs") as loader:
             loading = loader.submit(runs.load, chunks[0]) if chunks else None
             for number, chunk in enumerate(chunks):
@@ -251,14 +257,17 @@ class Import:
                 following = chunks[number + 1 : number + 2]
                 loading = loader.submit(runs.load, following[0]) if following else None
                 if rows is not None:
-                    self.coverage.add(rows)
+                    found.add(rows)
                     write(number, pa.Table.from_batches([rows]))
                     failpoint.hit("import-after-chunk")
                 done += chunk.rows
                 if phase == "writing":
                     self._show(phase, done, total)
+        self.loaded = found.points
+        self.coverage.add_all(found)
+        self._folder.save_coverage(self.coverage, self.state)
         self.state.phase = "done"
-        self.state.points += self.coverage.points
+        self.state.points += found.points
         self.state.runs = []
         self._save()
         self._folder.tidy(self.state)

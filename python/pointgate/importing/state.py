@@ -3,6 +3,7 @@
     state.json       this
     runs/            points that were read and are not in every sink yet
     rejects.ndjson   rejected points
+    ….coverage       what was stored before the inputs that are being imported
 
     {"version":2,"id":"3f9c21aa90b1c2d3","phase":"reading","inputs":{"a.csv":{"part":0,"records":40000,…}},"runs":["000001"]}
 
@@ -19,9 +20,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
+import pyarrow as pa
 
 from pointgate.durable_files import PRIVATE, make_folder, sync_folder, write_file
 from pointgate.errors import PointgateError
+from pointgate.importing.coverage import Coverage
 from pointgate.importing.inputs import Fingerprint
 from pointgate.importing.judging import Counts
 from pointgate.importing.runs import Chunk
@@ -78,7 +81,9 @@ class State:
 
     Attributes:
         id: What a sink knows its chunks by; another one when they are cut anew.
-        points: How many points with keys of their own were in the chunks that are done.
+        points: How many points were stored, of each key one; those of inputs that were added
+            later are counted by themselves.
+        coverage: The file with what was stored before; empty without one.
         replies: How many replies had which code, when points are posted.
         unanswered: How many requests were posted without a reply.
         refused: How many points the service rejected.
@@ -101,6 +106,7 @@ class State:
     replies: dict[str, int] = field(default_factory=dict)
     unanswered: int = 0
     refused: int = 0
+    coverage: str = ""
 
 
 class StateFolder:
@@ -153,11 +159,34 @@ class StateFolder:
         )
         sync_folder(self.path)
 
+    def load_coverage(self, state: State) -> Coverage:
+        """What was stored before.
+
+        Raises:
+            StateError: The file is damaged, or not there.
+        """
+        if not state.coverage:
+            return Coverage()
+        file = self.path / state.coverage
+        try:
+            return Coverage.of_saved(file.read_bytes())
+        except (OSError, pa.ArrowException) as error:
+            raise StateError(f"{file}: not what an import has stored: {error}") from None
+
+    def save_coverage(self, coverage: Coverage, state: State) -> None:
+        """Make what was stored durable, for the next state that is saved."""
+        name = f"{state.id}.coverage"
+        write_file(self.path / name, coverage.saved(), PRIVATE)
+        state.coverage = name
+
     def tidy(self, state: State) -> None:
-        """Remove runs that the state does not speak of."""
+        """Remove runs and coverages that the state does not speak of."""
         known = set(state.runs)
         for path in self.runs.iterdir():
             if path.name.partition(".")[0].lstrip(".") not in known:
+                path.unlink(missing_ok=True)
+        for path in self.path.glob("*.coverage"):
+            if path.name != state.coverage:
                 path.unlink(missing_ok=True)
 
 
