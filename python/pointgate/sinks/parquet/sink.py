@@ -265,17 +265,24 @@ class ParquetSink:
             spills = (self._spill or not last) and self._spill.takes(batch)
             few = []
             for partition, rows in split(
-                batch, partition=self._settings.partition, on_conflict=self._settings.on_conflict
+                batch,
+                partition=self._settings.partition,
+                on_conflict=None if spills else self._settings.on_conflict,
             ):
-                if spills and len(rows) < FEW_ROWS:
+                if not spills:
+                    self._files.write(partition, rows)
+                elif len(rows) < FEW_ROWS:
                     few.append((partition, rows))
                 else:
-                    self._files.write(partition, rows)
+                    self._write_sorted(partition, rows)
             self._spill.add(few)
         if self._files is not None and (last or self._spill.is_full):
             for partition, rows in self._spill.taken():
-                sorted_rows = keyed(rows, on_conflict=self._settings.on_conflict)
-                self._files.write(partition, sorted_rows)
+                self._write_sorted(partition, rows)
+
+    def _write_sorted(self, partition: str, rows: pa.RecordBatch) -> None:
+        assert self._files is not None  # noqa: S101 - as the caller has seen
+        self._files.write(partition, keyed(rows, on_conflict=self._settings.on_conflict))
 
     def _begin(self) -> CommitFiles:
         self._dataset.create()

@@ -21,6 +21,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from pointgate.durable_files import SHARED
+from pointgate.sinks.key_order import NAMES
 from pointgate.sinks.parquet.rows import ROW_GROUP_BYTES, own_entries
 from pointgate.sinks.tables import one_batch, text_bytes
 
@@ -112,7 +113,11 @@ class Spill:
 def _own_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Rows of one partition, without what else is in the dictionaries: a whole fleet's names."""
     columns = [
-        own_entries(column) if pa.types.is_dictionary(column.type) else column
-        for column in batch.columns
+        # Fewer names than rows cost less than finding out which of them are there.
+        own_entries(column)
+        if pa.types.is_dictionary(column.type)
+        and not (name in NAMES and len(column.dictionary) <= len(batch))
+        else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
     return pa.record_batch(columns, schema=batch.schema)
