@@ -11,6 +11,7 @@ import os
 import tarfile
 import zipfile
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -437,3 +438,14 @@ def test_an_empty_folder_and_outputs_without_a_folder_are_named(tmp_path: Path) 
     os.mkfifo(tmp_path / "pipe")
     done = run("--sample", "pipe", cwd=tmp_path)
     assert "--sample: expected a file, got pipe" in done.stderr
+
+
+@pytest.mark.skipif(not find_spec("pandas"), reason="pandas is not installed")
+def test_a_command_imports_nothing_that_pyarrow_can_do_without(tmp_path: Path) -> None:
+    arguments = [*start(tmp_path), "--out", "out"]
+    (tmp_path / "a.csv").write_bytes(HEAD + ROW % 5)
+    done = run("a.csv", *arguments, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pyarrow.parquet" in imported
+    assert not [name for name in imported if name.startswith(("numpy.", "pandas."))]

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Self, TypeVar, 
 
 from pointgate.bulk.jobs import FileRange
 from pointgate.errors import PointgateError
+from pointgate.left_out import leave_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -196,6 +197,7 @@ def _work(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     for one in inherited:
         one.close()
+    leave_out()  # a process that was spawned has not passed the entry point of the command line
     try:
         run = make(options)
         while True:

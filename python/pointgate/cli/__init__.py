@@ -19,6 +19,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from pointgate.left_out import leave_out
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,6 +34,7 @@ def main() -> None:
     # Before the imports, which take most of the start. The kernel ignores a signal without a
     # handler for process 1 of a container.
     _handle(_end_at_once)
+    leave_out()
     from pointgate.cli.commands import run  # noqa: PLC0415
 
     _handle(_unwind)
