@@ -72,6 +72,6 @@ def test_a_damaged_file_is_told_by_its_name(tmp_path: Path) -> None:
     folder.save_coverage(coverage({(("p", "d", "i"), 0)}), state)
     (file,) = tmp_path.glob("*.coverage")
     file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(StateError, match=rf"{file.name}: not what an import has stored"):
+    with pytest.raises(StateError, match=rf"{file.name}: damaged: remove it"):
         folder.load_coverage(state)
     folder.close()

@@ -155,6 +155,39 @@ def test_an_input_with_a_header_alone_is_told(processes: str, folder: Path) -> N
     assert done.stderr == "b.csv: has no rows\nc.zip/one.csv: has no rows\n"
 
 
+def test_patterns_choose_archives_and_what_is_in_them(folder: Path) -> None:
+    (folder / "a.csv").write_bytes(HEAD + ROW)
+    with zipfile.ZipFile(folder / "b.zip", "w") as packed:
+        packed.writestr("one.csv", HEAD + ROW)
+        packed.writestr("two.txt", HEAD + ROW + ROW)
+    with zipfile.ZipFile(folder / "empty.zip", "w"):
+        pass
+    everything = ["a.csv", "b.zip", "empty.zip", "--mapping", "mapping.toml", "--dry-run", "--json"]
+    for patterns, rows, said in (
+        ([], 4, "empty.zip: has no file\n"),
+        (["--exclude", "*.zip"], 1, ""),
+        (["--exclude", "b.zip"], 1, "empty.zip: has no file\n"),
+        (["--include", "b.zip"], 3, "empty.zip: has no file\n"),
+        (["--include", "*.csv"], 2, "empty.zip: has no file\n"),
+        (["--include", "b.zip", "--exclude", "*.txt"], 1, "empty.zip: has no file\n"),
+        (
+            ["--include", "a.csv"],
+            1,
+            "b.zip: has no file that the patterns choose\nempty.zip: has no file\n",
+        ),
+    ):
+        done = run(*everything, *patterns, cwd=folder)
+        assert (json.loads(done.stdout)["rows"], done.stderr) == (rows, said), patterns
+
+
+def test_a_parquet_file_without_columns(folder: Path) -> None:
+    (folder / "mapping.toml").write_text('format = "parquet"\n' + MAPPING)
+    pq.write_table(pa.table({}), folder / "a.parquet")
+    done = run("a.parquet", "--mapping", "mapping.toml", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr == 'a.parquet: expected a column "d"; there are none\n'
+
+
 def test_skipped_names_are_bounded_in_number_and_in_bytes() -> None:
     counts = Counts()
     for number in range(MOST_NAMES + 10):

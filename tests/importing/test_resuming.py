@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SHAPE = Shape(seed=11, rows=12_000, step_minutes=11, by_device=True)
 SHORT = Shape(seed=11, rows=3_000, step_minutes=31, by_device=True)
+MORE = b"Zeit;Ger\xc3\xa4t;Tag;Wert;Status\n2025-05-01;inverter-001;T.activePower;21.5;\n"
 FAILPOINTS = [
     "import-after-run:1",
     "import-after-run:3",
@@ -118,8 +119,7 @@ def test_an_import_that_has_ended_imports_only_what_is_new(tmp_path: Path) -> No
     assert report["points"] == len(before.splitlines())
     assert sum(one["points"] for one in report["series"]) == report["points"]
     assert (tmp_path / "points.ndjson").read_bytes() == before
-    more = b"Zeit;Ger\xc3\xa4t;Tag;Wert;Status\n2025-05-01;inverter-001;T.activePower;21.5;\n"
-    (tmp_path / "more.csv").write_bytes(more)
+    (tmp_path / "more.csv").write_bytes(MORE)
     done = run(*arguments, "more.csv", "--json", cwd=tmp_path)
     more_report = json.loads(done.stdout)
     assert more_report["points"] == report["points"] + 1
@@ -278,6 +278,77 @@ def test_an_import_that_has_ended_says_so_to_another_destination(tmp_path: Path)
     done = run(*arguments, "--sink", "parquet", cwd=tmp_path)
     assert done.returncode == 2
     assert "this import has ended, and was not written into the sink parquet" in done.stderr
+
+
+@pytest.mark.parametrize("change", [["--sink", "ndjson"], ["--out", "elsewhere"], ["place"]])
+def test_another_destination_is_refused_until_the_import_has_ended(
+    change: list[str], tmp_path: Path
+) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet", shape=SHORT)
+    killed = run(*arguments, cwd=tmp_path, POINTGATE_FAILPOINT="import-after-chunk:1")
+    assert killed.returncode == -signal.SIGKILL
+    config = tmp_path / "pointgate.toml"
+    before = config.read_text()
+    if change == ["place"]:
+        config.write_text(before.replace('"points"', '"others"'))
+        change = []
+    other = run(*arguments, *change, "--state", "import-state", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "import into that, or with another --state" in other.stderr
+    config.write_text(before)
+    assert run(*arguments, cwd=tmp_path).returncode == 1
+    check(tmp_path, SHORT)
+
+
+def test_added_inputs_go_where_the_first_ones_went(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet", shape=SHORT)
+    assert run(*arguments, "--sink", "ndjson", cwd=tmp_path).returncode == 1
+    (tmp_path / "more.csv").write_bytes(MORE)
+    done = run(*arguments, "more.csv", "--sink", "parquet", cwd=tmp_path)
+    assert done.returncode == 2
+    expected = "expected what this import was begun with (ndjson), got parquet: import into that"
+    assert expected in done.stderr
+    assert run(*arguments, "more.csv", cwd=tmp_path).returncode == 2
+    done = run(*arguments, "more.csv", "--sink", "ndjson", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr  # what was rejected before is no news
+    assert "export.csv: line" not in done.stderr
+
+
+def test_a_file_is_read_once_by_whatever_name(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "parquet", shape=SHORT)
+    rest = arguments[1:]
+    first = run("export.csv", tmp_path / "export.csv", "./*.csv", *rest, "--json", cwd=tmp_path)
+    rows = (tmp_path / "export.csv").read_bytes().count(b"\n") - 1
+    assert json.loads(first.stdout)["rows"] == rows
+    again = run(tmp_path / "export.csv", *rest, cwd=tmp_path)
+    assert "no input is new" in again.stderr
+    assert parquet(tmp_path) == sorted({*parquet(tmp_path)})
+
+
+def test_a_damaged_input_stays_a_problem_while_it_is_named(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "parquet", shape=SHORT)
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(MORE * 100)[:-20])
+    (tmp_path / "more.csv").write_bytes(MORE)
+    assert run("d.csv.gz", *arguments, cwd=tmp_path).returncode == 2
+    assert run(*arguments, "more.csv", cwd=tmp_path).returncode == 0
+    done = run("d.csv.gz", *arguments, "more.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "d.csv.gz: truncated" in done.stderr
+
+
+def test_a_report_without_what_was_stored_before_says_so(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "parquet", shape=SHORT)
+    assert run(*arguments, cwd=tmp_path).returncode == 1
+    (file,) = (tmp_path / "import-state").glob("*.coverage")
+    data = file.read_bytes()
+    file.write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{file.name}: damaged: remove it, and the import goes on" in done.stderr
+    file.unlink()
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "what was stored before is not known any more" in done.stderr
 
 
 def test_two_imports_do_not_share_a_state(tmp_path: Path) -> None:

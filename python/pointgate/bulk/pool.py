@@ -201,7 +201,10 @@ def _work(
     try:
         run = make(options)
         while True:
-            number, job = connection.recv()
+            try:
+                number, job = connection.recv()
+            except OSError:  # the main process was ended while it was sending one
+                return
             _send(connection, (number, run(job)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

@@ -42,7 +42,7 @@ from pointgate.cli.options import (
     path_option,
     settings_for_catalog,
 )
-from pointgate.diagnostics import os_reason
+from pointgate.diagnostics import numbered, os_reason
 from pointgate.errors import ConfigError
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.terminal import Status, print_json, printable, say
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from pointgate.importing.posting import PostOptions
     from pointgate.importing.reading import Block, BlockResult
     from pointgate.importing.session import Import
-    from pointgate.importing.state import State
     from pointgate.sinks.parquet.settings import ParquetSettings
     from pointgate.sinks.settings import SinkSettings
 
@@ -162,12 +161,12 @@ def import_(
         if rejects is not None:
             _write(lambda: shutil.copyfile(found.rejects, rejects), "--rejects")
         _report(found, plan, mapping, coverage, seconds, as_json=as_json)
-        for line in examples(found.rejects):
+        for line in examples(found.rejects, found.state.rejects_before):
             say(line)
-        if found.state.counts.rejected and rejects is None:
+        if found.rejected and rejects is None:
             place = "--rejects FILE has" if dry_run else f"{printable(str(found.rejects))} has"
             say(f"{place} the rejected points, each with its line and the reason")
-        _exit(found.state)
+        _exit(found)
 
 
 def _check_outputs(files: Mapping[str, Path | None]) -> None:
@@ -315,18 +314,22 @@ def _report(
     from pointgate.importing.picture import svg  # noqa: PLC0415 - as above
     from pointgate.importing.report import document, lines, unused_names  # noqa: PLC0415 - as above
 
-    state: State = found.state
     coverage: Coverage = found.coverage
     if picture is not None:
         _write(lambda: picture.write_text(svg(coverage), "utf-8"), "--coverage")
     if as_json:
-        print_json(document(state, coverage, seconds))
+        print_json(document(found, seconds))
     else:
-        for line in lines(state, coverage, seconds, found.loaded):
+        for line in lines(found, seconds):
             typer.echo(line)
-    for name, reason in sorted(state.problems.items()):
+    if coverage.points < found.state.points:
+        say(
+            f"the devices and series are those of {numbered(coverage.points, 'point')}: what was "
+            "stored before is not known any more"
+        )
+    for name, reason in sorted(found.problems.items()):
         say(f"{name}: {reason}")
-    for line in unused_names(state, plan.mapping):
+    for line in unused_names(found.state, plan.mapping):
         say(f"{mapping}: {line}")
 
 
@@ -338,7 +341,7 @@ def _write(write: Callable[[], object], option: str) -> None:
         sys.exit(Status.OUTPUT)
 
 
-def _exit(state: State) -> NoReturn:
-    if state.problems:
+def _exit(found: Import) -> NoReturn:
+    if found.problems:
         sys.exit(Status.USAGE)
-    sys.exit(Status.FINDINGS if state.counts.rejected else Status.DONE)
+    sys.exit(Status.FINDINGS if found.rejected else Status.DONE)

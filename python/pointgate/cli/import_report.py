@@ -16,10 +16,16 @@ _LOOKED_AT: Final = 10_000
 _SHOWN: Final = 200
 
 
-def examples(rejects: Path) -> Iterator[str]:
-    """The first rejected point of each reason: its file, its line and the message."""
+def examples(rejects: Path, start: int) -> Iterator[str]:
+    """The first rejected point of each reason: its file, its line and the message.
+
+    Args:
+        rejects: The file of rejected points.
+        start: Where in it those of the last inputs begin.
+    """
     seen = set()
     with rejects.open("rb") as lines:
+        lines.seek(start)
         for _, line in zip(range(_LOOKED_AT), lines, strict=False):
             found = orjson.loads(line)
             if found["reason"] in seen:

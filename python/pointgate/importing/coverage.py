@@ -199,11 +199,7 @@ class Coverage:
 
     @classmethod
     def of_saved(cls, data: bytes) -> Coverage:
-        """What `saved` has returned.
-
-        Raises:
-            pa.ArrowException: It is damaged.
-        """
+        """What `saved` has returned."""
         found = cls()
         reader = ipc.open_file(data)
         for number in range(reader.num_record_batches):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import stat
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 STDIN: Final = "-"
+_ARCHIVE: Final = re.compile(r"\.(zip|tar|tar\.[a-z0-9]+|t(gz|bz2?|xz|zst|lz4?))$", re.IGNORECASE)
 _HEAD_BYTES: Final = 65_536
 
 
@@ -66,14 +68,21 @@ class Filter:
     exclude: tuple[str, ...] = ()
 
     def __contains__(self, name: str) -> bool:
-        return (not self.include or _matches(name, self.include)) and not _matches(
-            name, self.exclude
-        )
+        return (not self.include or _matches(name, self.include)) and not self.excludes(name)
+
+    def excludes(self, name: str) -> bool:
+        """Whether a pattern says that it is not read."""
+        return _matches(name, self.exclude)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     base = name.rpartition("/")[2]
     return any(fnmatch(name, pattern) or fnmatch(base, pattern) for pattern in patterns)
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file has others in it, by its name."""
+    return bool(_ARCHIVE.search(name))
 
 
 def expand(names: Sequence[str], problems: dict[str, str]) -> Iterator[str]:

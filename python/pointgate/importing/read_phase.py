@@ -143,8 +143,14 @@ class ReadPhase:
         report: Callable[[str], None],
     ) -> None:
         skip_parts, skip = one.part, one.records
+        chosen, number = self._plan.filter, -1
+        is_empty = True
         for number, (part, opened) in enumerate(parts(name, file, self._plan.mapping)):
-            if number < skip_parts or (part != name and part not in self._plan.filter):
+            # What names an archive stands for all that is in it.
+            if chosen.excludes(part) or not (name in chosen or part in chosen):
+                continue
+            is_empty = False
+            if number < skip_parts:
                 continue
             if isinstance(opened, str):
                 self._state.problems[part] = opened
@@ -163,6 +169,8 @@ class ReadPhase:
                     report(f"{part}: has no rows")
             except (TableError, DamagedError) as error:
                 self._state.problems[part] = str(error)
+        if is_empty:
+            report(f"{name}: has no file" + (" that the patterns choose" if number >= 0 else ""))
 
     def _text(self, place: _Place, text: Source, mapping: Mapping) -> None:
         """A table of lines."""

@@ -57,7 +57,7 @@ class Table:
         if names.count(column) > 1:
             raise TableError(f"expected one column {shown(column)}, got {names.count(column)}")
         if column not in names:
-            there = ", ".join(shown(name) for name in names[:SHOWN_COLUMNS])
+            there = ", ".join(shown(name) for name in names[:SHOWN_COLUMNS]) or "none"
             more = ", …" if len(names) > SHOWN_COLUMNS else ""
             near = did_you_mean(column, names) or _delimiter(column, names)
             raise TableError(f"expected a column {shown(column)}{near}; there are {there}{more}")
@@ -70,7 +70,7 @@ class TableError(PointgateError):
 
 def _delimiter(column: str, names: Sequence[str]) -> str:
     """What to set where one column has all the titles."""
-    if len(names) > 1:
+    if len(names) != 1:
         return ""
     for delimiter in DELIMITERS:
         if column in [name.strip() for name in names[0].split(delimiter)]:

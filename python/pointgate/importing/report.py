@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pointgate.importing import mapping
-    from pointgate.importing.coverage import Coverage, Days
+    from pointgate.importing.coverage import Days
+    from pointgate.importing.session import Import
     from pointgate.importing.state import State
 
 _DEVICES: Final = 20
@@ -29,21 +30,20 @@ _GAPS: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def lines(state: State, coverage: Coverage, seconds: float, loaded: int) -> Iterator[str]:
+def lines(found: Import, seconds: float) -> Iterator[str]:
     """The report, a line each.
 
     Args:
-        state: The counts.
-        coverage: What is stored.
+        found: The import.
         seconds: How long this command took.
-        loaded: How many points it has written.
     """
+    state, coverage = found.state, found.coverage
     counts = state.counts
     rejected = sum(counts.rejected.values())
     points = state.points - state.refused
     yield _count("rows", counts.rows)
     yield _count("points", points)
-    yield _count("  with equal keys", counts.points - state.points)
+    yield _count("equal keys, replaced", counts.points - state.points)
     yield _count("no value", counts.nulls)
     if counts.skipped:
         yield _count("skipped", counts.skipped)
@@ -57,7 +57,10 @@ def lines(state: State, coverage: Coverage, seconds: float, loaded: int) -> Iter
             yield _count(f"  answered {code}", count)
         if state.unanswered:
             yield _count("  no reply, repeated", state.unanswered)
-    yield f"{'seconds':<22}{seconds:>17,.2f}   {loaded / seconds:,.0f} points/s"
+    for name, place in found.places.items():
+        yield printable(f"{'stored in':<22}{name} ({place})")
+    rate = f"   {found.loaded / seconds:,.0f} points/s" if found.loaded else ""
+    yield f"{'seconds':<22}{seconds:>17,.2f}{rate}"
     devices = sorted(coverage.devices.items())
     if devices:
         yield ""
@@ -105,8 +108,9 @@ def _range(first: int, last: int) -> str:
     return day_text(first) + (f" to {day_text(last)}" if last > first else "")
 
 
-def document(state: State, coverage: Coverage, seconds: float) -> dict[str, object]:
+def document(found: Import, seconds: float) -> dict[str, object]:
     """The report as JSON."""
+    state, coverage = found.state, found.coverage
     counts = state.counts
     return {
         "inputs": len(state.inputs),
@@ -151,7 +155,7 @@ def document(state: State, coverage: Coverage, seconds: float) -> dict[str, obje
         ],
         "problems": [
             {"file": unicode_text(name), "reason": reason}
-            for name, reason in sorted(state.problems.items())
+            for name, reason in sorted(found.problems.items())
         ],
     }
 

@@ -4,49 +4,32 @@ from __future__ import annotations
 
 import csv
 import re
-from functools import partial
+from contextlib import suppress
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Final
 
 from pointgate.bulk.extract import parts_of
 from pointgate.diagnostics import shown
-from pointgate.importing.mapping import TimeMapping
-from pointgate.importing.records import DELIMITERS, SHOWN_COLUMNS, TableError
-from pointgate.importing.times import TimeError, Times
+from pointgate.importing.records import DELIMITERS, TableError
+from pointgate.importing.sample_times import Columns, mostly, time_of, words
 from pointgate.toml.document import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from pointgate.bulk.streams import Source
+
 _HEAD_BYTES: Final = 65_536
 _ROWS: Final = 200
-_FORMATS: Final = (
-    "iso",
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-    "%m/%d/%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %I:%M:%S %p",
-    "%m/%d/%Y %I:%M %p",
-    "%m/%d/%Y %H:%M",
-    "%d/%m/%Y %H:%M",
-    "%Y%m%d%H%M%S",
-    "%Y-%m-%d %H:%M",
-    "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M",
-    "%d.%m.%y %H:%M:%S",
-    "%d.%m.%y %H:%M",
-    "%d-%m-%Y %H:%M:%S",
-    "%d-%m-%Y %H:%M",
-)
-_CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
-"""The time of a day, in a column of its own."""
+_MEMBERS: Final = 50
+"""Files of an archive that are looked at."""
+
+_OTHERS: Final = 2
+"""Other formats that a comment names."""
 
 _COMMA: Final = re.compile(r"-?[0-9]+,[0-9]+")
 _GROUPED: Final = re.compile(r"-?[0-9]{1,3}(\.[0-9]{3})+,[0-9]+")
-_POINT: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _NUMBER: Final = re.compile(r"|-?[0-9.,']+([eE][+-]?[0-9]+)?")
-_EXCEL: Final = re.compile(r"[345][0-9]{4}[.,][0-9]+")
-"""Days since 1899-12-30 of the years 1982 to 2064."""
 _NAMES: Final = {
     "device": (
         *("device", "asset", "equipment", "meter", "station", "machine", "sensor"),
@@ -69,24 +52,46 @@ def propose(name: str, file: IO[bytes], product: str) -> str:
 
     Raises:
         TableError: It is no CSV file with a header and a time.
+        DamagedError: It is damaged in its first lines.
     """
-    rows, delimiter, encoding = _rows(name, file)
-    header, body = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    problem: TableError | None = None
+    for part, text in islice(parts_of(name, file), _MEMBERS):
+        try:
+            return _proposal(_head(text), product)
+        except TableError as error:  # another file of an archive may be one
+            problem = problem or (TableError(f"{part}: {error}") if part != name else error)
+    raise problem or TableError("expected a header, got an empty file")
+
+
+def _head(text: Source | str) -> bytes:
+    if isinstance(text, str):
+        raise TableError(text.replace("expected requests", "expected a CSV file"))
+    return text.peek(_HEAD_BYTES)
+
+
+def _proposal(head: bytes, product: str) -> str:
+    rows, delimiter, encoding = _rows(head)
+    width = len(rows[0])
+    body = [[field.strip() for field in row] for row in rows[1:] if len(row) == width]
     if not body:
         raise TableError("expected a header and rows of as many columns, got none")
-    columns = {title: [row[place] for row in body] for place, title in enumerate(header)}
-    times, pattern = _time(columns)
-    rest = {title: texts for title, texts in columns.items() if title not in times}
-    comma = any(_COMMA.fullmatch(text) for texts in columns.values() for text in texts)
+    titles = [title.strip() for title in rows[0]]
+    columns: Columns = {
+        # A title that others have, too, or none, is named by its number.
+        title if title and titles.count(title) == 1 else number + 1: [row[number] for row in body]
+        for number, title in enumerate(titles)
+    }
+    time = time_of(columns)
+    rest = {title: texts for title, texts in columns.items() if title not in time.columns}
+    comma = any(_COMMA.fullmatch(text) for texts in rest.values() for text in texts)
     found = _roles(rest)
     out = [f"product = {shown(product)}", "", "[csv]", f"delimiter = {shown(delimiter)}"]
     out += [f"encoding = {shown(encoding)}"] if encoding else []
-    texts = [" ".join(parts) for parts in zip(*(columns[one] for one in times), strict=True)]
-    out += ["", "[time]", _times(times), f"format = {shown(pattern)}{_other_order(pattern, texts)}"]
+    out += ["", "[time]", _times(time.columns), f"format = {shown(time.format)}{_or(time.others)}"]
     out += ['zone = "UTC"    # or that of the clock, such as "Europe/Berlin"']
     if comma and delimiter != ",":
         out += ["", "[values]", 'decimal = ","']
-        if any(_GROUPED.fullmatch(text) for texts in columns.values() for text in texts):
+        if any(_GROUPED.fullmatch(text) for texts in rest.values() for text in texts):
             out += ['thousands = "."']
     out += ["", "[device]"]
     device = found["device"]
@@ -98,129 +103,75 @@ def propose(name: str, file: IO[bytes], product: str) -> str:
     return "\n".join(out) + "\n"
 
 
-def _rows(name: str, file: IO[bytes]) -> tuple[list[list[str]], str, str]:
+def _rows(data: bytes) -> tuple[list[list[str]], str, str]:
     """The first rows, their delimiter, and their encoding where the mapping must say it."""
-    for _, text in parts_of(name, file):
-        if isinstance(text, str):
-            raise TableError(text.replace("expected requests", "expected a CSV file"))
-        data = text.peek(_HEAD_BYTES)
-        # A peek may end within a character.
-        data = data[: data.rfind(b"\n") + 1 or None] if len(data) >= _HEAD_BYTES else data
-        if b"\x00" in data:
-            raise TableError("expected a CSV file, got binary data")
-        try:
-            lines, encoding = data.decode("utf-8-sig").splitlines(), ""
-        except UnicodeDecodeError:
-            lines, encoding = data.decode("cp1252", "replace").splitlines(), "cp1252"
-        lines = lines[: _ROWS + 1]
-        if not lines:
-            break
-        delimiter = max(DELIMITERS, key=lines[0].count)
-        return list(csv.reader(lines, delimiter=delimiter)), delimiter, encoding
-    raise TableError("expected a header, got an empty file")
+    # A peek may end within a line.
+    data = data[: data.rfind(b"\n") + 1 or None] if len(data) >= _HEAD_BYTES else data
+    if b"\x00" in data:
+        raise TableError("expected a CSV file, got binary data")
+    text, encoding = _decoded(data)
+    if "\n" not in text and "\r" in text:
+        raise TableError("expected lines that end with LF or CR LF, got CR alone")
+    lines = [line.removesuffix("\r") for line in text.split("\n") if line.strip("\r")][: _ROWS + 1]
+    if not lines:
+        raise TableError("expected a header, got an empty file")
+    if lines[0].count('"') % 2:
+        raise TableError("expected a header of one line, got a quoted line break in it")
+    delimiter = max(DELIMITERS, key=lines[0].count)
+    return (
+        [row for line in lines for row in csv.reader([line], delimiter=delimiter)],
+        (delimiter),
+        encoding,
+    )
 
 
-def _times(columns: Sequence[str]) -> str:
+def _decoded(data: bytes) -> tuple[str, str]:
+    """The text, and its encoding where the mapping must say it."""
+    for encoding in ("utf-8-sig", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            return data.decode(encoding), "" if encoding == "utf-8-sig" else encoding
+    return data.decode("latin-1"), "latin-1"
+
+
+def _times(columns: Sequence[str | int]) -> str:
     """The columns of the time, as the mapping names them."""
     if len(columns) == 1:
         return f"column = {shown(columns[0])}"
     return f"columns = [{', '.join(map(shown, columns))}]"
 
 
-def _time(columns: dict[str, list[str]]) -> tuple[list[str], str]:
-    """The columns that are the time, and its format."""
-    if found := _date_and_clock(columns):
-        return found
-    title, pattern = _time_in_one(columns)
-    return [title], pattern
+def _or(formats: Sequence[str]) -> str:
+    """A comment with formats that may be meant just as well."""
+    return f"    # or {', '.join(map(shown, formats[:_OTHERS]))}" if formats else ""
 
 
-def _date_and_clock(columns: dict[str, list[str]]) -> tuple[list[str], str] | None:
-    """Two columns that together are a time."""
-    for clock, clocks in columns.items():
-        if not _mostly(clocks, _CLOCK.fullmatch):
-            continue
-        for pattern in _FORMATS:
-            times = Times(TimeMapping(column=1, format=pattern))
-            for title, texts in columns.items():
-                both = [" ".join(pair) for pair in zip(texts, clocks, strict=True)]
-                if _mostly(both, partial(_is_time, times)):
-                    return [title, clock], pattern
-    return None
-
-
-def _time_in_one(columns: dict[str, list[str]]) -> tuple[str, str]:
-    for pattern in _FORMATS:
-        times = Times(TimeMapping(column=1, format=pattern))
-        for title, texts in columns.items():
-            if not _mostly(texts, _POINT.fullmatch) and _mostly(texts, partial(_is_time, times)):
-                return title, pattern
-    for title, texts in columns.items():
-        if re.search("time|date|zeit|datum|stamp", title.lower()):
-            return title, _number_format(texts)
-    for title, texts in columns.items():
-        if _mostly(texts, _EXCEL.fullmatch):
-            return title, "excel"
-    there = ", ".join(shown(title) for title in list(columns)[:SHOWN_COLUMNS])
-    raise TableError(
-        f"expected a column of times, got {there}: write [time] by hand, as docs/importing.md says"
-    )
-
-
-def _other_order(pattern: str, texts: Sequence[str]) -> str:
-    """A comment where day and month may just as well be the other way round."""
-    other = pattern.replace("%m/%d", "%d/%m")
-    is_time = partial(_is_time, Times(TimeMapping(column=1, format=other)))
-    return f"    # or {shown(other)}" if other != pattern and _mostly(texts, is_time) else ""
-
-
-def _number_format(texts: Sequence[str]) -> str:
-    """What numbers of a column of times most likely count."""
-    digits = max(len(text.partition(".")[0].partition(",")[0]) for text in texts)
-    known = {5: "excel", 10: "epoch_s", 13: "epoch_ms", 16: "epoch_us", 19: "epoch_ns"}
-    return known.get(digits, "iso")
-
-
-def _mostly(texts: Sequence[str], test: Callable[[str], object]) -> bool:
-    """Whether nine of ten texts are so: an export has some that are nothing."""
-    return 10 * sum(1 for text in texts if test(text)) >= 9 * len(texts)
-
-
-def _is_time(times: Times, text: str) -> bool:
-    try:
-        return times.milliseconds(text) is not None
-    except (TimeError, OverflowError):
-        return False
-
-
-def _roles(columns: dict[str, list[str]]) -> dict[str, str]:
+def _roles(columns: Columns) -> dict[str, str | int]:
     """Which column is the device, the identifier, the value and the quality; empty for none."""
-    found = dict.fromkeys(_NAMES, "")
+    found: dict[str, str | int] = dict.fromkeys(_NAMES, "")
     for is_word in (str.__eq__, _begins):
-        for role, words in _NAMES.items():
+        for role, names in _NAMES.items():
             free = (title for title in columns if title not in found.values())
-            found[role] = found[role] or _named(free, words, is_word)
+            found[role] = found[role] or _named(free, names, is_word)
     numbers = [
         title
         for title, texts in columns.items()
-        if title not in found.values() and _mostly(texts, _NUMBER.fullmatch)
+        if title not in found.values() and mostly(texts, _NUMBER.fullmatch)
     ]
     if found["identifier"] and not found["value"] and len(numbers) == 1:
         found["value"] = numbers[0]
     return found
 
 
-def _named(titles: Iterable[str], words: Sequence[str], is_word: Callable[[str, str], bool]) -> str:
+def _named(
+    titles: Iterable[str | int], names: Sequence[str], is_word: Callable[[str, str], bool]
+) -> str | int:
     """The first title with one of these words, in the order of the words."""
-    steps = {
-        title: re.split(r"[^a-zäöüß]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", title).lower())
-        for title in titles
-    }
+    said = {title: words(title) for title in titles}
     found = (
         title
-        for word in words
-        for title, some in steps.items()
-        if any(is_word(s, word) for s in some)
+        for name in names
+        for title, some in said.items()
+        if any(is_word(s, name) for s in some)
     )
     return next(found, "")
 
@@ -229,7 +180,7 @@ def _begins(text: str, word: str) -> bool:
     return len(word) >= _STEM and text.startswith(word)
 
 
-def _long(found: dict[str, str], columns: dict[str, list[str]]) -> list[str]:
+def _long(found: dict[str, str | int], columns: Columns) -> list[str]:
     out = ["", "[long]", f"identifier = {shown(found['identifier'])}"]
     out += [f"value = {shown(found['value'])}"]
     if found["quality"]:
@@ -239,6 +190,10 @@ def _long(found: dict[str, str], columns: dict[str, list[str]]) -> list[str]:
     return out + [f"{dotted([name])} = {shown(name)}" for name in names]
 
 
-def _wide(columns: Iterable[str], device: str) -> list[str]:
+def _wide(columns: Iterable[str | int], device: str | int) -> list[str]:
     out = ["", "[wide]", "", "[points]", "# their column = an identifier of the model"]
-    return out + [f"{dotted([title])} = {shown(title)}" for title in columns if title != device]
+    return out + [
+        f"{dotted([str(title)])} = {shown(title if isinstance(title, str) else 'CHANGE-ME')}"
+        for title in columns
+        if title != device
+    ]

@@ -10,6 +10,7 @@ Invariants: what the state says is durable before it says so.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ import pyarrow as pa
 from pointgate import failpoint
 from pointgate.diagnostics import os_reason
 from pointgate.importing.coverage import Coverage
-from pointgate.importing.inputs import STDIN, expand, fingerprint
+from pointgate.importing.inputs import STDIN, expand, fingerprint, is_archive
 from pointgate.importing.judging import RejectsFile
 from pointgate.importing.posting import NAME, PostCalls, Posting
 from pointgate.importing.read_phase import Progress, ReadPhase, StateFailedError
@@ -30,7 +31,7 @@ from pointgate.importing.writing import Sinks
 from pointgate.sinks.parquet.dimensions import try_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from pointgate.bulk.pool import Pool
@@ -54,6 +55,8 @@ class Import:
         state: Its progress.
         coverage: The points that it has stored, also by the commands before this one.
         loaded: How many points this command has read from its runs and written.
+        problems: Why inputs that this command names could not be read to their end.
+        places: Where the sinks of this command write, by their names.
         had_ended: Whether it had ended before, and no input is new: there is nothing to do.
 
     Raises:
@@ -72,11 +75,25 @@ class Import:
         self._folder = folder
         self._show = show
         self._names: list[str] = []
+        self._destinations: dict[str, str] = {}
+        self._unlisted: dict[str, str] = {}
+        self.places: dict[str, str] = {}
         self.had_ended = False
         self.state = self._begin()
         self.coverage = folder.load_coverage(self.state)
         self.loaded = 0
         self._rejects = RejectsFile(folder.path / "rejects.ndjson", self.state.rejects_bytes)
+
+    @property
+    def problems(self) -> dict[str, str]:  # noqa: D102 - see above
+        names = set(self._names)
+        found = {part: why for part, why in self.state.problems.items() if _is_of(part, names)}
+        return self._unlisted | found
+
+    @property
+    def rejected(self) -> int:
+        """How many points were rejected since inputs were added, or the import was begun."""
+        return sum(self.state.counts.rejected.values()) - self.state.rejected_before
 
     @property
     def rejects(self) -> Path:
@@ -100,10 +117,12 @@ class Import:
             ConfigError: A sink cannot be made, or the settings of the broker cannot be used.
             SinkUnavailableError: A sink is unavailable.
             PostingError: Requests cannot be posted.
-            StateError: The import has ended, into other sinks.
+            StateError: The import was begun with other sinks.
             OSError: The state cannot be written.
         """
-        self._check_destinations([one.name for one in sinks] if post is None else [NAME])
+        self._destinations = {NAME: ""} if post else {one.name: self._place(one) for one in sinks}
+        self.places = {one.name: _shown_place(one) for one in sinks}
+        self._check_destinations()
         try:
             if self.state.phase == "reading":
                 reading = ReadPhase(self._plan, self._folder, self.state, self._rejects, self._pool)
@@ -120,19 +139,37 @@ class Import:
         finally:
             self._rejects.close()
 
-    def _check_destinations(self, names: Sequence[str]) -> None:
-        """Refuse a destination that an import that has ended did not write to."""
-        others = [name for name in names if name not in self.state.sinks]
-        if self.state.phase == "done" and others and self.state.sinks:
-            wanted = "posted" if others[0] == NAME else f"written into the sink {others[0]}"
-            raise StateError(
-                f"{self._folder.path}: this import has ended, and was not {wanted}: "
-                "import with another --state"
-            )
+    def _place(self, sink: SinkSettings) -> str:
+        """Where a sink writes; a local path as seen from the state, so that both may move."""
+        if sink.output is None:
+            return " ".join(sink.remote_place)
+        return os.path.relpath(sink.output.path, self._folder.path)
+
+    def _check_destinations(self) -> None:
+        """Refuse another destination than the one before: it, or this one, would lack points."""
+        # The state of an earlier version has names alone.
+        before = self.state.destinations or dict.fromkeys(self.state.sinks, "")
+        wanted = self._destinations
+        others = [
+            name
+            for name, place in wanted.items()
+            if name not in before or (before[name] and before[name] != place)
+        ]
+        if not before or not (others or (len(wanted) < len(before) and not self.had_ended)):
+            return
+        folder = self._folder.path
+        if self.had_ended:
+            place = "posted" if others[0] == NAME else f"written into the sink {others[0]}"
+            reason = f"this import has ended, and was not {place}"
+        elif others and others[0] in before:
+            reason = f"this import was begun with another place of the sink {others[0]}"
+        else:
+            names = ["posted to the service" if name == NAME else name for name in before]
+            reason = f"expected what this import was begun with ({', '.join(names)}), got "
+            reason += "--post" if NAME in wanted else ", ".join(wanted) or "no sink"
+        raise StateError(f"{folder}: {reason}: import into that, or with another --state")
 
     def _begin(self) -> State:
-        problems: dict[str, str] = {}
-        names = self._wanted(problems)
         state = self._folder.load()
         is_other = state is not None and state.mapping != self._plan.digest
         if state is None or (is_other and not state.counts.points):
@@ -148,44 +185,46 @@ class Import:
                 "import with those, or with another --state"
             )
         self._folder.tidy(state)
-        fresh = [name for name in names if self._check(name, state, problems)]
+        self._names = self._wanted(state)
+        fresh = [name for name in self._names if self._check(name, state)]
         self.had_ended = state.phase == "done" and not fresh
         if state.phase == "done" and fresh:  # more of the same history
             state.phase, state.sinks, state.chunks = "reading", {}, []
             state.id = secrets.token_hex(8)
+            state.rejected_before = sum(state.counts.rejected.values())
+            state.rejects_before = state.rejects_bytes
         if state.phase == "writing" and fresh:
             raise StateError(
                 f"{fresh[0]}: expected the inputs of the import that was stopped; "
                 "import this one when it has ended"
             )
-        missing = [name for name, one in state.inputs.items() if not one.done and name not in names]
+        missing = [
+            name for name, one in state.inputs.items() if not one.done and name not in self._names
+        ]
         if missing and state.phase == "reading":
             raise StateError(f"{missing[0]}: expected it among the inputs, as it was begun")
-        read_before = set(names).difference(fresh)
-        state.problems = {
-            part: reason
-            for part, reason in state.problems.items()
-            if part in read_before or any(part.startswith(f"{name}/") for name in read_before)
-        } | problems
-        self._names = names
         return state
 
-    def _wanted(self, problems: dict[str, str]) -> list[str]:
-        """The inputs, without those that the patterns exclude."""
-        found = list(expand(self._plan.names, problems))
-        names = [name for name in found if self._wants(name)]
+    def _wanted(self, state: State) -> list[str]:
+        """The inputs, each once, without those that the patterns exclude."""
+        known = {_identity(name): name for name in state.inputs}
+        found: dict[object, str] = {}
+        for name in expand(self._plan.names, self._unlisted):
+            found.setdefault(_identity(name), name)
+        names = [known.get(one, name) for one, name in found.items() if self._wants(name)]
         if found and not names:
             options = [f"--include {one}" for one in self._plan.filter.include]
             options += [f"--exclude {one}" for one in self._plan.filter.exclude]
-            problems[" ".join(options)] = f"expected a file to be left, got none of {len(found)}"
+            reason = f"expected a file to be left, got none of {len(found)}"
+            self._unlisted[" ".join(options)] = reason
         return names
 
     def _wants(self, name: str) -> bool:
-        """Whether a file is read: one that may be an archive is asked for its members."""
-        packed = name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.zst"))
-        return name == STDIN or packed or name in self._plan.filter
+        """Whether a file is read; the members of an archive are asked for by themselves."""
+        chosen = self._plan.filter
+        return name == STDIN or name in chosen or (is_archive(name) and not chosen.excludes(name))
 
-    def _check(self, name: str, state: State, problems: dict[str, str]) -> bool:
+    def _check(self, name: str, state: State) -> bool:
         """Whether an input is new.
 
         Raises:
@@ -194,7 +233,7 @@ class Import:
         try:
             now = fingerprint(name)
         except OSError as error:
-            problems[name] = os_reason(error)
+            self._unlisted[name] = os_reason(error)
             return False
         known = state.inputs.get(name)
         if known is None:
@@ -216,6 +255,7 @@ class Import:
         runs = Runs(self._folder.runs, self.state.runs)
         self.state.chunks = runs.plan(self.state.most_rows)
         self.state.phase = "writing"
+        self.state.destinations = self._destinations
         self._save()
 
     def _write_all(self, settings: Sequence[SinkSettings], report: Callable[[str], None]) -> None:
@@ -283,6 +323,25 @@ class Import:
         self.state.counts.reject(refused.reason)
         found = {"file": "", "line": None, "code": refused.code, "reason": refused.reason}
         self._rejects.write(found | {"message": refused.message} | _described(row))
+
+
+def _shown_place(sink: SinkSettings) -> str:
+    return str(sink.output.path) if sink.output else " ".join(sink.remote_place)
+
+
+def _identity(name: str) -> object:
+    """What is the same for all names of a file."""
+    try:
+        status = os.stat(name)  # noqa: PTH116 - a year of files
+    except OSError:  # standard input, or a file that is gone
+        return name
+    return status.st_dev, status.st_ino
+
+
+def _is_of(part: str, names: Collection[str]) -> bool:
+    """Whether a file, or one in an archive, is one of these inputs."""
+    ends = [place for place, letter in enumerate(part) if letter == "/"]
+    return any(part[:end] in names for end in [*ends, len(part)])
 
 
 def _described(row: Mapping[str, Any]) -> dict[str, object]:

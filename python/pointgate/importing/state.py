@@ -15,13 +15,14 @@ Invariants: one process holds the folder at a time.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
-import pyarrow as pa
 
+from pointgate.diagnostics import os_reason
 from pointgate.durable_files import PRIVATE, make_folder, sync_folder, write_file
 from pointgate.errors import PointgateError
 from pointgate.importing.coverage import Coverage
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VERSION: Final = 2
+_DIGEST_BYTES: Final = 16
 
 
 class StateError(PointgateError):
@@ -84,6 +86,9 @@ class State:
         points: How many points were stored, of each key one; those of inputs that were added
             later are counted by themselves.
         coverage: The file with what was stored before; empty without one.
+        destinations: What is written to, and where that is, from the first write on.
+        rejected_before: How many points were rejected before inputs were added.
+        rejects_before: How long the file of them was.
         replies: How many replies had which code, when points are posted.
         unanswered: How many requests were posted without a reply.
         refused: How many points the service rejected.
@@ -107,6 +112,9 @@ class State:
     unanswered: int = 0
     refused: int = 0
     coverage: str = ""
+    destinations: dict[str, str] = field(default_factory=dict)
+    rejected_before: int = 0
+    rejects_before: int = 0
 
 
 class StateFolder:
@@ -160,23 +168,33 @@ class StateFolder:
         sync_folder(self.path)
 
     def load_coverage(self, state: State) -> Coverage:
-        """What was stored before.
+        """What was stored before; nothing when the file is gone.
 
         Raises:
-            StateError: The file is damaged, or not there.
+            StateError: The file is damaged, or cannot be read.
         """
-        if not state.coverage:
-            return Coverage()
         file = self.path / state.coverage
         try:
-            return Coverage.of_saved(file.read_bytes())
-        except (OSError, pa.ArrowException) as error:
-            raise StateError(f"{file}: not what an import has stored: {error}") from None
+            data = file.read_bytes() if state.coverage else b""
+        except FileNotFoundError:
+            data = b""
+        except OSError as error:
+            raise StateError(f"{file}: {os_reason(error)}") from None
+        if not data:
+            return Coverage()
+        digest, rest = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        if digest != _digest(rest):
+            raise StateError(
+                f"{file}: damaged: remove it, and the import goes on without a report of what was "
+                "stored before"
+            )
+        return Coverage.of_saved(rest)
 
     def save_coverage(self, coverage: Coverage, state: State) -> None:
         """Make what was stored durable, for the next state that is saved."""
         name = f"{state.id}.coverage"
-        write_file(self.path / name, coverage.saved(), PRIVATE)
+        data = coverage.saved()
+        write_file(self.path / name, _digest(data) + data, PRIVATE)
         state.coverage = name
 
     def tidy(self, state: State) -> None:
@@ -188,6 +206,10 @@ class StateFolder:
         for path in self.path.glob("*.coverage"):
             if path.name != state.coverage:
                 path.unlink(missing_ok=True)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
 def _state(found: dict[str, object]) -> State:

@@ -30,6 +30,10 @@ class PostgresSettings(SinkSettings):
     )
     on_conflict: OnConflict = Field(default="update", description=ON_CONFLICT)
 
+    @property
+    def remote_place(self) -> tuple[str, str]:  # noqa: D102 - see the base class
+        return self.url, self.schema_name
+
     def password_text(self) -> str | None:
         """The password, from the environment or read from its file.
 

@@ -1,0 +1,245 @@
+"""Which columns of a sample are the time of its rows, and how that is written.
+
+    2024-05-01 09:30                     date and clock in one column
+    05/01/2024 | 09:30 | PM | -0500      in two; AM or PM, or an offset, may be in others
+    1714573800                           a number: seconds since 1970, days of a spreadsheet
+    2024-05-01                           a date alone, if no other column may have the clock
+
+Of all formats the one that reads the most rows is proposed; of several that read as many, the one
+by which the rows are closest together, because rows that follow each other are seldom a month
+apart. The others are named beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pointgate.importing.mapping import TimeMapping
+from pointgate.importing.records import SHOWN_COLUMNS, TableError
+from pointgate.importing.times import TimeError, Times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+_ORDERS: Final = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%Y{0}%m{0}%d")
+_SHORT_ORDERS: Final = ("%d{0}%m{0}%y", "%m{0}%d{0}%y", "%y{0}%m{0}%d")
+_DATES: Final = (
+    *(
+        order.format(mark)
+        for order in (*_ORDERS, *_SHORT_ORDERS)
+        for mark in "-/."
+        if mark != "." or not order.startswith("%m")  # dots are of those who write the day first
+    ),
+    "%Y%m%d",
+)
+_CLOCKS: Final = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H:%M:%S,%f")
+_HALVES: Final = tuple(
+    f"{clock}{space}%p".replace("%H", "%I") for clock in _CLOCKS[:2] for space in (" ", "")
+)
+_DIGITS: Final = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 8: "%Y%m%d", 6: "%H%M%S", 4: "%H%M"}
+"""Formats of digits alone, which `strptime` would read at other lengths, too."""
+
+_NUMBER: Final = re.compile(r"[0-9]+([.,][0-9]+)?")
+_CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
+_LIKE_A_CLOCK: Final = re.compile(r"[0-9]{1,2}[:.h][0-9]{2}\b.*")
+_HALF: Final = re.compile(r"[AaPp][Mm]")
+_OFFSET: Final = re.compile(r"[+-][0-9]{2}:?[0-9]{2}|Z")
+
+_TIME_WORDS: Final = (
+    {"timestamp", "datetime", "zeitstempel", "time", "zeit", "ts", "t", "zeitpunkt"},
+    {"date", "datum", "stamp", "fecha"},
+)
+"""Words of titles, the likeliest first."""
+
+_CLOCK_WORDS: Final = {
+    *("time", "clock", "hour", "uhrzeit", "zeit", "uhr", "stunde", "heure", "hora", "ora", "tijd"),
+}
+
+_LEAST_DIGITS: Final = 5
+"""Of a time with a date: `1.5.24 9:30` has seven."""
+
+_YEARS_S: Final = (631_152_000, 4_102_444_800)
+"""From 1990 to 2100, in seconds since 1970."""
+
+_DAYS: Final = (32_874, 73_051)
+"""The same in days of a spreadsheet."""
+
+
+class SampleTime(NamedTuple):
+    """The time of a sample's rows.
+
+    Attributes:
+        columns: Which columns it is in.
+        format: How it is written, for `time.format`.
+        others: Other formats that read as many rows, as other times.
+    """
+
+    columns: list[str | int]
+    format: str
+    others: list[str]
+
+
+Columns = dict[str | int, list[str]]
+"""The texts of each column."""
+
+
+def words(title: str | int) -> list[str]:
+    """The words of a title, in small letters: `DeviceName` has two."""
+    split = re.sub(r"(?<=[a-zäöüß])(?=[A-ZÄÖÜ])", " ", str(title)).lower()
+    return [word for word in re.split(r"[^a-zäöüß]+", split) if word]
+
+
+def mostly(texts: Sequence[str], test: Callable[[str], object]) -> bool:
+    """Whether nine of ten texts are so: an export has some that are nothing."""
+    return 10 * sum(1 for text in texts if test(text)) >= 9 * len(texts)
+
+
+def time_of(columns: Columns) -> SampleTime:
+    """The columns that are the time, and its format.
+
+    Raises:
+        TableError: No column is certain enough.
+    """
+    clocks = _clocks(columns)
+    halves = [title for title, texts in columns.items() if mostly(texts, _HALF.fullmatch)]
+    offsets = [title for title, texts in columns.items() if mostly(texts, _OFFSET.fullmatch)]
+    has_clock = bool(clocks or halves) or any(_may_be_clock(*one) for one in columns.items())
+    candidates = [*columns.items()]
+    candidates.sort(key=lambda one: (_rank(one[0]), -len(set(one[1]))))
+    for title, texts in candidates:
+        is_named = _rank(title) < len(_TIME_WORDS)
+        if is_named and mostly(texts, _NUMBER.fullmatch) and (found := _number(title, texts)):
+            is_day = found.format == "excel" and not any(re.search("[.,]", one) for one in texts)
+            if not (is_day and has_clock):
+                return found
+        if not any(sum(map(str.isdigit, text)) >= _LEAST_DIGITS for text in texts[:3]):
+            continue
+        for base in [[title], *([title, clock] for clock in clocks if clock != title)]:
+            if found := _read(columns, base, halves[:1], offsets[:1]):
+                return found
+    for title, texts in candidates:
+        if not has_clock and _rank(title) < len(_TIME_WORDS):
+            dates = [date for date in _DATES if _fits(date, texts)]
+            if found := _best([title], texts, dates):
+                iso = found.format in {"%Y-%m-%d", "%Y%m%d"}
+                return found._replace(format="iso") if iso else found
+    there = ", ".join(f'"{title}"' for title in list(columns)[:SHOWN_COLUMNS])
+    raise TableError(
+        f"expected a column of times, got {there}: write [time] by hand, as docs/importing.md says"
+    )
+
+
+def _rank(title: str | int) -> int:
+    """How likely a title is that of the time, 0 the likeliest."""
+    said = {*words(title)}
+    return next((n for n, some in enumerate(_TIME_WORDS) if said & some), len(_TIME_WORDS))
+
+
+def _clocks(columns: Columns) -> list[str | int]:
+    """The columns that are times of a day, and say so in their titles."""
+    named = [one for one in columns.items() if {*words(one[0])} & _CLOCK_WORDS]
+    return [
+        title
+        for title, texts in named
+        if mostly(texts, _CLOCK.fullmatch) or _lengths(texts) in ({4}, {6})
+    ]
+
+
+def _lengths(texts: Iterable[str]) -> set[int]:
+    return {len(text) if text.isdigit() else 0 for text in texts}
+
+
+def _may_be_clock(title: str | int, texts: Sequence[str]) -> bool:
+    """Whether a column may be a time of a day, however it is written."""
+    is_named = bool({*words(title)} & (_CLOCK_WORDS - {"time", "zeit"}))
+    return is_named or mostly(texts, _LIKE_A_CLOCK.fullmatch)
+
+
+def _read(
+    columns: Columns, base: list[str | int], half: list[str | int], offset: list[str | int]
+) -> SampleTime | None:
+    """What columns say together, if it is a time with a clock.
+
+    Args:
+        columns: The texts of all columns.
+        base: The column with the date, and that with the clock if it is another one.
+        half: The column with AM and PM, if there is one.
+        offset: The column with the offset from UTC, if there is one.
+    """
+    titles = [*base, *half, *offset]
+    if len({*titles}) < len(titles):
+        return None
+    texts = [" ".join(parts) for parts in zip(*(columns[one] for one in titles), strict=True)]
+    if half:
+        clocks = [f"{clock.replace('%H', '%I')} %p" for clock in _CLOCKS]
+    else:
+        clocks = [*_CLOCKS, *_HALVES, *(_DIGITS[n] for n in _lengths(columns[base[-1]]) & {4, 6})]
+    mark = "T" if any("T" in text for text in columns[base[0]][:3]) else " "
+    formats = [
+        f"{date}{mark}{clock}{' %z' if offset else ''}"
+        for date, clock in product(_DATES, clocks)
+        if _fits(date, columns[base[0]])
+    ]
+    if not (half or offset) and mostly(texts, lambda text: ":" in text or "T" in text):
+        formats.insert(0, "iso")
+    return _best(titles, texts, formats)
+
+
+def _fits(date: str, texts: Sequence[str]) -> bool:
+    """Whether a format of digits alone has the digits that the texts begin with."""
+    return date != "%Y%m%d" or mostly(texts, re.compile(r"[0-9]{8}\b").match)
+
+
+def _best(
+    titles: list[str | int], texts: Sequence[str], formats: Iterable[str]
+) -> SampleTime | None:
+    """The format that reads the most texts, and others that read as many otherwise."""
+    found: list[tuple[int, int, str, tuple[int, ...]]] = []
+    for one in formats:
+        times = _times(one, texts)
+        if 10 * len(times) >= 9 * len(texts) and times:
+            found.append((-len(times), max(times) - min(times), one, times))
+    if not found:
+        return None
+    # Where nothing else decides, AM and PM are of those who write the month first.
+    found.sort(key=lambda one: (*one[:2], one[2].startswith("%m") != ("%p" in one[2])))
+    most, _, best, times = found[0]
+    others = [one for count, _, one, read in found if count == most and read != times]
+    return SampleTime(titles, best, [*dict.fromkeys(others)])
+
+
+def _times(pattern: str, texts: Sequence[str]) -> tuple[int, ...]:
+    """The times that a format reads; none if it reads none of the first three."""
+    times = Times(TimeMapping(column=1, format=pattern))
+    if not any(True for _ in _each(times, texts[:3])):
+        return ()
+    return tuple(_each(times, texts))
+
+
+def _each(times: Times, texts: Iterable[str]) -> Iterator[int]:
+    for text in texts:
+        try:
+            yield times.milliseconds(text)
+        except (TimeError, OverflowError):
+            continue
+
+
+def _number(title: str | int, texts: Sequence[str]) -> SampleTime | None:
+    """A number that is a time by its size."""
+    lengths = _lengths(texts)
+    if lengths in ({14}, {12}):
+        return _best([title], texts, [_DIGITS[max(lengths)]])
+    kind = _number_format([float(one.replace(",", ".")) for one in texts if one])
+    return SampleTime([title], kind, []) if kind else None
+
+
+def _number_format(numbers: Sequence[float]) -> str:
+    """What numbers count, if they are times of this age."""
+    units = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
+    ranges = {name: tuple(edge * unit for edge in _YEARS_S) for name, unit in units.items()}
+    for name, (first, last) in {**ranges, "excel": _DAYS}.items():
+        if sum(first <= number < last for number in numbers) * 10 >= 9 * len(numbers):
+            return name
+    return ""
