@@ -36,6 +36,7 @@ LAYERS: Final[list[list[str]]] = [
         "failpoint",
         "file_states",
         "histogram",
+        "left_out",
         "quantities",
         "rate_limiter",
     ],

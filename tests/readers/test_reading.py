@@ -76,10 +76,10 @@ def test_sql_of_the_page_gives_what_it_says() -> None:
         database.execute(view)
         assert rows("SELECT count(*) FROM last") == [(10,)]
         assert [(row[1], row[2], row[4]) for row in rows(newest)] == [
-            ("inv1", "stringCurrents", None),
-            ("inverter-001", "activePower", 3.0),
-            ("inverter-001", "state", 2.0),
-            ("inverter-002", "activePower", 3.0),
+            ("inv1", "stringCurrents", "[1.5,2.5]"),
+            ("inverter-001", "activePower", "3.0"),
+            ("inverter-001", "state", "2.0"),
+            ("inverter-002", "activePower", "3.0"),
         ]
         assert [row[1:] for row in rows(series)] == [(10.0, 1), (1.0, 1), (2.0, 1), (3.0, 1)]
         assert next(row for row in rows(wide) if row[0] == "inverter-001")[2:4] == (10.0, 2.0)

@@ -78,7 +78,11 @@ def compact(
                 progress=lambda size, total: bar.update(task, advance=size, total=total),
             )
             if not now and summary.merged:
-                say(f"merged; deleting what was merged in {GRACE / 60:.0f} minutes (see --now)")
+                minutes = f"{GRACE / 60:.0f} minutes"
+                say(
+                    f"merged; waiting {minutes} before the merged files are deleted, because a "
+                    "query may have them open; with --now they are deleted at once"
+                )
             wait(dataset)
     except PermissionError as error:
         say(f"{unicode_text(str(error.filename))}: permission denied")

@@ -81,8 +81,8 @@ def test_days_that_are_wholly_older_go_when_the_service_starts(
     assert pads.dataset(dataset, partitioning="hive").count_rows() == 8
     lines = [record.message for record in caplog.records]
     assert [line.split(" MB")[0].rpartition(",")[0] for line in lines] == [
-        "retention: 1 partitions (date=2026-11-01 to date=2026-11-01) of 2 files",
-        "retention: 1 partitions (date=2026-11-02 to date=2026-11-02) of 2 files",
+        "retention: 1 partition (date=2026-11-01 to date=2026-11-01) of 2 files",
+        "retention: 1 partition (date=2026-11-02 to date=2026-11-02) of 2 files",
     ]
 
 

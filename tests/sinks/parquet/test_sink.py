@@ -310,6 +310,13 @@ def test_the_former_layout_is_refused_with_what_to_do(tmp_path: Path) -> None:
     )
 
 
+def test_a_delta_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "_delta_log").mkdir()
+    assert ParquetSettings(path=tmp_path).mistake == (
+        f'{tmp_path} is a Delta Lake table: expected another folder, or type = "delta"'
+    )
+
+
 async def test_an_empty_write_makes_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path) as sink:
         await store(sink, table([]), sequence=1)

@@ -297,7 +297,7 @@ async def test_tables_of_a_newer_version_are_left_alone(
         await postgres.open()
     ask(server, "UPDATE {schema}.pointgate_version SET version = 7", schema)
     async with sink(server, schema) as postgres:
-        with pytest.raises(SinkUnavailableError, match="have version 7, expected 2 or older"):
+        with pytest.raises(SinkUnavailableError, match="have version 7, expected 3 or older"):
             await postgres.open()
         with pytest.raises(SinkUnavailableError, match="created by a newer pointgate"):
             await postgres.write(table([Point()]), sequence=1)
@@ -428,6 +428,7 @@ async def test_views_for_readers(server: PostgresServer, schema: str) -> None:
         Point("d1", "name", 2, "x", column="value_text"),
         Point("d1", "list", 2, "[1,2]", column="value_json"),
         Point("d2", "temp", 1, 4.0),
+        Point("d2", "far", 1, "[1e-999999]", column="value_json"),
     ]
     async with sink(server, schema) as postgres:
         await postgres.write(table(points), sequence=1)
@@ -440,7 +441,7 @@ async def test_views_for_readers(server: PostgresServer, schema: str) -> None:
     )
     assert latest == [
         *(("d1", "count", 7.0), ("d1", "list", None), ("d1", "name", None)),
-        *(("d1", "on", 1.0), ("d1", "temp", 2.5), ("d2", "temp", 4.0)),
+        *(("d1", "on", 1.0), ("d1", "temp", 2.5), ("d2", "far", None), ("d2", "temp", 4.0)),
     ]
     wide = ask(
         server,
@@ -449,21 +450,24 @@ async def test_views_for_readers(server: PostgresServer, schema: str) -> None:
     )
     assert wide == [
         ("d1", {"temp": 1.5}),
-        ("d1", {"temp": 2.5, "count": 7, "on": True, "name": "x", "list": "[1,2]"}),
-        ("d2", {"temp": 4.0}),
+        ("d1", {"temp": 2.5, "count": 7, "on": True, "name": "x", "list": [1, 2]}),
+        ("d2", {"temp": 4.0, "far": "[1e-999999]"}),
     ]
     comments = ask(server, "SELECT obj_description('{schema}.latest'::regclass)", schema)
     assert "greatest time" in comments[0][0]
 
 
-async def test_tables_of_the_first_version_get_the_views_and_keep_their_points(
-    server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("version", [1, 2])
+async def test_tables_of_a_former_version_get_the_views_and_keep_their_points(
+    server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     with monkeypatch.context() as first:
-        first.setattr(tables, "_MIGRATIONS", tables._MIGRATIONS[:1])
+        first.setattr(tables, "_MIGRATIONS", tables._MIGRATIONS[:version])
         async with sink(server, schema) as postgres:
             await postgres.write(table([Point(second=1, value=1.5)]), sequence=1)
     async with sink(server, schema) as postgres:
         await postgres.write(table([Point(second=2, value=2.5)]), sequence=2)
     assert [point.value for point in stored(server, schema)] == [1.5, 2.5]
     assert ask(server, "SELECT value FROM {schema}.latest", schema) == [(2.5,)]
+    wide = ask(server, "SELECT points FROM {schema}.points_wide('PK') ORDER BY time", schema)
+    assert [[*row.values()] for (row,) in wide] == [[1.5], [2.5]]

@@ -14,7 +14,7 @@ from pointgate.sinks.settings import ON_CONFLICT, LocalOutput, OnConflict
 from pointgate.toml.values import AnyPath, Bytes, Seconds, bytes_words, seconds_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 OWN_FOLDER: Final = ".pointgate"
 """Inside the dataset: locks and temporary files. Readers skip names with a leading dot."""
@@ -26,6 +26,9 @@ PREFIXES: Final[dict[Partition, str]] = {"day": "date=", "month": "month="}
 
 FORMER_PREFIX: Final = "product="
 """How the names of folders began in the former layout."""
+
+_DELTA_LOG: Final = "_delta_log"
+"""The folder by which a Delta Lake table is known."""
 
 _LONGEST_AGE: Final = 86_400
 _LEAST_BYTES: Final = 2**20
@@ -56,7 +59,7 @@ class ParquetSettings(ObjectStoreSettings):
         default=None,
         ge=_LEAST_KEEP,
         le=_LONGEST_KEEP,
-        description=seconds_words(_LEAST_KEEP, _LONGEST_KEEP),
+        description=f"{seconds_words(_LEAST_KEEP, _LONGEST_KEEP)}, at least a day",
     )
     dimensions: AnyPath | None = Field(default=None, description="a folder outside of path")
     grow: bool = Field(
@@ -118,9 +121,11 @@ class ParquetSettings(ObjectStoreSettings):
         return layout_mistake(str(self.path), names, self.partition)
 
 
-def layout_mistake(path: str, folders: Iterable[str], partition: Partition) -> str:
+def layout_mistake(path: str, folders: Collection[str], partition: Partition) -> str:
     """Why points cannot be added to a dataset with these folders; empty if they can."""
     found = {name.partition("=")[0] + "=" for name in folders}
+    if _DELTA_LOG in folders:
+        return f'{path} is a Delta Lake table: expected another folder, or type = "delta"'
     if FORMER_PREFIX in found:
         return (
             f"{path} has the layout of a former version: stop whatever writes to it and "

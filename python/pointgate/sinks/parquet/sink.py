@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pointgate.diagnostics import os_reason
+from pointgate.diagnostics import numbered, os_reason
 from pointgate.sinks.base import LIVE, Gather, SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.key_order import keyed
 from pointgate.sinks.object_stores import ObjectUrl
@@ -210,7 +210,8 @@ class ParquetSink:
             self._held.enter_context(self._dataset.locked("writer", wait=False))
         except BlockingIOError:
             raise SinkUnavailableError(
-                f"{self._settings.path} is written by another process"
+                f"{self._settings.path} is written by another process: stop that, or write to "
+                "another folder"
             ) from None
         self._dataset.carry_out()
         self._dataset.clear("write-")
@@ -231,11 +232,11 @@ class ParquetSink:
         deleted = expire(self._dataset, keep=keep, now=self._clock())
         if deleted is not None and deleted.partitions:
             _log.info(
-                "retention: %d partitions (%s to %s) of %d files, %.1f MB, deleted from %s",
-                len(deleted.partitions),
+                "retention: %s (%s to %s) of %s, %.1f MB, deleted from %s",
+                numbered(len(deleted.partitions), "partition"),
                 deleted.partitions[0],
                 deleted.partitions[-1],
-                deleted.files,
+                numbered(deleted.files, "file"),
                 deleted.bytes / 1e6,
                 self._settings.path,
             )

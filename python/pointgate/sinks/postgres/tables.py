@@ -141,7 +141,31 @@ COMMENT ON TABLE {schema}.point IS 'The points; read the view points, which has 
 COMMENT ON TABLE {schema}.pointgate_version IS 'The version of these tables.';
 """
 
-_MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
+_VERSION_3: Final = """
+CREATE FUNCTION {schema}.json_or_text(value json) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN value::jsonb;
+EXCEPTION WHEN data_exception THEN
+    RETURN to_jsonb(value::text);
+END
+$$;
+COMMENT ON FUNCTION {schema}.json_or_text(json) IS
+    'The value as jsonb; as a string where jsonb has no place for it, such as 1e-999999.';
+
+CREATE OR REPLACE FUNCTION {schema}.points_wide(
+    product text, since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity'
+) RETURNS TABLE (device text, "time" timestamptz, points jsonb) LANGUAGE sql STABLE AS $pointgate$
+    SELECT s.device, p.time, jsonb_object_agg(s.identifier, coalesce(
+        to_jsonb(p.value_double), to_jsonb(p.value_long), to_jsonb(p.value_bool),
+        to_jsonb(p.value_text), {schema}.json_or_text(p.value_json)
+    ))
+    FROM {schema}.series s JOIN {schema}.point p USING (series_id)
+    WHERE s.product = points_wide.product AND p.time >= since AND p.time < until
+    GROUP BY s.device, p.time
+$pointgate$;
+"""
+
+_MIGRATIONS: Final = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 _HYPERTABLE: Final = """
 SELECT {extension}.create_hypertable(
