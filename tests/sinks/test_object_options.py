@@ -114,6 +114,20 @@ def test_what_may_work_is_taken(tmp_path: Path, tables: str) -> None:
     assert done.exit_code == 0, done.stdout
 
 
+@pytest.mark.parametrize("kind", ["parquet", "delta"])
+def test_a_service_account_is_a_whole_file_and_stays_a_secret(tmp_path: Path, kind: str) -> None:
+    key = {"client_email": "a@b", "private_key": "PRIVATE", "private_key_id": "1"}
+    (tmp_path / "key").write_text(json.dumps(key | {"disable_oauth": True}, indent=2))
+    table = sink("gs://bucket/x", {}, kind=kind)
+    done = checked(write(tmp_path, table.replace(SECRET, "google_service_account_key")))
+    assert done.exit_code == 0, done.stdout
+    for name in ("google_service_account", "GOOGLE_APPLICATION_CREDENTIALS", "service_account"):
+        done = checked(write(tmp_path, table.replace(SECRET, name)))
+        assert done.exit_code == FINDINGS
+        assert f"expected no path here, got {name}: use it in storage_options" in done.stdout
+        assert "PRIVATE" not in done.stdout
+
+
 def test_the_environment_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     url = ObjectUrl("s3://bucket/x")
     with pytest.raises(ValueError, match="expected aws_access_key_id and aws_secret_access_key in"):

@@ -121,7 +121,7 @@ class Import:
             OSError: The state cannot be written.
         """
         self._destinations = {NAME: ""} if post else {one.name: self._place(one) for one in sinks}
-        self.places = {one.name: _shown_place(one) for one in sinks}
+        self.places = {one.name: one.shown_place for one in sinks}
         self._check_destinations()
         try:
             if self.state.phase == "reading":
@@ -323,10 +323,6 @@ class Import:
         self.state.counts.reject(refused.reason)
         found = {"file": "", "line": None, "code": refused.code, "reason": refused.reason}
         self._rejects.write(found | {"message": refused.message} | _described(row))
-
-
-def _shown_place(sink: SinkSettings) -> str:
-    return str(sink.output.path) if sink.output else " ".join(sink.remote_place)
 
 
 def _identity(name: str) -> object:

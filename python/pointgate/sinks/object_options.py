@@ -28,6 +28,18 @@ _BUCKETS: Final = {"bucket", "bucket_name", "container", "container_name"}
 _ENDPOINT: Final = re.compile(r"(?!.*use_).*endpoint(_url)?")
 """Options that are urls; others, such as `aws_use_fips_endpoint`, are true or false."""
 
+_SERVICE_ACCOUNT_KEY: Final = "service_account_key"
+
+_PATHS: Final = {
+    "service_account",
+    "service_account_path",
+    "application_credentials",
+    "web_identity_token_file",
+    "federated_token_file",
+    "container_authorization_token_file",
+}
+"""Options that are paths of secrets, and no secrets."""
+
 _S3: Final = ("s3", "s3a")
 _KEYS: Final = ("access_key_id", "secret_access_key")
 _OTHER_KEYS: Final = {
@@ -60,6 +72,23 @@ def check_option(name: str, value: str | None = None) -> None:
         raise ValueError(
             f"expected {name} as a url such as http://127.0.0.1:9000, got {shown(value)}"
         )
+
+
+def check_secret(name: str) -> None:
+    """Refuse an option that cannot be a secret; the library would repeat it in an error.
+
+    Raises:
+        ValueError: It is the path of one.
+    """
+    check_option(name)
+    if bare(name) in _PATHS:
+        key = f", or google_{_SERVICE_ACCOUNT_KEY} here" if "account" in name.lower() else ""
+        raise ValueError(f"expected no path here, got {name}: use it in storage_options{key}")
+
+
+def is_document(name: str) -> bool:
+    """Whether a secret is all of its file, and not the first line alone."""
+    return bare(name) == _SERVICE_ACCOUNT_KEY
 
 
 def check_access(url: str, options: Mapping[str, str], *, profiles: bool = False) -> None:

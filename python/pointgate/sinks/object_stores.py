@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import AfterValidator, Field, PlainValidator
 
 from pointgate.diagnostics import shown
-from pointgate.sinks.object_options import check_option, endpoint_of
+from pointgate.sinks.object_options import check_option, check_secret, endpoint_of, is_document
 from pointgate.sinks.settings import NAME, SinkSettings
 from pointgate.toml.values import (
     ReadableFile,
@@ -23,6 +23,7 @@ from pointgate.toml.values import (
     first_line,
     local_path,
     relative_path,
+    whole_text,
 )
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _no_secrets(value: dict[str, str]) -> dict[str, str]:
 
 def _known_names(value: dict[str, Path]) -> dict[str, Path]:
     for name in value:
-        check_option(name)
+        check_secret(name)
     return value
 
 
@@ -153,6 +154,10 @@ class ObjectStoreSettings(SinkSettings):
         endpoint = endpoint_of(self.storage_options).rstrip("/")
         return f"{scheme.removesuffix('a')} {endpoint}", rest
 
+    @property
+    def shown_place(self) -> str:  # noqa: D102 - see the base class
+        return str(getattr(self, "path"))  # noqa: B009 - as above
+
     def options(self) -> dict[str, str]:
         """The options of the object store, with secrets read again from their files.
 
@@ -160,8 +165,10 @@ class ObjectStoreSettings(SinkSettings):
             ConfigError: A file cannot be read, or is not text.
         """
         key = f"sinks.{self.name}.secret_files"
-        secrets = {name: first_line(file, key) for name, file in self.secret_files.items()}
-        return self.storage_options | secrets
+        return self.storage_options | {
+            name: whole_text(file, key) if is_document(name) else first_line(file, key)
+            for name, file in self.secret_files.items()
+        }
 
 
 def status(error: BaseException) -> int:

@@ -72,6 +72,11 @@ class SinkSettings(Document):
         return "", ""
 
     @property
+    def shown_place(self) -> str:
+        """Where it writes, as people call it."""
+        return str(self.output.path) if self.output else " ".join(self.remote_place)
+
+    @property
     def dimensions_folder(self) -> Path | None:
         """Where tables that describe the points are written; None without any."""
         return None

@@ -131,13 +131,26 @@ def first_line(file: Path, key: str) -> str:
     Raises:
         ConfigError: The file cannot be read, is not text, or has no password in its first line.
     """
+    line = re.split("[\r\n]", whole_text(file, key), maxsplit=1)[0]
+    reason = _secret_reason(line)
+    if not reason:
+        return line
+    raise ConfigError([Problem("", key, reason)])
+
+
+def whole_text(file: Path, key: str) -> str:
+    """All of a file of secrets, of which 64 KiB are read.
+
+    Args:
+        file: The file.
+        key: The setting with its path, for errors.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not text.
+    """
     try:
         with file.open("rb") as opened:
-            text = _decoded(opened.read(_SECRET_BYTES))
-        line = re.split("[\r\n]", text, maxsplit=1)[0]
-        reason = _secret_reason(line)
-        if not reason:
-            return line
+            return _decoded(opened.read(_SECRET_BYTES))
     except OSError as error:
         reason = f"cannot read this file: {os_reason(error)}"
     except UnicodeDecodeError:
