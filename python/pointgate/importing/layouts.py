@@ -17,7 +17,7 @@ import orjson
 from pointgate.diagnostics import did_you_mean, shown
 from pointgate.errors import PointgateError
 from pointgate.importing.mapping import column_name
-from pointgate.importing.times import TimeError, Times
+from pointgate.importing.times import TimeError, Times, TwiceError
 from pointgate.importing.value_kinds import ValueKind, ValueKinds
 from pointgate.importing.values import Values
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 
 _WHOLE: Final = re.compile("0|[1-9][0-9]{0,8}")
+_OVERLAP_MS: Final = 4 * 3_600_000
+"""An hour that exists twice is shorter, and the next one is months away."""
+
+_MOST_SERIES: Final = 1_000_000
 
 
 class RowError(PointgateError):
@@ -99,6 +103,23 @@ class _Names:
         return self._mapping.template.replace("{}", text)
 
 
+Overlaps = dict[str, list[int]]
+"""Of each series the last time that exists twice, by its first instant, and 1 for the second."""
+
+
+def _in_order(overlaps: Overlaps, series: str, found: TwiceError) -> int:
+    """Which of two instants a time is: the second one if the series goes back, or stays."""
+    last, is_second = overlaps.get(series, (found.first - _OVERLAP_MS, 0))
+    if abs(found.first - last) >= _OVERLAP_MS:
+        is_second = 0
+    elif found.first <= last:
+        is_second = 1
+    if series not in overlaps and len(overlaps) >= _MOST_SERIES:
+        raise TimeError(f"exists twice, and so do times of {_MOST_SERIES:,} other series")
+    overlaps[series] = [found.first, is_second]
+    return found.second if is_second else found.first
+
+
 class _Reader(NamedTuple):
     """How a point is read."""
 
@@ -130,6 +151,9 @@ class Layout:
         products: The catalog's.
         kinds: The kinds of each product's points, shared by all tables.
 
+    Attributes:
+        overlaps: What `time.overlap = "order"` has to know of the rows before.
+
     Raises:
         TableError: A column is missing.
     """
@@ -155,6 +179,7 @@ class Layout:
         self.skipped: Counter[str] = Counter()
         self.listed: set[str] = set()
         self._seen = _Seen({}, {})
+        self.overlaps: Overlaps = {}
         self._is_plain = False
         if mapping.long:
             columns = mapping.time.all_columns
@@ -214,21 +239,29 @@ class Layout:
         if self._is_plain:
             place = self._device.place
             self._seen.heads[None if place is None else record.fields[place]] = head
-        tail = '},"time":' + str(self._time(record)) + "}"
+        tail = '},"time":' + str(self._time(record, device)) + "}"
         return Entry(product, record, head, members, tail)
 
-    def _time(self, record: Record) -> int:
+    def _time(self, record: Record, device: str) -> int:
         places = self._time_places
         value = record.fields[places[0]]
         if len(places) > 1:
             value = " ".join(str(record.fields[place] or "").strip() for place in places)
         try:
-            return self._times.milliseconds(value)
+            try:
+                return self._times.milliseconds(value)
+            except TwiceError as found:
+                return _in_order(self.overlaps, self._series(record, device), found)
         except TimeError as error:
             names = [column_name(one) for one in self._mapping.time.all_columns]
             raise RowError(f"{' and '.join(names)}: {error}") from None
         except OverflowError:
             raise RowError("expected a time of the years 1 to 9999") from None
+
+    def _series(self, record: Record, device: str) -> str:
+        """What has its rows in the order in which they were measured."""
+        name = str(record.fields[self._identifier]).strip() if self._mapping.long else ""
+        return f"{device}\0{name}"
 
     def _long(self, product: str, record: Record) -> list[tuple[str, str]]:
         field = record.fields[self._identifier]

@@ -168,9 +168,9 @@ class TimeMapping(Document):
     zone: Annotated[str, AfterValidator(_zone)] = Field(
         default="UTC", description="an IANA time zone, of times that do not say theirs"
     )
-    overlap: Literal["reject", "first", "second"] = Field(
+    overlap: Literal["reject", "first", "second", "order"] = Field(
         default="reject",
-        description='"reject", "first" or "second", for an hour that exists twice',
+        description='"reject", "first", "second" or "order", for an hour that exists twice',
     )
     gap: Literal["reject", "shift"] = Field(
         default="reject", description='"reject" or "shift", for an hour that does not exist'
@@ -262,7 +262,8 @@ class Mapping(Document):
     @property
     def is_cut(self) -> bool:
         """Whether a file can be cut into blocks that are read without the others."""
-        return self.format != "csv" or not self.csv.line_breaks
+        has_line_breaks = self.format == "csv" and self.csv.line_breaks
+        return not has_line_breaks and self.time.overlap != "order"
 
     def columns(self) -> list[str | int]:
         """Every column that is named, for a source that reads only these."""

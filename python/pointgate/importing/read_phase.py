@@ -130,7 +130,7 @@ class ReadPhase:
                         self._read_file(name, one, file, shown, report)
             except OSError as error:
                 self._state.problems[name] = os_reason(error)
-            one.done = True
+            one.done, one.overlaps = True, {}
             done += one.fingerprint.size
         self._commit()
 
@@ -157,6 +157,7 @@ class ReadPhase:
                 continue
             one.part = number
             one.records = skip if number == skip_parts else 0
+            one.overlaps = one.overlaps if number == skip_parts else {}
             place = _Place(part, one, file, show)
             try:
                 if isinstance(opened, ParquetPart):
@@ -192,7 +193,7 @@ class ReadPhase:
             file = opened.open(self._folder.path)
         with file:
             rows = parquet_rows(file, self._plan.mapping)
-            if self._pool is None:
+            if self._pool is None or not self._plan.mapping.is_cut:
                 self._rows(place, rows.table())
             else:
                 self._layout(Table(rows.columns, iter(())))
@@ -213,6 +214,7 @@ class ReadPhase:
     def _rows(self, place: _Place, table: Table) -> None:
         """A table, by this process."""
         layout = self._layout(table)
+        layout.overlaps = place.input.overlaps  # saved with the rows that it speaks of
         records = islice(table.records, place.input.records, None)
         while (
             taken := read_some(place.part, records, layout, self._judging, lambda: self._arrive(1))

@@ -54,12 +54,14 @@ class Input:
         part: Which of the files in it is being read, from 0.
         records: How many rows of that were read.
         done: Whether it was read to its end.
+        overlaps: Which times that exist twice its rows had; of `layouts.Overlaps`.
     """
 
     fingerprint: Fingerprint
     part: int = 0
     records: int = 0
     done: bool = False
+    overlaps: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -51,6 +51,20 @@ class TimeError(PointgateError):
     """A time that cannot be read, or is not one; the text says why."""
 
 
+class TwiceError(TimeError):
+    """A local time that exists twice, where the order of the rows says which one it is.
+
+    Attributes:
+        first: Its first instant, UTC milliseconds.
+        second: The second one.
+    """
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__("expected a time that exists once")
+        self.first = first
+        self.second = second
+
+
 class Times:
     """Reads the times of one export.
 
@@ -73,6 +87,7 @@ class Times:
         """UTC milliseconds.
 
         Raises:
+            TwiceError: It exists twice, and `overlap` is "order".
             TimeError: It is no time, or one that does not exist, or exists twice.
         """
         if isinstance(value, str):
@@ -201,8 +216,11 @@ class Times:
             if self._mapping.overlap == "reject":
                 raise TimeError(
                     f"{text} exists twice in {zone}: expected an offset behind it, "
-                    'or time.overlap = "first" or "second"'
+                    'or time.overlap = "first", "second" or "order"'
                 )
+            if self._mapping.overlap == "order":
+                local = (found - _EPOCH) // _MS
+                raise TwiceError(local - first, local - second)
             return first if self._mapping.overlap == "first" else second
         if self._mapping.gap == "reject":
             raise TimeError(
