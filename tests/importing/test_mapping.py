@@ -50,7 +50,7 @@ CASES = [
     ),
     (
         GOOD.replace('column = "t"', 'column = "t"\noverlap = "both"'),
-        'time.overlap: expected "reject", "first" or "second", for an hour that exists twice, '
+        'time.overlap: expected "reject", "first", "second" or "order", for an hour that exists twice, '
         'got "both"',
     ),
     (GOOD.replace('value = "v"', ""), "long.value: expected a column: its name, or its number from 1, got nothing"),
