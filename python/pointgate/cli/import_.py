@@ -192,7 +192,8 @@ class _Destination(NamedTuple):
 
 
 def _propose(sample: Path, product: str) -> NoReturn:
-    from pointgate.importing.records import TableError  # noqa: PLC0415 - others need none of it
+    from pointgate.bulk.streams import DamagedError  # noqa: PLC0415 - others need none of it
+    from pointgate.importing.records import TableError  # noqa: PLC0415 - as above
     from pointgate.importing.sample import propose  # noqa: PLC0415 - as above
 
     try:
@@ -204,7 +205,7 @@ def _propose(sample: Path, product: str) -> NoReturn:
         raise typer.BadParameter(
             f"--sample: {printable(str(sample))}: {os_reason(error)}"
         ) from None
-    except TableError as error:
+    except (TableError, DamagedError) as error:
         say(f"{sample}: {error}")
         sys.exit(Status.USAGE)
     sys.exit(Status.DONE)

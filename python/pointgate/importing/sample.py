@@ -118,11 +118,8 @@ def _rows(data: bytes) -> tuple[list[list[str]], str, str]:
     if lines[0].count('"') % 2:
         raise TableError("expected a header of one line, got a quoted line break in it")
     delimiter = max(DELIMITERS, key=lines[0].count)
-    return (
-        [row for line in lines for row in csv.reader([line], delimiter=delimiter)],
-        (delimiter),
-        encoding,
-    )
+    rows = [row for line in lines for row in csv.reader([line], delimiter=delimiter)]
+    return rows, delimiter, encoding
 
 
 def _decoded(data: bytes) -> tuple[str, str]:

@@ -143,6 +143,8 @@ class Import:
         """Where a sink writes; a local path as seen from the state, so that both may move."""
         if sink.output is None:
             return " ".join(sink.remote_place)
+        if sink.output.kind == "stream":
+            return str(sink.output.path)
         return os.path.relpath(sink.output.path, self._folder.path)
 
     def _check_destinations(self) -> None:
@@ -155,7 +157,8 @@ class Import:
             for name, place in wanted.items()
             if name not in before or (before[name] and before[name] != place)
         ]
-        if not before or not (others or (len(wanted) < len(before) and not self.had_ended)):
+        has_less = wanted.keys() != before.keys() and not self.had_ended
+        if not before or not (others or has_less):
             return
         folder = self._folder.path
         if self.had_ended:
