@@ -118,6 +118,11 @@ def test_the_time_is_found(text: str, columns: list[object], form: str) -> None:
     assert (found.get("columns") or [found["column"]], found["format"]) == (columns, form)
 
 
+def test_some_texts_may_be_nothing() -> None:
+    rows = "".join(f"{1_714_573_800 + n};1\n" for n in range(20)) + "n/a;1\n"
+    assert 'format = "epoch_s"' in proposed("ts;v\n" + rows)
+
+
 def test_rows_decide_between_days_and_months() -> None:
     rows = "".join(f"12/05/2024 {hour % 24:02}:00;1\n" for hour in range(190))
     found = proposed("Time;v\n" + rows + "13/05/2024 00:00;1\n" * 10)

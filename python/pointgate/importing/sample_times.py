@@ -16,6 +16,7 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pointgate.diagnostics import shown
 from pointgate.importing.mapping import TimeMapping
 from pointgate.importing.records import SHOWN_COLUMNS, TableError
 from pointgate.importing.times import TimeError, Times
@@ -125,7 +126,7 @@ def time_of(columns: Columns) -> SampleTime:
             if found := _best([title], texts, dates):
                 iso = found.format in {"%Y-%m-%d", "%Y%m%d"}
                 return found._replace(format="iso") if iso else found
-    there = ", ".join(f'"{title}"' for title in list(columns)[:SHOWN_COLUMNS])
+    there = ", ".join(map(shown, list(columns)[:SHOWN_COLUMNS]))
     raise TableError(
         f"expected a column of times, got {there}: write [time] by hand, as docs/importing.md says"
     )
@@ -231,7 +232,7 @@ def _number(title: str | int, texts: Sequence[str]) -> SampleTime | None:
     lengths = _lengths(texts)
     if lengths in ({14}, {12}):
         return _best([title], texts, [_DIGITS[max(lengths)]])
-    kind = _number_format([float(one.replace(",", ".")) for one in texts if one])
+    kind = _number_format([float(one.replace(",", ".")) for one in texts if _NUMBER.fullmatch(one)])
     return SampleTime([title], kind, []) if kind else None
 
 
