@@ -110,6 +110,7 @@ def test_a_proposal_is_never_silently_wrong(  # noqa: PLR0917 - each is a choice
         ("v;w;w\n1;01.05.2024 10:30;2\n", [2], "%d.%m.%Y %H:%M"),
         ("Time;v\u2028w\n2024-05-01 10:30;1\n", ["Time"], "iso"),
         ("Time;v\n14/05/24 00:30;1\n", ["Time"], "%d/%m/%y %H:%M"),
+        ("Time;v\n2024-05-14 003000;1\n", ["Time"], "%Y-%m-%d %H%M%S"),
         ("Date;Time;v\n01.05.2024;00:30:00,123;1\n", ["Date", "Time"], "%d.%m.%Y %H:%M:%S,%f"),
     ],
 )  # fmt: skip
@@ -142,6 +143,9 @@ def test_rows_decide_between_days_and_months() -> None:
         "a;b\n2024-05-14;1\n",
         "a;b\n45413.5;40000.5\n",
         "Date;Hour;v\n2024-05-14;7;1\n",
+        "Timestamp;InstallDate\n14 May 2024 07:00;2020-01-01\n",
+        "Timestamp;LastService\n14 May 2024 07:00;2023-05-06 07:08:09\n",
+        "Date;Time;LastService\n14 May;07:00;2023-05-06 07:08:09\n",
     ],
 )
 def test_what_is_uncertain_is_refused(rows: str) -> None:

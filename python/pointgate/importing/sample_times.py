@@ -35,6 +35,16 @@ _DATES: Final = (
     ),
     "%Y%m%d",
 )
+_DIGITS_OF: Final = {"%d": "[0-9]{1,2}", "%m": "[0-9]{1,2}", "%Y": "[0-9]{4}", "%y": "[0-9]{2}"}
+_BEGINNINGS: Final = {
+    date: re.compile(
+        "[0-9]{8}(?![0-9])"
+        if date == "%Y%m%d"
+        else re.sub("%[dmYy]", lambda one: _DIGITS_OF[one[0]], date.replace(".", "[.]"))
+        + "(?![0-9])"
+    )
+    for date in _DATES
+}
 _CLOCKS: Final = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H:%M:%S,%f")
 _HALVES: Final = tuple(
     f"{clock}{space}%p".replace("%H", "%I") for clock in _CLOCKS[:2] for space in (" ", "")
@@ -42,6 +52,7 @@ _HALVES: Final = tuple(
 _DIGITS: Final = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 8: "%Y%m%d", 6: "%H%M%S", 4: "%H%M"}
 """Formats of digits alone, which `strptime` would read at other lengths, too."""
 
+_FRACTION: Final = re.compile("[.,]")
 _NUMBER: Final = re.compile(r"[0-9]+([.,][0-9]+)?")
 _CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
 _LIKE_A_CLOCK: Final = re.compile(r"[0-9]{1,2}[:.h][0-9]{2}\b.*")
@@ -54,9 +65,15 @@ _TIME_WORDS: Final = (
 )
 """Words of titles, the likeliest first."""
 
+_UNNAMED: Final = len(_TIME_WORDS)
+"""The rank of all other titles."""
+
 _CLOCK_WORDS: Final = {
     *("time", "clock", "hour", "uhrzeit", "zeit", "uhr", "stunde", "heure", "hora", "ora", "tijd"),
 }
+
+_FIRST: Final = 3
+"""Texts that are looked at before all are."""
 
 _LEAST_DIGITS: Final = 5
 """Of a time with a date: `1.5.24 9:30` has seven."""
@@ -103,6 +120,7 @@ def time_of(columns: Columns) -> SampleTime:
     Raises:
         TableError: No column is certain enough.
     """
+    likeliest = min(map(_rank, columns))
     clocks = _clocks(columns)
     halves = [title for title, texts in columns.items() if mostly(texts, _HALF.fullmatch)]
     offsets = [title for title, texts in columns.items() if mostly(texts, _OFFSET.fullmatch)]
@@ -110,22 +128,23 @@ def time_of(columns: Columns) -> SampleTime:
     candidates = [*columns.items()]
     candidates.sort(key=lambda one: (_rank(one[0]), -len(set(one[1]))))
     for title, texts in candidates:
-        is_named = _rank(title) < len(_TIME_WORDS)
-        if is_named and mostly(texts, _NUMBER.fullmatch) and (found := _number(title, texts)):
-            is_day = found.format == "excel" and not any(re.search("[.,]", one) for one in texts)
-            if not (is_day and has_clock):
+        bases = [[title], *([title, clock] for clock in clocks if clock != title)]
+        # What has the likeliest title is part of the time, or the sample cannot be read.
+        bases = [base for base in bases if likeliest in map(_rank, base)]
+        is_named = likeliest < _UNNAMED
+        if bases and is_named and mostly(texts, _NUMBER.fullmatch):
+            found = _number(title, texts)
+            is_day = found and found.format == "excel" and not any(map(_FRACTION.search, texts))
+            if found and not (is_day and has_clock):
                 return found
-        if not any(sum(map(str.isdigit, text)) >= _LEAST_DIGITS for text in texts[:3]):
+        if not any(sum(map(str.isdigit, text)) >= _LEAST_DIGITS for text in texts[:_FIRST]):
             continue
-        for base in [[title], *([title, clock] for clock in clocks if clock != title)]:
+        for base in bases:
             if found := _read(columns, base, halves[:1], offsets[:1]):
                 return found
-    for title, texts in candidates:
-        if not has_clock and _rank(title) < len(_TIME_WORDS):
-            dates = [date for date in _DATES if _fits(date, texts)]
-            if found := _best([title], texts, dates):
-                iso = found.format in {"%Y-%m-%d", "%Y%m%d"}
-                return found._replace(format="iso") if iso else found
+        if bases and is_named and not has_clock and (found := _best([title], texts, _dates(texts))):
+            iso = found.format in {"%Y-%m-%d", "%Y%m%d"}
+            return found._replace(format="iso") if iso else found
     there = ", ".join(map(shown, list(columns)[:SHOWN_COLUMNS]))
     raise TableError(
         f"expected a column of times, got {there}: write [time] by hand, as docs/importing.md says"
@@ -135,7 +154,7 @@ def time_of(columns: Columns) -> SampleTime:
 def _rank(title: str | int) -> int:
     """How likely a title is that of the time, 0 the likeliest."""
     said = {*words(title)}
-    return next((n for n, some in enumerate(_TIME_WORDS) if said & some), len(_TIME_WORDS))
+    return next((n for n, some in enumerate(_TIME_WORDS) if said & some), _UNNAMED)
 
 
 def _clocks(columns: Columns) -> list[str | int]:
@@ -176,21 +195,23 @@ def _read(
     if half:
         clocks = [f"{clock.replace('%H', '%I')} %p" for clock in _CLOCKS]
     else:
-        clocks = [*_CLOCKS, *_HALVES, *(_DIGITS[n] for n in _lengths(columns[base[-1]]) & {4, 6})]
+        ends = [text.rpartition(" ")[2] for text in columns[base[-1]]]
+        clocks = [*_CLOCKS, *_HALVES, *(_DIGITS[n] for n in _lengths(ends) & {4, 6})]
     mark = "T" if any("T" in text for text in columns[base[0]][:3]) else " "
     formats = [
         f"{date}{mark}{clock}{' %z' if offset else ''}"
-        for date, clock in product(_DATES, clocks)
-        if _fits(date, columns[base[0]])
+        for date, clock in product(_dates(columns[base[0]]), clocks)
     ]
     if not (half or offset) and mostly(texts, lambda text: ":" in text or "T" in text):
         formats.insert(0, "iso")
     return _best(titles, texts, formats)
 
 
-def _fits(date: str, texts: Sequence[str]) -> bool:
-    """Whether a format of digits alone has the digits that the texts begin with."""
-    return date != "%Y%m%d" or mostly(texts, re.compile(r"[0-9]{8}\b").match)
+def _dates(texts: Sequence[str]) -> list[str]:
+    """The formats of dates that one of the first texts may begin with."""
+    return [
+        date for date in _DATES if any(_BEGINNINGS[date].match(text) for text in texts[:_FIRST])
+    ]
 
 
 def _best(
@@ -212,9 +233,9 @@ def _best(
 
 
 def _times(pattern: str, texts: Sequence[str]) -> tuple[int, ...]:
-    """The times that a format reads; none if it reads none of the first three."""
+    """The times that a format reads; none if it reads none of the first."""
     times = Times(TimeMapping(column=1, format=pattern))
-    if not any(True for _ in _each(times, texts[:3])):
+    if not any(True for _ in _each(times, texts[:_FIRST])):
         return ()
     return tuple(_each(times, texts))
 
