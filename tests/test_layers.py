@@ -35,6 +35,7 @@ LAYERS: Final[list[list[str]]] = [
         "extras",
         "failpoint",
         "file_states",
+        "garbage_collection",
         "histogram",
         "left_out",
         "quantities",

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Self, TypeVar, 
 
 from pointgate.bulk.jobs import FileRange
 from pointgate.errors import PointgateError
+from pointgate.garbage_collection import collect_seldom
 from pointgate.left_out import leave_out
 
 if TYPE_CHECKING:
@@ -200,6 +201,7 @@ def _work(
     leave_out()  # a process that was spawned has not passed the entry point of the command line
     try:
         run = make(options)
+        collect_seldom()
         while True:
             try:
                 number, job = connection.recv()

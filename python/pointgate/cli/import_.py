@@ -44,6 +44,7 @@ from pointgate.cli.options import (
 )
 from pointgate.diagnostics import numbered, os_reason
 from pointgate.errors import ConfigError
+from pointgate.garbage_collection import collect_seldom
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.terminal import Status, print_json, printable, say
 
@@ -276,6 +277,7 @@ def _run(
         stack.callback(folder.close)
         bar = stack.enter_context(ProgressBar())
         found = Import(plan, folder, bar.show, pool)
+        collect_seldom()
         found.run(destination.sinks, destination.post, say)
     except ConfigError as error:
         exit_with_problems(error.problems)

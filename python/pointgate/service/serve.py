@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from pointgate import failpoint
 from pointgate._core import Validator
 from pointgate.catalog import Catalog
+from pointgate.garbage_collection import collect_seldom
 from pointgate.service.admin_socket import open_taps
 from pointgate.service.catalog_log import log_warnings
 from pointgate.service.catalog_watcher import CatalogWatcher
 from pointgate.service.dimension_writer import DimensionWriter
 from pointgate.service.disk_space import DiskSpace
-from pointgate.service.garbage_collection import collect_seldom
 from pointgate.service.gate import Gate
 from pointgate.service.health import Health
 from pointgate.service.http import serve_http
