@@ -98,6 +98,74 @@ def test_both_hours_are_kept(
     assert points(tmp_path / "points.ndjson") == truth(rows)
 
 
+FIRST, SECOND = 1_729_987_200_000, 1_729_990_800_000
+"""2024-10-27 02:00 in Berlin, both times."""
+
+MINUTE = 60_000
+
+
+@pytest.mark.parametrize(
+    ("layout", "text", "expected"),
+    [
+        pytest.param(  # a row without a value is a row of its hour
+            LONG,
+            "t,d,i,v\n02:00,inverter-001,dayEnergy,1\n02:30,inverter-001,dayEnergy,\n"
+            "02:00,inverter-001,dayEnergy,\n02:30,inverter-001,dayEnergy,4\n",
+            {FIRST: 1, SECOND + 30 * MINUTE: 4},
+            id="nothing",
+        ),
+        pytest.param(  # what is finer than a millisecond is no repetition
+            LONG,
+            "t,d,i,v\n02:00:00.000100,inverter-001,dayEnergy,1\n"
+            "02:00:00.000900,inverter-001,dayEnergy,2\n02:30,inverter-001,dayEnergy,3\n",
+            {FIRST: 2, FIRST + 30 * MINUTE: 3},
+            id="microseconds",
+        ),
+        pytest.param(  # a row for each column of a time
+            WIDE,
+            "t,d,dayEnergy,activePower\n02:00,inverter-001,1,\n02:00,inverter-001,,2\n"
+            "02:30,inverter-001,3,\n02:30,inverter-001,,4\n02:00,inverter-001,5,\n"
+            "02:00,inverter-001,,6\n",
+            {FIRST: 2, FIRST + 30 * MINUTE: 4, SECOND: 6},
+            id="sparse",
+        ),
+        pytest.param(
+            WIDE,
+            "t,d,dayEnergy,activePower\n02:00,inverter-001,1,2\n02:00,inverter-001,3,4\n",
+            {FIRST: 2, SECOND: 4},
+            id="hourly",
+        ),
+    ],
+)
+def test_what_tells_the_hours_apart(
+    tmp_path: Path, layout: str, text: str, expected: dict[int, float]
+) -> None:
+    configure(tmp_path, "ndjson")
+    mapping = MAPPING.replace("ZONE", "Europe/Berlin").replace("%Y-%m-%d %H:%M", "iso")
+    (tmp_path / "mapping.toml").write_text(mapping + layout)
+    (tmp_path / "a.csv").write_text(text.replace("\n02:", "\n2024-10-27 02:"))
+    done = run("a.csv", "--mapping", "mapping.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    stored = points(tmp_path / "points.ndjson")
+    # Of a wide row the last column.
+    wanted = "activePower" if layout == WIDE else "dayEnergy"
+    found = {time: value for (_, name, time), value in stored.items() if name == wanted}
+    assert found == expected
+
+
+def test_products_are_told_apart(tmp_path: Path) -> None:
+    configure(tmp_path, "ndjson")
+    mapping = MAPPING.replace("ZONE", "Europe/Berlin").replace("%Y-%m-%d %H:%M", "iso")
+    mapping = mapping.replace('product = "solar"', 'product = { column = "p" }')
+    (tmp_path / "mapping.toml").write_text(mapping + LONG)
+    rows = [f"2024-10-27 02:{m},{p},inverter-001,dayEnergy,1\n" for m in ("00", "30") for p in "ab"]
+    (tmp_path / "a.csv").write_text("t,p,d,i,v\n" + "".join(rows))
+    done = run("a.csv", "--mapping", "mapping.toml", cwd=tmp_path)
+    assert done.returncode == 1  # the catalog has none of them, and says when each was
+    lines = (tmp_path / "import-state/rejects.ndjson").read_text()
+    assert lines.count(str(FIRST)) == lines.count(str(FIRST + 30 * MINUTE)) == 2
+
+
 def test_it_goes_on_within_the_hour(tmp_path: Path) -> None:
     """What was read of the hours is known after a kill between them."""
     rows = rows_of("Europe/Berlin", 5, by_device=False)

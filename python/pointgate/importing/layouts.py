@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _WHOLE: Final = re.compile("0|[1-9][0-9]{0,8}")
-_OVERLAP_MS: Final = 4 * 3_600_000
+_OVERLAP_US: Final = 4 * 3_600_000_000
 """An hour that exists twice is shorter, and the next one is months away."""
 
 _MOST_SERIES: Final = 1_000_000
@@ -103,20 +104,24 @@ class _Names:
         return self._mapping.template.replace("{}", text)
 
 
-Overlaps = dict[str, list[int]]
-"""Of each series the last time that exists twice, by its first instant, and 1 for the second."""
+Overlaps = dict[str, tuple[int, bool, list[str]]]
+"""Of each series the last time that exists twice, as the clock shows it in microseconds; whether it
+is the second one; and the columns that a row of that time had."""
 
 
-def _in_order(overlaps: Overlaps, series: str, found: TwiceError) -> int:
-    """Which of two instants a time is: the second one if the series goes back, or stays."""
-    last, is_second = overlaps.get(series, (found.first - _OVERLAP_MS, 0))
-    if abs(found.first - last) >= _OVERLAP_MS:
-        is_second = 0
-    elif found.first <= last:
-        is_second = 1
+def _in_order(overlaps: Overlaps, series: str, columns: Sequence[str], found: TwiceError) -> int:
+    """Which of two instants a time is: the second one if the series goes back, or repeats one."""
+    now = found.local_us
+    last, is_second, before = overlaps.get(series, (now - _OVERLAP_US, False, []))
+    if abs(now - last) >= _OVERLAP_US:
+        is_second = False
+    elif now < last or (now == last and not set(before).isdisjoint(columns)):
+        is_second = True
+    elif now == last:  # the other columns of a time
+        columns = [*before, *columns]
     if series not in overlaps and len(overlaps) >= _MOST_SERIES:
         raise TimeError(f"exists twice, and so do times of {_MOST_SERIES:,} other series")
-    overlaps[series] = [found.first, is_second]
+    overlaps[series] = now, is_second, [*columns]
     return found.second if is_second else found.first
 
 
@@ -180,6 +185,7 @@ class Layout:
         self.listed: set[str] = set()
         self._seen = _Seen({}, {})
         self.overlaps: Overlaps = {}
+        self._in_order = mapping.time.overlap == "order"
         self._is_plain = False
         if mapping.long:
             columns = mapping.time.all_columns
@@ -210,13 +216,15 @@ class Layout:
         """The same in half the time, for a device and an identifier that came before.
 
         Raises:
-            KeyError: One of them did not.
+            KeyError: One of them did not, or a row without a value may say which hour it is.
         """
         place = self._device.place
         head = self._seen.heads[None if place is None else fields[place]]
         reader = self._seen.readers[fields[self._identifier]]
         member = self._member(reader, fields, self._value, self._quality)
         if not member:
+            if self._in_order:
+                raise KeyError
             self.nulls += 1
             return None
         milliseconds = self._times.milliseconds(fields[self._time_places[0]])
@@ -230,6 +238,9 @@ class Layout:
         device = self._device.of(record)
         members = self._long(product, record) if self._mapping.long else self._wide(product, record)
         if not members:
+            if self._in_order:
+                with suppress(RowError):
+                    self._time(record, product, device, [])
             return None
         head = self._heads.get(device)
         if head is None:
@@ -239,10 +250,12 @@ class Layout:
         if self._is_plain:
             place = self._device.place
             self._seen.heads[None if place is None else record.fields[place]] = head
-        tail = '},"time":' + str(self._time(record, device)) + "}"
+        tail = '},"time":' + str(self._time(record, product, device, members)) + "}"
         return Entry(product, record, head, members, tail)
 
-    def _time(self, record: Record, device: str) -> int:
+    def _time(
+        self, record: Record, product: str, device: str, members: Sequence[tuple[str, str]]
+    ) -> int:
         places = self._time_places
         value = record.fields[places[0]]
         if len(places) > 1:
@@ -251,17 +264,15 @@ class Layout:
             try:
                 return self._times.milliseconds(value)
             except TwiceError as found:
-                return _in_order(self.overlaps, self._series(record, device), found)
+                name = str(record.fields[self._identifier]).strip() if self._mapping.long else ""
+                series = f"{product}\0{device}\0{name}"
+                columns = [column for _, column in members]
+                return _in_order(self.overlaps, series, columns, found)
         except TimeError as error:
             names = [column_name(one) for one in self._mapping.time.all_columns]
             raise RowError(f"{' and '.join(names)}: {error}") from None
         except OverflowError:
             raise RowError("expected a time of the years 1 to 9999") from None
-
-    def _series(self, record: Record, device: str) -> str:
-        """What has its rows in the order in which they were measured."""
-        name = str(record.fields[self._identifier]).strip() if self._mapping.long else ""
-        return f"{device}\0{name}"
 
     def _long(self, product: str, record: Record) -> list[tuple[str, str]]:
         field = record.fields[self._identifier]

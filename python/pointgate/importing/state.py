@@ -33,6 +33,8 @@ from pointgate.importing.runs import Chunk
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pointgate.importing.layouts import Overlaps
+
 _VERSION: Final = 2
 _DIGEST_BYTES: Final = 16
 
@@ -54,14 +56,14 @@ class Input:
         part: Which of the files in it is being read, from 0.
         records: How many rows of that were read.
         done: Whether it was read to its end.
-        overlaps: Which times that exist twice its rows had; of `layouts.Overlaps`.
+        overlaps: Which times that exist twice its rows had.
     """
 
     fingerprint: Fingerprint
     part: int = 0
     records: int = 0
     done: bool = False
-    overlaps: dict[str, list[int]] = field(default_factory=dict)
+    overlaps: Overlaps = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -37,6 +37,7 @@ _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - local times are compared 
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _DAY_MS: Final = 86_400_000
 _MS: Final = timedelta(milliseconds=1)
+_US: Final = timedelta(microseconds=1)
 _QUARTERS: Final = 96
 _CACHED: Final = 65_536
 _FIRST_EXCEL_DAY: Final = 61
@@ -57,12 +58,14 @@ class TwiceError(TimeError):
     Attributes:
         first: Its first instant, UTC milliseconds.
         second: The second one.
+        local_us: What the clock shows, microseconds.
     """
 
-    def __init__(self, first: int, second: int) -> None:
+    def __init__(self, first: int, second: int, local_us: int) -> None:
         super().__init__("expected a time that exists once")
         self.first = first
         self.second = second
+        self.local_us = local_us
 
 
 class Times:
@@ -219,8 +222,9 @@ class Times:
                     'or time.overlap = "first", "second" or "order"'
                 )
             if self._mapping.overlap == "order":
-                local = (found - _EPOCH) // _MS
-                raise TwiceError(local - first, local - second)
+                local_us = (found - _EPOCH) // _US
+                local = local_us // 1000
+                raise TwiceError(local - first, local - second, local_us)
             return first if self._mapping.overlap == "first" else second
         if self._mapping.gap == "reject":
             raise TimeError(
