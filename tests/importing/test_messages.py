@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from typing import TYPE_CHECKING
@@ -178,6 +179,26 @@ def test_patterns_choose_archives_and_what_is_in_them(folder: Path) -> None:
     ):
         done = run(*everything, *patterns, cwd=folder)
         assert (json.loads(done.stdout)["rows"], done.stderr) == (rows, said), patterns
+
+
+def test_patterns_choose_archives_in_archives(folder: Path) -> None:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as packed:
+        packed.writestr("one.csv", HEAD + ROW)
+        packed.writestr("two.txt", HEAD + ROW)
+    with zipfile.ZipFile(folder / "a.zip", "w") as packed:
+        packed.writestr("inner.zip", inner.getvalue())
+        packed.writestr("old/three.csv", HEAD + ROW)
+    for patterns, rows in (
+        (["--exclude", "inner.zip"], 1),
+        (["--include", "inner.zip"], 2),
+        (["--include", "inner.zip", "--exclude", "*.txt"], 1),
+        (["--exclude", "old"], 2),
+        (["--include", "*.csv"], 2),
+    ):
+        options = ["--mapping", "mapping.toml", "--dry-run", "--json", *patterns]
+        done = run("a.zip", *options, cwd=folder)
+        assert json.loads(done.stdout)["rows"] == rows, patterns
 
 
 def test_a_parquet_file_without_columns(folder: Path) -> None:

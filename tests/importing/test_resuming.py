@@ -7,9 +7,11 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,7 +24,7 @@ from pointgate.importing.runs import spill
 from pointgate.sinks.base import SinkUnavailableError
 from pointgate.sinks.parquet.sink import ParquetSink
 from tests.support.historian import Shape, expected, export, mapping
-from tests.support.imports import command, configure, points, rejected, run
+from tests.support.imports import CATALOG, command, configure, points, rejected, run
 from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
@@ -280,7 +282,9 @@ def test_an_import_that_has_ended_says_so_to_another_destination(tmp_path: Path)
     assert "this import has ended, and was not written into the sink parquet" in done.stderr
 
 
-@pytest.mark.parametrize("change", [["--sink", "ndjson"], ["--out", "elsewhere"], ["place"]])
+@pytest.mark.parametrize(
+    "change", [["--sink", "ndjson"], ["--out", "elsewhere"], ["place"], ["type"]]
+)
 def test_another_destination_is_refused_until_the_import_has_ended(
     change: list[str], tmp_path: Path
 ) -> None:
@@ -292,12 +296,68 @@ def test_another_destination_is_refused_until_the_import_has_ended(
     if change == ["place"]:
         config.write_text(before.replace('"points"', '"others"'))
         change = []
+    if change == ["type"]:
+        config.write_text(before.replace('type = "parquet"', 'type = "delta"\nname = "parquet"'))
+        change = []
     other = run(*arguments, *change, "--state", "import-state", cwd=tmp_path)
     assert other.returncode == 2
     assert "import into that, or with another --state" in other.stderr
     config.write_text(before)
     assert run(*arguments, cwd=tmp_path).returncode == 1
     check(tmp_path, SHORT)
+
+
+def test_a_sink_that_has_lost_what_it_had_is_refused(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "ndjson", "parquet", shape=SHORT)
+    killed = run(*arguments, cwd=tmp_path, POINTGATE_FAILPOINT="import-after-chunk:1")
+    assert killed.returncode == -signal.SIGKILL
+    for name in ("points", "points.ndjson"):
+        (tmp_path / name).rename(tmp_path / "away")
+        done = run(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"{name}: has " in done.stderr
+        assert "restore it, or import with another --state" in done.stderr
+        if name == "points":
+            shutil.rmtree(tmp_path / name)
+        (tmp_path / "away").rename(tmp_path / name)
+    assert run(*arguments, cwd=tmp_path).returncode == 1
+    check(tmp_path, SHORT)
+
+
+def test_it_goes_on_from_another_folder_and_through_another_link(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "parquet", shape=SHORT)[1:]
+    arguments += ["--state", "state", "--catalog", CATALOG]
+    killed = run(
+        "export.csv",
+        *arguments,
+        *("--out", "points"),
+        cwd=tmp_path,
+        POINTGATE_FAILPOINT="import-after-run:2",
+    )
+    assert killed.returncode == -signal.SIGKILL
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/link").symlink_to(tmp_path)
+    for name in ("mapping.toml", "state"):
+        (tmp_path / "inner" / name).symlink_to(tmp_path / name)
+    done = run(tmp_path / "export.csv", *arguments, "--out", "link/points", cwd=tmp_path / "inner")
+    assert done.returncode == 1, done.stderr
+    (tmp_path / "export.csv").rename(tmp_path / "renamed.csv")
+    again = run("renamed.csv", *arguments, "--out", "points", cwd=tmp_path)
+    assert "no input is new" in again.stderr
+    (tmp_path / "renamed.csv").rename(tmp_path / "export.csv")
+    oracle = expected(SHORT, (tmp_path / "export.csv").read_bytes())
+    assert parquet(tmp_path) == sorted(oracle.points)
+
+
+def test_an_archive_is_read_with_the_patterns_of_its_beginning(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "parquet", shape=SHORT)[1:]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.write(tmp_path / "export.csv", "jan.csv")
+        packed.writestr("feb.csv", MORE)
+    assert run("a.zip", *arguments, "--include", "jan*", cwd=tmp_path).returncode == 1
+    done = run("a.zip", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a.zip: was begun with other patterns of --include and --exclude" in done.stderr
 
 
 def test_added_inputs_go_where_the_first_ones_went(tmp_path: Path) -> None:

@@ -70,6 +70,17 @@ class Filter:
     def __contains__(self, name: str) -> bool:
         return (not self.include or _matches(name, self.include)) and not self.excludes(name)
 
+    def has(self, part: str, name: str) -> bool:
+        """Whether a file in an input is read: the patterns are for each archive that it is in, too.
+
+        Args:
+            part: `a.zip/b.tar/c.csv`.
+            name: Of it the input, `a.zip`.
+        """
+        ends = [place for place, letter in enumerate(part) if letter == "/" and place > len(name)]
+        names = [name, *(part[:end] for end in ends), part]
+        return not any(map(self.excludes, names)) and any(one in self for one in names)
+
     def excludes(self, name: str) -> bool:
         """Whether a pattern says that it is not read."""
         return _matches(name, self.exclude)

@@ -35,6 +35,7 @@ from pointgate.topics import request_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Mapping as MappingOf
 
     import pyarrow as pa
 
@@ -102,11 +103,13 @@ class ReadPhase:
         self._tables: list[pa.Table] = []
         self._bytes = 0
 
-    def run(self, names: Sequence[str], show: Progress, report: Callable[[str], None]) -> None:
+    def run(
+        self, paths: MappingOf[str, str], show: Progress, report: Callable[[str], None]
+    ) -> None:
         """Read all that was not read yet.
 
         Args:
-            names: The inputs, in their order.
+            paths: The inputs, in their order: the name of each, and where it is.
             show: Shows the progress, in bytes.
             report: Prints a line of diagnostics.
 
@@ -115,7 +118,7 @@ class ReadPhase:
         """
         total = sum(one.fingerprint.size for one in self._state.inputs.values())
         done = 0
-        for name in names:
+        for name, path in paths.items():
             one = self._state.inputs.get(name)
             if one is None or one.done:
                 done += one.fingerprint.size if one else 0
@@ -125,7 +128,7 @@ class ReadPhase:
                     self._read_file(name, one, sys.stdin.buffer, lambda _: None, report)
                 else:
                     start = done
-                    with Path(name).open("rb") as file:
+                    with Path(path).open("rb") as file:
                         shown = partial(_show_from, show, start, total)
                         self._read_file(name, one, file, shown, report)
             except OSError as error:
@@ -146,8 +149,7 @@ class ReadPhase:
         chosen, number = self._plan.filter, -1
         is_empty = True
         for number, (part, opened) in enumerate(parts(name, file, self._plan.mapping)):
-            # What names an archive stands for all that is in it.
-            if chosen.excludes(part) or not (name in chosen or part in chosen):
+            if not chosen.has(part, name):
                 continue
             is_empty = False
             if number < skip_parts:

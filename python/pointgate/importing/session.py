@@ -14,6 +14,7 @@ import os
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -32,7 +33,6 @@ from pointgate.sinks.parquet.dimensions import try_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from pathlib import Path
 
     from pointgate.bulk.pool import Pool
     from pointgate.importing.answers import Refused
@@ -75,6 +75,7 @@ class Import:
         self._folder = folder
         self._show = show
         self._names: list[str] = []
+        self._paths: dict[str, str] = {}
         self._destinations: dict[str, str] = {}
         self._unlisted: dict[str, str] = {}
         self.places: dict[str, str] = {}
@@ -120,13 +121,15 @@ class Import:
             StateError: The import was begun with other sinks.
             OSError: The state cannot be written.
         """
-        self._destinations = {NAME: ""} if post else {one.name: self._place(one) for one in sinks}
+        self._destinations = {one.name: self._place(one) for one in sinks}
+        if post:
+            self._destinations = {NAME: post.mqtt.url}
         self.places = {one.name: one.shown_place for one in sinks}
         self._check_destinations()
         try:
             if self.state.phase == "reading":
                 reading = ReadPhase(self._plan, self._folder, self.state, self._rejects, self._pool)
-                reading.run(self._names, self._show, report)
+                reading.run(self._paths, self._show, report)
                 self._finish_reading()
             if self._pool:
                 self._pool.close()
@@ -141,11 +144,11 @@ class Import:
 
     def _place(self, sink: SinkSettings) -> str:
         """Where a sink writes; a local path as seen from the state, so that both may move."""
-        if sink.output is None:
-            return " ".join(sink.remote_place)
-        if sink.output.kind == "stream":
-            return str(sink.output.path)
-        return os.path.relpath(sink.output.path, self._folder.path)
+        place = " ".join(sink.remote_place)
+        if sink.output is not None and sink.output.kind != "stream":
+            path, folder = os.path.realpath(sink.output.path), os.path.realpath(self._folder.path)
+            place = os.path.relpath(path, folder)
+        return f"{sink.kind} {place}"
 
     def _check_destinations(self) -> None:
         """Refuse another destination than the one before: it, or this one, would lack points."""
@@ -165,7 +168,8 @@ class Import:
             place = "posted" if others[0] == NAME else f"written into the sink {others[0]}"
             reason = f"this import has ended, and was not {place}"
         elif others and others[0] in before:
-            reason = f"this import was begun with another place of the sink {others[0]}"
+            what = "broker" if others[0] == NAME else f"place or type of the sink {others[0]}"
+            reason = f"this import was begun with another {what}"
         else:
             names = ["posted to the service" if name == NAME else name for name in before]
             reason = f"expected what this import was begun with ({', '.join(names)}), got "
@@ -192,6 +196,7 @@ class Import:
         fresh = [name for name in self._names if self._check(name, state)]
         self.had_ended = state.phase == "done" and not fresh
         if state.phase == "done" and fresh:  # more of the same history
+            state.destinations = state.destinations or dict.fromkeys(state.sinks, "")
             state.phase, state.sinks, state.chunks = "reading", {}, []
             state.id = secrets.token_hex(8)
             state.rejected_before = sum(state.counts.rejected.values())
@@ -209,18 +214,24 @@ class Import:
         return state
 
     def _wanted(self, state: State) -> list[str]:
-        """The inputs, each once, without those that the patterns exclude."""
-        known = {_identity(name): name for name in state.inputs}
+        """The inputs by the names that the state knows, without those that the patterns exclude."""
+        known = {_identity(one.path or name): name for name, one in state.inputs.items()}
+        inodes = {one.inode: name for name, one in state.inputs.items() if one.inode >= 0}
         found: dict[object, str] = {}
-        for name in expand(self._plan.names, self._unlisted):
-            found.setdefault(_identity(name), name)
-        names = [known.get(one, name) for one, name in found.items() if self._wants(name)]
-        if found and not names:
+        for path in expand(self._plan.names, self._unlisted):
+            found.setdefault(_identity(path), path)
+        for identity, path in found.items():
+            if self._wants(path):
+                before = inodes.get(_inode(path), "")  # if it was renamed
+                if before and not _is_same(path, state.inputs[before]):
+                    before = ""  # an inode is used again
+                self._paths[known.get(identity, before or path)] = path
+        if found and not self._paths:
             options = [f"--include {one}" for one in self._plan.filter.include]
             options += [f"--exclude {one}" for one in self._plan.filter.exclude]
             reason = f"expected a file to be left, got none of {len(found)}"
             self._unlisted[" ".join(options)] = reason
-        return names
+        return list(self._paths)
 
     def _wants(self, name: str) -> bool:
         """Whether a file is read; the members of an archive are asked for by themselves."""
@@ -231,22 +242,31 @@ class Import:
         """Whether an input is new.
 
         Raises:
-            StateError: It is not what it was.
+            StateError: It is not what it was, or is to be read otherwise.
         """
+        path = self._paths[name]
         try:
-            now = fingerprint(name)
+            now = fingerprint(path)
         except OSError as error:
             self._unlisted[name] = os_reason(error)
             return False
+        patterns = repr(self._plan.filter) if is_archive(name) else ""
         known = state.inputs.get(name)
+        place = "" if name == STDIN else os.path.abspath(path)  # noqa: PTH100 - links stay
         if known is None:
-            state.inputs[name] = Input(now)
+            state.inputs[name] = Input(now, path=place, inode=_inode(path), patterns=patterns)
             return True
         if change := known.fingerprint.difference(now):
             raise StateError(
                 f"{name}: has changed since its import began: {change}; restore it, "
                 "or import it under another name"
             )
+        if known.patterns != patterns:
+            raise StateError(
+                f"{name}: was begun with other patterns of --include and --exclude: "
+                "import it with those, or with another --state"
+            )
+        known.path = place
         return False
 
     def _save(self) -> None:
@@ -335,6 +355,21 @@ def _identity(name: str) -> object:
     except OSError:  # standard input, or a file that is gone
         return name
     return status.st_dev, status.st_ino
+
+
+def _inode(path: str) -> int:
+    """The inode of a file, by which it is known when it was renamed; -1 without one."""
+    try:
+        return Path(path).stat().st_ino
+    except OSError:
+        return -1
+
+
+def _is_same(path: str, one: Input) -> bool:
+    try:
+        return not one.fingerprint.difference(fingerprint(path))
+    except OSError:
+        return False
 
 
 def _is_of(part: str, names: Collection[str]) -> bool:

@@ -57,6 +57,9 @@ class Input:
         records: How many rows of that were read.
         done: Whether it was read to its end.
         overlaps: Which times that exist twice its rows had.
+        path: Where it was last; empty for standard input.
+        inode: Its inode, by which it is known when it was renamed.
+        patterns: Those that chose what of an archive was read.
     """
 
     fingerprint: Fingerprint
@@ -64,6 +67,9 @@ class Input:
     records: int = 0
     done: bool = False
     overlaps: Overlaps = field(default_factory=dict)
+    path: str = ""
+    inode: int = -1
+    patterns: str = ""
 
 
 @dataclass(slots=True)
@@ -74,11 +80,13 @@ class SinkState:
         chunks: How many chunks are committed in it.
         rows: How many rows of the next chunk are committed in it, or refused by it.
         size: For a file of lines, its size before the chunk that is being written; else -1.
+        written: For a file of lines, its size behind the last chunk.
     """
 
     chunks: int = 0
     rows: int = 0
     size: int = -1
+    written: int = 0
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ import orjson
 import pyarrow as pa
 
 from pointgate import failpoint
-from pointgate.importing.state import SinkState
+from pointgate.importing.state import SinkState, StateError
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.sinks.registry import build
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from pointgate.sinks.settings import SinkSettings
 
 _ROW_BITS: Final = 32
+
+_REMEMBER: Final = ("parquet", "delta")
+"""Kinds of sinks that know which chunks they have."""
 
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 """A restart of PostgreSQL takes less; what is away longer is for the operator, who starts again."""
@@ -58,6 +61,7 @@ class Sinks:
     Raises:
         ConfigError: One cannot be made.
         SinkUnavailableError: On entering and on writing: one is unavailable.
+        StateError: On entering: one does not have what it had.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class Sinks:
     def __enter__(self) -> Self:
         self._thread.start()
         try:
-            for sink in self._sinks:
+            for settings, sink in zip(self._settings, self._sinks, strict=True):
                 self._run(_retried(sink.open))
                 self._opened.append(sink)
                 state = self._state.sinks.setdefault(sink.name, SinkState())
-                _catch_up(state, sink.newest())
+                newest = sink.newest()
+                _check_holds(settings, state, newest)
+                _catch_up(state, newest)
         except BaseException:
             self._stop()
             raise
@@ -115,18 +121,20 @@ class Sinks:
             failpoint.hit("import-before-commit")
             state.chunks = number + 1
             state.rows, state.size = 0, -1
+            if (file := _lines_file(settings)) is not None:
+                state.written = file.stat().st_size
             self._save()
 
     def _missing(
         self, settings: SinkSettings, state: SinkState, points: pa.Table
     ) -> tuple[pa.Table, int]:
         """The points of a chunk that a sink does not have from before a crash, and their place."""
-        output = settings.output
-        if settings.kind != "ndjson" or output is None or output.kind != "file":
+        file = _lines_file(settings)
+        if file is None:
             return points.slice(state.rows), state.rows
-        size = output.path.stat().st_size
+        size = file.stat().st_size
         if state.size >= 0:
-            there = _lines_there(output.path, state.size, points)
+            there = _lines_there(file, state.size, points)
             return points.slice(there), there
         state.size = size
         self._save()
@@ -182,6 +190,28 @@ class _Place(NamedTuple):
         """The sequence of a write of so many rows."""
         done = self.start + rows
         return self.chunk + 1 << _ROW_BITS if done == self.size else self.chunk << _ROW_BITS | done
+
+
+def _lines_file(settings: SinkSettings) -> Path | None:
+    """The file of a sink of JSON lines."""
+    output = settings.output
+    if settings.kind != "ndjson" or output is None or output.kind != "file":
+        return None
+    return output.path
+
+
+def _check_holds(settings: SinkSettings, state: SinkState, newest: int) -> None:
+    """Refuse a sink that does not have the chunks that it had."""
+    reason = ""
+    file = _lines_file(settings)
+    if settings.kind in _REMEMBER and state.chunks and not newest:
+        reason = f"has none of {state.chunks:,} writes that this import has made"
+    elif file is not None and (size := file.stat().st_size) < state.written:
+        reason = f"has {size:,} of {state.written:,} bytes that this import has left"
+    if reason:
+        raise StateError(
+            f"{settings.shown_place}: {reason}: restore it, or import with another --state"
+        )
 
 
 def _catch_up(state: SinkState, newest: int) -> None:
