@@ -189,8 +189,9 @@ def _long(found: dict[str, str | int], columns: Columns) -> list[str]:
 
 def _wide(columns: Iterable[str | int], device: str | int) -> list[str]:
     out = ["", "[wide]", "", "[points]", "# their column = an identifier of the model"]
-    return out + [
-        f"{dotted([str(title)])} = {shown(title if isinstance(title, str) else 'CHANGE-ME')}"
-        for title in columns
-        if title != device
-    ]
+    for title in columns:
+        if isinstance(title, str) and title != device:
+            out.append(f"{dotted([title])} = {shown(title)}")
+        elif title != device:
+            out.append(f"# column {title} has no title of its own")
+    return out

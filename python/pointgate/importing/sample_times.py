@@ -49,15 +49,24 @@ _CLOCKS: Final = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H:%M:%S,%f")
 _HALVES: Final = tuple(
     f"{clock}{space}%p".replace("%H", "%I") for clock in _CLOCKS[:2] for space in (" ", "")
 )
-_DIGITS: Final = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 8: "%Y%m%d", 6: "%H%M%S", 4: "%H%M"}
+_DIGITS: Final = {6: "%H%M%S", 4: "%H%M"}
 """Formats of digits alone, which `strptime` would read at other lengths, too."""
+
+_LONG_DIGITS: Final = {
+    14: ["%Y%m%d%H%M%S"],
+    12: ["%Y%m%d%H%M", "%y%m%d%H%M%S", "%d%m%y%H%M%S"],
+    10: ["%Y%m%d%H"],
+}
 
 _FRACTION: Final = re.compile("[.,]")
 _NUMBER: Final = re.compile(r"[0-9]+([.,][0-9]+)?")
 _CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
-_LIKE_A_CLOCK: Final = re.compile(r"[0-9]{1,2}[:.h][0-9]{2}\b.*")
+_LIKE_A_CLOCK: Final = re.compile(r"[0-9]{1,2}[:h][0-9]{2}\b.*|[0-9]{1,2}[.][0-9]{2} ?[Uu]hr")
 _HALF: Final = re.compile(r"[AaPp][Mm]")
-_OFFSET: Final = re.compile(r"[+-][0-9]{2}:?[0-9]{2}|Z")
+_LIKE_A_HALF: Final = re.compile(r"[AaPp][.]? ?([Mm][.]?)?")
+_OFFSET: Final = re.compile(r"[+-](0[0-9]|1[0-4]):(00|30|45)|Z")
+_SHORT_OFFSET: Final = re.compile(r"[+-](0[0-9]|1[0-4])(00|30|45)")
+_OFFSET_WORDS: Final = {"tz", "utc", "offset", "zone", "timezone", "zeitzone", "z"}
 
 _TIME_WORDS: Final = (
     {"timestamp", "datetime", "zeitstempel", "time", "zeit", "ts", "t", "zeitpunkt"},
@@ -65,13 +74,30 @@ _TIME_WORDS: Final = (
 )
 """Words of titles, the likeliest first."""
 
+_SHORT_WORDS: Final = {"t", "ts"}
+"""Those that are the time only by themselves."""
+
 _UNNAMED: Final = len(_TIME_WORDS)
 """The rank of all other titles."""
 
 _CLOCK_WORDS: Final = {
-    *("time", "clock", "hour", "uhrzeit", "zeit", "uhr", "stunde", "heure", "hora", "ora", "tijd"),
+    *(
+        "time",
+        "clock",
+        "hour",
+        "hours",
+        "hr",
+        "uhrzeit",
+        "zeit",
+        "uhr",
+        "stunde",
+        "heure",
+        "heures",
+    ),
+    *("hora", "ora", "tijd", "period", "periode", "intervalo", "interval"),
 }
 
+_DAY_MS: Final = 86_400_000
 _FIRST: Final = 3
 """Texts that are looked at before all are."""
 
@@ -99,6 +125,18 @@ class SampleTime(NamedTuple):
     others: list[str]
 
 
+class _Read(NamedTuple):
+    """A time with what it reads.
+
+    Attributes:
+        time: The time.
+        times: Each text that it reads, UTC milliseconds.
+    """
+
+    time: SampleTime
+    times: tuple[int, ...]
+
+
 Columns = dict[str | int, list[str]]
 """The texts of each column."""
 
@@ -120,51 +158,103 @@ def time_of(columns: Columns) -> SampleTime:
     Raises:
         TableError: No column is certain enough.
     """
+    found = _time_of(columns)
+    if found is None:
+        there = ", ".join(map(shown, list(columns)[:SHOWN_COLUMNS]))
+        raise TableError(
+            f"expected a column of times, got {there}: write [time] by hand, "
+            "as docs/importing.md says"
+        )
+    return found
+
+
+def _time_of(columns: Columns) -> SampleTime | None:
     likeliest = min(map(_rank, columns))
-    clocks = _clocks(columns)
+    is_named = likeliest < _UNNAMED
+    clock = _clock(columns)
     halves = [title for title, texts in columns.items() if mostly(texts, _HALF.fullmatch)]
-    offsets = [title for title, texts in columns.items() if mostly(texts, _OFFSET.fullmatch)]
-    has_clock = bool(clocks or halves) or any(_may_be_clock(*one) for one in columns.items())
+    offsets = [title for title, texts in columns.items() if _is_offset(title, texts)]
+    has_clock = bool(clock or halves) or any(_may_be_clock(*one) for one in columns.items())
+    has_date = any(_dates(texts) for texts in columns.values())
+    if not halves and any(_is_half(texts) for texts in columns.values()):
+        return None  # AM and PM in a form that no format has
     candidates = [*columns.items()]
     candidates.sort(key=lambda one: (_rank(one[0]), -len(set(one[1]))))
     for title, texts in candidates:
-        bases = [[title], *([title, clock] for clock in clocks if clock != title)]
+        bases = [[title], *([title, one] for one in clock if one != title)]
         # What has the likeliest title is part of the time, or the sample cannot be read.
         bases = [base for base in bases if likeliest in map(_rank, base)]
-        is_named = likeliest < _UNNAMED
         if bases and is_named and mostly(texts, _NUMBER.fullmatch):
             found = _number(title, texts)
-            is_day = found and found.format == "excel" and not any(map(_FRACTION.search, texts))
-            if found and not (is_day and has_clock):
+            if found and not (
+                found.format == "excel" and (has_date or _is_whole(texts, has_clock))
+            ):
                 return found
         if not any(sum(map(str.isdigit, text)) >= _LEAST_DIGITS for text in texts[:_FIRST]):
             continue
         for base in bases:
-            if found := _read(columns, base, halves[:1], offsets[:1]):
-                return found
-        if bases and is_named and not has_clock and (found := _best([title], texts, _dates(texts))):
-            iso = found.format in {"%Y-%m-%d", "%Y%m%d"}
-            return found._replace(format="iso") if iso else found
-    there = ", ".join(map(shown, list(columns)[:SHOWN_COLUMNS]))
-    raise TableError(
-        f"expected a column of times, got {there}: write [time] by hand, as docs/importing.md says"
-    )
+            read = _read(columns, base, halves[:1], offsets[:1])
+            if read and not (has_clock and len(base) == 1 and not halves and _is_midnight(read)):
+                return read.time
+        is_day = bases and is_named and not has_clock and not _has_periods(columns, texts)
+        if is_day and (read := _best([title], texts, _dates(texts))):
+            iso = read.time.format in {"%Y-%m-%d", "%Y%m%d"}
+            return read.time._replace(format="iso") if iso else read.time
+    return None
 
 
 def _rank(title: str | int) -> int:
     """How likely a title is that of the time, 0 the likeliest."""
     said = {*words(title)}
+    if str(title).lower() not in _SHORT_WORDS:
+        said -= _SHORT_WORDS  # `T_Modul` is a temperature
     return next((n for n, some in enumerate(_TIME_WORDS) if said & some), _UNNAMED)
 
 
-def _clocks(columns: Columns) -> list[str | int]:
-    """The columns that are times of a day, and say so in their titles."""
-    named = [one for one in columns.items() if {*words(one[0])} & _CLOCK_WORDS]
-    return [
+def _clock(columns: Columns) -> list[str | int]:
+    """The column that is the time of a day and says so in its title, if it is but one."""
+    found = [
         title
-        for title, texts in named
-        if mostly(texts, _CLOCK.fullmatch) or _lengths(texts) in ({4}, {6})
+        for title, texts in columns.items()
+        if {*words(title)} & _CLOCK_WORDS
+        and (mostly(texts, _CLOCK.fullmatch) or _lengths(texts) in ({4}, {6}))
     ]
+    found.sort(key=lambda title: len(words(title)))  # `Time` before `Sunrise time`
+    if len(found) > 1 and len(words(found[0])) == len(words(found[1])):
+        return []
+    return found[:1]
+
+
+def _is_offset(title: str | int, texts: Sequence[str]) -> bool:
+    """Whether a column is the offset from UTC, and not a power of -1200."""
+    is_named = bool({*words(title)} & _OFFSET_WORDS)
+    return mostly(texts, _OFFSET.fullmatch) or (is_named and mostly(texts, _SHORT_OFFSET.fullmatch))
+
+
+def _is_half(texts: Sequence[str]) -> bool:
+    """Whether a column has AM and PM in some form, in most of its rows that have anything."""
+    said = [text for text in texts if text]
+    return bool(said) and mostly(said, _LIKE_A_HALF.fullmatch)
+
+
+def _is_whole(texts: Sequence[str], has_clock: bool) -> bool:  # noqa: FBT001
+    """Whether days of a spreadsheet have no time of day, and another column may have it."""
+    return has_clock and not any(map(_FRACTION.search, texts))
+
+
+def _is_midnight(found: _Read) -> bool:
+    return not any(time % _DAY_MS for time in found.times)
+
+
+def _has_periods(columns: Columns, dates: Sequence[str]) -> bool:
+    """Whether a number counts the hours or quarters of each day."""
+    steps = [n for n in range(1, len(dates)) if dates[n] == dates[n - 1]]
+    for texts in columns.values():
+        if steps and all(text.isdigit() for text in texts):
+            up = sum(int(texts[n]) == int(texts[n - 1]) + 1 for n in steps)
+            if 10 * up >= 8 * len(steps):
+                return True
+    return False
 
 
 def _lengths(texts: Iterable[str]) -> set[int]:
@@ -179,7 +269,7 @@ def _may_be_clock(title: str | int, texts: Sequence[str]) -> bool:
 
 def _read(
     columns: Columns, base: list[str | int], half: list[str | int], offset: list[str | int]
-) -> SampleTime | None:
+) -> _Read | None:
     """What columns say together, if it is a time with a clock.
 
     Args:
@@ -214,9 +304,7 @@ def _dates(texts: Sequence[str]) -> list[str]:
     ]
 
 
-def _best(
-    titles: list[str | int], texts: Sequence[str], formats: Iterable[str]
-) -> SampleTime | None:
+def _best(titles: list[str | int], texts: Sequence[str], formats: Iterable[str]) -> _Read | None:
     """The format that reads the most texts, and others that read as many otherwise."""
     found: list[tuple[int, int, str, tuple[int, ...]]] = []
     for one in formats:
@@ -229,7 +317,7 @@ def _best(
     found.sort(key=lambda one: (*one[:2], one[2].startswith("%m") != ("%p" in one[2])))
     most, _, best, times = found[0]
     others = [one for count, _, one, read in found if count == most and read != times]
-    return SampleTime(titles, best, [*dict.fromkeys(others)])
+    return _Read(SampleTime(titles, best, [*dict.fromkeys(others)]), times)
 
 
 def _times(pattern: str, texts: Sequence[str]) -> tuple[int, ...]:
@@ -251,8 +339,10 @@ def _each(times: Times, texts: Iterable[str]) -> Iterator[int]:
 def _number(title: str | int, texts: Sequence[str]) -> SampleTime | None:
     """A number that is a time by its size."""
     lengths = _lengths(texts)
-    if lengths in ({14}, {12}):
-        return _best([title], texts, [_DIGITS[max(lengths)]])
+    if len(lengths) == 1 and (formats := _LONG_DIGITS.get(max(lengths))):
+        found = _best([title], texts, formats)
+        if found and all(_YEARS_S[0] <= time // 1000 < _YEARS_S[1] for time in found.times):
+            return found.time
     kind = _number_format([float(one.replace(",", ".")) for one in texts if _NUMBER.fullmatch(one)])
     return SampleTime([title], kind, []) if kind else None
 
