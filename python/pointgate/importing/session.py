@@ -261,7 +261,7 @@ class Import:
                 f"{name}: has changed since its import began: {change}; restore it, "
                 "or import it under another name"
             )
-        if known.patterns != patterns:
+        if known.patterns not in ("", patterns):  # an earlier version has none
             raise StateError(
                 f"{name}: was begun with other patterns of --include and --exclude: "
                 "import it with those, or with another --state"
