@@ -47,8 +47,9 @@ broker; and the points that are queued, being written, and being read for the si
 SLOPE: Final = 10.0
 """MiB an hour."""
 
-LEAST_MINUTES: Final = 5.0
-"""The least time in which a slope is distinguishable from the steps of the allocator."""
+LEAST_MINUTES: Final = 10.0
+"""The least time in which a slope is distinguishable from the steps of the allocator: those of the
+first five minutes are two MiB together."""
 
 ENTRY: Final = '{"deviceKey":"device1","measurepoints":{"temp":%.3f,"Power":%d}}'
 
