@@ -51,7 +51,8 @@ def prepare(folder: Path, *sinks: str, shape: Shape = SHAPE) -> list[object]:
     configure(folder, *sinks)
     (folder / "mapping.toml").write_text(mapping(shape), "utf-8")
     (folder / "export.csv").write_bytes(export(shape))
-    return ["export.csv", "--mapping", "mapping.toml", "--memory", "1MiB", "--processes", "2"]
+    processes = "1" if shape == SHORT else "2"
+    return ["export.csv", "--mapping", "mapping.toml", "--memory", "1MiB", "--processes", processes]
 
 
 def parquet(folder: Path) -> list[tuple[str, str, int]]:

@@ -234,7 +234,9 @@ def _is_offset(title: str | int, texts: Sequence[str]) -> bool:
 def _is_half(texts: Sequence[str]) -> bool:
     """Whether a column has AM and PM in some form, in most of its rows that have anything."""
     said = [text for text in texts if text]
-    return bool(said) and mostly(said, _LIKE_A_HALF.fullmatch)
+    # A device may be called A.
+    is_word = {text[0].upper() for text in said} == {"A", "P"} or any(len(one) > 1 for one in said)
+    return bool(said) and is_word and mostly(said, _LIKE_A_HALF.fullmatch)
 
 
 def _is_whole(texts: Sequence[str], has_clock: bool) -> bool:  # noqa: FBT001
