@@ -48,6 +48,7 @@ from pointgate.cli.options import (
     settings_for_catalog,
 )
 from pointgate.errors import ConfigError
+from pointgate.garbage_collection import collect_seldom
 from pointgate.sinks.base import SinkRefusedError, SinkUnavailableError
 from pointgate.terminal import Status, print_json, say, unicode_text
 from pointgate.topics import request_topic
@@ -155,6 +156,7 @@ def _run(
         file = stack.enter_context(open_output("--rejects", rejects)) if rejects else None
         points = stack.enter_context(_points_writer(out)) if out else None
         bar = stack.enter_context(InputsBar(inputs, found="rejected"))
+        collect_seldom()
         arrived_us = options.now_ms * 1000
         for job, result in pool.run(inputs.jobs()):
             totals.add(result)
