@@ -350,6 +350,25 @@ def test_it_goes_on_from_another_folder_and_through_another_link(tmp_path: Path)
     assert parquet(tmp_path) == sorted(oracle.points)
 
 
+def test_rotated_files_are_read_once_each(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "parquet", shape=SHORT)[1:]
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    header, row = MORE.splitlines(keepends=True)
+    keys = set()
+    for day in range(1, 5):
+        for number in range(day - 1, 0, -1):  # a.csv is the newest one
+            source = folder / (f"a.csv.{number - 1}" if number > 1 else "a.csv")
+            source.rename(folder / f"a.csv.{number}")
+        (folder / "a.csv").write_bytes(header + row.replace(b"2025-05-01", b"2025-05-%02d" % day))
+        done = run("logs", *arguments, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["points"] == day
+        assert run("logs", *arguments, cwd=tmp_path).stderr.startswith("no input is new")
+        keys |= {*parquet(tmp_path)}
+        assert len(parquet(tmp_path)) == len(keys) == day
+
+
 def test_an_archive_is_read_with_the_patterns_of_its_beginning(tmp_path: Path) -> None:
     arguments = prepare(tmp_path, "parquet", shape=SHORT)[1:]
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:

@@ -215,17 +215,30 @@ class Import:
 
     def _wanted(self, state: State) -> list[str]:
         """The inputs by the names that the state knows, without those that the patterns exclude."""
-        known = {_identity(one.path or name): name for name, one in state.inputs.items()}
+        known = {
+            _identity(one.path or name): name
+            for name, one in state.inputs.items()
+            if one.inode in (-1, _inode(one.path))  # else it was replaced
+        }
         inodes = {one.inode: name for name, one in state.inputs.items() if one.inode >= 0}
         found: dict[object, str] = {}
         for path in expand(self._plan.names, self._unlisted):
             found.setdefault(_identity(path), path)
+        new = []
         for identity, path in found.items():
-            if self._wants(path):
-                before = inodes.get(_inode(path), "")  # if it was renamed
-                if before and not _is_same(path, state.inputs[before]):
-                    before = ""  # an inode is used again
-                self._paths[known.get(identity, before or path)] = path
+            if not self._wants(path):
+                continue
+            before = known.get(identity) or inodes.get(_inode(path), "")
+            if before and (identity in known or _is_same(path, state.inputs[before])):
+                self._paths[before] = path
+            else:
+                new.append(path)
+        for path in new:  # of a log that was rotated, the one that has the name of a known one now
+            name, number = path, 1
+            while name in self._paths:
+                number += 1
+                name = f"{path} ({number})"
+            self._paths[name] = path
         if found and not self._paths:
             options = [f"--include {one}" for one in self._plan.filter.include]
             options += [f"--exclude {one}" for one in self._plan.filter.exclude]
