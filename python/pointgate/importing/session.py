@@ -14,7 +14,6 @@ import os
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,7 +21,8 @@ import pyarrow as pa
 from pointgate import failpoint
 from pointgate.diagnostics import os_reason
 from pointgate.importing.coverage import Coverage
-from pointgate.importing.inputs import STDIN, expand, fingerprint, is_archive
+from pointgate.importing.input_names import inode_of, named
+from pointgate.importing.inputs import STDIN, fingerprint, is_archive
 from pointgate.importing.judging import RejectsFile
 from pointgate.importing.posting import NAME, PostCalls, Posting
 from pointgate.importing.read_phase import Progress, ReadPhase, StateFailedError
@@ -33,6 +33,7 @@ from pointgate.sinks.parquet.dimensions import try_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
     from pointgate.bulk.pool import Pool
     from pointgate.importing.answers import Refused
@@ -74,7 +75,6 @@ class Import:
         self._pool = pool
         self._folder = folder
         self._show = show
-        self._names: list[str] = []
         self._paths: dict[str, str] = {}
         self._destinations: dict[str, str] = {}
         self._unlisted: dict[str, str] = {}
@@ -87,8 +87,9 @@ class Import:
 
     @property
     def problems(self) -> dict[str, str]:  # noqa: D102 - see above
-        names = set(self._names)
-        found = {part: why for part, why in self.state.problems.items() if _is_of(part, names)}
+        found = {
+            part: why for part, why in self.state.problems.items() if _is_of(part, self._paths)
+        }
         return self._unlisted | found
 
     @property
@@ -192,8 +193,8 @@ class Import:
                 "import with those, or with another --state"
             )
         self._folder.tidy(state)
-        self._names = self._wanted(state)
-        fresh = [name for name in self._names if self._check(name, state)]
+        self._paths = named(self._plan.names, self._plan.filter, state.inputs, self._unlisted)
+        fresh = [name for name in self._paths if self._check(name, state)]
         self.had_ended = state.phase == "done" and not fresh
         if state.phase == "done" and fresh:  # more of the same history
             state.destinations = state.destinations or dict.fromkeys(state.sinks, "")
@@ -207,49 +208,11 @@ class Import:
                 "import this one when it has ended"
             )
         missing = [
-            name for name, one in state.inputs.items() if not one.done and name not in self._names
+            name for name, one in state.inputs.items() if not one.done and name not in self._paths
         ]
         if missing and state.phase == "reading":
             raise StateError(f"{missing[0]}: expected it among the inputs, as it was begun")
         return state
-
-    def _wanted(self, state: State) -> list[str]:
-        """The inputs by the names that the state knows, without those that the patterns exclude."""
-        known = {
-            _identity(one.path or name): name
-            for name, one in state.inputs.items()
-            if one.inode in (-1, _inode(one.path))  # else it was replaced
-        }
-        inodes = {one.inode: name for name, one in state.inputs.items() if one.inode >= 0}
-        found: dict[object, str] = {}
-        for path in expand(self._plan.names, self._unlisted):
-            found.setdefault(_identity(path), path)
-        new = []
-        for identity, path in found.items():
-            if not self._wants(path):
-                continue
-            before = known.get(identity) or inodes.get(_inode(path), "")
-            if before and (identity in known or _is_same(path, state.inputs[before])):
-                self._paths[before] = path
-            else:
-                new.append(path)
-        for path in new:  # of a log that was rotated, the one that has the name of a known one now
-            name, number = path, 1
-            while name in self._paths:
-                number += 1
-                name = f"{path} ({number})"
-            self._paths[name] = path
-        if found and not self._paths:
-            options = [f"--include {one}" for one in self._plan.filter.include]
-            options += [f"--exclude {one}" for one in self._plan.filter.exclude]
-            reason = f"expected a file to be left, got none of {len(found)}"
-            self._unlisted[" ".join(options)] = reason
-        return list(self._paths)
-
-    def _wants(self, name: str) -> bool:
-        """Whether a file is read; the members of an archive are asked for by themselves."""
-        chosen = self._plan.filter
-        return name == STDIN or name in chosen or (is_archive(name) and not chosen.excludes(name))
 
     def _check(self, name: str, state: State) -> bool:
         """Whether an input is new.
@@ -267,7 +230,7 @@ class Import:
         known = state.inputs.get(name)
         place = "" if name == STDIN else os.path.abspath(path)  # noqa: PTH100 - links stay
         if known is None:
-            state.inputs[name] = Input(now, path=place, inode=_inode(path), patterns=patterns)
+            state.inputs[name] = Input(now, path=place, inode=inode_of(path), patterns=patterns)
             return True
         if change := known.fingerprint.difference(now):
             raise StateError(
@@ -359,30 +322,6 @@ class Import:
         self.state.counts.reject(refused.reason)
         found = {"file": "", "line": None, "code": refused.code, "reason": refused.reason}
         self._rejects.write(found | {"message": refused.message} | _described(row))
-
-
-def _identity(name: str) -> object:
-    """What is the same for all names of a file."""
-    try:
-        status = os.stat(name)  # noqa: PTH116 - a year of files
-    except OSError:  # standard input, or a file that is gone
-        return name
-    return status.st_dev, status.st_ino
-
-
-def _inode(path: str) -> int:
-    """The inode of a file, by which it is known when it was renamed; -1 without one."""
-    try:
-        return Path(path).stat().st_ino
-    except OSError:
-        return -1
-
-
-def _is_same(path: str, one: Input) -> bool:
-    try:
-        return not one.fingerprint.difference(fingerprint(path))
-    except OSError:
-        return False
 
 
 def _is_of(part: str, names: Collection[str]) -> bool:
