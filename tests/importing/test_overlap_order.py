@@ -130,6 +130,18 @@ MINUTE = 60_000
             id="sparse",
         ),
         pytest.param(
+            LONG,
+            "t,d,i,v\n02:00,inverter-001,dayEnergy,\n02:00,inverter-001,dayEnergy,3\n",
+            {SECOND: 3},
+            id="first-is-nothing",
+        ),
+        pytest.param(
+            WIDE,
+            "t,d,dayEnergy,activePower\n02:00,inverter-001,,\n02:00,inverter-001,,3\n",
+            {SECOND: 3},
+            id="first-row-is-nothing",
+        ),
+        pytest.param(
             WIDE,
             "t,d,dayEnergy,activePower\n02:00,inverter-001,1,2\n02:00,inverter-001,3,4\n",
             {FIRST: 2, SECOND: 4},

@@ -350,6 +350,23 @@ def test_it_goes_on_from_another_folder_and_through_another_link(tmp_path: Path)
     assert parquet(tmp_path) == sorted(oracle.points)
 
 
+def test_files_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    arguments = prepare(tmp_path, "parquet", shape=SHORT)[1:]
+    arguments += ["--state", tmp_path / "state", "--catalog", CATALOG, "--out", tmp_path / "points"]
+    arguments[1] = tmp_path / "mapping.toml"
+    for name in "xy":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_bytes(
+            MORE.replace(b"001", b"002" if name == "y" else b"001")
+        )
+        os.utime(tmp_path / name / "a.csv", ns=(0, 0))
+    assert run("a.csv", *arguments, cwd=tmp_path / "x").returncode == 0
+    for inputs in (["a.csv"], ["a.csv", "../x/a.csv"]):
+        done = run(*inputs, *arguments, "--json", cwd=tmp_path / "y")
+        assert json.loads(done.stdout)["points"] == 2, done.stderr
+    assert len(parquet(tmp_path)) == 2
+
+
 def test_rotated_files_are_read_once_each(tmp_path: Path) -> None:
     arguments = prepare(tmp_path, "parquet", shape=SHORT)[1:]
     folder = tmp_path / "logs"
@@ -371,13 +388,13 @@ def test_rotated_files_are_read_once_each(tmp_path: Path) -> None:
 
 def test_an_archive_is_read_with_the_patterns_of_its_beginning(tmp_path: Path) -> None:
     arguments = prepare(tmp_path, "parquet", shape=SHORT)[1:]
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+    with zipfile.ZipFile(tmp_path / "a.dat", "w") as packed:  # by any name
         packed.write(tmp_path / "export.csv", "jan.csv")
         packed.writestr("feb.csv", MORE)
-    assert run("a.zip", *arguments, "--include", "jan*", cwd=tmp_path).returncode == 1
-    done = run("a.zip", *arguments, cwd=tmp_path)
+    assert run("a.dat", *arguments, "--exclude", "feb*", cwd=tmp_path).returncode == 1
+    done = run("a.dat", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert "a.zip: was begun with other patterns of --include and --exclude" in done.stderr
+    assert "a.dat: was begun with other patterns of --include and --exclude" in done.stderr
 
 
 def test_added_inputs_go_where_the_first_ones_went(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ def test_a_proposal_is_never_silently_wrong(  # noqa: PLR0917 - each is a choice
         ("Datum;Uhrzeit;T_Modul\n01.05.2024;09:30;20,5\n", ["Datum", "Uhrzeit"], "%d.%m.%Y %H:%M"),
         ("Date,Sunrise time,Time\n2024-05-01,05:30,10:00\n", ["Date", "Time"], "iso"),
         ("Timestamp;Power\n2024-05-01 10:30;-1200\n", ["Timestamp"], "iso"),
+        ("Time;v\n2405010900;1\n2405010915;1\n", ["Time"], "%y%m%d%H%M"),
+        ("Date;Device;v\n2024-05-01;a;1\n2024-05-01;b;2\n", ["Date"], "iso"),
         ("Timestamp;Unit\n2024-05-01 10:30;A\n", ["Timestamp"], "iso"),
         ("Timestamp;tz\n2024-05-01 10:30;+0200\n", ["Timestamp", "tz"], "%Y-%m-%d %H:%M %z"),
         ("Date;Time;v\n01.05.2024;00:30:00,123;1\n", ["Date", "Time"], "%d.%m.%Y %H:%M:%S,%f"),
@@ -165,6 +167,18 @@ def test_rows_decide_between_days_and_months() -> None:
         "Date,Operating time\n2024-05-01,41234.1\n",
         "Date,Time\n2024-05-01,36000\n",
         "Date;Time\n20240501;61500\n",
+        "Datum;Uhrzeit;Hälfte\n"
+        + "".join(
+            f"01.05.2024;{(hour - 1) % 12 + 1:02}:00;{'nachm' if hour > 11 else 'vorm'}.\n"
+            for hour in range(1, 24)
+        ),
+        "Date,HE,Node\n"
+        + "".join(f"2024-05-01,{h},{n}\n" for h in range(24, 0, -1) for n in "xyz"),
+        "Date,Minute\n2024-05-01,0\n2024-05-01,15\n2024-05-01,30\n",
+        "Date,Std\n" + "".join(f"2024-05-01,{h:02}-{h + 1:02}\n" for h in range(24)),
+        "Date,TOD\n2024-05-01,0900\n2024-05-01,0930\n",
+        "ts;v\n638501000000000000;1\n",
+        "Timestamp;v\n3797452800;1\n",
         "Datum;Zeit bis;Zeit von\n01.05.2024;10:15;10:00\n",
     ],
 )
@@ -181,6 +195,7 @@ def test_what_is_uncertain_is_refused(rows: str) -> None:
             b't;"v\nw"\n2024-05-01 10:30;1\n',
             "expected a header of one line, got a quoted line break",
         ),
+        (b"sep=;\nt;v\n2024-05-01 10:30;1\n", "set csv.skip_lines = 1"),
         (b"t;v\n", "expected a header and rows of as many columns, got none"),
     ],
 )

@@ -55,9 +55,10 @@ def named(
             paths[before] = path
         else:
             others.append(path)
+    elsewhere = set(known.values())  # what has the name of one of these is another file
     for path in others:
         name, number = path, 1
-        while name in paths:
+        while name in paths or name in elsewhere:
             number += 1
             name = f"{path} ({number})"
         paths[name] = path

@@ -239,8 +239,11 @@ class Layout:
         members = self._long(product, record) if self._mapping.long else self._wide(product, record)
         if not members:
             if self._in_order:
-                with suppress(RowError):
-                    self._time(record, product, device, [])
+                columns = (
+                    [("", "")] if self._mapping.long else [("", name) for name, _ in self._columns]
+                )
+                with suppress(RowError):  # a row of nothing is a row of its time
+                    self._time(record, product, device, columns)
             return None
         head = self._heads.get(device)
         if head is None:

@@ -149,6 +149,8 @@ class ReadPhase:
         chosen, number = self._plan.filter, -1
         is_empty = True
         for number, (part, opened) in enumerate(parts(name, file, self._plan.mapping)):
+            if part != name:
+                one.patterns = repr(chosen)
             if not chosen.has(part, name):
                 continue
             is_empty = False
@@ -162,18 +164,21 @@ class ReadPhase:
             one.overlaps = one.overlaps if number == skip_parts else {}
             place = _Place(part, one, file, show)
             try:
-                if isinstance(opened, ParquetPart):
-                    self._parquet(place, opened)
-                elif self._plan.mapping is None:
-                    self._requests(place, opened)
-                else:
-                    self._text(place, opened, self._plan.mapping)
+                self._read_part(place, opened)
                 if not one.records:
                     report(f"{part}: has no rows")
             except (TableError, DamagedError) as error:
                 self._state.problems[part] = str(error)
         if is_empty:
             report(f"{name}: has no file" + (" that the patterns choose" if number >= 0 else ""))
+
+    def _read_part(self, place: _Place, opened: Source | ParquetPart) -> None:
+        if isinstance(opened, ParquetPart):
+            self._parquet(place, opened)
+        elif self._plan.mapping is None:
+            self._requests(place, opened)
+        else:
+            self._text(place, opened, self._plan.mapping)
 
     def _text(self, place: _Place, text: Source, mapping: Mapping) -> None:
         """A table of lines."""

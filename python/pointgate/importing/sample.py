@@ -27,6 +27,7 @@ _MEMBERS: Final = 50
 _OTHERS: Final = 2
 """Other formats that a comment names."""
 
+_SEPARATOR: Final = re.compile("[Ss][Ee][Pp]=(.)")
 _COMMA: Final = re.compile(r"-?[0-9]+,[0-9]+")
 _GROUPED: Final = re.compile(r"-?[0-9]{1,3}(\.[0-9]{3})+,[0-9]+")
 _NUMBER: Final = re.compile(r"|-?[0-9.,']+([eE][+-]?[0-9]+)?")
@@ -115,6 +116,11 @@ def _rows(data: bytes) -> tuple[list[list[str]], str, str]:
     lines = [line.removesuffix("\r") for line in text.split("\n") if line.strip("\r")][: _ROWS + 1]
     if not lines:
         raise TableError("expected a header, got an empty file")
+    if found := _SEPARATOR.fullmatch(lines[0]):
+        raise TableError(
+            f"expected a header, got {shown(lines[0])}, a line for Excel: remove it, or set "
+            f"csv.skip_lines = 1 and csv.delimiter = {shown(found[1])} by hand"
+        )
     if lines[0].count('"') % 2:
         raise TableError("expected a header of one line, got a quoted line break in it")
     delimiter = max(DELIMITERS, key=lines[0].count)

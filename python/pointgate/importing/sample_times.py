@@ -13,7 +13,8 @@ apart. The others are named beside it.
 from __future__ import annotations
 
 import re
-from itertools import product
+import time
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pointgate.diagnostics import shown
@@ -55,9 +56,10 @@ _DIGITS: Final = {6: "%H%M%S", 4: "%H%M"}
 _LONG_DIGITS: Final = {
     14: ["%Y%m%d%H%M%S"],
     12: ["%Y%m%d%H%M", "%y%m%d%H%M%S", "%d%m%y%H%M%S"],
-    10: ["%Y%m%d%H"],
+    10: ["%Y%m%d%H", "%y%m%d%H%M"],
 }
 
+_HOURS: Final = re.compile("[A-Za-z]{0,2}[0-9]{1,2}([-:][0-9]{1,2})?")
 _FRACTION: Final = re.compile("[.,]")
 _NUMBER: Final = re.compile(r"[0-9]+([.,][0-9]+)?")
 _CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
@@ -98,17 +100,19 @@ _CLOCK_WORDS: Final = {
 }
 
 _DAY_MS: Final = 86_400_000
+_HOUR_MS: Final = 3_600_000
+_HALF_A_DAY: Final = 12
 _FIRST: Final = 3
 """Texts that are looked at before all are."""
 
 _LEAST_DIGITS: Final = 5
 """Of a time with a date: `1.5.24 9:30` has seven."""
 
-_YEARS_S: Final = (631_152_000, 4_102_444_800)
-"""From 1990 to 2100, in seconds since 1970."""
+_FIRST_S: Final = 946_684_800
+"""2000-01-01, in seconds since 1970: numbers before it count something else."""
 
-_DAYS: Final = (32_874, 73_051)
-"""The same in days of a spreadsheet."""
+_YEAR_S: Final = 366 * 86_400
+_EXCEL_EPOCH_DAYS: Final = 25_569
 
 
 class SampleTime(NamedTuple):
@@ -194,9 +198,13 @@ def _time_of(columns: Columns) -> SampleTime | None:
             continue
         for base in bases:
             read = _read(columns, base, halves[:1], offsets[:1])
-            if read and not (has_clock and len(base) == 1 and not halves and _is_midnight(read)):
+            if read is None or (
+                has_clock and base == [title] and not halves and _is_midnight(read)
+            ):
+                continue
+            if "%p" in read.time.format or not _is_half_a_day(read):
                 return read.time
-        is_day = bases and is_named and not has_clock and not _has_periods(columns, texts)
+        is_day = bases and is_named and not has_clock and not _has_several(columns, title)
         if is_day and (read := _best([title], texts, _dates(texts))):
             iso = read.time.format in {"%Y-%m-%d", "%Y%m%d"}
             return read.time._replace(format="iso") if iso else read.time
@@ -245,18 +253,28 @@ def _is_whole(texts: Sequence[str], has_clock: bool) -> bool:  # noqa: FBT001
 
 
 def _is_midnight(found: _Read) -> bool:
-    return not any(time % _DAY_MS for time in found.times)
+    return not any(one % _DAY_MS for one in found.times)
 
 
-def _has_periods(columns: Columns, dates: Sequence[str]) -> bool:
-    """Whether a number counts the hours or quarters of each day."""
-    steps = [n for n in range(1, len(dates)) if dates[n] == dates[n - 1]]
-    for texts in columns.values():
-        if steps and all(text.isdigit() for text in texts):
-            up = sum(int(texts[n]) == int(texts[n - 1]) + 1 for n in steps)
-            if 10 * up >= 8 * len(steps):
-                return True
-    return False
+def _has_several(columns: Columns, date: str | int) -> bool:
+    """Whether a day has several rows of the same names, or a column of hours."""
+    names = [
+        texts
+        for title, texts in columns.items()
+        if title != date and not mostly(texts, _NUMBER.fullmatch)
+    ]
+    rows = [*zip(columns[date], *names, strict=True)]
+    has_hours = any(len({*some}) > _HALF_A_DAY and mostly(some, _HOURS.fullmatch) for some in names)
+    return has_hours or len({*rows}) < len(rows)
+
+
+def _is_half_a_day(found: _Read) -> bool:
+    """Whether a clock shows 1 to 12 and begins anew: what says AM or PM was not found."""
+    hours = {one // _HOUR_MS % 24 for one in found.times}
+    return hours <= {*range(1, 13)} and any(
+        -12 * _HOUR_MS <= after - before <= -10 * _HOUR_MS
+        for before, after in pairwise(found.times)
+    )
 
 
 def _lengths(texts: Iterable[str]) -> set[int]:
@@ -340,20 +358,24 @@ def _each(times: Times, texts: Iterable[str]) -> Iterator[int]:
 
 def _number(title: str | int, texts: Sequence[str]) -> SampleTime | None:
     """A number that is a time by its size."""
+    numbers = [float(one.replace(",", ".")) for one in texts if _NUMBER.fullmatch(one)]
+    kind = _number_format(numbers)
     lengths = _lengths(texts)
     if len(lengths) == 1 and (formats := _LONG_DIGITS.get(max(lengths))):
         found = _best([title], texts, formats)
-        if found and all(_YEARS_S[0] <= time // 1000 < _YEARS_S[1] for time in found.times):
-            return found.time
-    kind = _number_format([float(one.replace(",", ".")) for one in texts if _NUMBER.fullmatch(one)])
+        last = time.time() + _YEAR_S
+        if found and all(_FIRST_S <= one // 1000 < last for one in found.times):
+            return SampleTime([title], kind, [found.time.format]) if kind else found.time
     return SampleTime([title], kind, []) if kind else None
 
 
 def _number_format(numbers: Sequence[float]) -> str:
-    """What numbers count, if they are times of this age."""
+    """What numbers count, if they are times from 2000 until now."""
+    last = time.time() + _YEAR_S
     units = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
-    ranges = {name: tuple(edge * unit for edge in _YEARS_S) for name, unit in units.items()}
-    for name, (first, last) in {**ranges, "excel": _DAYS}.items():
-        if sum(first <= number < last for number in numbers) * 10 >= 9 * len(numbers):
+    ranges = {name: (_FIRST_S * unit, last * unit) for name, unit in units.items()}
+    days = tuple(edge / 86_400 + _EXCEL_EPOCH_DAYS for edge in (_FIRST_S, last))
+    for name, (first, end) in {**ranges, "excel": days}.items():
+        if sum(first <= number < end for number in numbers) * 10 >= 9 * len(numbers):
             return name
     return ""

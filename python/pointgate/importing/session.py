@@ -22,7 +22,7 @@ from pointgate import failpoint
 from pointgate.diagnostics import os_reason
 from pointgate.importing.coverage import Coverage
 from pointgate.importing.input_names import inode_of, named
-from pointgate.importing.inputs import STDIN, fingerprint, is_archive
+from pointgate.importing.inputs import STDIN, fingerprint
 from pointgate.importing.judging import RejectsFile
 from pointgate.importing.posting import NAME, PostCalls, Posting
 from pointgate.importing.read_phase import Progress, ReadPhase, StateFailedError
@@ -226,18 +226,17 @@ class Import:
         except OSError as error:
             self._unlisted[name] = os_reason(error)
             return False
-        patterns = repr(self._plan.filter) if is_archive(name) else ""
         known = state.inputs.get(name)
         place = "" if name == STDIN else os.path.abspath(path)  # noqa: PTH100 - links stay
         if known is None:
-            state.inputs[name] = Input(now, path=place, inode=inode_of(path), patterns=patterns)
+            state.inputs[name] = Input(now, path=place, inode=inode_of(path))
             return True
         if change := known.fingerprint.difference(now):
             raise StateError(
                 f"{name}: has changed since its import began: {change}; restore it, "
                 "or import it under another name"
             )
-        if known.patterns not in ("", patterns):  # an earlier version has none
+        if known.patterns not in ("", repr(self._plan.filter)):
             raise StateError(
                 f"{name}: was begun with other patterns of --include and --exclude: "
                 "import it with those, or with another --state"
