@@ -25,6 +25,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from pointgate.cli.options import local_path_option
 from pointgate.diagnostics import numbered
 from pointgate.extras import missing
+from pointgate.sinks.delta.settings import LOG_FOLDER
 from pointgate.terminal import Status, print_json, printable, say, unicode_text
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def compact(
         found = "a file" if path.exists() else "nothing: no such folder"
         say(f"{unicode_text(str(path))}: expected the folder of a parquet sink, got {found}")
         sys.exit(Status.USAGE)
-    if (path / "_delta_log").is_dir():
+    if (path / LOG_FOLDER).is_dir():
         _compact_delta(path, now=now, as_json=as_json)
     dataset = Dataset(path)
     try:

@@ -103,11 +103,10 @@ class Choice:
 
 def plan_of(chosen: Choice, settings: Settings, memory: int) -> Plan:
     """What is to be imported; exits with 78 if the mapping or the catalog is invalid."""
-    from pointgate.importing.inputs import Filter  # noqa: PLC0415 - as above
+    from pointgate.importing.inputs import Filter, digest  # noqa: PLC0415 - as above
     from pointgate.importing.mapping import load_mapping  # noqa: PLC0415 - as above
     from pointgate.importing.plan import (  # noqa: PLC0415 - as above
         Plan,
-        digest_of,
         unknown_points,
     )
 
@@ -137,7 +136,7 @@ def plan_of(chosen: Choice, settings: Settings, memory: int) -> Plan:
         filter=Filter(tuple(chosen.include), tuple(chosen.exclude)),
         mapping=found,
         product=chosen.product,
-        digest=digest_of(meaning),
+        digest=digest(meaning),
         catalog=loaded,
         payload_bytes=settings.limits.payload_bytes,
         memory=memory,

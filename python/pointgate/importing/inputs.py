@@ -77,8 +77,7 @@ class Filter:
             part: `a.zip/b.tar/c.csv`.
             name: Of it the input, `a.zip`.
         """
-        ends = [place for place, letter in enumerate(part) if letter == "/" and place > len(name)]
-        names = [name, *(part[:end] for end in ends), part]
+        names = [one for one in containers(part) if len(one) >= len(name)]
         return not any(map(self.excludes, names)) and any(one in self for one in names)
 
     def excludes(self, name: str) -> bool:
@@ -89,6 +88,12 @@ class Filter:
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     base = name.rpartition("/")[2]
     return any(fnmatch(name, pattern) or fnmatch(base, pattern) for pattern in patterns)
+
+
+def containers(part: str) -> list[str]:
+    """What a file may be in by its name, from the outside, and itself: `a.zip`, `a.zip/b.csv`."""
+    ends = [place for place, letter in enumerate(part) if letter == "/"]
+    return [*(part[:end] for end in ends), part]
 
 
 def is_archive(name: str) -> bool:
@@ -159,11 +164,12 @@ def fingerprint(name: str) -> Fingerprint:
     if name == STDIN:
         head = sys.stdin.buffer.peek(_HEAD_BYTES) if hasattr(sys.stdin.buffer, "peek") else b""
         # A pipe gives what is in it: the first bytes alone are the same in every run.
-        return Fingerprint(0, 0, _digest(head[:512]))
+        return Fingerprint(0, 0, digest(head[:512]))
     with Path(name).open("rb") as file:
         status = os.fstat(file.fileno())
-        return Fingerprint(status.st_size, status.st_mtime_ns, _digest(file.read(_HEAD_BYTES)))
+        return Fingerprint(status.st_size, status.st_mtime_ns, digest(file.read(_HEAD_BYTES)))
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """What tells bytes from others: 32 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,11 +50,6 @@ class Plan:
         if self.mapping is None or not self.mapping.is_cut:
             return None
         return ReadOptions(self.mapping, self.catalog, self.payload_bytes)
-
-
-def digest_of(text: bytes) -> str:
-    """A digest of what an import is made with."""
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def unknown_points(

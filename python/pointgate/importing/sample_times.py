@@ -83,20 +83,9 @@ _UNNAMED: Final = len(_TIME_WORDS)
 """The rank of all other titles."""
 
 _CLOCK_WORDS: Final = {
-    *(
-        "time",
-        "clock",
-        "hour",
-        "hours",
-        "hr",
-        "uhrzeit",
-        "zeit",
-        "uhr",
-        "stunde",
-        "heure",
-        "heures",
-    ),
-    *("hora", "ora", "tijd", "period", "periode", "intervalo", "interval"),
+    *("time", "clock", "hour", "hours", "hr", "period", "interval"),
+    *("zeit", "uhrzeit", "uhr", "stunde", "periode", "heure", "heures"),
+    *("hora", "intervalo", "ora", "tijd"),
 }
 
 _DAY_MS: Final = 86_400_000
@@ -190,9 +179,9 @@ def _time_of(columns: Columns) -> SampleTime | None:
         bases = [base for base in bases if likeliest in map(_rank, base)]
         if bases and is_named and mostly(texts, _NUMBER.fullmatch):
             found = _number(title, texts)
-            if found and not (
-                found.format == "excel" and (has_date or _is_whole(texts, has_clock))
-            ):
+            # Of a spreadsheet's days without a fraction another column may have the time of day.
+            is_part = has_date or (has_clock and not any(map(_FRACTION.search, texts)))
+            if found and not (found.format == "excel" and is_part):
                 return found
         if not any(sum(map(str.isdigit, text)) >= _LEAST_DIGITS for text in texts[:_FIRST]):
             continue
@@ -245,11 +234,6 @@ def _is_half(texts: Sequence[str]) -> bool:
     # A device may be called A.
     is_word = {text[0].upper() for text in said} == {"A", "P"} or any(len(one) > 1 for one in said)
     return bool(said) and is_word and mostly(said, _LIKE_A_HALF.fullmatch)
-
-
-def _is_whole(texts: Sequence[str], has_clock: bool) -> bool:  # noqa: FBT001
-    """Whether days of a spreadsheet have no time of day, and another column may have it."""
-    return has_clock and not any(map(_FRACTION.search, texts))
 
 
 def _is_midnight(found: _Read) -> bool:
@@ -307,7 +291,7 @@ def _read(
     else:
         ends = [text.rpartition(" ")[2] for text in columns[base[-1]]]
         clocks = [*_CLOCKS, *_HALVES, *(_DIGITS[n] for n in _lengths(ends) & {4, 6})]
-    mark = "T" if any("T" in text for text in columns[base[0]][:3]) else " "
+    mark = "T" if any("T" in text for text in columns[base[0]][:_FIRST]) else " "
     formats = [
         f"{date}{mark}{clock}{' %z' if offset else ''}"
         for date, clock in product(_dates(columns[base[0]]), clocks)
@@ -363,15 +347,19 @@ def _number(title: str | int, texts: Sequence[str]) -> SampleTime | None:
     lengths = _lengths(texts)
     if len(lengths) == 1 and (formats := _LONG_DIGITS.get(max(lengths))):
         found = _best([title], texts, formats)
-        last = time.time() + _YEAR_S
-        if found and all(_FIRST_S <= one // 1000 < last for one in found.times):
+        if found and all(_FIRST_S <= one // 1000 < _end_s() for one in found.times):
             return SampleTime([title], kind, [found.time.format]) if kind else found.time
     return SampleTime([title], kind, []) if kind else None
 
 
+def _end_s() -> float:
+    """The end of a year from now, in seconds since 1970: no export has times behind it."""
+    return time.time() + _YEAR_S
+
+
 def _number_format(numbers: Sequence[float]) -> str:
     """What numbers count, if they are times from 2000 until now."""
-    last = time.time() + _YEAR_S
+    last = _end_s()
     units = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
     ranges = {name: (_FIRST_S * unit, last * unit) for name, unit in units.items()}
     days = tuple(edge / 86_400 + _EXCEL_EPOCH_DAYS for edge in (_FIRST_S, last))

@@ -22,7 +22,7 @@ from pointgate import failpoint
 from pointgate.diagnostics import os_reason
 from pointgate.importing.coverage import Coverage
 from pointgate.importing.input_names import inode_of, named
-from pointgate.importing.inputs import STDIN, fingerprint
+from pointgate.importing.inputs import STDIN, containers, fingerprint
 from pointgate.importing.judging import RejectsFile
 from pointgate.importing.posting import NAME, PostCalls, Posting
 from pointgate.importing.read_phase import Progress, ReadPhase, StateFailedError
@@ -32,7 +32,7 @@ from pointgate.importing.writing import Sinks
 from pointgate.sinks.parquet.dimensions import try_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pointgate.bulk.pool import Pool
@@ -88,7 +88,9 @@ class Import:
     @property
     def problems(self) -> dict[str, str]:  # noqa: D102 - see above
         found = {
-            part: why for part, why in self.state.problems.items() if _is_of(part, self._paths)
+            part: why
+            for part, why in self.state.problems.items()
+            if any(one in self._paths for one in containers(part))
         }
         return self._unlisted | found
 
@@ -321,12 +323,6 @@ class Import:
         self.state.counts.reject(refused.reason)
         found = {"file": "", "line": None, "code": refused.code, "reason": refused.reason}
         self._rejects.write(found | {"message": refused.message} | _described(row))
-
-
-def _is_of(part: str, names: Collection[str]) -> bool:
-    """Whether a file, or one in an archive, is one of these inputs."""
-    ends = [place for place, letter in enumerate(part) if letter == "/"]
-    return any(part[:end] in names for end in [*ends, len(part)])
 
 
 def _described(row: Mapping[str, Any]) -> dict[str, object]:

@@ -15,7 +15,6 @@ Invariants: one process holds the folder at a time.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
@@ -26,7 +25,7 @@ from pointgate.diagnostics import os_reason
 from pointgate.durable_files import PRIVATE, make_folder, sync_folder, write_file
 from pointgate.errors import PointgateError
 from pointgate.importing.coverage import Coverage
-from pointgate.importing.inputs import Fingerprint
+from pointgate.importing.inputs import Fingerprint, digest
 from pointgate.importing.judging import Counts
 from pointgate.importing.runs import Chunk
 
@@ -194,8 +193,8 @@ class StateFolder:
             raise StateError(f"{file}: {os_reason(error)}") from None
         if not data:
             return Coverage()
-        digest, rest = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-        if digest != _digest(rest):
+        before, rest = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        if before.hex() != digest(rest):
             raise StateError(
                 f"{file}: damaged: remove it, and the import goes on without a report of what was "
                 "stored before"
@@ -206,7 +205,7 @@ class StateFolder:
         """Make what was stored durable, for the next state that is saved."""
         name = f"{state.id}.coverage"
         data = coverage.saved()
-        write_file(self.path / name, _digest(data) + data, PRIVATE)
+        write_file(self.path / name, bytes.fromhex(digest(data)) + data, PRIVATE)
         state.coverage = name
 
     def tidy(self, state: State) -> None:
@@ -218,10 +217,6 @@ class StateFolder:
         for path in self.path.glob("*.coverage"):
             if path.name != state.coverage:
                 path.unlink(missing_ok=True)
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
 def _state(found: dict[str, object]) -> State:

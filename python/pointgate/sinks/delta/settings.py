@@ -10,6 +10,9 @@ from pointgate.sinks.object_stores import ObjectStoreSettings, ObjectUrl, Place
 from pointgate.sinks.settings import ON_CONFLICT, LocalOutput, OnConflict
 from pointgate.toml.values import Seconds, seconds_words
 
+LOG_FOLDER: Final = "_delta_log"
+"""Inside a table: its log, by which a Delta Lake table is known."""
+
 _LONGEST_AGE: Final = 86_400
 
 

@@ -13,6 +13,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from pointgate.sinks.base import SinkUnavailableError
+from pointgate.sinks.delta.settings import LOG_FOLDER
 from pointgate.sinks.key_order import NAMES
 from pointgate.sinks.parquet.rows import ROWS
 
@@ -96,7 +97,7 @@ def mismatch(table: DeltaTable, path: str) -> str:
 
 def sync(path: Path, version: int) -> None:
     """Make a commit in a folder last: the library leaves that to the system."""
-    log = path / "_delta_log"
+    log = path / LOG_FOLDER
     entry = log / f"{version:020}.json"
     names = re.findall(r'"add":\{"path":"([^"]+)"', entry.read_text("utf-8"))
     files = [path / unquote(name) for name in names]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
+from pointgate.sinks.delta.settings import LOG_FOLDER
 from pointgate.sinks.object_stores import ObjectStoreSettings, ObjectUrl, Place
 from pointgate.sinks.settings import ON_CONFLICT, LocalOutput, OnConflict
 from pointgate.toml.values import AnyPath, Bytes, Seconds, bytes_words, seconds_words
@@ -26,9 +27,6 @@ PREFIXES: Final[dict[Partition, str]] = {"day": "date=", "month": "month="}
 
 FORMER_PREFIX: Final = "product="
 """How the names of folders began in the former layout."""
-
-_DELTA_LOG: Final = "_delta_log"
-"""The folder by which a Delta Lake table is known."""
 
 _LONGEST_AGE: Final = 86_400
 _LEAST_BYTES: Final = 2**20
@@ -124,7 +122,7 @@ class ParquetSettings(ObjectStoreSettings):
 def layout_mistake(path: str, folders: Collection[str], partition: Partition) -> str:
     """Why points cannot be added to a dataset with these folders; empty if they can."""
     found = {name.partition("=")[0] + "=" for name in folders}
-    if _DELTA_LOG in folders:
+    if LOG_FOLDER in folders:
         return f'{path} is a Delta Lake table: expected another folder, or type = "delta"'
     if FORMER_PREFIX in found:
         return (
